@@ -1,0 +1,1 @@
+"""The cache to a head, and a head's predictions."""

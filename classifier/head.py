@@ -1,0 +1,115 @@
+"""The head: one matrix and one vector, from embeddings to the probabilities of the classes."""
+
+import json
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from extractor.cache import DIMENSION, Cache
+from extractor.errors import PetrieveError
+from extractor.store import write_file
+
+if TYPE_CHECKING:
+    import numpy as np
+
+REMEDY = "run `cli.py fit-head`"
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a head was fitted on and how well it does on photos that it was not fitted on."""
+
+    classes: list[str]
+    photos: int
+    method: str
+    accuracy: float
+    log_loss: float
+    evaluated_on: str
+    seconds: float
+
+
+@dataclass(frozen=True, eq=False)
+class Head:
+    """A linear classifier on embeddings; C classes, D = 1024."""
+
+    weight: "np.ndarray"  # float32 (C, D)
+    bias: "np.ndarray"  # float32 (C,)
+    classes: tuple[str, ...]
+    fingerprint: str
+    report: Report
+
+    def predict(self, embeddings: "np.ndarray") -> "np.ndarray":
+        """The probabilities (N, C), rows summing to 1, of embeddings (N, 1024)."""
+        return softmax(embeddings @ self.weight.T + self.bias)
+
+    def predict_one(self, embedding: "np.ndarray") -> dict[str, Any]:
+        """`label`, `probability` and all `probabilities` of one embedding (1024,)."""
+        (row,) = self.predict(embedding[None]).round(6).tolist()
+        best = max(range(len(row)), key=row.__getitem__)
+        return {
+            "label": self.classes[best],
+            "probability": row[best],
+            "probabilities": dict(zip(self.classes, row, strict=True)),
+        }
+
+
+def softmax(logits: "np.ndarray") -> "np.ndarray":
+    """Probabilities (N, C), float64, of logits (N, C)."""
+    import numpy as np
+
+    odds = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
+    return np.asarray(odds / odds.sum(axis=1, keepdims=True))
+
+
+def save(head: Head, cache: Cache) -> None:
+    """Keep the head in the cache's store, as safetensors with its classes and report as JSON metadata."""
+    from safetensors.numpy import save as to_bytes
+
+    metadata = {
+        "classes": json.dumps(head.classes),
+        "fingerprint": head.fingerprint,
+        "report": json.dumps(asdict(head.report)),
+    }
+    tensors = {"weight": head.weight, "bias": head.bias}
+    write_file(cache.store.head, to_bytes(tensors, metadata))
+
+
+def load(cache: Cache) -> Head:
+    """The head in the cache's store.
+
+    Raises:
+        PetrieveError: there is none, it is damaged, or it was made from embeddings of another trunk.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    file = cache.store.head
+    if not file.exists():
+        raise PetrieveError(f"there is no head in {cache.store.path}", REMEDY)
+    try:
+        with safe_open(str(file), "numpy") as opened:
+            head = _head(opened.metadata() or {}, opened.get_tensor("weight"), opened.get_tensor("bias"))
+    except (SafetensorError, KeyError, ValueError, TypeError) as error:
+        raise PetrieveError(f"the head {file} is damaged", REMEDY) from error
+    if head.fingerprint != cache.fingerprint:
+        raise PetrieveError(
+            f"the head was fitted on embeddings of other weights ({head.fingerprint[:8]}) "
+            f"than the store's ({cache.fingerprint[:8]})",
+            REMEDY,
+        )
+    return head
+
+
+def describe(cache: Cache) -> dict[str, Any] | None:
+    """The report of the head in the cache's store and whether it `fits`; None where there is no head."""
+    if not cache.store.head.exists():
+        return None
+    try:
+        return {"fits": True, **asdict(load(cache).report)}
+    except PetrieveError as error:
+        return {"fits": False, "why": str(error)}
+
+
+def _head(metadata: dict[str, Any], weight: "np.ndarray", bias: "np.ndarray") -> Head:
+    classes = tuple(map(str, json.loads(metadata["classes"])))
+    if weight.shape != (len(classes), DIMENSION) or bias.shape != (len(classes),):
+        raise ValueError(f"shapes {weight.shape} and {bias.shape} for {len(classes)} classes")
+    return Head(weight, bias, classes, metadata["fingerprint"], Report(**json.loads(metadata["report"])))

@@ -1,0 +1,204 @@
+#!/usr/bin/env python3
+"""Petrieve's commands. Each parses, makes one call per package, and prints."""
+
+import json
+import logging
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from extractor.errors import PetrieveError
+from gallery import text
+
+app = typer.Typer(
+    help="Embed pet photos once; then know what is in them, and find the pets that look alike.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Store = Annotated[Path, typer.Option(envvar="PETRIEVE_STORE", help="Folder of the embeddings, the head and the index.")]
+Weights = Annotated[
+    str | None,
+    typer.Option(
+        envvar="PETRIEVE_WEIGHTS",
+        help="`imagenet`, `bundled` or a file. By default the store's own; `imagenet` for a new one.",
+    ),
+]
+Device = Annotated[str, typer.Option(help="`cpu`, `cuda`, `cuda:1` … or `auto`: a GPU where there is one.")]
+Precision = Annotated[str, typer.Option(help="`float32`, `bfloat16`, `float16` or `auto`.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
+DEFAULT_STORE = Path(".petrieve")
+
+
+@app.command(epilog="Example: cli.py embed data/ --labels pets.csv")
+def embed(
+    sources: Annotated[list[Path], typer.Argument(metavar="SOURCE...", help="Folders of photos, or photos.")],
+    store: Store = DEFAULT_STORE,
+    labels: Annotated[Path | None, typer.Option(help="CSV: column `photo`, then `label` and any others.")] = None,
+    weights: Weights = None,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    prune: Annotated[bool, typer.Option(help="Forget the photos that are gone.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Embed the photos that are new or have changed, and keep their embeddings."""
+    from extractor import embed as extractor
+
+    with text.progress(as_json) as progress:
+        summary, _ = extractor.embed(
+            sources,
+            store=store,
+            labels=labels,
+            weights=weights,
+            device=device,
+            precision=precision,
+            prune=prune,
+            progress=progress,
+        )
+    _show(asdict(summary), text.embedded, as_json)
+
+
+@app.command("fit-head", epilog="Example: cli.py fit-head --method linear")
+def fit_head(
+    store: Store = DEFAULT_STORE,
+    method: Annotated[str, typer.Option(help="`logistic` (scikit-learn) or `linear` (a torch layer).")] = "logistic",
+    as_json: Json = False,
+) -> None:
+    """Fit a head on the labelled photos, and say how well it does on photos that it has not seen."""
+    from classifier import fit, head
+    from extractor.cache import Cache
+
+    cache = Cache.open(store)
+    fitted, report = fit.fit(cache, method=method)
+    head.save(fitted, cache)
+    _show(asdict(report), text.fitted, as_json)
+
+
+@app.command(epilog="Example: cli.py predict photo.jpg --json")
+def predict(
+    sources: Annotated[list[Path], typer.Argument(metavar="PHOTO_OR_FOLDER...", help="Photos, or folders of them.")],
+    store: Store = DEFAULT_STORE,
+    weights: Weights = None,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    csv: Annotated[Path | None, typer.Option(help="Write the predictions to this file too.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Say what is in photos, and how sure that is."""
+    from classifier import head
+    from extractor import embed as extractor
+    from extractor.cache import Cache, Unreadable
+
+    cache = Cache.open(store)
+    fitted = head.load(cache)
+    found = extractor.query(sources, cache, weights=weights, device=device, precision=precision)
+    predictions = [
+        {"photo": text.name(result.photo.path), "error": result.reason}
+        if isinstance(result, Unreadable)
+        else {"photo": text.name(result.photo.path), **fitted.predict_one(result.embedding)}
+        for result in found
+    ]
+    if csv:
+        text.write_csv(csv, predictions)
+    _show(predictions, text.predicted, as_json)
+    if all("error" in prediction for prediction in predictions):
+        raise PetrieveError("not one photo could be read", "name JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF or HEIC files")
+
+
+@app.command(epilog="Example: cli.py similar photo.jpg -k 5 --sheet alike.jpg")
+def similar(
+    photo: Annotated[Path, typer.Argument(metavar="PHOTO", help="A photo; it need not be among the embedded ones.")],
+    k: Annotated[int, typer.Option("-k", min=1, help="How many.")] = 10,
+    store: Store = DEFAULT_STORE,
+    weights: Weights = None,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    sheet: Annotated[Path | None, typer.Option(help="Draw the photo and its neighbours into this JPEG.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Find the embedded photos that look most like one photo."""
+    from extractor import embed as extractor
+    from extractor.cache import Cache
+    from gallery.sheet import contact_sheet
+    from index import build, search
+
+    cache = Cache.open(store)
+    query = extractor.query_one(photo, cache, weights=weights, device=device, precision=precision)
+    same = extractor.same_photo(query, cache)
+    neighbours = search.search(build.load(cache), query.embedding, k=k, leave_out=frozenset(same))
+    if sheet:
+        rows = [
+            (one.photo, one.label or "no label", f"{one.similarity:.3f}  {text.name(one.photo)}") for one in neighbours
+        ]
+        contact_sheet(sheet, [(query.photo.path, "the photo", photo.name), *rows])
+    found = [{**asdict(one), "photo": text.name(one.photo)} for one in neighbours]
+    _show({"photo": str(photo), "neighbours": found}, text.neighbours, as_json)
+    if same != [query.photo.path] and same:
+        print(f"left out, being the same photo: {', '.join(map(text.name, same))}", file=sys.stderr)
+
+
+@app.command(epilog="Example: cli.py info --json")
+def info(store: Store = DEFAULT_STORE, as_json: Json = False) -> None:
+    """Say what the store holds, and whether head and index fit it."""
+    from classifier import head
+    from extractor.cache import Cache
+    from index import build
+
+    cache = Cache.open(store)
+    listed = sorted(cache.unreadable().items())
+    contents = {
+        **cache.counts(),
+        "unreadable": [{"photo": text.name(path), "reason": bad.reason} for path, bad in listed],
+        "fingerprint": cache.fingerprint,
+        "weights": cache.weights,
+        "head": head.describe(cache),
+        "index": build.describe(cache),
+    }
+    _show(contents, text.contents, as_json)
+
+
+@app.command(epilog="Example: cli.py sample data/drawn --photos 40")
+def sample(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where the photos go.")],
+    photos: Annotated[int, typer.Option(help="How many to draw.")] = 120,
+    seed: Annotated[int, typer.Option(help="Other numbers draw other pets.")] = 0,
+    origin: Annotated[str | None, typer.Option("--from", help="`oxford-iiit-pet`: real photos, 800 MB.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Draw labelled pictures of cats and dogs, or fetch real ones, to try things with."""
+    from extractor.sample import draw_sample, fetch_oxford_pets
+
+    if origin not in (None, "oxford-iiit-pet"):
+        raise PetrieveError(f"no photos can be had from {origin!r}", "use `--from oxford-iiit-pet`")
+    made = fetch_oxford_pets(folder) if origin else draw_sample(folder, photos=photos, seed=seed)
+    _show({"folder": str(folder), "photos": made}, text.sampled, as_json)
+
+
+def main() -> None:
+    """The `petrieve` command: expected failures are one line and exit status 1."""
+    logging.getLogger("PIL").setLevel(logging.CRITICAL)  # what is wrong with a photo is listed with the photo
+    try:
+        app()
+    except PetrieveError as error:
+        sys.exit(f"error: {text.printable(str(error))}")
+    except OSError as error:
+        sys.exit(f"error: {text.printable(str(error))}; check the path, its permissions and the space on its disk")
+    except KeyboardInterrupt:
+        print("interrupted; what was committed stays, and the next `embed` goes on from there", file=sys.stderr)
+        sys.exit(130)
+
+
+def _show(result: Any, as_text: Callable[[Any], None], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(result, ensure_ascii=False, indent=1))
+    else:
+        as_text(result)
+
+
+if __name__ == "__main__":
+    main()

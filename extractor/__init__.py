@@ -1,0 +1,1 @@
+"""Photos to embeddings: the one maker of the cache."""

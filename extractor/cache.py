@@ -1,0 +1,360 @@
+"""The embeddings on disk, in Lance: the only code that knows the tables' columns."""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from extractor.errors import PetrieveError
+from extractor.labels import RESERVED
+from extractor.photos import Photo
+from extractor.store import Store, read_card, write_card
+
+if TYPE_CHECKING:
+    import lance
+    import numpy as np
+    import pyarrow as pa
+
+DIMENSION = 1024
+# Below this many small pieces a table opens and reads as fast as one piece.
+FRAGMENTS = 64
+# Rows of a merged piece: few enough that merging again costs little, enough for 50 million photos in 800 pieces.
+PIECE = 65_536
+# A manifest lists all pieces, so the cost of many commits grows with their square unless they are merged on the way.
+COMMITS_BETWEEN_TIDYING = 256
+# Photos per scanned batch: 2 kB each, so 16 MB at a time.
+SCAN = 8192
+
+
+@dataclass(frozen=True, eq=False)
+class Embedded:
+    """A photo beside its embedding: one row, indivisible."""
+
+    photo: Photo
+    digest: bytes  # 16 bytes, of the file's content
+    width: int  # pixels, upright
+    height: int
+    embedding: "np.ndarray"  # float32 (1024,), not normalised
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """A photo that could not be embedded, and why."""
+
+    photo: Photo
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the cache holds of a photo beside its embedding."""
+
+    row: int  # stays the row's own for the table's life
+    root: str
+    uri: str
+    size: int
+    modified: int
+    digest: bytes
+
+
+class Cache:
+    """A store's embeddings, as they were when it was opened or last written to through this object."""
+
+    def __init__(self, store: Store, *, fingerprint: str, weights: str) -> None:
+        import lance
+
+        self.store = store
+        self.fingerprint = fingerprint
+        self.weights = weights
+        self._rows = lance.dataset(str(store.embeddings))
+        self._bad = lance.dataset(str(store.unreadable))
+        self._commits = 0
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> "Cache":
+        """The cache of the store at `path`.
+
+        Raises:
+            PetrieveError: there is none, or it cannot be read.
+        """
+        store = Store(Path(path))
+        card = read_card(store)
+        if card is None:
+            raise PetrieveError(f"there are no embeddings in {store.path}", "run `cli.py embed FOLDER` first")
+        try:
+            return cls(store, fingerprint=card["fingerprint"], weights=card["weights"])
+        except (OSError, ValueError) as error:
+            raise PetrieveError(
+                f"cannot open the embeddings in {store.path}: {str(error).splitlines()[0]}",
+                "remove the store and run `cli.py embed` again",
+            ) from error
+
+    @classmethod
+    def create(cls, store: Store, *, fingerprint: str, weights: str) -> "Cache":
+        """The cache of a store, which is made if need be.
+
+        Raises:
+            PetrieveError: the store is there and was made with another fingerprint.
+        """
+        import lance
+        import pyarrow as pa
+
+        if read_card(store):
+            cache = cls.open(store.path)
+            cache.check(fingerprint, weights)
+            return cache
+        store.path.mkdir(parents=True, exist_ok=True)
+        for path, schema in ((store.embeddings, _schema()), (store.unreadable, _bad_schema())):
+            empty = pa.Table.from_batches([], schema)
+            # A table without a card is what a run left that was killed right here: it holds nothing yet.
+            mode = "overwrite" if path.exists() else "create"
+            lance.write_dataset(empty, str(path), mode=mode, enable_stable_row_ids=True)
+        write_card(store, fingerprint=fingerprint, weights=weights)
+        return cls.open(store.path)
+
+    def check(self, fingerprint: str, weights: str) -> None:
+        """Refuse embeddings of another trunk.
+
+        Raises:
+            PetrieveError: the fingerprint is not the cache's.
+        """
+        if fingerprint != self.fingerprint:
+            raise PetrieveError(
+                f"store {self.store.path} was made with weights {self.weights} ({self.fingerprint[:8]}), "
+                f"not with {weights} ({fingerprint[:8]})",
+                f"use `--weights {self.weights}`, or another `--store`",
+            )
+
+    def __len__(self) -> int:
+        return int(self._rows.count_rows())
+
+    @property
+    def version(self) -> str:
+        """Changes with every write to the embeddings."""
+        version = self._rows.get_version()
+        return f"{version['version']} of {version['timestamp']}"
+
+    def known(self) -> dict[str, Known]:
+        """What is cached, by path."""
+        columns = ["root", "uri", "size", "modified", "digest"]
+        found = {}
+        for batch in self._scan(columns):
+            numbers = batch.set_column(3, "modified", batch["modified"].cast("int64"))
+            for known in map(Known, *(numbers[name].to_pylist() for name in ["_rowid", *columns])):
+                found[os.path.join(known.root, known.uri)] = known
+        return found
+
+    def counts(self) -> dict[str, Any]:
+        """How many photos and views there are, and how many photos of each label and in each split."""
+        photos = self._rows.to_table(columns=["view", "label", "split"], filter="view = 0")
+        labels, splits = (
+            {item["values"]: item["counts"] for item in photos[name].drop_null().value_counts().to_pylist()}
+            for name in ("label", "split")
+        )
+        return {
+            "photos": photos.num_rows,
+            "views": len(self),
+            "labels": dict(sorted(labels.items())),
+            "splits": dict(sorted(splits.items())),
+        }
+
+    def labelled(self) -> dict[str, dict[str, Any]]:
+        """Label, split and the user's own columns, by path."""
+        names = ["root", "uri", *_said(self._rows.schema)]
+        rows = (row for batch in self._scan(names) for row in batch.to_pylist())
+        return {os.path.join(row["root"], row["uri"]): {name: row[name] for name in names[2:]} for row in rows}
+
+    def unreadable(self) -> dict[str, Unreadable]:
+        """The photos that could not be embedded, by path."""
+        found = {}
+        for row in self._bad.to_table().to_pylist():
+            photo = Photo(row["root"], row["uri"], row["size"], _microseconds(row["modified"]))
+            found[photo.path] = Unreadable(photo, row["reason"])
+        return found
+
+    def embeddings(self) -> "Iterator[tuple[pa.RecordBatch, np.ndarray]]":
+        """Batches of photos, each beside its embeddings (n, 1024) float32.
+
+        A photo's columns are all of the table's but the embedding; `_rowid` is its row's id for good.
+        """
+        for batch in self._scan(self._rows.schema.names):
+            yield batch.drop_columns(["embedding"]), _vectors(batch)
+
+    def rows(self, ids: Sequence[int]) -> dict[int, Embedded]:
+        """The rows with these ids, by id; ids that are not there are left out."""
+        found = {}
+        for batch in self._scan(self._rows.schema.names, _with_ids(ids)) if ids else ():
+            for row, vector in zip(batch.drop_columns(["embedding"]).to_pylist(), _vectors(batch), strict=True):
+                own = {name: row[name] for name in _said(self._rows.schema)[2:]}
+                modified = _microseconds(row["modified"])
+                photo = Photo(row["root"], row["uri"], row["size"], modified, row["label"], row["split"], own)
+                found[row["_rowid"]] = Embedded(photo, row["digest"], row["width"], row["height"], vector)
+        return found
+
+    def commit(self, results: Sequence[Embedded | Unreadable], known: Mapping[str, Known]) -> None:
+        """Write the results of one batch: each photo's row is added or replaced whole.
+
+        `known` is what the cache held before the run, by path.
+        """
+        good = [result for result in results if isinstance(result, Embedded)]
+        bad = [result for result in results if isinstance(result, Unreadable)]
+        new = [row for row in good if row.photo.path not in known]
+        changed = [row for row in good if row.photo.path in known]
+        schema = self._rows.schema
+        if new:
+            self._rows.insert(_table(new, schema), mode="append")
+        if changed:  # label, split and the user's columns stay
+            kept = [name for name in schema.names if name not in _said(schema)]
+            self._merge(self._rows, _table(changed, schema).select(kept), ["root", "uri", "view"])
+        if bad:
+            self._remove([one.photo.path for one in bad], known)
+            self._merge(self._bad, _bad_table(bad), ["root", "uri"], insert=True)
+        self._forgive([row.photo for row in good])
+        self._commits += 1
+        if self._commits % COMMITS_BETWEEN_TIDYING == 0:
+            self.tidy()
+
+    def relabel(self, said: Mapping[str, Mapping[str, Any]], known: Mapping[str, Known]) -> None:
+        """Write what a CSV says of cached photos (by path) into their rows; what it leaves out stays."""
+        import pyarrow as pa
+
+        schema = self._rows.schema
+        fields = [schema.field(name) for name in ["root", "uri", *_said(schema)]]
+        before = self.labelled() if said else {}
+        rows = [
+            {"root": known[path].root, "uri": known[path].uri, **before[path], **row}
+            for path, row in said.items()
+            if any(before[path][name] != value for name, value in row.items())
+        ]
+        if rows:
+            self._merge(self._rows, pa.Table.from_pylist(rows, schema=pa.schema(fields)), ["root", "uri"])
+
+    def forget(self, paths: Sequence[str], known: Mapping[str, Known]) -> None:
+        """Drop these photos, embedded or unreadable."""
+        self._remove(paths, known)
+        listed = self.unreadable()
+        self._forgive([listed[path].photo for path in paths if path in listed])
+
+    def _remove(self, paths: Sequence[str], known: Mapping[str, Known]) -> None:
+        rows = [known[path].row for path in paths if path in known]
+        if rows:
+            self._rows.delete(_with_ids(rows))
+
+    def _forgive(self, photos: Sequence[Photo]) -> None:
+        import pyarrow as pa
+
+        if photos and self._bad.count_rows():
+            keys = pa.table({"root": [p.root for p in photos], "uri": [p.uri for p in photos]})
+            self._bad.merge_insert(["root", "uri"]).when_matched_delete().execute(keys)
+
+    def add_columns(self, columns: "pa.Schema") -> None:
+        """Make room for the columns of the user's own CSV.
+
+        Raises:
+            PetrieveError: a column is there already, with values of another type.
+        """
+        import pyarrow as pa
+
+        there = self._rows.schema
+        for column in columns:
+            if column.name in there.names and there.field(column.name).type != column.type:
+                raise PetrieveError(
+                    f"column {column.name!r} holds {there.field(column.name).type} in the store {self.store.path}, "
+                    f"{column.type} in the CSV",
+                    "write its values as before, or rename the column",
+                )
+        missing = [column for column in columns if column.name not in there.names]
+        if missing:
+            self._rows.add_columns(pa.schema(missing))
+
+    def tidy(self) -> None:
+        """Merge the small pieces that many commits leave, and let go of versions that no run reads."""
+        for table in (self._rows, self._bad):
+            if len(table.get_fragments()) > FRAGMENTS:
+                table.optimize.compact_files(target_rows_per_fragment=PIECE)
+                # A reader that opened the cache within the hour keeps what it sees.
+                table.cleanup_old_versions(older_than=timedelta(hours=1))
+
+    def _scan(self, columns: list[str], chosen: str | None = None) -> "Iterator[pa.RecordBatch]":
+        yield from self._rows.to_batches(columns=columns, filter=chosen, with_row_id=True, batch_size=SCAN)
+
+    @staticmethod
+    def _merge(table: "lance.LanceDataset", rows: "pa.Table", keys: list[str], *, insert: bool = False) -> None:
+        merge = table.merge_insert(keys).when_matched_update_all()
+        (merge.when_not_matched_insert_all() if insert else merge).execute(rows)
+
+
+def _schema() -> "pa.Schema":
+    import pyarrow as pa
+
+    return pa.schema(
+        [
+            pa.field("uri", pa.string(), nullable=False),
+            pa.field("root", pa.string(), nullable=False),
+            pa.field("digest", pa.binary(16), nullable=False),
+            pa.field("size", pa.int64(), nullable=False),
+            pa.field("modified", pa.timestamp("us", "UTC"), nullable=False),
+            pa.field("view", pa.int32(), nullable=False),
+            pa.field("label", pa.string()),
+            pa.field("split", pa.string()),
+            pa.field("width", pa.int32(), nullable=False),
+            pa.field("height", pa.int32(), nullable=False),
+            pa.field("embedding", pa.list_(pa.float16(), DIMENSION), nullable=False),
+        ]
+    )
+
+
+def _bad_schema() -> "pa.Schema":
+    import pyarrow as pa
+
+    names = ("uri", "root", "size", "modified")
+    return pa.schema([*(_schema().field(name) for name in names), pa.field("reason", pa.string(), nullable=False)])
+
+
+def _microseconds(moment: datetime) -> int:
+    return (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+
+
+def _with_ids(rows: Sequence[int]) -> str:
+    return f"_rowid IN ({', '.join(map(str, rows))})"
+
+
+def _vectors(batch: "pa.RecordBatch") -> "np.ndarray":
+    flat = batch["embedding"].flatten().to_numpy(zero_copy_only=False)
+    return flat.reshape(-1, DIMENSION).astype("float32")  # type: ignore[no-any-return]
+
+
+def _said(schema: "pa.Schema") -> list[str]:
+    """The columns that a name, a folder or a CSV fills: label, split and the user's own."""
+    return [name for name in schema.names if name not in RESERVED]
+
+
+def _table(rows: Sequence[Embedded], schema: "pa.Schema") -> "pa.Table":
+    import numpy as np
+    import pyarrow as pa
+
+    columns: dict[str, Any] = {
+        "uri": [row.photo.uri for row in rows],
+        "root": [row.photo.root for row in rows],
+        "digest": [row.digest for row in rows],
+        "size": [row.photo.size for row in rows],
+        "modified": [row.photo.modified for row in rows],
+        "view": [0] * len(rows),
+        "width": [row.width for row in rows],
+        "height": [row.height for row in rows],
+    }
+    for name in _said(schema):
+        columns[name] = [getattr(row.photo, name, row.photo.columns.get(name)) for row in rows]
+    flat = np.concatenate([row.embedding for row in rows]).astype(np.float16)
+    columns["embedding"] = pa.FixedSizeListArray.from_arrays(pa.array(flat), DIMENSION)
+    return pa.table([pa.array(columns[field.name], field.type) for field in schema], schema=schema)
+
+
+def _bad_table(rows: Sequence[Unreadable]) -> "pa.Table":
+    import pyarrow as pa
+
+    keys = ("uri", "root", "size", "modified")
+    listed = [{**{key: getattr(row.photo, key) for key in keys}, "reason": row.reason} for row in rows]
+    return pa.Table.from_pylist(listed, schema=_bad_schema())

@@ -1,0 +1,117 @@
+"""What a photo's name, its folders and the user's own CSV say of it: label, split and further columns."""
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from extractor.errors import PetrieveError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from extractor.photos import Photo
+
+SPLITS = {
+    "train": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+    "test1": "test",  # Kaggle's name for it
+}
+_KAGGLE = re.compile(r"(cat|dog)\.\d+\.\w+", re.IGNORECASE)
+# Columns of the cache that a CSV cannot set.
+RESERVED = frozenset("uri root digest size modified view width height embedding".split())
+_COLUMN = re.compile(r"[A-Za-z_][A-Za-z0-9_ -]*")
+
+
+def label_of(uri: str) -> str | None:
+    """`cat` for Kaggle's `cat.123.jpg`; else the parent folder, unless that is a split or the source itself."""
+    kaggle = _KAGGLE.fullmatch(os.path.basename(uri))
+    if kaggle:
+        return kaggle[1].lower()
+    parent = os.path.basename(os.path.dirname(uri))
+    return parent if parent and parent.lower() not in SPLITS else None
+
+
+def split_of(root: str, uri: str) -> str | None:
+    """The split that the nearest folder named for one says (`train`, `val`, `test`), the source included."""
+    folders = [os.path.basename(root), *Path(uri).parts[:-1]]
+    return next((SPLITS[name.lower()] for name in reversed(folders) if name.lower() in SPLITS), None)
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The rows of a labels CSV by photo (a uri, or an absolute path)."""
+
+    file: str
+    rows: dict[str, dict[str, Any]]
+    columns: "pa.Schema"  # the user's own, beyond label and split
+
+    def of(self, photo: "Photo") -> dict[str, Any]:
+        """What the CSV says of a photo, by column; nothing if it does not name it."""
+        return self.rows.get(photo.uri) or self.rows.get(photo.path) or {}
+
+    def apply(self, photos: Sequence["Photo"]) -> list["Photo"]:
+        """The same photos with what the CSV says of them.
+
+        Raises:
+            PetrieveError: the CSV names photos that are not among them.
+        """
+        unknown = set(self.rows) - {name for photo in photos for name in (photo.uri, photo.path)}
+        if unknown:
+            raise PetrieveError(
+                f"{self.file} names {len(unknown)} photo(s) that the source does not hold, first {min(unknown)!r}",
+                "write each as its path relative to the source, or remove the row",
+            )
+        return [self._applied(photo) for photo in photos]
+
+    def _applied(self, photo: "Photo") -> "Photo":
+        own = dict(self.of(photo))
+        label, split = own.pop("label", photo.label), own.pop("split", photo.split)
+        return replace(photo, label=label, split=split, columns=own)
+
+
+def read_labels(file: str | os.PathLike[str]) -> Labels:
+    """The labels in a CSV with a column `photo`; `label`, `split` and any others, typed by their content.
+
+    Raises:
+        PetrieveError: no such file, no CSV, no column `photo`, a photo twice, a column that is the cache's own.
+    """
+    import pyarrow as pa
+    from pyarrow import csv
+
+    text = {name: pa.string() for name in ("photo", "label", "split")}
+    options = csv.ConvertOptions(column_types=text, strings_can_be_null=True)
+    try:
+        table = csv.read_csv(file, convert_options=options)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise PetrieveError(
+            f"cannot read labels from {file}: {str(error).splitlines()[0]}",
+            "give a CSV with a header and a column `photo`",
+        ) from error
+    if "photo" not in table.column_names:
+        raise PetrieveError(
+            f"{file} has no column `photo`, only {', '.join(table.column_names)}",
+            "name the column that holds each photo's path `photo`",
+        )
+    _check_columns(str(file), table.column_names)
+    rows: dict[str, dict[str, Any]] = {}
+    for row in table.to_pylist():
+        photo = str(row.pop("photo")).replace("/", os.sep)
+        if photo in rows:
+            raise PetrieveError(f"{file} names {photo!r} twice", "keep one row for each photo")
+        if row.get("split"):
+            row["split"] = SPLITS.get(row["split"].lower(), row["split"])
+        rows[photo] = row
+    own = [column for column in table.schema if column.name not in text]
+    return Labels(str(file), rows, pa.schema(own))
+
+
+def _check_columns(file: str, names: list[str]) -> None:
+    for position, name in enumerate(names):
+        if name in RESERVED or not _COLUMN.fullmatch(name) or name in names[:position]:
+            raise PetrieveError(f"{file} has a column {name!r} that cannot be stored", "rename or remove it")

@@ -1,0 +1,157 @@
+"""Photos → results, in their order: read and decode beside the trunk, batch by batch."""
+
+import hashlib
+import os
+import stat
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+from extractor.cache import Cache, Embedded, Unreadable
+from extractor.errors import PetrieveError
+from extractor.photos import Photo
+from extractor.pixels import Undecodable, canonical_view, decode
+from extractor.trunk import Trunk
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+# Beyond the largest photo that can be decoded (200 megapixels), uncompressed.
+MAX_BYTES = 1 << 30
+# Batches decoded ahead of the trunk: enough to even out slow photos, 2.4 MB each on the CPU.
+AHEAD = 4
+# Copies and unreadable photos need no trunk; a commit holds at most so many of them.
+MOST = 1024
+# Decoding takes 4 % of the time of a trunk on two cores; more threads than cores win nothing.
+THREADS = min(16, os.cpu_count() or 1)
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """A decoded photo on its way to the trunk."""
+
+    photo: Photo
+    digest: bytes
+    width: int
+    height: int
+    pixels: "Tensor"  # uint8 (3, 224, 224)
+
+
+@dataclass(frozen=True)
+class Copy:
+    """A photo whose bytes are embedded already, in this row of the cache."""
+
+    photo: Photo
+    digest: bytes
+    row: int
+
+
+Item = TypeVar("Item")
+Made = TypeVar("Made")
+Loaded = View | Copy | Unreadable
+Result = Embedded | Unreadable
+
+
+def results(
+    photos: Iterable[Photo],
+    *,
+    trunk: Callable[[], Trunk],
+    cache: Cache,
+    rows: Mapping[bytes, int],
+    batch: int,
+) -> Iterator[list[Result]]:
+    """Batches of results in the order of `photos`: `batch` new embeddings each, and what lies between them.
+
+    `rows` says which row of `cache` holds the embedding of which digest. `trunk` is called when a photo is
+    neither there nor unreadable.
+    """
+    pool = ThreadPoolExecutor(THREADS, thread_name_prefix="decode")
+    try:
+        loaded = _ahead(pool, lambda photo: load(photo, rows), photos, depth=AHEAD * batch)
+        for items in _batches(loaded, batch):
+            yield _embedded(items, trunk, cache)
+    finally:  # also when the reader stops early: what waits is dropped
+        pool.shutdown(cancel_futures=True)
+
+
+def load(photo: Photo, rows: Mapping[bytes, int]) -> Loaded:
+    """A photo's canonical view; or the row that has its embedding; or why it cannot be read."""
+    try:
+        data = _read(photo.path)
+        digest = hashlib.blake2b(data, digest_size=16).digest()
+        if digest in rows:
+            return Copy(photo, digest, rows[digest])
+        pixels = decode(data)
+        height, width = pixels.shape[-2:]
+        return View(photo, digest, width, height, canonical_view(pixels))
+    except OSError as error:
+        return Unreadable(photo, f"cannot be read: {error.strerror}")
+    except Undecodable as error:
+        return Unreadable(photo, str(error))
+    except MemoryError:
+        return Unreadable(photo, "not enough memory to decode it")
+
+
+def _read(path: str) -> bytes:
+    # Without O_NONBLOCK, opening a pipe named .jpg would wait for ever.
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise Undecodable("not a regular file")
+        if status.st_size > MAX_BYTES:
+            raise Undecodable(f"over {MAX_BYTES >> 20} MB")
+        return file.read(MAX_BYTES)
+
+
+def _ahead(
+    pool: ThreadPoolExecutor, make: Callable[[Item], Made], items: Iterable[Item], *, depth: int
+) -> Iterator[Made]:
+    """`map(make, items)`, in order, with at most `depth` of them under way."""
+    waiting: deque[Future[Made]] = deque()
+    for item in items:
+        waiting.append(pool.submit(make, item))
+        if len(waiting) == depth:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
+
+
+def _batches(loaded: Iterable[Loaded], size: int) -> Iterator[list[Loaded]]:
+    items: list[Loaded] = []
+    views = 0
+    for item in loaded:
+        items.append(item)
+        views += isinstance(item, View)
+        if views == size or len(items) == MOST:
+            yield items
+            items, views = [], 0
+    if items:
+        yield items
+
+
+def _embedded(items: list[Loaded], trunk: Callable[[], Trunk], cache: Cache) -> list[Result]:
+    views = [item for item in items if isinstance(item, View)]
+    made: dict[str, Result] = {one.photo.path: one for one in _through_trunk(views, trunk)}
+    made |= {one.photo.path: one for one in _copied([i for i in items if isinstance(i, Copy)], cache)}
+    return [item if isinstance(item, Unreadable) else made[item.photo.path] for item in items]
+
+
+def _through_trunk(views: list[View], trunk: Callable[[], Trunk]) -> Iterator[Embedded]:
+    if not views:
+        return
+    import torch
+
+    embeddings = trunk()(torch.stack([view.pixels for view in views])).numpy()  # (N, 1024)
+    for view, embedding in zip(views, embeddings, strict=True):
+        yield Embedded(view.photo, view.digest, view.width, view.height, embedding)
+
+
+def _copied(copies: list[Copy], cache: Cache) -> Iterator[Embedded]:
+    found = cache.rows(sorted({copy.row for copy in copies}))
+    for copy in copies:
+        original = found[copy.row]
+        if original.digest != copy.digest:
+            raise PetrieveError(f"the cache's row for {copy.photo.path} is another photo's", "embed into a new store")
+        yield Embedded(copy.photo, copy.digest, original.width, original.height, original.embedding)

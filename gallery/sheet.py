@@ -1,0 +1,71 @@
+"""A contact sheet: the query and its neighbours with what is known of them, as one JPEG."""
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from extractor.errors import PetrieveError
+from extractor.pixels import Undecodable, decode
+from extractor.store import write_file
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+TILE = 220  # pixels
+GAP = 12
+CAPTION = 44
+COLUMNS = 4
+PAPER, INK, FAINT, MARK = "#fbfaf7", "#22252a", "#70757d", "#d9662b"
+
+
+def contact_sheet(file: Path, photos: Sequence[tuple[str, str, str]]) -> None:
+    """Write a sheet of (path, first line, second line), the first photo framed as the query.
+
+    Raises:
+        PetrieveError: the file's folder cannot be written to.
+    """
+    from PIL import Image, ImageDraw, ImageFont
+
+    columns = min(COLUMNS, len(photos))
+    lines = -(-len(photos) // columns)
+    width, height = columns * (TILE + GAP) + GAP, lines * (TILE + CAPTION + GAP) + GAP
+    sheet = Image.new("RGB", (width, height), PAPER)
+    pen = ImageDraw.Draw(sheet)
+    large, small = ImageFont.load_default(16), ImageFont.load_default(13)
+    for position, (path, title, note) in enumerate(photos):
+        x = GAP + position % columns * (TILE + GAP)
+        y = GAP + position // columns * (TILE + CAPTION + GAP)
+        sheet.paste(_tile(path), (x, y))
+        if position == 0:
+            pen.rectangle((x - 4, y - 4, x + TILE + 3, y + TILE + 3), outline=MARK, width=4)
+        pen.text((x, y + TILE + 5), _fitted(title, large), INK, large)
+        pen.text((x, y + TILE + 25), _fitted(note, small), FAINT, small)
+    data = io.BytesIO()
+    sheet.save(data, "JPEG", quality=88)
+    try:
+        write_file(file, data.getvalue())
+    except OSError as error:
+        raise PetrieveError(
+            f"cannot write {file}: {error.strerror}", "name a file in a folder that is there"
+        ) from error
+
+
+def _tile(path: str) -> "Image.Image":
+    from PIL import Image, ImageOps
+
+    try:
+        pixels = decode(Path(path).read_bytes()).permute(1, 2, 0)  # (H, W, 3)
+    except (OSError, Undecodable):  # it was cached, and has gone since
+        return Image.new("RGB", (TILE, TILE), "#dddddd")
+    return ImageOps.fit(Image.fromarray(pixels.numpy()), (TILE, TILE))
+
+
+def _fitted(text: str, font: object) -> str:
+    """The text, its middle left out where it is wider than a tile."""
+    kept = text
+    while font.getlength(kept) > TILE and len(text) > 2:  # type: ignore[attr-defined]
+        text = text[: (len(text) - 1) // 2] + text[(len(text) + 1) // 2 :]
+        middle = len(text) // 2
+        kept = f"{text[:middle]}…{text[middle:]}"
+    return kept

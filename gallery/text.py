@@ -1,0 +1,144 @@
+"""Results as text in a terminal, and as CSV."""
+
+import csv
+import io
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from extractor.errors import PetrieveError
+
+# Longer lists are cut in the terminal; `--json` has all of them.
+LINES = 40
+
+
+def embedded(summary: dict[str, Any]) -> None:
+    """What a run of `embed` did."""
+    counts = {key: summary[key] for key in ("embedded", "cached", "copied", "unreadable")}
+    parts = ", ".join(f"{count} {name}" for name, count in counts.items() if count or name == "embedded")
+    print(f"{summary['found']} photos found: {parts}")
+    if summary["device"]:
+        rate = f"{summary['photos_per_second']} photos/s"
+        how = f"{summary['weights']} weights on {summary['device']} in {summary['precision']}"
+        print(f"{summary['seconds']} s, {rate}, {printable(how)}")
+    if summary["unreadable"]:
+        print("`cli.py info` lists the unreadable ones with their reasons", file=sys.stderr)
+    if summary["missing"]:
+        print(f"{summary['missing']} photos are gone from the source; `--prune` forgets them", file=sys.stderr)
+
+
+def fitted(report: dict[str, Any]) -> None:
+    """A head's figures."""
+    print(f"{report['method']} head, {report['photos']} photos, {len(report['classes'])} classes")
+    print(f"accuracy {report['accuracy']:.1%}, log loss {report['log_loss']:.3f} ({report['evaluated_on']})")
+
+
+def predicted(predictions: Sequence[dict[str, Any]]) -> None:
+    """What is in which photo."""
+    rows = [
+        (one["photo"], one.get("label", "unreadable"), f"{one['probability']:.1%}" if "label" in one else one["error"])
+        for one in predictions
+    ]
+    _table(("photo", "label", "probability"), rows)
+
+
+def neighbours(found: dict[str, Any]) -> None:
+    """The photos most like a query."""
+    rows = [(f"{one['similarity']:.3f}", one["label"] or "", one["photo"]) for one in found["neighbours"]]
+    _table(("similarity", "label", "photo"), rows)
+
+
+def contents(info: dict[str, Any]) -> None:
+    """What a store holds."""
+    print(f"{info['photos']} photos, {info['views']} views, {printable(info['weights'])} weights")
+    print(f"fingerprint {info['fingerprint']}")
+    for name in ("labels", "splits"):
+        listed = ", ".join(f"{key} {count}" for key, count in info[name].items())
+        print(f"{name}: {printable(listed) or 'none'}")
+    head, index = info["head"], info["index"]
+    print(f"head: {_state(head, 'fit-head')}")
+    if head and head["fits"]:
+        fitted(head)
+    print(f"index: {_state(index, 'similar')}")
+    if info["unreadable"]:
+        _table(("unreadable", "reason"), [(bad["photo"], bad["reason"]) for bad in info["unreadable"]])
+
+
+def sampled(made: dict[str, Any]) -> None:
+    """Where the sample is."""
+    print(f"{made['photos']} photos in {printable(made['folder'])}")
+
+
+@contextmanager
+def progress(quiet: bool) -> Iterator[Callable[[int, int], None] | None]:
+    """A callback that draws a bar with rate and time left on stderr, where that is a terminal."""
+    if quiet or not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    started = time.perf_counter()
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("embedding", total=None)
+
+        def draw(done: int, total: int) -> None:
+            rate = done / (time.perf_counter() - started)
+            bar.update(task, completed=done, total=total, description=f"embedding, {rate:.1f} photos/s")
+
+        yield draw
+
+
+def write_csv(file: Path, predictions: Sequence[dict[str, Any]]) -> None:
+    """Write predictions: photo, label, probability, error, and a column for each class.
+
+    Raises:
+        PetrieveError: the file cannot be written.
+    """
+    from extractor.store import write_file
+
+    classes = next((list(one["probabilities"]) for one in predictions if "label" in one), [])
+    lines = io.StringIO()
+    writer = csv.writer(lines, lineterminator="\n")
+    writer.writerow(["photo", "label", "probability", "error", *(f"p({name})" for name in classes)])
+    for one in predictions:
+        shares = one.get("probabilities", {})
+        start = [one["photo"], one.get("label", ""), one.get("probability", ""), one.get("error", "")]
+        writer.writerow([*start, *(shares.get(name, "") for name in classes)])
+    try:
+        write_file(file, lines.getvalue().encode("utf-8", "surrogateescape"))
+    except OSError as error:
+        raise PetrieveError(
+            f"cannot write {file}: {error.strerror}", "name a file in a folder that is there"
+        ) from error
+
+
+def printable(text: str) -> str:
+    """Text without what would move a terminal's cursor or set its colours."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+
+
+def name(path: str) -> str:
+    """A photo's path, relative to the working folder when it lies inside it."""
+    inside = os.path.relpath(path)
+    return path if inside.startswith(os.pardir) else inside
+
+
+def _state(part: dict[str, Any] | None, command: str) -> str:
+    if part is None:
+        return f"none yet; `cli.py {command}` makes it"
+    return "fits the embeddings" if part["fits"] else f"does not fit the embeddings; `cli.py {command}` makes it anew"
+
+
+def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    lines = [tuple(map(printable, row)) for row in [titles, *rows[:LINES]]]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+    if len(rows) > LINES:
+        print(f"… and {len(rows) - LINES} more; `--json` lists all")

@@ -1,0 +1,1 @@
+"""The cache to an index, and an index's neighbours."""
