@@ -1,6 +1,7 @@
 """The bytes of one photo → upright uint8 RGB pixels → the views that the trunk is shown."""
 
 import warnings
+from contextlib import suppress
 from functools import cache
 from io import BytesIO
 from types import ModuleType
@@ -35,15 +36,30 @@ def decode(data: bytes) -> "Tensor":
     Raises:
         Undecodable: not one of these formats, damaged, cut short, or over MAX_PIXELS.
     """
+    import numpy as np
+    import torch
+
     with _open(data) as image:
         fast = _TORCHCODEC.get(str(image.format))
         if fast and _is_plain(data, image):
-            try:
+            with suppress(RuntimeError):  # Pillow takes some files that torchcodec refuses, and names the damage
                 return _with_torchcodec(fast, data)
-            except RuntimeError:
-                pass  # Pillow takes some files that torchcodec refuses, and says better what is wrong
+    pixels = np.array(upright_image(data))  # (H, W, 3)
+    return torch.from_numpy(pixels).permute(2, 0, 1)  # (3, H, W)
+
+
+def upright_image(data: bytes) -> "Image.Image":
+    """The same picture as a Pillow image, without torch.
+
+    Raises:
+        Undecodable: as `decode`.
+    """
+    from PIL import ImageOps
+
+    with _open(data) as image:
         try:
-            return _with_pillow(image)
+            image.load()
+            return _to_rgb(ImageOps.exif_transpose(image))
         except Exception as error:  # decoders raise nearly everything on damaged files
             raise Undecodable(f"damaged {image.format}: {_first_line(error)}") from error
 
@@ -113,17 +129,7 @@ def _with_torchcodec(decoder: str, data: bytes) -> "Tensor":
     return pixels
 
 
-def _with_pillow(image: "Image.Image") -> "Tensor":
-    import numpy as np
-    import torch
-    from PIL import ImageOps
-
-    image.load()
-    upright = to_rgb(ImageOps.exif_transpose(image))
-    return torch.from_numpy(np.array(upright)).permute(2, 0, 1)  # (H, W, 3) → (3, H, W)
-
-
-def to_rgb(image: "Image.Image") -> "Image.Image":
+def _to_rgb(image: "Image.Image") -> "Image.Image":
     """Any of Pillow's modes as RGB: alpha on white, 16 bits scaled to 8.
 
     Raises:

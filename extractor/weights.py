@@ -74,9 +74,9 @@ def _load_file(file: Path, sha256: str = "") -> dict[str, Any]:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
+    if sha256:
+        _check_digest(file, sha256)
     try:
-        if sha256:
-            _check_digest(file, sha256)
         if file.suffix == ".safetensors":
             return dict(load_file(file))
         loaded = torch.load(file, map_location="cpu", weights_only=True)
@@ -98,8 +98,11 @@ def _unreadable(file: Path, why: str) -> PetrieveError:
 
 
 def _check_digest(file: Path, sha256: str) -> None:
-    with file.open("rb") as opened:
-        found = hashlib.file_digest(opened, "sha256").hexdigest()
+    try:
+        with file.open("rb") as opened:
+            found = hashlib.file_digest(opened, "sha256").hexdigest()
+    except OSError as error:
+        raise PetrieveError(f"cannot read weights from {file}: {error.strerror}", OTHER_WAYS) from error
     if not found.startswith(sha256):
         raise PetrieveError(
             f"{file} is damaged: its SHA-256 begins {found[:8]}, not {sha256[:8]}", "remove it and fetch it again"

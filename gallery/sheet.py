@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from extractor.errors import PetrieveError
-from extractor.pixels import Undecodable, decode
+from extractor.pixels import Undecodable, upright_image
 from extractor.store import write_file
 
 if TYPE_CHECKING:
@@ -55,10 +55,10 @@ def _tile(path: str) -> "Image.Image":
     from PIL import Image, ImageOps
 
     try:
-        pixels = decode(Path(path).read_bytes()).permute(1, 2, 0)  # (H, W, 3)
+        photo = upright_image(Path(path).read_bytes())
     except (OSError, Undecodable):  # it was cached, and has gone since
         return Image.new("RGB", (TILE, TILE), "#dddddd")
-    return ImageOps.fit(Image.fromarray(pixels.numpy()), (TILE, TILE))
+    return ImageOps.fit(photo, (TILE, TILE))
 
 
 def _fitted(text: str, font: object) -> str:

@@ -1,0 +1,46 @@
+# Needs python3 (3.11 or newer), make and the package registry. Everything goes into .venv and demo/.
+PYTHON ?= python3
+BIN := .venv/bin
+PETRIEVE := $(BIN)/python cli.py
+DEMO := --store demo/store
+
+.PHONY: setup test demo bench lock clean
+
+setup: .venv/ready
+
+# The lock names uv too; it comes first because it installs the rest, hard-linked from its cache.
+.venv/ready: requirements.lock
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Petrieve needs Python 3.11 or newer")'
+	$(PYTHON) -m venv --clear .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $$(sed -n 's/^\(uv==[^ ]*\).*/\1/p' requirements.lock)
+	$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes --compile-bytecode requirements.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	touch $@
+
+test: .venv/ready
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest
+
+demo: .venv/ready
+	@echo "Drawn pets and the bundled trunk: nothing is downloaded. It knows cat from dog and little else;"
+	@echo "with photos of your own, leave out --weights to use torchvision's ImageNet weights."
+	rm -rf demo
+	$(PETRIEVE) sample demo/photos
+	$(PETRIEVE) embed demo/photos --weights bundled $(DEMO)
+	$(PETRIEVE) fit-head $(DEMO)
+	$(PETRIEVE) sample demo/new --photos 6 --seed 1
+	$(PETRIEVE) predict demo/new $(DEMO)
+	$(PETRIEVE) similar demo/photos/dog/nala-4.webp -k 7 --sheet demo/similar.jpg $(DEMO)
+	@echo "The contact sheet is demo/similar.jpg"
+
+bench: .venv/ready
+	$(BIN)/python benchmarks/figures.py
+
+lock:
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
+		--python-version 3.11 --extra dev --output-file requirements.lock pyproject.toml
+
+clean:
+	rm -rf .venv demo build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,98 @@
+"""What the tests share: drawn photos, a store made of them, and the commands as a user types them."""
+
+import contextlib
+import io
+import json
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import cli
+from extractor.sample import draw_sample
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+PHOTOS, ODD = SHARED / "photos", SHARED / "odd"
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a command left: exit status, stdout, stderr."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+@pytest.fixture(scope="session")
+def run() -> Callable[..., Done]:
+    """Run a command through the door that the `petrieve` command and cli.py use."""
+
+    def command(*words: object) -> Done:
+        out, err = io.StringIO(), io.StringIO()
+        before = sys.argv
+        sys.argv = ["cli.py", *map(str, words)]
+        status: object = 0
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            try:
+                cli.main()
+            except SystemExit as stop:
+                status = stop.code
+            finally:
+                sys.argv = before
+        if isinstance(status, str):  # the interpreter prints it and exits with 1
+            return Done(1, out.getvalue(), err.getvalue() + status + "\n")
+        return Done(int(status or 0), out.getvalue(), err.getvalue())
+
+    return command
+
+
+@pytest.fixture(autouse=True)
+def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test works in a folder of its own, without the user's settings."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("PETRIEVE_STORE", "PETRIEVE_WEIGHTS"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="session")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """40 drawn photos in cat/ and dog/; not to be written to."""
+    folder = tmp_path_factory.mktemp("drawn")
+    draw_sample(folder, photos=40)
+    return folder
+
+
+@pytest.fixture
+def photos(drawn: Path, tmp_path: Path) -> Path:
+    """A copy of the drawn photos, the test's own."""
+    return Path(shutil.copytree(drawn, tmp_path / "photos"))
+
+
+@pytest.fixture(scope="session")
+def made_store(drawn: Path, run: Callable[..., Done], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    store = tmp_path_factory.mktemp("made") / "store"
+    assert run("embed", drawn, "--store", store, "--weights", "bundled").status == 0
+    assert run("fit-head", "--store", store).status == 0
+    return store
+
+
+@pytest.fixture
+def store(made_store: Path, tmp_path: Path) -> Iterator[Path]:
+    """A store of the drawn photos with a head, the test's own."""
+    yield Path(shutil.copytree(made_store, tmp_path / "store"))
+
+
+def need(folder: Path) -> Path:
+    """A folder of real photos, where they are at hand."""
+    if not folder.exists():
+        pytest.skip(f"{folder.name} is not at hand")
+    return folder

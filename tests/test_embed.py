@@ -1,0 +1,245 @@
+"""The run, through the command: what is new, what is known, what has changed, moved or gone."""
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import Done
+from PIL import Image
+
+from extractor.cache import Cache
+from extractor.embed import embed, query
+
+Run = Callable[..., Done]
+COUNTS = ("found", "embedded", "cached", "copied", "unreadable", "missing")
+
+
+def again(run: Run, store: Path, *words: object) -> dict[str, int]:
+    """The counts of a run that did something, zeros left out."""
+    done = run("embed", *words, "--store", store, "--json", "--weights", "bundled")
+    assert done.status == 0, done.err
+    return {key: done.json[key] for key in COUNTS if done.json[key]}
+
+
+def vectors(store: Path) -> dict[str, np.ndarray]:
+    """Embeddings by path."""
+    cache = Cache.open(store)
+    return {row.photo.path: row.embedding for row in cache.rows([known.row for known in cache.known().values()]).values()}
+
+
+def rows(store: Path) -> dict[str, Any]:
+    """Photos by uri."""
+    cache = Cache.open(store)
+    return {row.photo.uri: row.photo for row in cache.rows([known.row for known in cache.known().values()]).values()}
+
+
+def repaint(path: Path, colour: str) -> None:
+    Image.new("RGB", (300, 260), colour).save(path)
+
+
+@pytest.fixture
+def few(photos: Path) -> Path:
+    """Six photos."""
+    for extra in sorted(photos.rglob("*.*"))[6:]:
+        extra.unlink()
+    return photos
+
+
+def test_a_second_run_opens_nothing_and_keeps_every_row(run: Run, few: Path, tmp_path: Path) -> None:
+    assert again(run, tmp_path / "s", few) == {"found": 6, "embedded": 6}
+    before = vectors(tmp_path / "s")
+    for photo in few.rglob("*.*"):
+        photo.chmod(0)
+    assert again(run, tmp_path / "s", few) == {"found": 6, "cached": 6}
+    assert all(np.array_equal(before[path], vector) for path, vector in vectors(tmp_path / "s").items())
+
+
+def test_a_new_photo_costs_one_photo(run: Run, few: Path, tmp_path: Path) -> None:
+    again(run, tmp_path / "s", few)
+    repaint(few / "cat" / "new.png", "teal")
+    assert again(run, tmp_path / "s", few) == {"found": 7, "embedded": 1, "cached": 6}
+
+
+def test_a_moved_photo_is_copied_and_the_old_name_is_missing_until_pruned(run: Run, few: Path, tmp_path: Path) -> None:
+    again(run, tmp_path / "s", few)
+    old = sorted(few.rglob("*.*"))[0]
+    new = old.with_name("moved" + old.suffix)
+    vector = vectors(tmp_path / "s")[str(old)]
+    old.rename(new)
+    assert again(run, tmp_path / "s", few) == {"found": 6, "cached": 5, "copied": 1, "missing": 1}
+    assert np.array_equal(vectors(tmp_path / "s")[str(new)], vector)
+    assert again(run, tmp_path / "s", few, "--prune") == {"found": 6, "cached": 6, "missing": 1}
+    assert set(vectors(tmp_path / "s")) == {str(path) for path in few.rglob("*.*")}
+
+
+def test_a_second_photo_with_the_same_bytes_keeps_a_row_of_its_own(run: Run, few: Path, tmp_path: Path) -> None:
+    first = sorted(few.rglob("*.*"))[0]
+    shutil.copy(first, few / "dog" / f"twin{first.suffix}")
+    assert again(run, tmp_path / "s", few) == {"found": 7, "embedded": 7}
+    photos = rows(tmp_path / "s")
+    twin = photos[f"dog/twin{first.suffix}"]
+    assert (twin.label, photos[str(first.relative_to(few))].label) == ("dog", "cat")
+
+
+def test_a_changed_photo_is_embedded_though_another_now_holds_its_old_bytes(run: Run, few: Path, tmp_path: Path) -> None:
+    again(run, tmp_path / "s", few)
+    changed = sorted(few.rglob("*.png"))[0]
+    old = vectors(tmp_path / "s")[str(changed)]
+    shutil.copy(changed, few / "zz.png")  # after it in the run
+    shutil.copy(changed, few / "aa.png")  # before it
+    repaint(changed, "purple")
+    assert again(run, tmp_path / "s", few) == {"found": 8, "embedded": 1, "cached": 5, "copied": 2}
+    now = vectors(tmp_path / "s")
+    assert np.array_equal(now[str(few / "aa.png")], old)
+    assert np.array_equal(now[str(few / "zz.png")], old)
+    assert not np.allclose(now[str(changed)], old, atol=1e-2)
+    (fresh,) = query(changed, Cache.open(tmp_path / "s"))
+    assert np.allclose(now[str(changed)], fresh.embedding, atol=2e-3)
+
+
+def test_two_photos_that_swap_their_contents_swap_their_embeddings(run: Run, few: Path, tmp_path: Path) -> None:
+    repaint(few / "a.png", "red")
+    repaint(few / "b.png", "blue")
+    again(run, tmp_path / "s", few)
+    before = vectors(tmp_path / "s")
+    for name, colour in (("a", "blue"), ("b", "red")):
+        repaint(few / f"{name}.png", colour)
+        os.utime(few / f"{name}.png", (1, 1))
+    again(run, tmp_path / "s", few)
+    after = vectors(tmp_path / "s")
+    a, b = str(few / "a.png"), str(few / "b.png")
+    assert np.array_equal(after[a], before[b])
+    assert np.array_equal(after[b], before[a])
+
+
+def test_one_bad_photo_costs_one_photo_and_is_listed_once(run: Run, few: Path, tmp_path: Path) -> None:
+    (few / "cat" / "bad.jpg").write_bytes(b"\xff\xd8\xff not much of a JPEG")
+    os.mkfifo(few / "cat" / "pipe.jpg")
+    (few / "cat" / "gone.jpg").symlink_to("nowhere.jpg")
+    for _ in range(2):
+        counts = again(run, tmp_path / "s", few)
+        assert (counts["found"], counts["unreadable"]) == (9, 3)
+    listed = run("info", "--store", tmp_path / "s", "--json").json["unreadable"]
+    assert [Path(one["photo"]).name for one in listed] == ["bad.jpg", "gone.jpg", "pipe.jpg"]
+    assert listed[0]["reason"] == "damaged: no readable header"
+    assert listed[1]["reason"] == "cannot be read: No such file or directory"
+    assert listed[2]["reason"] == "not a regular file"
+
+
+def test_a_mended_photo_leaves_the_list_and_a_broken_one_leaves_the_cache(run: Run, few: Path, tmp_path: Path) -> None:
+    bad, good = few / "bad.png", sorted(few.rglob("*.png"))[0]
+    bad.write_bytes(b"nothing")
+    again(run, tmp_path / "s", few)
+    repaint(bad, "green")
+    good.write_bytes(b"broken now")
+    assert again(run, tmp_path / "s", few) == {"found": 7, "embedded": 1, "cached": 5, "unreadable": 1}
+    assert str(good) not in vectors(tmp_path / "s")
+    assert list(Cache.open(tmp_path / "s").unreadable()) == [str(good)]
+
+
+def test_sources_that_overlap_hold_each_photo_once(run: Run, few: Path, tmp_path: Path) -> None:
+    assert again(run, tmp_path / "s", few, few / "cat") == {"found": 6, "embedded": 6}
+    cats = len(list((few / "cat").iterdir()))
+    assert again(run, tmp_path / "s", few / "cat") == {"found": cats, "cached": cats}
+
+
+def test_a_source_that_is_gone_is_an_error_until_it_is_pruned(run: Run, few: Path, tmp_path: Path) -> None:
+    again(run, tmp_path / "s", few)
+    shutil.rmtree(few)
+    done = run("embed", few, "--store", tmp_path / "s")
+    assert done.status == 1
+    assert "--prune" in done.err
+    assert again(run, tmp_path / "s", few, "--prune") == {"missing": 6}
+    assert len(Cache.open(tmp_path / "s")) == 0
+
+
+def test_labels_from_a_csv_win_reach_cached_photos_and_stay(run: Run, few: Path, tmp_path: Path) -> None:
+    again(run, tmp_path / "s", few)
+    uris = sorted(rows(tmp_path / "s"))
+    csv = tmp_path / "labels.csv"
+    csv.write_text(f"photo,label,pet,found_on\n{uris[0]},tiger,Rex,2026-10-01\n{few / uris[1]},,Bo,\n")
+    assert again(run, tmp_path / "s", few, "--labels", csv) == {"found": 6, "cached": 6}
+    version = Cache.open(tmp_path / "s").version
+    again(run, tmp_path / "s", few, "--labels", csv)
+    assert Cache.open(tmp_path / "s").version == version, "the same labels again write nothing"
+    again(run, tmp_path / "s", few)
+    repaint(few / uris[0], "brown")  # changed pixels, the same pet
+    again(run, tmp_path / "s", few)
+    photos = rows(tmp_path / "s")
+    assert photos[uris[0]].label == "tiger"
+    assert str(photos[uris[0]].columns["found_on"]) == "2026-10-01"
+    assert (photos[uris[1]].label, photos[uris[1]].columns["pet"]) == (None, "Bo")
+    assert photos[uris[2]].label == Path(uris[2]).parent.name
+
+
+def test_labels_for_photos_that_are_not_there_are_an_error(run: Run, few: Path, tmp_path: Path) -> None:
+    (tmp_path / "l.csv").write_text("photo,label\nnowhere.jpg,cat\n")
+    done = run("embed", few, "--labels", tmp_path / "l.csv", "--weights", "bundled")
+    assert (done.status, done.out) == (1, "")
+    assert "'nowhere.jpg'" in done.err
+    assert not Path(".petrieve").exists()
+
+
+def test_a_store_of_other_weights_is_refused(run: Run, few: Path, store: Path, tmp_path: Path) -> None:
+    import torch
+    from test_trunk import state
+
+    other = state()
+    other["features.norm5.bias"] += 1
+    torch.save(other, tmp_path / "other.pth")
+    for command in (("embed", few), ("similar", few / "cat"), ("predict", few)):
+        if command[0] == "similar":
+            repaint(few / "new.png", "pink")
+            command = ("similar", few / "new.png")
+        done = run(*command, "--store", store, "--weights", tmp_path / "other.pth")
+        assert (done.status, done.out) == (1, "")
+        assert "use `--weights bundled`" in done.err
+
+
+def test_the_stores_own_weights_are_the_default(run: Run, few: Path, store: Path) -> None:
+    repaint(few / "new.png", "pink")
+    done = run("embed", few / "new.png", "--store", store, "--json")
+    assert (done.json["weights"], done.json["embedded"]) == ("bundled", 1)
+
+
+@pytest.mark.parametrize("kind", ["missing", "empty", "no photo"])
+def test_a_source_without_photos_is_an_error_and_leaves_no_store(run: Run, tmp_path: Path, kind: str) -> None:
+    folder = tmp_path / "folder"
+    if kind != "missing":
+        folder.mkdir()
+    if kind == "no photo":
+        (folder / "notes.txt").write_text("no photo")
+    done = run("embed", folder, "--weights", "bundled")
+    assert (done.status, done.out, done.err.count("\n")) == (1, "", 1)
+    assert not Path(".petrieve").exists()
+
+
+def test_a_run_while_another_writes_is_refused(run: Run, few: Path, tmp_path: Path) -> None:
+    from extractor.store import Store, writing
+
+    with writing(Store(tmp_path / "s")):
+        done = run("embed", few, "--store", tmp_path / "s", "--weights", "bundled")
+    assert (done.status, "another run is writing" in done.err) == (1, True)
+
+
+def test_progress_counts_to_the_end_and_python_gets_figures_and_cache(few: Path, tmp_path: Path) -> None:
+    seen: list[tuple[int, int]] = []
+    summary, cache = embed(few, store=tmp_path / "s", weights="bundled", progress=lambda *at: seen.append(at))
+    assert seen[-1] == (6, 6)
+    assert (summary.embedded, len(cache), cache.weights) == (6, 6, "bundled")
+
+
+def test_many_commits_leave_few_pieces(few: Path, tmp_path: Path) -> None:
+    summary, cache = embed(few, store=tmp_path / "s", weights="bundled")
+    everything = list(cache.rows([known.row for known in cache.known().values()]).values())
+    for number in range(300):
+        one = everything[number % 6]
+        photo = type(one.photo)(one.photo.root, f"{number}.jpg", 1, 1)
+        cache.commit([type(one)(photo, one.digest, 1, 1, one.embedding)], {})
+    assert len(cache) == 306
+    assert len(list((tmp_path / "s" / "embeddings.lance" / "data").iterdir())) < 600
+    assert len(cache._rows.get_fragments()) < 100

@@ -1,0 +1,185 @@
+"""Bytes of one photo → upright RGB: every format, every mode, and what is wrong with the rest."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pillow_heif
+import pytest
+import torch
+from conftest import ODD, PHOTOS, need
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from reference import reference_view
+
+from extractor.pixels import Undecodable, canonical_view, decode, upright_image
+
+RED, GREEN, BLUE = (250, 10, 20), (15, 240, 25), (20, 30, 235)
+
+
+def picture(width: int = 300, height: int = 240) -> Image.Image:
+    """Red above on the left, green above on the right, blue below."""
+    made = Image.new("RGB", (width, height), BLUE)
+    made.paste(RED, (0, 0, width // 2, height // 2))
+    made.paste(GREEN, (width // 2, 0, width, height // 2))
+    return made
+
+
+def encoded(image: Image.Image, format_: str, **options: object) -> bytes:
+    data = io.BytesIO()
+    image.save(data, format_, **options)
+    return data.getvalue()
+
+
+def corners(pixels: torch.Tensor) -> list[tuple[int, ...]]:
+    """The colours near the upper left, the upper right and the lower left corner."""
+    _, height, width = pixels.shape
+    places = ((height // 8, width // 8), (height // 8, -width // 8), (-height // 8, width // 8))
+    return [tuple(pixels[:, y, x].tolist()) for y, x in places]
+
+
+def near(found: list[tuple[int, ...]], wanted: list[tuple[int, ...]], within: int = 30) -> bool:
+    return bool(np.abs(np.array(found, int) - np.array(wanted, int)).max() <= within)
+
+
+def heic(image: Image.Image) -> bytes:
+    data = io.BytesIO()
+    pillow_heif.from_pillow(image).save(data, quality=90)
+    return data.getvalue()
+
+
+@pytest.mark.parametrize("format_", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIC"])
+def test_every_format_is_told_by_content(format_: str) -> None:
+    data = heic(picture()) if format_ == "HEIC" else encoded(picture(), format_)
+    pixels = decode(data)
+    assert pixels.dtype == torch.uint8
+    assert pixels.shape == (3, 240, 300)
+    assert near(corners(pixels), [RED, GREEN, BLUE])
+
+
+@pytest.mark.parametrize("format_", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_orientation_comes_out_upright(format_: str, orientation: int) -> None:
+    turn = {
+        2: Image.Transpose.FLIP_LEFT_RIGHT,
+        3: Image.Transpose.ROTATE_180,
+        4: Image.Transpose.FLIP_TOP_BOTTOM,
+        5: Image.Transpose.TRANSPOSE,
+        6: Image.Transpose.ROTATE_90,
+        7: Image.Transpose.TRANSVERSE,
+        8: Image.Transpose.ROTATE_270,
+    }
+    stored = picture().transpose(turn[orientation]) if orientation > 1 else picture()
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    pixels = decode(encoded(stored, format_, exif=exif.tobytes()))
+    assert pixels.shape == (3, 240, 300)
+    assert near(corners(pixels), [RED, GREEN, BLUE])
+
+
+def test_the_same_scene_in_all_orientations_is_the_same_view() -> None:
+    folder = need(ODD / "exif-orientation")
+    for scene in ("Landscape", "Portrait"):
+        views = [canonical_view(decode((folder / f"{scene}_{n}.jpg").read_bytes())).float() for n in range(9)]
+        # The nine files were encoded one by one, so they differ by a JPEG's noise; a wrong turn differs by 60.
+        assert max(float((view - views[1]).abs().mean()) for view in views) < 4
+
+
+def test_transparency_becomes_white() -> None:
+    clear = Image.new("RGBA", (64, 64), (255, 0, 0, 0))
+    palette = Image.new("P", (64, 64), 0)
+    for data in (encoded(clear, "PNG"), encoded(clear, "WEBP"), encoded(palette, "GIF", transparency=0)):
+        assert decode(data).min() == 255
+
+
+def test_grey_of_16_bits_is_scaled_not_clipped() -> None:
+    grey = Image.fromarray(np.full((64, 64), 32_896, np.uint16))
+    for format_ in ("PNG", "TIFF"):
+        assert decode(encoded(grey, format_)).unique().tolist() == [128]
+
+
+def test_cmyk_and_grey_become_rgb() -> None:
+    assert near(corners(decode(encoded(picture().convert("CMYK"), "JPEG"))), [RED, GREEN, BLUE])
+    assert decode(encoded(picture().convert("L"), "JPEG")).shape == (3, 240, 300)
+
+
+def test_the_first_frame_of_an_animation_is_the_photo() -> None:
+    frames = [Image.new("RGB", (40, 30), colour) for colour in (RED, GREEN)]
+    for format_ in ("GIF", "WEBP", "PNG", "TIFF"):
+        data = encoded(frames[0], format_, save_all=True, append_images=frames[1:])
+        assert near(corners(decode(data)), [RED] * 3)
+
+
+def test_a_jpeg_whose_orientation_stands_in_its_second_segment_is_upright() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = encoded(picture().transpose(Image.Transpose.ROTATE_90), "JPEG", exif=exif.tobytes())
+    xmp = b"http://ns.adobe.com/xap/1.0/\0<x:xmpmeta xmlns:x='adobe:ns:meta/'/>"
+    data = data[:2] + b"\xff\xe1" + (len(xmp) + 2).to_bytes(2, "big") + xmp + data[2:]
+    assert near(corners(decode(data)), [RED, GREEN, BLUE])
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", "an empty file"),
+        (b"<html>not found</html>", "not a photo"),
+        (encoded(picture(), "JPEG")[:900], "damaged JPEG.*truncated"),
+        (encoded(picture(), "PNG")[:200], "damaged"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(30), "damaged: no readable header"),
+    ],
+)
+def test_what_is_no_photo_says_why(data: bytes, reason: str) -> None:
+    with pytest.raises(Undecodable, match=reason):
+        decode(data)
+
+
+def test_a_bomb_is_refused_before_it_is_decoded() -> None:
+    small = bytearray(encoded(Image.new("1", (8, 8)), "BMP"))
+    small[18:26] = (60_000).to_bytes(4, "little") * 2
+    with pytest.raises(Undecodable, match="over 200 megapixels"):
+        decode(bytes(small))
+
+
+def test_a_ribbon_costs_no_more_than_a_photo() -> None:
+    view = canonical_view(torch.zeros(3, 1, 20_000, dtype=torch.uint8))
+    assert view.shape == (3, 224, 224)
+
+
+def test_odd_files_are_decoded_or_refused_with_a_reason() -> None:
+    for path in sorted(need(ODD).rglob("*.*")):
+        try:
+            pixels = decode(path.read_bytes())
+            assert canonical_view(pixels).shape == (3, 224, 224)
+        except Undecodable as refused:
+            assert str(refused).isprintable()
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.sampled_from(["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"]),
+    st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), max_size=6),
+    st.floats(0, 1),
+)
+def test_damage_anywhere_is_decoded_or_refused(format_: str, flips: list[tuple[float, int]], kept: float) -> None:
+    data = bytearray(encoded(picture(60, 48), format_))
+    for place, value in flips:
+        data[int(place * (len(data) - 1))] = value
+    try:
+        assert decode(bytes(data[: max(1, int(kept * len(data)))])).shape[0] == 3
+    except Undecodable as refused:
+        assert str(refused)
+
+
+def test_views_of_real_photos_are_those_of_the_reference() -> None:
+    for path in sorted(need(PHOTOS / "breeds").rglob("*.jpg"))[::20]:
+        view = canonical_view(decode(path.read_bytes())).float()
+        wanted = torch.from_numpy(np.array(reference_view(path))).permute(2, 0, 1).float()
+        assert (view - wanted).abs().mean() < 0.6
+
+
+def test_the_image_for_people_shows_the_pixels_for_the_trunk(drawn: Path) -> None:
+    for path in sorted(drawn.rglob("*.png")):
+        shown = torch.from_numpy(np.array(upright_image(path.read_bytes()))).permute(2, 0, 1)
+        assert torch.equal(shown, decode(path.read_bytes()))
