@@ -32,7 +32,7 @@ demo: .venv/ready
 	$(PETRIEVE) fit-head $(DEMO)
 	$(PETRIEVE) sample demo/new --photos 6 --seed 1
 	$(PETRIEVE) predict demo/new $(DEMO)
-	$(PETRIEVE) similar demo/photos/dog/nala-4.webp -k 7 --sheet demo/similar.jpg $(DEMO)
+	$(PETRIEVE) similar demo/photos/cat/milo-1.jpg -k 7 --sheet demo/similar.jpg $(DEMO)
 	@echo "The contact sheet is demo/similar.jpg"
 
 bench: .venv/ready

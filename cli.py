@@ -92,7 +92,8 @@ def predict(
     """Say what is in photos, and how sure that is."""
     from classifier import head
     from extractor import embed as extractor
-    from extractor.cache import Cache, Unreadable
+    from extractor.cache import Cache
+    from extractor.rows import Unreadable
 
     cache = Cache.open(store)
     fitted = head.load(cache)
@@ -133,7 +134,7 @@ def similar(
     neighbours = search.search(build.load(cache), query.embedding, k=k, leave_out=frozenset(same))
     if sheet:
         rows = [
-            (one.photo, one.label or "no label", f"{one.similarity:.3f}  {text.name(one.photo)}") for one in neighbours
+            (one.photo, one.label or "no label", f"{one.similarity:.3f}  {Path(one.photo).name}") for one in neighbours
         ]
         contact_sheet(sheet, [(query.photo.path, "the photo", photo.name), *rows])
     found = [{**asdict(one), "photo": text.name(one.photo)} for one in neighbours]
@@ -187,7 +188,8 @@ def main() -> None:
     except PetrieveError as error:
         sys.exit(f"error: {text.printable(str(error))}")
     except OSError as error:
-        sys.exit(f"error: {text.printable(str(error))}; check the path, its permissions and the space on its disk")
+        what = text.printable(str(error).splitlines()[0])
+        sys.exit(f"error: {what}; check the path, its permissions and the space on its disk")
     except KeyboardInterrupt:
         print("interrupted; what was committed stays, and the next `embed` goes on from there", file=sys.stderr)
         sys.exit(130)
@@ -195,7 +197,7 @@ def main() -> None:
 
 def _show(result: Any, as_text: Callable[[Any], None], as_json: bool) -> None:
     if as_json:
-        print(json.dumps(result, ensure_ascii=False, indent=1))
+        print(json.dumps(result, indent=1))
     else:
         as_text(result)
 

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from classifier.head import Head, Report, softmax
-from extractor.cache import DIMENSION, Cache
+from extractor.cache import Cache
 from extractor.errors import PetrieveError
+from extractor.rows import DIMENSION
 
 if TYPE_CHECKING:
     import numpy as np

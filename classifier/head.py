@@ -4,8 +4,9 @@ import json
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from extractor.cache import DIMENSION, Cache
+from extractor.cache import Cache
 from extractor.errors import PetrieveError
+from extractor.rows import DIMENSION
 from extractor.store import write_file
 
 if TYPE_CHECKING:

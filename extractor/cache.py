@@ -2,14 +2,25 @@
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from extractor.errors import PetrieveError
-from extractor.labels import RESERVED
-from extractor.photos import Photo
+from extractor.photos import Photo, path_of
+from extractor.rows import (
+    Embedded,
+    Known,
+    Unreadable,
+    embedded_photos,
+    embedded_table,
+    photo_schema,
+    said,
+    unreadable_photos,
+    unreadable_schema,
+    unreadable_table,
+    vectors,
+)
 from extractor.store import Store, read_card, write_card
 
 if TYPE_CHECKING:
@@ -17,7 +28,6 @@ if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
-DIMENSION = 1024
 # Below this many small pieces a table opens and reads as fast as one piece.
 FRAGMENTS = 64
 # Rows of a merged piece: few enough that merging again costs little, enough for 50 million photos in 800 pieces.
@@ -26,37 +36,6 @@ PIECE = 65_536
 COMMITS_BETWEEN_TIDYING = 256
 # Photos per scanned batch: 2 kB each, so 16 MB at a time.
 SCAN = 8192
-
-
-@dataclass(frozen=True, eq=False)
-class Embedded:
-    """A photo beside its embedding: one row, indivisible."""
-
-    photo: Photo
-    digest: bytes  # 16 bytes, of the file's content
-    width: int  # pixels, upright
-    height: int
-    embedding: "np.ndarray"  # float32 (1024,), not normalised
-
-
-@dataclass(frozen=True)
-class Unreadable:
-    """A photo that could not be embedded, and why."""
-
-    photo: Photo
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """What the cache holds of a photo beside its embedding."""
-
-    row: int  # stays the row's own for the table's life
-    root: str
-    uri: str
-    size: int
-    modified: int
-    digest: bytes
 
 
 class Cache:
@@ -106,7 +85,7 @@ class Cache:
             cache.check(fingerprint, weights)
             return cache
         store.path.mkdir(parents=True, exist_ok=True)
-        for path, schema in ((store.embeddings, _schema()), (store.unreadable, _bad_schema())):
+        for path, schema in ((store.embeddings, photo_schema()), (store.unreadable, unreadable_schema())):
             empty = pa.Table.from_batches([], schema)
             # A table without a card is what a run left that was killed right here: it holds nothing yet.
             mode = "overwrite" if path.exists() else "create"
@@ -143,7 +122,7 @@ class Cache:
         for batch in self._scan(columns):
             numbers = batch.set_column(3, "modified", batch["modified"].cast("int64"))
             for known in map(Known, *(numbers[name].to_pylist() for name in ["_rowid", *columns])):
-                found[os.path.join(known.root, known.uri)] = known
+                found[path_of(known.root, known.uri)] = known
         return found
 
     def counts(self) -> dict[str, Any]:
@@ -162,17 +141,13 @@ class Cache:
 
     def labelled(self) -> dict[str, dict[str, Any]]:
         """Label, split and the user's own columns, by path."""
-        names = ["root", "uri", *_said(self._rows.schema)]
+        names = ["root", "uri", *said(self._rows.schema)]
         rows = (row for batch in self._scan(names) for row in batch.to_pylist())
-        return {os.path.join(row["root"], row["uri"]): {name: row[name] for name in names[2:]} for row in rows}
+        return {path_of(row["root"], row["uri"]): {name: row[name] for name in names[2:]} for row in rows}
 
     def unreadable(self) -> dict[str, Unreadable]:
         """The photos that could not be embedded, by path."""
-        found = {}
-        for row in self._bad.to_table().to_pylist():
-            photo = Photo(row["root"], row["uri"], row["size"], _microseconds(row["modified"]))
-            found[photo.path] = Unreadable(photo, row["reason"])
-        return found
+        return {failed.photo.path: failed for failed in unreadable_photos(self._bad.to_table())}
 
     def embeddings(self) -> "Iterator[tuple[pa.RecordBatch, np.ndarray]]":
         """Batches of photos, each beside its embeddings (n, 1024) float32.
@@ -180,18 +155,12 @@ class Cache:
         A photo's columns are all of the table's but the embedding; `_rowid` is its row's id for good.
         """
         for batch in self._scan(self._rows.schema.names):
-            yield batch.drop_columns(["embedding"]), _vectors(batch)
+            yield batch.drop_columns(["embedding"]), vectors(batch)
 
     def rows(self, ids: Sequence[int]) -> dict[int, Embedded]:
         """The rows with these ids, by id; ids that are not there are left out."""
-        found = {}
-        for batch in self._scan(self._rows.schema.names, _with_ids(ids)) if ids else ():
-            for row, vector in zip(batch.drop_columns(["embedding"]).to_pylist(), _vectors(batch), strict=True):
-                own = {name: row[name] for name in _said(self._rows.schema)[2:]}
-                modified = _microseconds(row["modified"])
-                photo = Photo(row["root"], row["uri"], row["size"], modified, row["label"], row["split"], own)
-                found[row["_rowid"]] = Embedded(photo, row["digest"], row["width"], row["height"], vector)
-        return found
+        batches = self._scan(self._rows.schema.names, _with_ids(ids)) if ids else ()
+        return {row: photo for batch in batches for row, photo in embedded_photos(batch)}
 
     def commit(self, results: Sequence[Embedded | Unreadable], known: Mapping[str, Known]) -> None:
         """Write the results of one batch: each photo's row is added or replaced whole.
@@ -204,32 +173,32 @@ class Cache:
         changed = [row for row in good if row.photo.path in known]
         schema = self._rows.schema
         if new:
-            self._rows.insert(_table(new, schema), mode="append")
+            self._rows.insert(embedded_table(new, schema), mode="append")
         if changed:  # label, split and the user's columns stay
-            kept = [name for name in schema.names if name not in _said(schema)]
-            self._merge(self._rows, _table(changed, schema).select(kept), ["root", "uri", "view"])
+            kept = [name for name in schema.names if name not in said(schema)]
+            self._merge(self._rows, embedded_table(changed, schema).select(kept), ["root", "uri", "view"])
         if bad:
             self._remove([one.photo.path for one in bad], known)
-            self._merge(self._bad, _bad_table(bad), ["root", "uri"], insert=True)
+            self._merge(self._bad, unreadable_table(bad), ["root", "uri"], insert=True)
         self._forgive([row.photo for row in good])
         self._commits += 1
         if self._commits % COMMITS_BETWEEN_TIDYING == 0:
             self.tidy()
 
-    def relabel(self, said: Mapping[str, Mapping[str, Any]], known: Mapping[str, Known]) -> None:
+    def relabel(self, rows: Mapping[str, Mapping[str, Any]], known: Mapping[str, Known]) -> None:
         """Write what a CSV says of cached photos (by path) into their rows; what it leaves out stays."""
         import pyarrow as pa
 
         schema = self._rows.schema
-        fields = [schema.field(name) for name in ["root", "uri", *_said(schema)]]
-        before = self.labelled() if said else {}
-        rows = [
+        fields = [schema.field(name) for name in ["root", "uri", *said(schema)]]
+        before = self.labelled() if rows else {}
+        changed = [
             {"root": known[path].root, "uri": known[path].uri, **before[path], **row}
-            for path, row in said.items()
+            for path, row in rows.items()
             if any(before[path][name] != value for name, value in row.items())
         ]
-        if rows:
-            self._merge(self._rows, pa.Table.from_pylist(rows, schema=pa.schema(fields)), ["root", "uri"])
+        if changed:
+            self._merge(self._rows, pa.Table.from_pylist(changed, schema=pa.schema(fields)), ["root", "uri"])
 
     def forget(self, paths: Sequence[str], known: Mapping[str, Known]) -> None:
         """Drop these photos, embedded or unreadable."""
@@ -286,75 +255,5 @@ class Cache:
         (merge.when_not_matched_insert_all() if insert else merge).execute(rows)
 
 
-def _schema() -> "pa.Schema":
-    import pyarrow as pa
-
-    return pa.schema(
-        [
-            pa.field("uri", pa.string(), nullable=False),
-            pa.field("root", pa.string(), nullable=False),
-            pa.field("digest", pa.binary(16), nullable=False),
-            pa.field("size", pa.int64(), nullable=False),
-            pa.field("modified", pa.timestamp("us", "UTC"), nullable=False),
-            pa.field("view", pa.int32(), nullable=False),
-            pa.field("label", pa.string()),
-            pa.field("split", pa.string()),
-            pa.field("width", pa.int32(), nullable=False),
-            pa.field("height", pa.int32(), nullable=False),
-            pa.field("embedding", pa.list_(pa.float16(), DIMENSION), nullable=False),
-        ]
-    )
-
-
-def _bad_schema() -> "pa.Schema":
-    import pyarrow as pa
-
-    names = ("uri", "root", "size", "modified")
-    return pa.schema([*(_schema().field(name) for name in names), pa.field("reason", pa.string(), nullable=False)])
-
-
-def _microseconds(moment: datetime) -> int:
-    return (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
-
-
 def _with_ids(rows: Sequence[int]) -> str:
     return f"_rowid IN ({', '.join(map(str, rows))})"
-
-
-def _vectors(batch: "pa.RecordBatch") -> "np.ndarray":
-    flat = batch["embedding"].flatten().to_numpy(zero_copy_only=False)
-    return flat.reshape(-1, DIMENSION).astype("float32")  # type: ignore[no-any-return]
-
-
-def _said(schema: "pa.Schema") -> list[str]:
-    """The columns that a name, a folder or a CSV fills: label, split and the user's own."""
-    return [name for name in schema.names if name not in RESERVED]
-
-
-def _table(rows: Sequence[Embedded], schema: "pa.Schema") -> "pa.Table":
-    import numpy as np
-    import pyarrow as pa
-
-    columns: dict[str, Any] = {
-        "uri": [row.photo.uri for row in rows],
-        "root": [row.photo.root for row in rows],
-        "digest": [row.digest for row in rows],
-        "size": [row.photo.size for row in rows],
-        "modified": [row.photo.modified for row in rows],
-        "view": [0] * len(rows),
-        "width": [row.width for row in rows],
-        "height": [row.height for row in rows],
-    }
-    for name in _said(schema):
-        columns[name] = [getattr(row.photo, name, row.photo.columns.get(name)) for row in rows]
-    flat = np.concatenate([row.embedding for row in rows]).astype(np.float16)
-    columns["embedding"] = pa.FixedSizeListArray.from_arrays(pa.array(flat), DIMENSION)
-    return pa.table([pa.array(columns[field.name], field.type) for field in schema], schema=schema)
-
-
-def _bad_table(rows: Sequence[Unreadable]) -> "pa.Table":
-    import pyarrow as pa
-
-    keys = ("uri", "root", "size", "modified")
-    listed = [{**{key: getattr(row.photo, key) for key in keys}, "reason": row.reason} for row in rows]
-    return pa.Table.from_pylist(listed, schema=_bad_schema())

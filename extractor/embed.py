@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from extractor.cache import Cache, Embedded, Known, Unreadable
+from extractor.cache import Cache
 from extractor.errors import PetrieveError
 from extractor.labels import Labels, read_labels
 from extractor.photos import Photo, find
+from extractor.rows import Embedded, Known, Unreadable
 from extractor.store import Store, read_card, writing
 from extractor.stream import results
 from extractor.trunk import Trunk, load_trunk

@@ -13,6 +13,10 @@ from extractor.labels import label_of, split_of
 SUFFIXES = frozenset(".jpg .jpeg .jpe .jfif .png .webp .gif .bmp .dib .tif .tiff .avif .heic .heif .hif".split())
 # ISO-BMFF brands of AVIF (AV1 Image File Format, §6) and HEIF (ISO 23008-12, annex B).
 _BRANDS = (b"avif", b"avis", b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+# A name may hold bytes that are no UTF-8, which no table of texts takes: in roots and uris they stand as characters
+# for private use, as other systems keep them too.
+_TO_TEXT = {0xDC00 + byte: 0xF700 + byte for byte in range(0x80, 0x100)}
+_TO_BYTES = {text: byte for byte, text in _TO_TEXT.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +34,12 @@ class Photo:
     @property
     def path(self) -> str:
         """Where the photo's bytes are."""
-        return os.path.join(self.root, self.uri)
+        return path_of(self.root, self.uri)
+
+
+def path_of(root: str, uri: str) -> str:
+    """Where the photo with this root and uri is."""
+    return os.path.join(root, uri).translate(_TO_BYTES)
 
 
 def find(source: str | os.PathLike[str]) -> Iterator[Photo]:
@@ -79,8 +88,8 @@ def _walk(root: str, folder: str, visited: set[tuple[int, int]]) -> Iterator[Pho
 
 def _photo(root: str, uri: str, status: os.stat_result) -> Photo:
     return Photo(
-        root=root,
-        uri=uri,
+        root=root.translate(_TO_TEXT),
+        uri=uri.translate(_TO_TEXT),
         size=status.st_size,
         modified=status.st_mtime_ns // 1000,
         label=label_of(uri),

@@ -57,7 +57,7 @@ def draw_sample(folder: Path, *, photos: int = 120, seed: int = 0) -> int:
         of_kind = number // 2
         pet = _pet(kind, of_kind // PHOTOS_OF_EACH_PET, seed)
         chance = random.Random(f"{seed} {kind} {of_kind}")
-        file = folder / kind / f"{pet.name}-{of_kind % PHOTOS_OF_EACH_PET + 1}.{FORMATS[number % len(FORMATS)]}"
+        file = folder / kind / f"{pet.name}-{of_kind % PHOTOS_OF_EACH_PET + 1}.{FORMATS[of_kind % len(FORMATS)]}"
         file.parent.mkdir(parents=True, exist_ok=True)
         _draw(pet, chance).save(file, quality=90)
     return photos

@@ -9,10 +9,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from extractor.cache import Cache, Embedded, Unreadable
+from extractor.cache import Cache
 from extractor.errors import PetrieveError
 from extractor.photos import Photo
 from extractor.pixels import Undecodable, canonical_view, decode
+from extractor.rows import Embedded, Unreadable
 from extractor.trunk import Trunk
 
 if TYPE_CHECKING:

@@ -6,7 +6,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from extractor.cache import DIMENSION, Cache
+from extractor.cache import Cache
+from extractor.rows import DIMENSION
 from extractor.store import write_file
 
 if TYPE_CHECKING:

@@ -88,7 +88,7 @@ def made_store(drawn: Path, run: Callable[..., Done], tmp_path_factory: pytest.T
 @pytest.fixture
 def store(made_store: Path, tmp_path: Path) -> Iterator[Path]:
     """A store of the drawn photos with a head, the test's own."""
-    yield Path(shutil.copytree(made_store, tmp_path / "store"))
+    return Path(shutil.copytree(made_store, tmp_path / "store"))
 
 
 def need(folder: Path) -> Path:

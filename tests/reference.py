@@ -32,5 +32,7 @@ def reference_trunk() -> torch.nn.Module:
 @torch.inference_mode()
 def reference_embeddings(paths: list[Path]) -> torch.Tensor:
     trunk = reference_trunk()
-    batches = (torch.stack([TENSOR(reference_view(path)) for path in paths[i : i + 16]]) for i in range(0, len(paths), 16))
+    batches = (
+        torch.stack([TENSOR(reference_view(path)) for path in paths[i : i + 16]]) for i in range(0, len(paths), 16)
+    )
     return torch.cat([trunk(batch).relu().mean((2, 3)) for batch in batches])

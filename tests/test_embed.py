@@ -28,7 +28,9 @@ def again(run: Run, store: Path, *words: object) -> dict[str, int]:
 def vectors(store: Path) -> dict[str, np.ndarray]:
     """Embeddings by path."""
     cache = Cache.open(store)
-    return {row.photo.path: row.embedding for row in cache.rows([known.row for known in cache.known().values()]).values()}
+    return {
+        row.photo.path: row.embedding for row in cache.rows([known.row for known in cache.known().values()]).values()
+    }
 
 
 def rows(store: Path) -> dict[str, Any]:
@@ -85,7 +87,9 @@ def test_a_second_photo_with_the_same_bytes_keeps_a_row_of_its_own(run: Run, few
     assert (twin.label, photos[str(first.relative_to(few))].label) == ("dog", "cat")
 
 
-def test_a_changed_photo_is_embedded_though_another_now_holds_its_old_bytes(run: Run, few: Path, tmp_path: Path) -> None:
+def test_a_changed_photo_is_embedded_though_another_now_holds_its_old_bytes(
+    run: Run, few: Path, tmp_path: Path
+) -> None:
     again(run, tmp_path / "s", few)
     changed = sorted(few.rglob("*.png"))[0]
     old = vectors(tmp_path / "s")[str(changed)]
@@ -234,7 +238,7 @@ def test_progress_counts_to_the_end_and_python_gets_figures_and_cache(few: Path,
 
 
 def test_many_commits_leave_few_pieces(few: Path, tmp_path: Path) -> None:
-    summary, cache = embed(few, store=tmp_path / "s", weights="bundled")
+    _summary, cache = embed(few, store=tmp_path / "s", weights="bundled")
     everything = list(cache.rows([known.row for known in cache.known().values()]).values())
     for number in range(300):
         one = everything[number % 6]
@@ -243,3 +247,32 @@ def test_many_commits_leave_few_pieces(few: Path, tmp_path: Path) -> None:
     assert len(cache) == 306
     assert len(list((tmp_path / "s" / "embeddings.lance" / "data").iterdir())) < 600
     assert len(cache._rows.get_fragments()) < 100
+
+
+def test_names_of_any_bytes_are_embedded_once_and_found_again(run: Run, few: Path, tmp_path: Path) -> None:
+    first = sorted(few.rglob("*.*"))[0]
+    for name in (b"caf\xe9.jpg", "naïve 🐈 'quoted\".jpg".encode(), b"new\nline.jpg", b"x" * 250 + b".jpg"):
+        shutil.copy(first, os.path.join(os.fsencode(few), name))
+    assert again(run, tmp_path / "s", few) == {"found": 10, "embedded": 10}
+    assert again(run, tmp_path / "s", few) == {"found": 10, "cached": 10}
+    done = run("similar", first, "--store", tmp_path / "s", "--json")
+    found = {os.fsencode(os.path.basename(one["photo"])) for one in done.json["neighbours"][:4]}
+    assert b"caf\xe9.jpg" in found
+    assert run("info", "--store", tmp_path / "s").status == 0
+
+
+def test_a_csv_may_have_columns_named_like_our_own_words(run: Run, few: Path, tmp_path: Path) -> None:
+    uri = str(sorted(few.rglob("*.*"))[0].relative_to(few))
+    (tmp_path / "l.csv").write_text(f"photo,path,columns,rows\n{uri},p,c,7\n")
+    again(run, tmp_path / "s", few, "--labels", tmp_path / "l.csv")
+    assert rows(tmp_path / "s")[uri].columns == {"path": "p", "columns": "c", "rows": 7}
+
+
+def test_a_column_that_changes_its_type_is_an_error(run: Run, few: Path, tmp_path: Path) -> None:
+    uri = str(sorted(few.rglob("*.*"))[0].relative_to(few))
+    csv = tmp_path / "l.csv"
+    csv.write_text(f"photo,weight\n{uri},3.5\n")
+    again(run, tmp_path / "s", few, "--labels", csv)
+    csv.write_text(f"photo,weight\n{uri},heavy\n")
+    done = run("embed", few, "--store", tmp_path / "s", "--labels", csv)
+    assert (done.status, "write its values as before" in done.err) == (1, True)

@@ -10,9 +10,9 @@ from safetensors.numpy import load_file, save_file
 
 from classifier import head
 from classifier.fit import fit
-from extractor.cache import DIMENSION, Cache, Embedded
-from extractor.errors import PetrieveError
+from extractor.cache import Cache
 from extractor.photos import Photo
+from extractor.rows import DIMENSION, Embedded
 from extractor.store import Store
 
 Run = Callable[..., Done]
@@ -151,7 +151,11 @@ def test_predict_gives_table_json_and_csv(run: Run, store: Path, drawn: Path, tm
     lines = (tmp_path / "p.csv").read_text().splitlines()
     assert lines[0] == "photo,label,probability,error,p(cat),p(dog)"
     assert len(lines) == 21
-    assert run("predict", drawn / "cat", "--store", store).out.splitlines()[0].split() == ["photo", "label", "probability"]
+    assert run("predict", drawn / "cat", "--store", store).out.splitlines()[0].split() == [
+        "photo",
+        "label",
+        "probability",
+    ]
 
 
 def test_predict_goes_on_past_an_unreadable_photo(run: Run, store: Path, photos: Path) -> None:

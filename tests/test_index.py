@@ -41,7 +41,7 @@ def test_neighbours_are_those_of_brute_force(tmp_path: Path) -> None:
 def test_a_cached_photo_is_found_without_torch_and_left_out_of_its_neighbours(store: Path, drawn: Path) -> None:
     photo = sorted((drawn / "cat").iterdir())[0]
     script = (
-        "import sys, cli; sys.argv = ['cli.py', 'similar', *sys.argv[1:]]; cli.main.__globals__['app'](standalone_mode=False);"
+        "import cli; cli.app(['similar', *sys.argv[1:]], standalone_mode=False);"
         "assert 'torch' not in sys.modules, 'torch was imported'"
     )
     words = [str(photo), "--store", str(store), "--json", "--sheet", "sheet.jpg"]
@@ -120,7 +120,11 @@ def test_a_damaged_index_is_made_anew(run: Run, store: Path, drawn: Path, damage
 
 def test_an_unreadable_photo_a_folder_and_a_missing_one_are_errors(run: Run, store: Path, tmp_path: Path) -> None:
     (tmp_path / "bad.jpg").write_bytes(b"no photo")
-    for photo, remedy in ((tmp_path / "bad.jpg", "name another"), (tmp_path, "name one photo"), (tmp_path / "x", "check")):
+    for photo, remedy in (
+        (tmp_path / "bad.jpg", "name another"),
+        (tmp_path, "name one photo"),
+        (tmp_path / "x", "check"),
+    ):
         done = run("similar", photo, "--store", store)
         assert (done.status, done.out, done.err.count("\n")) == (1, "", 1)
         assert remedy in done.err
@@ -154,7 +158,7 @@ def test_a_neighbour_whose_file_is_gone_leaves_an_empty_tile(run: Run, photos: P
 
 def test_an_open_index_answers_for_the_cache_it_was_opened_with(run: Run, store: Path, photos: Path) -> None:
     index = load(Cache.open(store))
-    (vector,) = [batch[0] for _, batch in index.cache.embeddings()]
+    vector = next(batch for _, batch in index.cache.embeddings())[0]
     before = search(index, vector, k=40)
     Image.new("RGB", (400, 300), "orange").save(photos / "new.png")
     run("embed", photos, "--store", store)

@@ -1,0 +1,141 @@
+"""What a row is: photos, embeddings and failures as values, and as columns of the cache's tables."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from extractor.labels import RESERVED
+from extractor.photos import Photo
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+
+DIMENSION = 1024
+
+
+@dataclass(frozen=True, eq=False)
+class Embedded:
+    """A photo beside its embedding: one row, indivisible."""
+
+    photo: Photo
+    digest: bytes  # 16 bytes, of the file's content
+    width: int  # pixels, upright
+    height: int
+    embedding: "np.ndarray"  # float32 (1024,), not normalised
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """A photo that could not be embedded, and why."""
+
+    photo: Photo
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the cache holds of a photo beside its embedding."""
+
+    row: int  # stays the row's own for the table's life
+    root: str
+    uri: str
+    size: int
+    modified: int
+    digest: bytes
+
+
+def photo_schema() -> "pa.Schema":
+    """The columns of the embeddings' table; a CSV may add to them."""
+    import pyarrow as pa
+
+    return pa.schema(
+        [
+            pa.field("uri", pa.string(), nullable=False),
+            pa.field("root", pa.string(), nullable=False),
+            pa.field("digest", pa.binary(16), nullable=False),
+            pa.field("size", pa.int64(), nullable=False),
+            pa.field("modified", pa.timestamp("us", "UTC"), nullable=False),
+            pa.field("view", pa.int32(), nullable=False),
+            pa.field("label", pa.string()),
+            pa.field("split", pa.string()),
+            pa.field("width", pa.int32(), nullable=False),
+            pa.field("height", pa.int32(), nullable=False),
+            pa.field("embedding", pa.list_(pa.float16(), DIMENSION), nullable=False),
+        ]
+    )
+
+
+def unreadable_schema() -> "pa.Schema":
+    """The columns of the table of unreadable photos."""
+    import pyarrow as pa
+
+    names = ("uri", "root", "size", "modified")
+    return pa.schema([*(photo_schema().field(name) for name in names), pa.field("reason", pa.string(), nullable=False)])
+
+
+def _microseconds(moment: datetime) -> int:
+    return (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+
+
+def embedded_photos(batch: "pa.RecordBatch") -> Iterator[tuple[int, Embedded]]:
+    """The rows of a batch of the embeddings' table, each with its id."""
+    for row, vector in zip(batch.drop_columns(["embedding"]).to_pylist(), vectors(batch), strict=True):
+        own = {name: row[name] for name in said(batch.schema) if name not in ("label", "split", "_rowid")}
+        moment = _microseconds(row["modified"])
+        photo = Photo(row["root"], row["uri"], row["size"], moment, row["label"], row["split"], own)
+        yield row["_rowid"], Embedded(photo, row["digest"], row["width"], row["height"], vector)
+
+
+def unreadable_photos(table: "pa.Table") -> Iterator[Unreadable]:
+    """The rows of the table of unreadable photos."""
+    for row in table.to_pylist():
+        photo = Photo(row["root"], row["uri"], row["size"], _microseconds(row["modified"]))
+        yield Unreadable(photo, row["reason"])
+
+
+def vectors(batch: "pa.RecordBatch") -> "np.ndarray":
+    """The embeddings (n, 1024) of a batch, float32."""
+    flat = batch["embedding"].flatten().to_numpy(zero_copy_only=False)
+    return flat.reshape(-1, DIMENSION).astype("float32")  # type: ignore[no-any-return]
+
+
+def said(schema: "pa.Schema") -> list[str]:
+    """The columns that a name, a folder or a CSV fills: label, split and the user's own."""
+    return [name for name in schema.names if name not in RESERVED]
+
+
+def _said_of(photo: Photo) -> dict[str, Any]:
+    return {"label": photo.label, "split": photo.split, **photo.columns}
+
+
+def embedded_table(rows: Sequence[Embedded], schema: "pa.Schema") -> "pa.Table":
+    """Photos with their embeddings as rows of a table with this schema."""
+    import numpy as np
+    import pyarrow as pa
+
+    columns: dict[str, Any] = {
+        "uri": [row.photo.uri for row in rows],
+        "root": [row.photo.root for row in rows],
+        "digest": [row.digest for row in rows],
+        "size": [row.photo.size for row in rows],
+        "modified": [row.photo.modified for row in rows],
+        "view": [0] * len(rows),
+        "width": [row.width for row in rows],
+        "height": [row.height for row in rows],
+    }
+    for name in said(schema):
+        columns[name] = [_said_of(row.photo).get(name) for row in rows]
+    flat = np.concatenate([row.embedding for row in rows]).astype(np.float16)
+    columns["embedding"] = pa.FixedSizeListArray.from_arrays(pa.array(flat), DIMENSION)
+    return pa.table([pa.array(columns[field.name], field.type) for field in schema], schema=schema)
+
+
+def unreadable_table(rows: Sequence[Unreadable]) -> "pa.Table":
+    """Unreadable photos as rows of their table."""
+    import pyarrow as pa
+
+    keys = ("uri", "root", "size", "modified")
+    listed = [{**{key: getattr(row.photo, key) for key in keys}, "reason": row.reason} for row in rows]
+    return pa.Table.from_pylist(listed, schema=unreadable_schema())

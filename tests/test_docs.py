@@ -1,0 +1,131 @@
+"""What the documents say is so today: commands, options, JSON keys, examples, versions, dependencies."""
+
+import re
+import shlex
+import shutil
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import typer
+from conftest import Done
+from PIL import Image
+
+import cli
+
+Run = Callable[..., Done]
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text()
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+COMMANDS = {command.name: command for command in typer.main.get_command(cli.app).commands.values()}  # type: ignore[attr-defined]
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def typed() -> list[list[str]]:
+    """The words of every command in the README, in the help texts' examples and in the Makefile."""
+    lines = "\n".join(blocks("sh") + blocks("console")).replace("\\\n", " ").splitlines()
+    lines += [command.epilog.removeprefix("Example: ") for command in COMMANDS.values()]
+    lines += (ROOT / "Makefile").read_text().replace("$(PETRIEVE)", "cli.py").replace("$(DEMO)", "").splitlines()
+    found = [shlex.split(line, comments=True) for line in lines if "cli.py" in line and "BIN" not in line]
+    return [words[words.index("cli.py") + 1 :] for words in found if "cli.py" in words]
+
+
+@pytest.mark.parametrize("words", typed(), ids=" ".join)
+def test_every_command_that_is_shown_is_one(words: list[str]) -> None:
+    command = COMMANDS[words[0]]
+    options = {option for parameter in command.params for option in parameter.opts}
+    assert {word for word in words if re.match("--?[a-z]", word)} <= options
+
+
+def test_every_command_is_in_the_readme_with_its_keys(run: Run, store: Path, drawn: Path, tmp_path: Path) -> None:
+    photo = sorted((drawn / "cat").iterdir())[0]
+    words = {
+        "embed": (drawn,),
+        "fit-head": (),
+        "predict": (photo,),
+        "similar": (photo,),
+        "info": (),
+    }
+    rows = dict(re.findall(r"^\| `([a-z-]+)` \| (.*) \|$", README, re.MULTILINE))
+    assert set(rows) == set(COMMANDS)
+    for name, given in words.items():
+        document = run(name, *given, "--store", store, "--json").json
+        keys = set(document[0] if isinstance(document, list) else document)
+        assert keys <= set(re.findall(r"`(\w+)`", rows[name])), name
+    assert set(run("sample", tmp_path / "s", "--photos", 1, "--json").json) <= set(
+        re.findall(r"`(\w+)`", rows["sample"])
+    )
+
+
+def test_the_python_example_runs(drawn: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copytree(drawn, tmp_path / "data")
+    Image.open(sorted((drawn / "cat").iterdir())[0]).convert("RGB").resize((300, 300)).save(tmp_path / "photo.jpg")
+    (example,) = blocks("python")
+    exec(compile(example.replace('"data"', '"data", weights="bundled"'), "README.md", "exec"), {})
+    assert "similarity" in capsys.readouterr().out
+
+
+def test_every_option_has_a_help_text() -> None:
+    for name, command in COMMANDS.items():
+        assert command.epilog.startswith("Example: cli.py ")
+        for parameter in command.params:
+            assert parameter.help, f"{name} {parameter.name}"
+
+
+def test_the_changelog_begins_with_this_version() -> None:
+    assert f"## {PROJECT['version']}" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_every_dependency_has_its_reason_and_its_pin() -> None:
+    lock = (ROOT / "requirements.lock").read_text()
+    assert "http" not in lock
+    for requirement in [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["dev"]]:
+        name = re.split("[>=<]", requirement)[0]
+        assert re.search(rf"^{re.escape(name)}==", lock, re.MULTILINE), f"{name} is not in the lock"
+    for requirement in PROJECT["dependencies"]:
+        assert f"| {re.split('[>=<]', requirement)[0]} |" in README
+
+
+def test_links_in_the_documents_lead_somewhere() -> None:
+    for document in (*ROOT.glob("*.md"), *ROOT.glob("benchmarks/*.md")):
+        for target in re.findall(r"\]\(([^)#:]+)\)", document.read_text()):
+            assert (document.parent / target).exists(), f"{document.name} links to {target}"
+
+
+def test_usage_errors_are_status_2_and_help_is_0(run: Run) -> None:
+    assert run("embed").status == 2
+    assert run("similar", "x.jpg", "-k", "0").status == 2
+    assert run("--help").status == 0
+
+
+def test_the_store_can_be_named_by_the_environment(run: Run, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PETRIEVE_STORE", str(store))
+    assert run("info", "--json").json["photos"] == 40
+
+
+def test_info_says_what_the_store_holds(run: Run, store: Path) -> None:
+    document = run("info", "--store", store, "--json").json
+    assert document["labels"] == {"cat": 20, "dog": 20}
+    assert (document["photos"], document["views"], document["weights"], document["unreadable"]) == (
+        40,
+        40,
+        "bundled",
+        [],
+    )
+    assert document["head"]["fits"] is True
+    assert "fits the embeddings" in run("info", "--store", store).out
+    done = run("info", "--store", "nowhere")
+    assert (done.status, done.out, "run `cli.py embed FOLDER` first" in done.err) == (1, "", True)
+
+
+def test_names_cannot_move_the_cursor(run: Run, store: Path, photos: Path) -> None:
+    nasty = photos / "cat" / "\x1b[2J\nevil.jpg"
+    nasty.write_bytes(b"no photo")
+    run("embed", photos, "--store", store)
+    out = run("info", "--store", store).out
+    assert "\x1b" not in out
+    assert "\\x1b[2J\\nevil.jpg" in out

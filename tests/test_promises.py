@@ -1,0 +1,157 @@
+"""What always holds: one test, or more, for each promise of DESIGN.md, which would fail if it were broken."""
+
+import hashlib
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import Done
+from PIL import Image
+from test_embed import vectors
+
+from extractor import stream
+from extractor.cache import Cache
+from extractor.embed import query
+from extractor.photos import Photo, find
+from extractor.trunk import load_trunk
+
+Run = Callable[..., Done]
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def test_1_an_embedding_depends_on_the_photo_alone(run: Run, drawn: Path, made_store: Path, tmp_path: Path) -> None:
+    """Not on its neighbours in the batch, nor on the order of the run: bit by bit."""
+    before = vectors(made_store)
+    some = [*sorted(drawn.rglob("*.*"))[::-7]]
+    assert run("embed", *some, "--store", tmp_path / "s", "--weights", "bundled").status == 0
+    found = vectors(tmp_path / "s")
+    assert len(found) == len(some)
+    assert all(np.array_equal(before[path], vector) for path, vector in found.items())
+
+
+def test_2_every_vector_stands_beside_its_photo(photos: Path, tmp_path: Path, run: Run) -> None:
+    """Photos that decode at different speeds, fail and repeat among each other."""
+    for number, path in enumerate(sorted(photos.rglob("*.*"))):
+        if number % 5 == 0:
+            path.write_bytes(path.read_bytes()[: 100 * number])
+        if number % 5 == 1:
+            shutil.copy(path, path.with_name(f"a{path.name}"))
+        if number % 5 == 2:
+            with Image.open(path) as small:
+                small.convert("RGB").resize((2500, 2000)).save(path.with_suffix(".large.png"))
+    run("embed", photos, "--store", tmp_path / "s", "--weights", "bundled")
+    rows = Cache.open(tmp_path / "s")
+    found = {row.photo.path: row for row in rows.rows([known.row for known in rows.known().values()]).values()}
+    assert len(found) > 40
+    trunk = load_trunk("bundled")
+    for path, row in found.items():
+        assert row.digest == hashlib.blake2b(Path(path).read_bytes(), digest_size=16).digest()
+        view = stream.load(row.photo, {})
+        assert isinstance(view, stream.View)
+        assert np.allclose(trunk(view.pixels[None]).numpy()[0], row.embedding, atol=2e-3)
+
+
+def test_3_what_was_committed_stays_after_a_kill(drawn: Path, made_store: Path, tmp_path: Path) -> None:
+    """Killed again and again, the run ends with the store of a run that was left alone, bit by bit."""
+    chance = random.Random(3)
+    command = [sys.executable, str(ROOT / "cli.py"), "embed", str(drawn), "--store", "s", "--weights", "bundled"]
+    committed = 0
+    for _ in range(4):
+        started = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + 60
+        while not list(Path("s").glob("embeddings.lance/_versions/*")) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        time.sleep(chance.uniform(0, 0.5))
+        started.send_signal(signal.SIGKILL)
+        started.wait()
+        now = len(Cache.open("s")) if Path("s/store.json").exists() else 0
+        assert now >= committed
+        committed = now
+    done = subprocess.run([*command, "--json"], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)["embedded"] == 40 - committed
+    wanted, found = vectors(made_store), vectors(tmp_path / "s")
+    assert wanted.keys() == found.keys()
+    assert all(np.array_equal(wanted[path], found[path]) for path in wanted)
+
+
+def test_3_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    from extractor.store import write_file
+
+    write_file(tmp_path / "f", b"old")
+    with pytest.raises(TypeError):
+        write_file(tmp_path / "f", "no bytes")  # type: ignore[arg-type]
+    assert (tmp_path / "f").read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["f"]
+
+
+def test_4_one_bad_photo_costs_one_photo(run: Run, photos: Path, tmp_path: Path) -> None:
+    (photos / "cat" / "000.jpg").write_bytes(b"\xff\xd8\xff\xe0 cut")
+    done = run("embed", photos, "--store", tmp_path / "s", "--weights", "bundled", "--json")
+    assert (done.status, done.json["embedded"], done.json["unreadable"]) == (0, 40, 1)
+
+
+def test_5_the_output_names_device_precision_and_weights(run: Run, drawn: Path, tmp_path: Path) -> None:
+    some = sorted(drawn.rglob("*.*"))[:2]
+    words = ("--device", "cpu", "--precision", "float32", "--weights", "bundled", "--store", tmp_path / "s")
+    assert "bundled weights on cpu in float32" in run("embed", *some, *words).out
+
+
+def test_6_a_head_and_an_index_carry_the_fingerprint(run: Run, store: Path, drawn: Path) -> None:
+    card = json.loads((store / "store.json").read_text())
+    card["fingerprint"] = "another"
+    (store / "store.json").write_text(json.dumps(card))
+    done = run("predict", drawn, "--store", store)
+    assert (done.status, "run `cli.py fit-head`" in done.err) == (1, True)
+    photo = sorted((drawn / "cat").iterdir())[0]
+    assert run("similar", photo, "--store", store).status == 0  # made anew, and for the fingerprint of the cache
+    assert json.loads((store / "index.json").read_text())["fingerprint"] == "another"
+
+
+def test_7_no_code_of_ours_reads_pickles() -> None:
+    for path in [
+        ROOT / "cli.py",
+        *(p for room in ("extractor", "classifier", "index") for p in (ROOT / room).glob("*.py")),
+    ]:
+        source = path.read_text()
+        assert "import pickle" not in source
+        assert "weights_only=False" not in source
+        assert source.count("torch.load(") == source.count("weights_only=True")
+
+
+def test_8_no_more_photos_are_in_memory_than_a_few_batches(drawn: Path, made_store: Path) -> None:
+    """An endless source is read only as far ahead as the trunk needs."""
+    (photo,) = find(sorted(drawn.rglob("*.jpg"))[0])
+    taken = 0
+
+    def endless() -> Iterator[Photo]:
+        nonlocal taken
+        while True:
+            taken += 1
+            yield photo
+
+    batches = stream.results(
+        endless(), trunk=lambda: load_trunk("bundled"), cache=Cache.open(made_store), rows={}, batch=4
+    )
+    for number in range(1, 6):
+        assert len(next(batches)) == 4
+        assert taken <= 4 * (number + stream.AHEAD)
+    batches.close()
+
+
+def test_a_query_is_the_embedding_that_the_cache_would_hold(drawn: Path, made_store: Path, tmp_path: Path) -> None:
+    cache = Cache.open(made_store)
+    photo = sorted(drawn.rglob("*.png"))[0]
+    (cached,) = query(photo, cache)
+    trunk = load_trunk("bundled")
+    view = stream.load(next(find(photo)), {})
+    assert isinstance(view, stream.View)
+    assert np.allclose(cached.embedding, trunk(view.pixels[None]).numpy()[0], atol=2e-3)
