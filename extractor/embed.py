@@ -244,5 +244,4 @@ def _settle(cache: Cache, plan: Plan, known: Mapping[str, Known], csv: Labels | 
         cache.relabel({photo.path: csv.of(photo) for photo in plan.cached if csv.of(photo)}, known)
     if prune:
         cache.forget(plan.missing, known)
-    if plan.todo:
-        cache.tidy()
+    cache.tidy()
