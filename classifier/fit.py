@@ -92,13 +92,14 @@ def _check(labels: "np.ndarray") -> None:
     counts = Counter(labels.tolist())
     if len(counts) < 2:
         raise PetrieveError(
-            f"all {len(labels)} labelled photos are of one class, {labels[0]!r}", "embed photos of another class too"
+            f"all {len(labels)} photos to fit on are of one class, {next(iter(counts))!r}",
+            "embed photos of another class too",
         )
     rare = [name for name, count in counts.items() if count == 1]
     if rare:
         raise PetrieveError(
             f"class {rare[0]!r} has one photo, and a head cannot be measured on it",
-            "add a second photo of it, or remove it with `embed --prune`",
+            "add a second photo of it; or remove its file and run `embed --prune`",
         )
 
 

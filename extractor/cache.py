@@ -1,12 +1,14 @@
 """The embeddings on disk, in Lance: the only code that knows the tables' columns."""
 
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from extractor.errors import PetrieveError
+from extractor.errors import PetrieveError, first_line
 from extractor.photos import Photo, path_of
 from extractor.rows import (
     Embedded,
@@ -48,8 +50,8 @@ class Cache:
         self.store = store
         self.fingerprint = fingerprint
         self.weights = weights
-        self._rows = lance.dataset(str(store.embeddings))
-        self._bad = lance.dataset(str(store.unreadable))
+        self._rows = lance.dataset(os.path.abspath(store.embeddings))  # Lance takes s3:x for a bucket
+        self._bad = lance.dataset(os.path.abspath(store.unreadable))
         self._commits = 0
 
     @classmethod
@@ -63,13 +65,8 @@ class Cache:
         card = read_card(store)
         if card is None:
             raise PetrieveError(f"there are no embeddings in {store.path}", "run `cli.py embed FOLDER` first")
-        try:
+        with _readable(store):
             return cls(store, fingerprint=card["fingerprint"], weights=card["weights"])
-        except (OSError, ValueError) as error:
-            raise PetrieveError(
-                f"cannot open the embeddings in {store.path}: {str(error).splitlines()[0]}",
-                "remove the store and run `cli.py embed` again",
-            ) from error
 
     @classmethod
     def create(cls, store: Store, *, fingerprint: str, weights: str) -> "Cache":
@@ -88,9 +85,14 @@ class Cache:
         store.path.mkdir(parents=True, exist_ok=True)
         for path, schema in ((store.embeddings, photo_schema()), (store.unreadable, unreadable_schema())):
             empty = pa.Table.from_batches([], schema)
-            # A table without a card is what a run left that was killed right here: it holds nothing yet.
-            mode = "overwrite" if path.exists() else "create"
-            lance.write_dataset(empty, str(path), mode=mode, enable_stable_row_ids=True)
+            place = os.path.abspath(path)
+            if not path.exists():
+                lance.write_dataset(empty, place, mode="create", enable_stable_row_ids=True)
+            elif lance.dataset(place).count_rows():  # an empty one is what a run left that was killed right here
+                raise PetrieveError(
+                    f"{store.path} holds embeddings, and its {store.card.name} is gone",
+                    "bring that file back, or remove the store and run `cli.py embed` again",
+                )
         write_card(store, fingerprint=fingerprint, weights=weights)
         return cls.open(store.path)
 
@@ -128,17 +130,14 @@ class Cache:
 
     def counts(self) -> dict[str, Any]:
         """How many photos and views there are, and how many photos of each label and in each split."""
-        photos = self._rows.to_table(columns=["view", "label", "split"], filter="view = 0")
-        labels, splits = (
-            {item["values"]: item["counts"] for item in photos[name].drop_null().value_counts().to_pylist()}
-            for name in ("label", "split")
-        )
-        return {
-            "photos": photos.num_rows,
-            "views": len(self),
-            "labels": dict(sorted(labels.items())),
-            "splits": dict(sorted(splits.items())),
-        }
+        labels: Counter[str | None] = Counter()
+        splits: Counter[str | None] = Counter()
+        for batch in self._scan(["label", "split"], "view = 0"):
+            labels.update(batch["label"].to_pylist())
+            splits.update(batch["split"].to_pylist())
+        named = ({name: count for name, count in one.items() if name is not None} for one in (labels, splits))
+        in_labels, in_splits = (dict(sorted(one.items())) for one in named)
+        return {"photos": labels.total(), "views": len(self), "labels": in_labels, "splits": in_splits}
 
     def labelled(self) -> dict[str, dict[str, Any]]:
         """Label, split and the user's own columns, by path."""
@@ -148,7 +147,8 @@ class Cache:
 
     def unreadable(self) -> dict[str, Unreadable]:
         """The photos that could not be embedded, by path."""
-        return {failed.photo.path: failed for failed in unreadable_photos(self._bad.to_table())}
+        with _readable(self.store):
+            return {failed.photo.path: failed for failed in unreadable_photos(self._bad.to_table())}
 
     def embeddings(self) -> "Iterator[tuple[pa.RecordBatch, np.ndarray]]":
         """Batches of photos, each beside its embeddings (n, 1024) float32.
@@ -178,10 +178,10 @@ class Cache:
         if changed:  # label, split and the user's columns stay
             kept = [name for name in schema.names if name not in said(schema)]
             self._merge(self._rows, embedded_table(changed, schema).select(kept), ["root", "uri", "view"])
-        if bad:
-            self._remove([one.photo.path for one in bad], known)
+        if bad:  # what only cannot be reached keeps its row
+            self._remove([one.photo.path for one in bad if not one.may_pass], known)
             self._merge(self._bad, unreadable_table(bad), ["root", "uri"], insert=True)
-        self._forgive([row.photo for row in good])
+        self.forgive([row.photo for row in good])
         self._commits += 1
         if self._commits % COMMITS_BETWEEN_TIDYING == 0:
             self.tidy()
@@ -196,7 +196,7 @@ class Cache:
         changed = [
             {"root": known[path].root, "uri": known[path].uri, **before[path], **row}
             for path, row in rows.items()
-            if any(before[path][name] != value for name, value in row.items())
+            if path in before and any(before[path][name] != value for name, value in row.items())
         ]
         if changed:
             self._merge(self._rows, pa.Table.from_pylist(changed, schema=pa.schema(fields)), ["root", "uri"])
@@ -205,19 +205,20 @@ class Cache:
         """Drop these photos, embedded or unreadable."""
         self._remove(paths, known)
         listed = self.unreadable()
-        self._forgive([listed[path].photo for path in paths if path in listed])
+        self.forgive([listed[path].photo for path in paths if path in listed])
 
-    def _remove(self, paths: Sequence[str], known: Mapping[str, Known]) -> None:
-        rows = [known[path].row for path in paths if path in known]
-        if rows:
-            self._rows.delete(_with_ids(rows))
-
-    def _forgive(self, photos: Sequence[Photo]) -> None:
+    def forgive(self, photos: Sequence[Photo]) -> None:
+        """Take these photos off the list of the unreadable."""
         import pyarrow as pa
 
         if photos and self._bad.count_rows():
             keys = pa.table({"root": [p.root for p in photos], "uri": [p.uri for p in photos]})
             self._bad.merge_insert(["root", "uri"]).when_matched_delete().execute(keys)
+
+    def _remove(self, paths: Sequence[str], known: Mapping[str, Known]) -> None:
+        rows = [known[path].row for path in paths if path in known]
+        if rows:
+            self._rows.delete(_with_ids(rows))
 
     def add_columns(self, columns: "pa.Schema") -> None:
         """Make room for the columns of the user's own CSV.
@@ -229,7 +230,7 @@ class Cache:
 
         there = self._rows.schema
         for column in columns:
-            if column.name in there.names and there.field(column.name).type != column.type:
+            if column.name in there.names and not _fits(column.type, there.field(column.name).type):
                 raise PetrieveError(
                     f"column {column.name!r} holds {there.field(column.name).type} in the store {self.store.path}, "
                     f"{column.type} in the CSV",
@@ -248,12 +249,32 @@ class Cache:
             table.cleanup_old_versions(older_than=timedelta(hours=1))
 
     def _scan(self, columns: list[str], chosen: str | None = None) -> "Iterator[pa.RecordBatch]":
-        yield from self._rows.to_batches(columns=columns, filter=chosen, with_row_id=True, batch_size=SCAN)
+        with _readable(self.store):
+            yield from self._rows.to_batches(columns=columns, filter=chosen, with_row_id=True, batch_size=SCAN)
 
     @staticmethod
     def _merge(table: "lance.LanceDataset", rows: "pa.Table", keys: list[str], *, insert: bool = False) -> None:
         merge = table.merge_insert(keys).when_matched_update_all()
         (merge.when_not_matched_insert_all() if insert else merge).execute(rows)
+
+
+@contextmanager
+def _readable(store: Store) -> Iterator[None]:
+    """Lance's trouble with a table, said as ours."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        raise PetrieveError(
+            f"cannot read the embeddings in {store.path}: {first_line(error)}",
+            "remove the store and run `cli.py embed` again",
+        ) from error
+
+
+def _fits(new: "pa.DataType", there: "pa.DataType") -> bool:
+    """Whether values of a new type can stand in a column that is there."""
+    import pyarrow as pa
+
+    return bool(new == there or (pa.types.is_integer(new) and pa.types.is_floating(there)))
 
 
 def _with_ids(rows: Sequence[int]) -> str:

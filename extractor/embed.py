@@ -4,17 +4,18 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from extractor.cache import Cache
 from extractor.errors import PetrieveError
-from extractor.labels import Labels, read_labels
-from extractor.photos import Photo, find
+from extractor.labels import read_labels
+from extractor.photos import Photo
+from extractor.plan import find_all, plan, settle
 from extractor.rows import Embedded, Known, Unreadable
 from extractor.store import Store, read_card, writing
-from extractor.stream import results
+from extractor.stream import load, results
 from extractor.trunk import Trunk, load_trunk
 from extractor.weights import resolve
 
@@ -22,8 +23,6 @@ Source = str | os.PathLike[str]
 Progress = Callable[[int, int], None]  # photos done, photos in all
 # Photos that are looked up one by one need no full batch.
 QUERY_BATCH = 16
-# Why a photo could not be read: such trouble may pass, so it is tried again; damage inside a file stays.
-PASSING = "cannot be read"
 
 
 @dataclass(frozen=True)
@@ -41,16 +40,6 @@ class Summary:
     device: str | None
     precision: str | None
     weights: str
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What is found, held against what is known: each photo is in one of the first three lists."""
-
-    todo: list[Photo]
-    cached: list[Photo]
-    unreadable: list[Photo]
-    missing: list[str]  # paths that the cache or its list of unreadable photos holds and the sources no longer do
 
 
 def embed(
@@ -71,7 +60,7 @@ def embed(
     was made with, else `imagenet`. `prune` forgets the photos that are gone. `progress` follows each commit.
 
     Raises:
-        PetrieveError: a source, the labels, the weights, the device or the store cannot be used.
+        PetrieveError: a source, the labels, the weights, the device or the store cannot be used; or no photo be read.
     """
     started = time.perf_counter()
     wanted = _paths(sources)
@@ -79,27 +68,32 @@ def embed(
     csv = read_labels(labels) if labels is not None else None
     with writing(place):
         cache = Cache.open(store) if read_card(place) else None
-        known = cache.known() if cache else {}
-        bad = cache.unreadable() if cache else {}
-        photos = _find(wanted, {*known, *bad}, prune=prune)
+        known = cache.known() if cache is not None else {}
+        bad = cache.unreadable() if cache is not None else {}
+        photos = find_all(wanted, {*known, *bad}, prune=prune)
         photos = csv.apply(photos) if csv else photos
-        plan = _plan(photos, wanted, known, bad)
+        to_do = plan(photos, wanted, known, bad, csv)
         trunk = None
-        if cache is None or plan.todo or _is_other(weights, cache):
-            trunk = load_trunk(weights or (cache.weights if cache else "imagenet"), device, precision)
+        if cache is None:
+            _check_one_is_readable(to_do.todo)
+        if cache is None or to_do.todo or _asks(cache, weights, device, precision):
+            trunk = load_trunk(weights or (cache.weights if cache is not None else "imagenet"), device, precision)
             cache = Cache.create(place, fingerprint=trunk.fingerprint, weights=trunk.weights)
         if csv:
             cache.add_columns(csv.columns)
-        counts = _run(plan.todo, cache, known, trunk, progress) if trunk else Counter()
-        _settle(cache, plan, known, csv, prune=prune)
+        counts = _run(to_do.todo, cache, known, trunk, progress) if trunk else Counter()
+        settle(cache, to_do, known, prune=prune)
+    unreadable = counts["unreadable"] + len(to_do.unreadable)
+    if photos and unreadable == len(photos):
+        raise PetrieveError(f"none of {len(photos)} photos can be read", "`cli.py info` lists the reasons")
     seconds = time.perf_counter() - started
     return Summary(
         found=len(photos),
         embedded=counts["embedded"],
-        cached=len(plan.cached),
+        cached=len(to_do.cached),
         copied=counts["copied"],
-        unreadable=counts["unreadable"] + len(plan.unreadable),
-        missing=len(plan.missing),
+        unreadable=unreadable,
+        missing=len(to_do.missing),
         seconds=round(seconds, 3),
         photos_per_second=round(counts["embedded"] / seconds, 2),
         device=str(trunk.device) if trunk else None,
@@ -118,15 +112,18 @@ def query(
 ) -> Iterator[Embedded | Unreadable]:
     """The embeddings of photos that need not be in the cache, in the order that `embed` would take them in.
 
-    What the cache holds is taken from there, without torch. Nothing is written.
+    What the cache holds is taken from there, without torch unless weights, device or precision are given: those
+    are checked. Nothing is written.
 
     Raises:
         PetrieveError: a source, the weights or the device cannot be used, or the weights are not the cache's.
     """
     wanted = _paths(sources)
-    photos = _find(wanted, (), prune=False)
+    photos = find_all(wanted)
     rows = {known.digest: known.row for known in cache.known().values()}
     trunk = partial(_fitting_trunk, cache, weights, device, precision)
+    if _asks(cache, weights, device, precision):
+        trunk()
     for batch in results(photos, trunk=trunk, cache=cache, rows=rows, batch=QUERY_BATCH):
         yield from batch
 
@@ -164,55 +161,24 @@ def _fitting_trunk(cache: Cache, weights: str | None, device: str, precision: st
     return trunk
 
 
-def _find(sources: Sequence[str], before: Sequence[str] | set[str], *, prune: bool) -> list[Photo]:
-    """The photos of all sources, each path once."""
-    photos: dict[str, Photo] = {}
-    for source in sources:
-        gone = not os.path.lexists(source) and any(_is_under(path, source) for path in before)
-        if gone and not prune:
-            raise PetrieveError(
-                f"{source} is gone, and the store holds photos of it",
-                "bring it back, or add `--prune` to forget them",
-            )
-        for photo in () if gone else find(source):
-            photos.setdefault(photo.path, photo)
-    if not photos and not any(_is_under(path, source) for path in before for source in sources):
-        raise PetrieveError(
-            f"there is no photo in {', '.join(sources)}",
-            "name a folder with JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF or HEIC files",
-        )
-    return list(photos.values())
+def _asks(cache: Cache, weights: str | None, device: str, precision: str) -> bool:
+    """Whether somebody asks for what must be checked even when there is nothing to embed."""
+    other = weights is not None and resolve(weights) != cache.weights
+    return other or (device, precision) != ("auto", "auto")
 
 
-def _is_under(path: str, source: str) -> bool:
-    return path == source or path.startswith(os.path.join(source, ""))
-
-
-def _is_other(weights: str | None, cache: Cache) -> bool:
-    return weights is not None and resolve(weights) != cache.weights
-
-
-def _plan(
-    photos: Sequence[Photo], sources: Sequence[str], known: Mapping[str, Known], bad: Mapping[str, Unreadable]
-) -> Plan:
-    todo, cached, unreadable = [], [], []
+def _check_one_is_readable(photos: Sequence[Photo]) -> None:
+    """A new store is made for the first photo that can be read, and not for files that only look like photos."""
+    failures = []
     for photo in photos:
-        row, failure = known.get(photo.path), bad.get(photo.path)
-        if row and (row.size, row.modified) == (photo.size, photo.modified):
-            cached.append(photo)
-        elif failure and _is_same_failure(photo, failure):
-            unreadable.append(photo)
-        else:  # a changed photo keeps the row it has, also when it was found from another root
-            earlier = row or (failure.photo if failure else photo)
-            todo.append(replace(photo, root=earlier.root, uri=earlier.uri))
-    here = {photo.path for photo in photos}
-    gone = {path for path in {*known, *bad} - here if any(_is_under(path, source) for source in sources)}
-    return Plan(todo, cached, unreadable, sorted(gone))
-
-
-def _is_same_failure(photo: Photo, failure: Unreadable) -> bool:
-    then = failure.photo
-    return (then.size, then.modified) == (photo.size, photo.modified) and not failure.reason.startswith(PASSING)
+        loaded = load(photo, {})
+        if not isinstance(loaded, Unreadable):
+            return
+        failures.append(loaded)
+    raise PetrieveError(
+        f"none of {len(failures)} photos can be read, first {failures[0].photo.path}: {failures[0].reason}",
+        "name JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF or HEIC files",
+    )
 
 
 def _run(
@@ -236,12 +202,3 @@ def _outcome(result: Embedded | Unreadable, rows: Mapping[bytes, int]) -> str:
     if isinstance(result, Unreadable):
         return "unreadable"
     return "copied" if result.digest in rows else "embedded"
-
-
-def _settle(cache: Cache, plan: Plan, known: Mapping[str, Known], csv: Labels | None, *, prune: bool) -> None:
-    """What a run owes to photos that it did not embed."""
-    if csv:
-        cache.relabel({photo.path: csv.of(photo) for photo in plan.cached if csv.of(photo)}, known)
-    if prune:
-        cache.forget(plan.missing, known)
-    cache.tidy()

@@ -6,5 +6,9 @@ class PetrieveError(Exception):
 
     def __init__(self, what: str, remedy: str) -> None:
         super().__init__(f"{what}; {remedy}")
-        self.what = what
-        self.remedy = remedy
+
+
+def first_line(error: BaseException) -> str:
+    """What another library's error says, in one line and without where in its source it arose."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0].split(", /home/")[0]

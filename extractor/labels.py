@@ -2,12 +2,13 @@
 
 import os
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from extractor.errors import PetrieveError
+from extractor.errors import PetrieveError, first_line
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -25,7 +26,7 @@ SPLITS = {
 _KAGGLE = re.compile(r"(cat|dog)\.\d+\.\w+", re.IGNORECASE)
 # Columns of the cache that a CSV cannot set.
 RESERVED = frozenset("uri root digest size modified view width height embedding".split())
-_COLUMN = re.compile(r"[A-Za-z_][A-Za-z0-9_ -]*")
+_COLUMN = re.compile(r"[A-Za-z][A-Za-z0-9_ -]*")  # Lance keeps names with a first _ to itself
 
 
 def label_of(uri: str) -> str | None:
@@ -61,7 +62,13 @@ class Labels:
         Raises:
             PetrieveError: the CSV names photos that are not among them.
         """
-        unknown = set(self.rows) - {name for photo in photos for name in (photo.uri, photo.path)}
+        names = Counter(name for photo in photos for name in (photo.uri, photo.path) if name in self.rows)
+        twice = [name for name, count in names.items() if count > 1]
+        if twice:
+            raise PetrieveError(
+                f"{self.file} names {twice[0]!r}, which more than one source holds", "write its absolute path"
+            )
+        unknown = set(self.rows) - set(names)
         if unknown:
             raise PetrieveError(
                 f"{self.file} names {len(unknown)} photo(s) that the source does not hold, first {min(unknown)!r}",
@@ -85,29 +92,34 @@ def read_labels(file: str | os.PathLike[str]) -> Labels:
     from pyarrow import csv
 
     text = {name: pa.string() for name in ("photo", "label", "split")}
-    options = csv.ConvertOptions(column_types=text, strings_can_be_null=True)
+    options = csv.ConvertOptions(column_types=text, strings_can_be_null=True, null_values=[""])
     try:
         table = csv.read_csv(file, convert_options=options)
-    except (OSError, pa.ArrowInvalid) as error:
+        names = table.column_names
+    except (OSError, ValueError) as error:  # Arrow's errors and those of decoding are ValueErrors
         raise PetrieveError(
-            f"cannot read labels from {file}: {str(error).splitlines()[0]}",
-            "give a CSV with a header and a column `photo`",
+            f"cannot read labels from {file}: {first_line(error)}",
+            "give a CSV in UTF-8 with commas, a header and a column `photo`",
         ) from error
-    if "photo" not in table.column_names:
+    if "photo" not in names:
         raise PetrieveError(
-            f"{file} has no column `photo`, only {', '.join(table.column_names)}",
-            "name the column that holds each photo's path `photo`",
+            f"{file} has no column `photo`, only {', '.join(names)}",
+            "name the column that holds each photo's path `photo`, and separate columns by commas",
         )
-    _check_columns(str(file), table.column_names)
+    _check_columns(str(file), names)
+    # A column without a single value has no type yet.
+    own = [column for column in table.schema if column.name not in text and not pa.types.is_null(column.type)]
+    table = table.select([name for name in names if name in text] + [column.name for column in own])
     rows: dict[str, dict[str, Any]] = {}
     for row in table.to_pylist():
-        photo = str(row.pop("photo")).replace("/", os.sep)
+        if row["photo"] is None:
+            raise PetrieveError(f"{file} has a row without a photo", "write its path, or remove the row")
+        photo = os.path.normpath(row.pop("photo"))
         if photo in rows:
             raise PetrieveError(f"{file} names {photo!r} twice", "keep one row for each photo")
         if row.get("split"):
             row["split"] = SPLITS.get(row["split"].lower(), row["split"])
         rows[photo] = row
-    own = [column for column in table.schema if column.name not in text]
     return Labels(str(file), rows, pa.schema(own))
 
 

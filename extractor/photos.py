@@ -2,7 +2,7 @@
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -80,7 +80,7 @@ def _walk(root: str, folder: str, visited: set[tuple[int, int]]) -> Iterator[Pho
         ) from error
     for entry in entries:
         uri = os.path.join(folder, entry.name)
-        if entry.is_dir():
+        if _is(entry.is_dir):
             yield from _walk(root, uri, visited)
         elif _looks_like_photo(entry):
             yield _photo(root, uri, _status(entry))
@@ -92,9 +92,16 @@ def _photo(root: str, uri: str, status: os.stat_result) -> Photo:
         uri=uri.translate(_TO_TEXT),
         size=status.st_size,
         modified=status.st_mtime_ns // 1000,
-        label=label_of(uri),
+        label=label_of(uri.translate(_TO_TEXT)),
         split=split_of(root, uri),
     )
+
+
+def _is(kind: Callable[[], bool]) -> bool:
+    try:
+        return kind()
+    except OSError:  # a link to itself is nothing
+        return False
 
 
 def _status(entry: os.DirEntry[str]) -> os.stat_result:
@@ -107,7 +114,7 @@ def _status(entry: os.DirEntry[str]) -> os.stat_result:
 def _looks_like_photo(entry: os.DirEntry[str]) -> bool:
     if os.path.splitext(entry.name)[1].lower() in SUFFIXES:
         return True
-    if not entry.is_file():
+    if not _is(entry.is_file):
         return False
     try:
         with open(entry.path, "rb") as file:

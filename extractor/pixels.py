@@ -7,6 +7,7 @@ from io import BytesIO
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+from extractor.errors import first_line
 from extractor.photos import is_photo
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def upright_image(data: bytes) -> "Image.Image":
             image.load()
             return _to_rgb(ImageOps.exif_transpose(image))
         except Exception as error:  # decoders raise nearly everything on damaged files
-            raise Undecodable(f"damaged {image.format}: {_first_line(error)}") from error
+            raise Undecodable(f"damaged {image.format}: {first_line(error)}") from error
 
 
 def canonical_view(pixels: "Tensor") -> "Tensor":
@@ -90,7 +91,7 @@ def _open(data: bytes) -> "Image.Image":
         known = is_photo(data[:64])
         raise Undecodable("damaged: no readable header" if known else "not a photo") from error
     except Exception as error:
-        raise Undecodable(f"damaged: {_first_line(error)}") from error
+        raise Undecodable(f"damaged: {first_line(error)}") from error
 
 
 @cache
@@ -147,8 +148,3 @@ def _to_rgb(image: "Image.Image") -> "Image.Image":
         rgba = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, "white"), rgba).convert("RGB")
     return image.convert("RGB")
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 DIMENSION = 1024
+PASSING = "cannot be read: "
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +33,11 @@ class Unreadable:
 
     photo: Photo
     reason: str
+
+    @property
+    def may_pass(self) -> bool:
+        """Whether the trouble lies outside the file, a disk that is not there, say: then it is tried again."""
+        return self.reason.startswith(PASSING)
 
 
 @dataclass(frozen=True, slots=True)

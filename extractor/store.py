@@ -2,12 +2,12 @@
 
 import json
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from extractor.errors import PetrieveError
 
@@ -70,24 +70,29 @@ def read_card(store: Store) -> dict[str, Any] | None:
 
 
 def write_card(store: Store, *, fingerprint: str, weights: str) -> None:
-    """Make the store, with a card that says what its embeddings come from."""
-    store.path.mkdir(parents=True, exist_ok=True)
+    """Say what the store's embeddings come from; with its card a store is complete."""
     card = {"format": FORMAT, "fingerprint": fingerprint, "weights": weights}
     write_file(store.card, json.dumps(card, indent=1).encode())
 
 
 def write_file(path: Path, data: bytes) -> None:
-    """Write `data` to `path` whole or not at all: a reader sees the old file or the new one."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    """Write `data` to `path` whole or not at all: a reader sees the old file or the new one.
+
+    A link is followed; what is no regular file (a pipe, a terminal) is written to as it is.
+    """
+    path = path.resolve()
+    if path.exists() and not path.is_file():
+        path.write_bytes(data)
+        return
+    temporary = path.with_name(f".{path.name[:200]}.{uuid4().hex}")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with temporary.open("xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)  # mkstemp keeps other users out
-        os.replace(temporary, path)
+        temporary.replace(path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
 
 

@@ -13,7 +13,7 @@ from extractor.cache import Cache
 from extractor.errors import PetrieveError
 from extractor.photos import Photo
 from extractor.pixels import Undecodable, canonical_view, decode
-from extractor.rows import Embedded, Unreadable
+from extractor.rows import PASSING, Embedded, Unreadable
 from extractor.trunk import Trunk
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def load(photo: Photo, rows: Mapping[bytes, int]) -> Loaded:
         height, width = pixels.shape[-2:]
         return View(photo, digest, width, height, canonical_view(pixels))
     except OSError as error:
-        return Unreadable(photo, f"cannot be read: {error.strerror}")
+        return Unreadable(photo, f"{PASSING}{error.strerror}")
     except Undecodable as error:
         return Unreadable(photo, str(error))
     except MemoryError:

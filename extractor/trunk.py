@@ -109,6 +109,8 @@ def _device(name: str) -> "torch.device":
     try:
         place = torch.device(name)
         torch.empty(0, device=place)
+        if not torch.amp.is_autocast_available(place.type):
+            raise NotImplementedError(place.type)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise PetrieveError(
             f"there is no device {name!r} here", "use `--device cpu`, or `--device auto` for the best one"

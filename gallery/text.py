@@ -16,7 +16,7 @@ from extractor.errors import PetrieveError
 LINES = 40
 
 
-def embedded(summary: dict[str, Any]) -> None:
+def embedded(summary: dict[str, Any], *, pruned: bool) -> None:
     """What a run of `embed` did."""
     counts = {key: summary[key] for key in ("embedded", "cached", "copied", "unreadable")}
     parts = ", ".join(f"{count} {name}" for name, count in counts.items() if count or name == "embedded")
@@ -28,7 +28,8 @@ def embedded(summary: dict[str, Any]) -> None:
     if summary["unreadable"]:
         print("`cli.py info` lists the unreadable ones with their reasons", file=sys.stderr)
     if summary["missing"]:
-        print(f"{summary['missing']} photos are gone from the source; `--prune` forgets them", file=sys.stderr)
+        then = "and are forgotten" if pruned else "(`--prune` forgets them)"
+        print(f"{summary['missing']} photos are gone from the source {then}", file=sys.stderr)
 
 
 def fitted(report: dict[str, Any]) -> None:
@@ -76,6 +77,16 @@ def sampled(made: dict[str, Any]) -> None:
 @contextmanager
 def progress(quiet: bool) -> Iterator[Callable[[int, int], None] | None]:
     """A callback that draws a bar with rate and time left on stderr, where that is a terminal."""
+    try:
+        with _bar(quiet) as draw:
+            yield draw
+    except KeyboardInterrupt:
+        print("interrupted: what was committed stays, and the next `embed` goes on from there", file=sys.stderr)
+        raise
+
+
+@contextmanager
+def _bar(quiet: bool) -> Iterator[Callable[[int, int], None] | None]:
     if quiet or not sys.stderr.isatty():
         yield None
         return

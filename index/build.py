@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -52,9 +53,11 @@ def build(cache: Cache) -> Index:
         made.add_with_ids(unit_length(embeddings), photos["_rowid"].cast("int64").to_numpy())
     data = faiss.serialize_index(made).tobytes()
     card = Card("flat", made.ntotal, cache.fingerprint, cache.version, _digest(data))
-    # The card goes last: a card always speaks of an index that is there, or has a digest that does not match.
-    write_file(cache.store.index, data)
-    write_file(_card_file(cache), json.dumps(asdict(card), indent=1).encode())
+    # Where the store cannot be written to, the index serves this once. The card goes last: it always speaks of an
+    # index that is there, or its digest does not match.
+    with suppress(OSError):
+        write_file(cache.store.index, data)
+        write_file(_card_file(cache), json.dumps(asdict(card), indent=1).encode())
     return Index(made, cache, card)
 
 

@@ -54,8 +54,10 @@ def few(photos: Path) -> Path:
 def test_a_second_run_opens_nothing_and_keeps_every_row(run: Run, few: Path, tmp_path: Path) -> None:
     assert again(run, tmp_path / "s", few) == {"found": 6, "embedded": 6}
     before = vectors(tmp_path / "s")
-    for photo in few.rglob("*.*"):
-        photo.chmod(0)
+    for photo in few.rglob("*.*"):  # what is opened now is no photo, and looks the same from outside
+        status = photo.stat()
+        photo.write_bytes(bytes(status.st_size))
+        os.utime(photo, ns=(status.st_atime_ns, status.st_mtime_ns))
     assert again(run, tmp_path / "s", few) == {"found": 6, "cached": 6}
     assert all(np.array_equal(before[path], vector) for path, vector in vectors(tmp_path / "s").items())
 
@@ -195,10 +197,8 @@ def test_a_store_of_other_weights_is_refused(run: Run, few: Path, store: Path, t
     other = state()
     other["features.norm5.bias"] += 1
     torch.save(other, tmp_path / "other.pth")
-    for command in (("embed", few), ("similar", few / "cat"), ("predict", few)):
-        if command[0] == "similar":
-            repaint(few / "new.png", "pink")
-            command = ("similar", few / "new.png")
+    cached = sorted(few.rglob("*.*"))[0]
+    for command in (("embed", few), ("similar", cached), ("predict", cached)):
         done = run(*command, "--store", store, "--weights", tmp_path / "other.pth")
         assert (done.status, done.out) == (1, "")
         assert "use `--weights bundled`" in done.err
@@ -276,3 +276,154 @@ def test_a_column_that_changes_its_type_is_an_error(run: Run, few: Path, tmp_pat
     csv.write_text(f"photo,weight\n{uri},heavy\n")
     done = run("embed", few, "--store", tmp_path / "s", "--labels", csv)
     assert (done.status, "write its values as before" in done.err) == (1, True)
+
+
+def test_a_store_whose_photos_all_went_away_goes_on(run: Run, few: Path, tmp_path: Path) -> None:
+    """No row is no reason to forget the store's weights, its failures or what is missing."""
+    again(run, tmp_path / "s", few)
+    for photo in few.rglob("*.*"):
+        photo.write_bytes(b"broken")
+    done = run("embed", few, "--store", tmp_path / "s")
+    assert (done.status, "none of 6 photos can be read" in done.err) == (1, True)
+    assert len(Cache.open(tmp_path / "s")) == 0
+    repaint(few / "new.png", "teal")
+    done = run("embed", few, "--store", tmp_path / "s", "--json")  # without --weights
+    assert (done.json["weights"], done.json["embedded"], done.json["unreadable"]) == ("bundled", 1, 6)
+
+
+def test_nothing_but_no_photos_makes_no_store(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "notes.jpg").write_text("no photo")
+    done = run("embed", tmp_path / "notes.jpg", "--weights", "bundled")
+    assert (done.status, done.out, done.err.count("\n")) == (1, "", 1)
+    assert "not a photo" in done.err
+    assert not Path(".petrieve").exists()
+
+
+def test_a_disk_that_is_not_there_costs_no_embedding(run: Run, few: Path, tmp_path: Path) -> None:
+    (tmp_path / "links").mkdir()
+    for photo in few.rglob("*.*"):
+        (tmp_path / "links" / photo.name).symlink_to(photo)
+    again(run, tmp_path / "s", tmp_path / "links")
+    before = vectors(tmp_path / "s")
+    few.rename(tmp_path / "unplugged")
+    assert run("embed", tmp_path / "links", "--store", tmp_path / "s").status == 1
+    assert vectors(tmp_path / "s").keys() == before.keys()
+    (tmp_path / "unplugged").rename(few)
+    assert again(run, tmp_path / "s", tmp_path / "links") == {"found": 6, "cached": 6}
+    assert Cache.open(tmp_path / "s").unreadable() == {}
+
+
+def test_labels_reach_a_photo_that_changed_in_the_same_run(run: Run, few: Path, tmp_path: Path) -> None:
+    again(run, tmp_path / "s", few)
+    uri = sorted(rows(tmp_path / "s"))[0]
+    repaint(few / uri, "brown")
+    (tmp_path / "l.csv").write_text(f"photo,label,pet\n./{uri},tiger,NA\n")
+    again(run, tmp_path / "s", few, "--labels", tmp_path / "l.csv")
+    photo = rows(tmp_path / "s")[uri]
+    assert (photo.label, photo.columns) == ("tiger", {"pet": "NA"})
+
+
+def test_a_folder_embedded_alone_gets_its_labels_from_the_folder_above(run: Run, few: Path, tmp_path: Path) -> None:
+    again(run, tmp_path / "s", few / "cat")
+    assert {photo.label for photo in rows(tmp_path / "s").values()} == {None}
+    again(run, tmp_path / "s", few)
+    assert {photo.label for photo in rows(tmp_path / "s").values()} == {"cat"} | (
+        {"dog"} if list((few / "dog").iterdir()) else set()
+    )
+
+
+def test_embeddings_without_their_card_are_not_overwritten(run: Run, few: Path, store: Path) -> None:
+    card = (store / "store.json").read_bytes()
+    (store / "store.json").unlink()
+    done = run("embed", few, "--store", store, "--weights", "bundled")
+    assert (done.status, "bring that file back" in done.err) == (1, True)
+    (store / "store.json").write_bytes(card)
+    assert len(Cache.open(store)) == 40
+
+
+@pytest.mark.parametrize("name", ["_rowid", "_rowaddr", "_x", "embedding", "a.b"])
+def test_columns_that_the_table_keeps_to_itself_are_refused(run: Run, few: Path, store: Path, name: str) -> None:
+    (few / "l.csv").write_text(f"photo,{name}\ncat/x.jpg,5\n")
+    done = run("embed", few, "--store", store, "--labels", few / "l.csv")
+    assert (done.status, "rename or remove it" in done.err) == (1, True)
+    assert run("info", "--store", store).status == 0
+
+
+def test_whole_numbers_and_no_numbers_fit_a_column_of_numbers(run: Run, few: Path, tmp_path: Path) -> None:
+    uri = str(sorted(few.rglob("*.*"))[0].relative_to(few))
+    csv = tmp_path / "l.csv"
+    for value in ("", "3.5", "4", ""):
+        csv.write_text(f"photo,age\n{uri},{value}\n")
+        again(run, tmp_path / "s", few, "--labels", csv)
+    assert rows(tmp_path / "s")[uri].columns == {"age": 4.0}
+
+
+def test_folders_of_any_bytes_and_links_to_themselves(run: Run, few: Path, tmp_path: Path) -> None:
+    folder = os.path.join(os.fsencode(few), b"caf\xe9")
+    os.mkdir(folder)
+    shutil.copy(sorted(few.rglob("*.*"))[0], os.path.join(folder, b"x.jpg"))
+    (few / "loop.jpg").symlink_to("loop.jpg")
+    assert again(run, tmp_path / "s", few) == {"found": 8, "embedded": 7, "unreadable": 1}
+    assert run("info", "--store", tmp_path / "s").status == 0
+
+
+@pytest.mark.parametrize("damage", ["card", "truncated", "no data"])
+def test_a_damaged_store_is_one_line_for_every_command(run: Run, store: Path, drawn: Path, damage: str) -> None:
+    if damage == "card":
+        (store / "store.json").write_text("{")
+    for file in (store / "embeddings.lance" / "data").iterdir() if damage != "card" else ():
+        os.truncate(file, 100) if damage == "truncated" else file.unlink()
+    photo = sorted((drawn / "cat").iterdir())[0]
+    for command in (("embed", drawn), ("fit-head",), ("predict", photo), ("similar", photo), ("info",)):
+        done = run(*command, "--store", store)
+        assert (done.status, done.out, done.err.count("\n")) == (1, "", 1), command
+        assert "run `cli.py embed` again" in done.err
+
+
+@pytest.mark.parametrize(
+    "words", [("--weights", "nowhere.pth"), ("--device", "nonsense"), ("--device", "meta"), ("--precision", "int4")]
+)
+def test_what_is_asked_for_is_checked_even_when_all_is_cached(
+    run: Run, store: Path, drawn: Path, words: tuple[str, str]
+) -> None:
+    photo = sorted((drawn / "cat").iterdir())[0]
+    for command in ("embed", "predict", "similar"):
+        done = run(command, photo, "--store", store, *words)
+        assert (done.status, done.out, done.err.count("\n")) == (1, "", 1), command
+
+
+def test_a_store_on_a_path_that_looks_like_a_bucket_is_a_folder(run: Run, few: Path) -> None:
+    assert again(run, Path("s3:x"), few) == {"found": 6, "embedded": 6}
+    assert run("info", "--store", "s3:x").status == 0
+
+
+def test_one_uri_in_two_sources_is_ambiguous(run: Run, tmp_path: Path) -> None:
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        repaint(tmp_path / folder / "1.png", folder.replace("a", "red").replace("b", "blue"))
+    csv = tmp_path / "l.csv"
+    csv.write_text("photo,label\n1.png,cat\n")
+    done = run("embed", tmp_path / "a", tmp_path / "b", "--labels", csv, "--weights", "bundled")
+    assert (done.status, "write its absolute path" in done.err) == (1, True)
+    csv.write_text(f"photo,label\n{tmp_path}/a/1.png,cat\n")
+    assert again(run, tmp_path / "s", tmp_path / "a", tmp_path / "b", "--labels", csv)["embedded"] == 2
+
+
+def test_an_interrupted_run_says_so_and_keeps_what_it_has(drawn: Path, tmp_path: Path) -> None:
+    import signal
+    import subprocess
+    import sys
+    import time
+
+    root = Path(__file__).resolve().parents[1]
+    command = [sys.executable, str(root / "cli.py"), "embed", str(drawn), "--store", "s", "--weights", "bundled"]
+    started = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not Path("s/store.json").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    started.send_signal(signal.SIGINT)
+    out, err = started.communicate(timeout=60)
+    assert (started.returncode, out) == (130, "")
+    assert "interrupted: what was committed stays" in err
+    assert "Traceback" not in err
+    assert len(Cache.open("s")) % 16 == 0

@@ -116,10 +116,18 @@ def test_a_csv_keeps_the_types_of_its_columns(tmp_path: Path) -> None:
         ("photo,label\na.jpg,cat\na.jpg,dog\n", "one row for each photo"),
         ("photo,embedding\na.jpg,1\n", "rename or remove"),
         ("photo,a.b\na.jpg,1\n", "rename or remove"),
-        ("", "give a CSV with a header"),
+        ("", "give a CSV in UTF-8"),
+        ("photo,label\n,cat\n", "write its path"),
+        ("photo;label\na.jpg;cat\n", "separate columns by commas"),
     ],
 )
 def test_a_csv_that_cannot_serve_says_what_to_mend(tmp_path: Path, text: str, remedy: str) -> None:
     (tmp_path / "l.csv").write_text(text)
     with pytest.raises(PetrieveError, match=remedy):
+        read_labels(tmp_path / "l.csv")
+
+
+def test_a_csv_in_another_encoding_says_which_is_read(tmp_path: Path) -> None:
+    (tmp_path / "l.csv").write_bytes(b"photo,gr\xf6\xdfe\na.jpg,1\n")
+    with pytest.raises(PetrieveError, match="CSV in UTF-8"):
         read_labels(tmp_path / "l.csv")
