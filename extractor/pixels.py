@@ -66,16 +66,22 @@ def upright_image(data: bytes) -> "Image.Image":
 
 
 def canonical_view(pixels: "Tensor") -> "Tensor":
-    """View 0 of upright pixels (3, H, W): the shorter edge resized to 255, the centre 224 × 224 cut out."""
-    from torchvision.transforms.v2 import functional
+    """View 0 of upright pixels (3, H, W): torchvision's `Resize(255)` and `CenterCrop(224)`, pixel by pixel."""
+    from torch.nn.functional import interpolate
 
+    short, long = sorted(pixels.shape[-2:])
+    if long > MAX_ASPECT * short:
+        pixels = _centre(pixels, MAX_ASPECT * short)
+        short, long = sorted(pixels.shape[-2:])
+    size = [RESIZE if side == short else int(RESIZE * long / short) for side in pixels.shape[-2:]]
+    return _centre(interpolate(pixels[None], size, mode="bilinear", antialias=True)[0], CROP)  # (3, 224, 224)
+
+
+def _centre(pixels: "Tensor", side: int) -> "Tensor":
+    """The middle of an image, at most `side` pixels high and wide."""
     height, width = pixels.shape[-2:]
-    longest = MAX_ASPECT * min(height, width)
-    if max(height, width) > longest:
-        pixels = functional.center_crop(pixels, [min(height, longest), min(width, longest)])
-    resized = functional.resize(pixels, [RESIZE], antialias=True)
-    view: Tensor = functional.center_crop(resized, [CROP, CROP])
-    return view  # (3, 224, 224)
+    top, left = (max(0, round((whole - side) / 2)) for whole in (height, width))
+    return pixels[:, top : top + side, left : left + side]
 
 
 def _open(data: bytes) -> "Image.Image":

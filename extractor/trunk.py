@@ -1,8 +1,4 @@
-"""The frozen DenseNet-121: a batch of views → embeddings.
-
-G. Huang, Z. Liu, L. van der Maaten, K. Q. Weinberger: "Densely Connected Convolutional Networks", CVPR 2017;
-in torchvision's implementation.
-"""
+"""The frozen DenseNet-121: a batch of views → embeddings."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -75,12 +71,13 @@ def load_trunk(weights: str, device: str = "auto", precision: str = "auto") -> T
         PetrieveError: no such device, a precision it lacks, or weights that are not a DenseNet-121's.
     """
     import torch
-    from torchvision.models import densenet121
+
+    from extractor.densenet import densenet121_features
 
     place = _device(device)
     tensors = read_weights(weights)
     with torch.device("meta"):  # no memory and no time for random weights
-        features = densenet121(weights=None).features
+        features = densenet121_features()
     _check_shapes(tensors, features, weights)
     features.load_state_dict(
         {name.removeprefix("features."): tensor for name, tensor in tensors.items()}, strict=False, assign=True
@@ -91,7 +88,7 @@ def load_trunk(weights: str, device: str = "auto", precision: str = "auto") -> T
             setattr(features.get_submodule(owner), attribute, None)
     shape = (1, 3, 1, 1)
     return Trunk(
-        features=features.eval().requires_grad_(False).to(place, memory_format=torch.channels_last),
+        features=features.eval().requires_grad_(False).to(place).to(memory_format=torch.channels_last),
         mean=torch.tensor(MEAN, device=place).mul(255).view(shape),
         std=torch.tensor(STD, device=place).mul(255).view(shape),
         device=place,

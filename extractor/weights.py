@@ -12,6 +12,8 @@ from extractor.pixels import RECIPE
 if TYPE_CHECKING:
     from torch import Tensor
 
+# torchvision's DenseNet121_Weights.IMAGENET1K_V1; the name ends in how the SHA-256 begins.
+IMAGENET_URL = "https://download.pytorch.org/models/densenet121-a639ec97.pth"
 BUNDLED = Path(__file__).parent / "bundled" / "densenet121.safetensors"
 BUNDLED_SHA256 = "c6c2439deb1390966cdc5347cd52b1f9cb762d3aee3915cdc9cda2cdae9a081f"
 OTHER_WAYS = "give `--weights bundled` (a small trunk for trying things) or `--weights FILE.pth`"
@@ -51,19 +53,17 @@ def resolve(weights: str) -> str:
 def _imagenet_file() -> tuple[Path, str]:
     """Torchvision's file in the torch hub's folder, downloaded when missing; and how its SHA-256 begins."""
     import torch
-    from torchvision.models import DenseNet121_Weights
 
-    url = DenseNet121_Weights.IMAGENET1K_V1.url
-    name = url.rsplit("/", 1)[1]  # densenet121-a639ec97.pth: the digest is in the name
+    name = IMAGENET_URL.rsplit("/", 1)[1]
     digest = name.rsplit("-", 1)[1].removesuffix(".pth")
     file = Path(torch.hub.get_dir(), "checkpoints", name)
     if not file.exists():
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
-            torch.hub.download_url_to_file(url, str(file), hash_prefix=digest)
+            torch.hub.download_url_to_file(IMAGENET_URL, str(file), hash_prefix=digest)
         except (OSError, RuntimeError) as error:
             raise PetrieveError(
-                f"cannot download the ImageNet weights from {url}: {error}",
+                f"cannot download the ImageNet weights from {IMAGENET_URL}: {error}",
                 f"put the file at {file}, or {OTHER_WAYS}",
             ) from error
     return file, digest

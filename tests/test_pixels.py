@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from reference import reference_view
+from torchvision.transforms.v2 import functional
 
 from extractor.pixels import Undecodable, canonical_view, decode, upright_image
 
@@ -140,6 +141,16 @@ def test_a_bomb_is_refused_before_it_is_decoded() -> None:
     small[18:26] = (60_000).to_bytes(4, "little") * 2
     with pytest.raises(Undecodable, match="over 200 megapixels"):
         decode(bytes(small))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 700), st.integers(1, 700), st.integers(0, 2**32 - 1))
+def test_the_canonical_view_is_torchvisions(height: int, width: int, seed: int) -> None:
+    if max(height, width) > 16 * min(height, width):
+        height = width
+    pixels = torch.randint(0, 256, (3, height, width), generator=torch.manual_seed(seed), dtype=torch.uint8)
+    resized = functional.resize(pixels, [255], antialias=True)
+    assert torch.equal(canonical_view(pixels), functional.center_crop(resized, [224, 224]))
 
 
 def test_a_ribbon_costs_no_more_than_a_photo() -> None:

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from extractor.errors import PetrieveError
 from extractor.pixels import canonical_view, decode
 from extractor.trunk import load_trunk
-from extractor.weights import BUNDLED
+from extractor.weights import BUNDLED, IMAGENET_URL
 
 OLD = {"norm1.": "norm.1.", "conv1.": "conv.1.", "norm2.": "norm.2.", "conv2.": "conv.2."}
 
@@ -155,6 +155,23 @@ def test_an_embedding_does_not_depend_on_its_batch(drawn: Path, precision: str) 
     torch.testing.assert_close(alone, together[[0, 7, 31]], rtol=1e-5, atol=1e-6)
     backwards = trunk(views.flip(0)).flip(0)
     assert torch.equal(backwards, together)
+
+
+def test_the_network_is_torchvisions_number_by_number(drawn: Path) -> None:
+    from extractor.densenet import densenet121_features
+
+    theirs = reference_trunk()
+    ours = densenet121_features().eval()
+    ours.load_state_dict(theirs.state_dict())
+    views = torch.rand(2, 3, 224, 224, generator=torch.manual_seed(0))
+    with torch.inference_mode():
+        assert torch.equal(ours(views), theirs(views))
+
+
+def test_the_address_of_the_imagenet_weights_is_torchvisions() -> None:
+    from torchvision.models import DenseNet121_Weights
+
+    assert DenseNet121_Weights.IMAGENET1K_V1.url == IMAGENET_URL
 
 
 BOUNDS = {"float32": (0.9995, 0.99999), "bfloat16": (0.995, 0.9995)}  # worst photo, median: DESIGN.md
