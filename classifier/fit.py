@@ -134,11 +134,13 @@ def _linear(inputs: "np.ndarray", targets: "np.ndarray", classes: int) -> "Fitte
     torch.nn.init.zeros_(layer.weight)
     torch.nn.init.zeros_(layer.bias)
     x, y = torch.from_numpy(inputs), torch.from_numpy(targets)
+    # Of two classes scikit-learn has one vector w, with |w|²; here they are ±w/2, whose squares sum to half of that.
+    strength = (2 if classes == 2 else 1) / (2 * C * len(x))
     optimiser = torch.optim.LBFGS(layer.parameters(), max_iter=200, line_search_fn="strong_wolfe")
 
     def loss() -> float:
         optimiser.zero_grad()
-        penalty = layer.weight.square().sum() / (2 * C * len(x))
+        penalty = strength * layer.weight.square().sum()
         value = torch.nn.functional.cross_entropy(layer(x), y) + penalty
         value.backward()  # type: ignore[no-untyped-call]
         return value.item()

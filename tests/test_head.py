@@ -48,6 +48,16 @@ def test_a_head_tells_planted_classes_apart(tmp_path: Path, method: str, classes
     assert np.allclose(probabilities.sum(axis=1), 1)
 
 
+@pytest.mark.parametrize("classes", [2, 3])
+def test_both_methods_find_the_same_head(tmp_path: Path, classes: int) -> None:
+    """They minimise the same loss."""
+    labels = ("cat", "dog", "rabbit")[:classes]
+    cache = planted(tmp_path, {(label, None): 40 for label in labels}, noise=20)
+    vectors = np.concatenate([batch for _, batch in cache.embeddings()])
+    one, other = (fit(cache, method=method)[0].predict(vectors) for method in ("logistic", "linear"))
+    assert np.abs(one - other).max() < 0.01
+
+
 @pytest.mark.parametrize("method", ["logistic", "linear"])
 def test_labels_that_mean_nothing_are_reported_as_chance(tmp_path: Path, method: str) -> None:
     """Out of fold: a head that was measured on its own photos would report nearly 100 %."""
