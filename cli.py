@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from extractor.errors import PetrieveError, first_line
+from extractor.photos import FORMATS
 from gallery import text
 
 app = typer.Typer(
@@ -110,7 +111,7 @@ def predict(
         text.write_csv(csv, predictions)
     _show(predictions, text.predicted, as_json)
     if all("error" in prediction for prediction in predictions):
-        raise PetrieveError("not one photo could be read", "name JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF or HEIC files")
+        raise PetrieveError("not one photo could be read", f"name {FORMATS} files")
 
 
 @app.command(epilog="Example: cli.py similar photo.jpg -k 5 --sheet alike.jpg")

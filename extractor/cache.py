@@ -1,4 +1,4 @@
-"""The embeddings on disk, in Lance: the only code that knows the tables' columns."""
+"""The embeddings on disk, in Lance: opened, read, written, kept tidy."""
 
 import os
 from collections import Counter
@@ -70,18 +70,14 @@ class Cache:
 
     @classmethod
     def create(cls, store: Store, *, fingerprint: str, weights: str) -> "Cache":
-        """The cache of a store, which is made if need be.
+        """The empty cache of a store that is not there yet.
 
         Raises:
-            PetrieveError: the store is there and was made with another fingerprint.
+            PetrieveError: the store has lost its card, and holds embeddings.
         """
         import lance
         import pyarrow as pa
 
-        if read_card(store):
-            cache = cls.open(store.path)
-            cache.check(fingerprint, weights)
-            return cache
         store.path.mkdir(parents=True, exist_ok=True)
         for path, schema in ((store.embeddings, photo_schema()), (store.unreadable, unreadable_schema())):
             empty = pa.Table.from_batches([], schema)

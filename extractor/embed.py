@@ -11,7 +11,7 @@ from pathlib import Path
 from extractor.cache import Cache
 from extractor.errors import PetrieveError
 from extractor.labels import read_labels
-from extractor.photos import Photo
+from extractor.photos import FORMATS, Photo
 from extractor.plan import find_all, plan, settle
 from extractor.rows import Embedded, Known, Unreadable
 from extractor.store import Store, read_card, writing
@@ -76,9 +76,10 @@ def embed(
         trunk = None
         if cache is None:
             _check_one_is_readable(to_do.todo)
-        if cache is None or to_do.todo or _asks(cache, weights, device, precision):
-            trunk = load_trunk(weights or (cache.weights if cache is not None else "imagenet"), device, precision)
+            trunk = load_trunk(weights or "imagenet", device, precision)
             cache = Cache.create(place, fingerprint=trunk.fingerprint, weights=trunk.weights)
+        elif to_do.todo or _asks(cache, weights, device, precision):
+            trunk = _fitting_trunk(cache, weights, device, precision)
         if csv:
             cache.add_columns(csv.columns)
         counts = _run(to_do.todo, cache, known, trunk, progress) if trunk else Counter()
@@ -177,7 +178,7 @@ def _check_one_is_readable(photos: Sequence[Photo]) -> None:
         failures.append(loaded)
     raise PetrieveError(
         f"none of {len(failures)} photos can be read, first {failures[0].photo.path}: {failures[0].reason}",
-        "name JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF or HEIC files",
+        f"name {FORMATS} files",
     )
 
 

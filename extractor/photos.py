@@ -9,6 +9,7 @@ from typing import Any
 from extractor.errors import PetrieveError
 from extractor.labels import label_of, split_of
 
+FORMATS = "JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF or HEIC"
 # Files with these endings are taken for photos without a look inside; all others by their first bytes.
 SUFFIXES = frozenset(".jpg .jpeg .jpe .jfif .png .webp .gif .bmp .dib .tif .tiff .avif .heic .heif .hif".split())
 # ISO-BMFF brands of AVIF (AV1 Image File Format, §6) and HEIF (ISO 23008-12, annex B).

@@ -45,7 +45,7 @@ def decode(data: bytes) -> "Tensor":
         if fast and _is_plain(data, image):
             with suppress(RuntimeError):  # Pillow takes some files that torchcodec refuses, and names the damage
                 return _with_torchcodec(fast, data)
-    pixels = np.array(upright_image(data))  # (H, W, 3)
+        pixels = np.array(_upright(image))  # (H, W, 3)
     return torch.from_numpy(pixels).permute(2, 0, 1)  # (3, H, W)
 
 
@@ -55,14 +55,8 @@ def upright_image(data: bytes) -> "Image.Image":
     Raises:
         Undecodable: as `decode`.
     """
-    from PIL import ImageOps
-
     with _open(data) as image:
-        try:
-            image.load()
-            return _to_rgb(ImageOps.exif_transpose(image))
-        except Exception as error:  # decoders raise nearly everything on damaged files
-            raise Undecodable(f"damaged {image.format}: {first_line(error)}") from error
+        return _upright(image)
 
 
 def canonical_view(pixels: "Tensor") -> "Tensor":
@@ -98,6 +92,16 @@ def _open(data: bytes) -> "Image.Image":
         raise Undecodable("damaged: no readable header" if known else "not a photo") from error
     except Exception as error:
         raise Undecodable(f"damaged: {first_line(error)}") from error
+
+
+def _upright(image: "Image.Image") -> "Image.Image":
+    from PIL import ImageOps
+
+    try:
+        image.load()
+        return _to_rgb(ImageOps.exif_transpose(image))
+    except Exception as error:  # decoders raise nearly everything on damaged files
+        raise Undecodable(f"damaged {image.format}: {first_line(error)}") from error
 
 
 @cache

@@ -8,7 +8,7 @@ from typing import Any
 from extractor.cache import Cache
 from extractor.errors import PetrieveError
 from extractor.labels import Labels
-from extractor.photos import Photo, find
+from extractor.photos import FORMATS, Photo, find
 from extractor.rows import Known, Unreadable
 
 
@@ -42,7 +42,7 @@ def find_all(sources: Sequence[str], before: Collection[str] = (), *, prune: boo
     if not photos and not any(_is_under(path, source) for path in before for source in sources):
         raise PetrieveError(
             f"there is no photo in {', '.join(sources)}",
-            "name a folder with JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF or HEIC files",
+            f"name a folder with {FORMATS} files",
         )
     return list(photos.values())
 
@@ -61,7 +61,7 @@ def plan(
         row, failure = known.get(photo.path), bad.get(photo.path)
         if row and csv and csv.of(photo):
             said[photo.path] = csv.of(photo)
-        if row and (row.size, row.modified) == (photo.size, photo.modified):
+        if row and _is_as_then(photo, row):
             cached.append(photo)
         elif failure and not failure.may_pass and _is_as_then(photo, failure.photo):
             unreadable.append(photo)
@@ -98,5 +98,5 @@ def _is_under(path: str, source: str) -> bool:
     return path == source or path.startswith(os.path.join(source, ""))
 
 
-def _is_as_then(photo: Photo, then: Photo) -> bool:
+def _is_as_then(photo: Photo, then: Photo | Known) -> bool:
     return (photo.size, photo.modified) == (then.size, then.modified)

@@ -131,8 +131,8 @@ def embedded_table(rows: Sequence[Embedded], schema: "pa.Schema") -> "pa.Table":
         "width": [row.width for row in rows],
         "height": [row.height for row in rows],
     }
-    for name in said(schema):
-        columns[name] = [_said_of(row.photo).get(name) for row in rows]
+    told = [_said_of(row.photo) for row in rows]
+    columns |= {name: [of_one.get(name) for of_one in told] for name in said(schema)}
     flat = np.concatenate([row.embedding for row in rows]).astype(np.float16)
     columns["embedding"] = pa.FixedSizeListArray.from_arrays(pa.array(flat), DIMENSION)
     return pa.table([pa.array(columns[field.name], field.type) for field in schema], schema=schema)

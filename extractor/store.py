@@ -96,6 +96,20 @@ def write_file(path: Path, data: bytes) -> None:
         raise
 
 
+def write_named(file: Path, data: bytes) -> None:
+    """Write a file that the user has named, as `write_file` does.
+
+    Raises:
+        PetrieveError: it cannot be written.
+    """
+    try:
+        write_file(file, data)
+    except OSError as error:
+        raise PetrieveError(
+            f"cannot write {file}: {error.strerror}", "name a file in a folder that is there"
+        ) from error
+
+
 @contextmanager
 def writing(store: Store) -> Iterator[None]:
     """Hold the store for writing. The system frees it when the process ends, however it ends.

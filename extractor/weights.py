@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,16 +73,21 @@ def _imagenet_file() -> tuple[Path, str]:
 def _load_file(file: Path, sha256: str = "") -> dict[str, Any]:
     import torch
     from safetensors import SafetensorError
-    from safetensors.torch import load_file
+    from safetensors.torch import load
 
-    if sha256:
-        _check_digest(file, sha256)
+    try:
+        data = file.read_bytes()
+    except OSError as error:
+        raise PetrieveError(f"cannot read weights from {file}: {error.strerror}", OTHER_WAYS) from error
+    found = hashlib.sha256(data).hexdigest() if sha256 else ""
+    if not found.startswith(sha256):
+        raise PetrieveError(
+            f"{file} is damaged: its SHA-256 begins {found[:8]}, not {sha256[:8]}", "remove it and fetch it again"
+        )
     try:
         if file.suffix == ".safetensors":
-            return dict(load_file(file))
-        loaded = torch.load(file, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise PetrieveError(f"cannot read weights from {file}: {error.strerror or error}", OTHER_WAYS) from error
+            return dict(load(data))
+        loaded = torch.load(BytesIO(data), map_location="cpu", weights_only=True)
     except (SafetensorError, RuntimeError, EOFError, ValueError, KeyError) as error:
         raise _unreadable(file, "damaged or cut short") from error
     except Exception as error:  # torch's refusal is an UnpicklingError, which only pickle defines
@@ -95,18 +101,6 @@ def _unreadable(file: Path, why: str) -> PetrieveError:
     return PetrieveError(
         f"weights file {file}: {why}", "fetch it again, or save a state dict with `torch.save(model.state_dict(), …)`"
     )
-
-
-def _check_digest(file: Path, sha256: str) -> None:
-    try:
-        with file.open("rb") as opened:
-            found = hashlib.file_digest(opened, "sha256").hexdigest()
-    except OSError as error:
-        raise PetrieveError(f"cannot read weights from {file}: {error.strerror}", OTHER_WAYS) from error
-    if not found.startswith(sha256):
-        raise PetrieveError(
-            f"{file} is damaged: its SHA-256 begins {found[:8]}, not {sha256[:8]}", "remove it and fetch it again"
-        )
 
 
 def _plain_names(state: dict[str, Any], weights: str) -> dict[str, "Tensor"]:

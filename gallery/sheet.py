@@ -5,9 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from extractor.errors import PetrieveError
 from extractor.pixels import Undecodable, upright_image
-from extractor.store import write_file
+from extractor.store import write_named
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -43,12 +42,7 @@ def contact_sheet(file: Path, photos: Sequence[tuple[str, str, str]]) -> None:
         pen.text((x, y + TILE + 25), _fitted(note, small), FAINT, small)
     data = io.BytesIO()
     sheet.save(data, "JPEG", quality=88)
-    try:
-        write_file(file, data.getvalue())
-    except OSError as error:
-        raise PetrieveError(
-            f"cannot write {file}: {error.strerror}", "name a file in a folder that is there"
-        ) from error
+    write_named(file, data.getvalue())
 
 
 def _tile(path: str) -> "Image.Image":

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from extractor.errors import PetrieveError
+from extractor.store import write_named
 
 # Longer lists are cut in the terminal; `--json` has all of them.
 LINES = 40
@@ -111,8 +111,6 @@ def write_csv(file: Path, predictions: Sequence[dict[str, Any]]) -> None:
     Raises:
         PetrieveError: the file cannot be written.
     """
-    from extractor.store import write_file
-
     classes = next((list(one["probabilities"]) for one in predictions if "label" in one), [])
     lines = io.StringIO()
     writer = csv.writer(lines, lineterminator="\n")
@@ -121,12 +119,7 @@ def write_csv(file: Path, predictions: Sequence[dict[str, Any]]) -> None:
         shares = one.get("probabilities", {})
         start = [one["photo"], one.get("label", ""), one.get("probability", ""), one.get("error", "")]
         writer.writerow([*start, *(shares.get(name, "") for name in classes)])
-    try:
-        write_file(file, lines.getvalue().encode("utf-8", "surrogateescape"))
-    except OSError as error:
-        raise PetrieveError(
-            f"cannot write {file}: {error.strerror}", "name a file in a folder that is there"
-        ) from error
+    write_named(file, lines.getvalue().encode("utf-8", "surrogateescape"))
 
 
 def printable(text: str) -> str:
