@@ -24,7 +24,8 @@ GROWTH = 32  # channels that each layer adds
 BOTTLENECK = 4 * GROWTH
 STEM = 2 * GROWTH
 EPSILON = 1e-5  # torch's own of batch norms
-FLAT = 1e-12  # a channel with a smaller slope is a constant
+# A channel so many standard deviations from its edge never crosses it; activations reach 30 or so.
+FAR = 256
 
 Convolution = Callable[[Tensor], Tensor]
 
@@ -132,28 +133,26 @@ class DenseNet121:
 
     def _rectified(self, norm: str) -> Rectified:
         slope, offset = self._affine(norm)
-        flat = slope.abs() < FLAT
-        edge = torch.where(flat, 0, -offset / torch.where(flat, 1, slope))
-        # Beyond what the precision can hold, a channel is always on or always off.
+        centre, spread = self._double(f"{norm}.bias"), self._double(f"{norm}.weight").abs()
+        on = centre >= FAR * spread
+        off = ~on & (centre <= -FAR * spread)
+        bound = (-offset / torch.where(on | off, 1, slope)).to(self._dtype)
+        low, high = ~(on | off) & (slope > 0), ~(on | off) & (slope < 0)
         limit = torch.finfo(self._dtype).max
-        beyond = edge.abs() > limit
-        bound = edge.clamp(-limit, limit).to(self._dtype)
-        gain = torch.where(flat | (beyond & (edge * slope > 0)), 0, slope)
-        up = slope >= 0
         return Rectified(
-            low=self._placed(torch.where(up, bound, -limit)),
-            high=None if bool(up.all()) else self._placed(torch.where(up, limit, bound)),
-            gain=gain,
+            low=self._placed(torch.where(low, bound, -limit)),
+            high=self._placed(torch.where(high, bound, limit)) if bool(high.any()) else None,
+            gain=torch.where(off, 0, slope),
             # The bound as it was rounded: a channel that is off then adds exactly nothing.
-            zero=torch.where(beyond, edge, bound.double()),
-            rest=torch.where(flat, offset.relu(), 0),
+            zero=torch.where(on | off, 0, bound.double()),
+            rest=torch.where(on, offset, 0),
         )
 
     def _behind(self, rectified: Rectified, name: str, slope: Tensor, offset: Tensor) -> Convolution:
         """The 1×1 convolution behind `rectified`, and the affine map behind that."""
         plain = self._double(f"{name}.weight") * slope.view(-1, 1, 1, 1)  # (out, C, 1, 1)
         weight = (plain * rectified.gain.view(1, -1, 1, 1)).to(self._dtype)
-        zero = weight.double().flatten(1) @ torch.where(rectified.gain == 0, 0, rectified.zero)
+        zero = weight.double().flatten(1) @ rectified.zero
         return self._conv(weight, offset + plain.flatten(1) @ rectified.rest - zero)
 
     def _conv(self, weight: Tensor, bias: Tensor | None, *, stride: int = 1, padding: int = 0) -> Convolution:

@@ -176,7 +176,7 @@ def test_folding_changes_no_number_whatever_the_batch_norms_are(seed: int) -> No
     mean, std = torch.tensor(MEAN) * 255, torch.tensor(STD) * 255
     with torch.inference_mode():
         wanted = theirs((views - mean.view(3, 1, 1)) / std.view(3, 1, 1)).relu().mean((2, 3))
-        for dtype, tolerance in ((torch.float32, 1e-4), (torch.float16, 2e-2), (torch.bfloat16, 1e-1)):
+        for dtype, tolerance in ((torch.float32, 1e-5), (torch.float16, 2e-3), (torch.bfloat16, 1e-2)):
             ours = DenseNet121(tensors, mean=mean, std=std, device=torch.device("cpu"), dtype=dtype)
             found = ours(views)
             assert (found - wanted).norm() <= tolerance * wanted.norm(), dtype
