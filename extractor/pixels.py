@@ -23,6 +23,10 @@ MAX_PIXELS = 200_000_000
 # Wider photos lose their ends before the resize, which would otherwise blow up the long side.
 MAX_ASPECT = 16
 
+# A shorter edge from which a resize to RESIZE shows what the whole photo would: twice as long.
+ENOUGH = 2 * RESIZE
+ORIENTATION, LYING = 0x0112, (5, 6, 7, 8)  # EXIF 2.32: the tag, and its values of photos that lie on their side
+
 
 class Undecodable(Exception):
     """Why the bytes are not a photo that can be shown, in words for its owner."""
@@ -37,16 +41,23 @@ def decode(data: bytes) -> "Tensor":
     Raises:
         Undecodable: not one of these formats, damaged, cut short, or over MAX_PIXELS.
     """
-    import numpy as np
-    import torch
-
     with _open(data) as image:
-        fast = _TORCHCODEC.get(str(image.format))
-        if fast and _is_plain(data, image):
-            with suppress(RuntimeError):  # Pillow takes some files that torchcodec refuses, and names the damage
-                return _with_torchcodec(fast, data)
-        pixels = np.array(_upright(image))  # (H, W, 3)
-    return torch.from_numpy(pixels).permute(2, 0, 1)  # (3, H, W)
+        return _pixels(data, image)
+
+
+def decode_view(data: bytes) -> "tuple[Tensor, int, int]":
+    """View 0 of the photo in `data`, and the upright photo's width and height.
+
+    A JPEG of more than twice the size that is needed leaves its decoder at a half, a quarter or an eighth of it.
+
+    Raises:
+        Undecodable: as `decode`.
+    """
+    with _open(data) as image:
+        width, height = _upright_size(image)
+        large = image.format == "JPEG" and min(width, height) >= 2 * ENOUGH
+        pixels = _shrunk(image) if large else _pixels(data, image)
+    return canonical_view(pixels), width, height
 
 
 def upright_image(data: bytes) -> "Image.Image":
@@ -94,6 +105,14 @@ def _open(data: bytes) -> "Image.Image":
         raise Undecodable(f"damaged: {first_line(error)}") from error
 
 
+def _upright_size(image: "Image.Image") -> tuple[int, int]:
+    try:
+        lies = image.getexif().get(ORIENTATION) in LYING
+    except Exception as error:
+        raise Undecodable(f"damaged {image.format}: {first_line(error)}") from error
+    return (image.height, image.width) if lies else (image.width, image.height)
+
+
 def _upright(image: "Image.Image") -> "Image.Image":
     from PIL import ImageOps
 
@@ -138,6 +157,28 @@ def _with_torchcodec(decoder: str, data: bytes) -> "Tensor":
     encoded = torch.frombuffer(bytearray(data), dtype=torch.uint8)
     pixels: Tensor = getattr(decoders, decoder)(encoded, mode="RGB")
     return pixels
+
+
+def _pixels(data: bytes, image: "Image.Image") -> "Tensor":
+    fast = _TORCHCODEC.get(str(image.format))
+    if fast and _is_plain(data, image):
+        with suppress(RuntimeError):  # Pillow takes some files that torchcodec refuses, and names the damage
+            return _with_torchcodec(fast, data)
+    return _as_tensor(_upright(image))
+
+
+def _shrunk(image: "Image.Image") -> "Tensor":
+    """A large JPEG (3, H, W) with a shorter edge of at least ENOUGH."""
+    factor = ENOUGH / min(image.size)
+    image.draft(None, (int(image.width * factor), int(image.height * factor)))
+    return _as_tensor(_upright(image))
+
+
+def _as_tensor(image: "Image.Image") -> "Tensor":
+    import numpy as np
+    import torch
+
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1)  # (3, H, W)
 
 
 def _to_rgb(image: "Image.Image") -> "Image.Image":

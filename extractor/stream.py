@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 from extractor.cache import Cache
 from extractor.errors import PetrieveError
 from extractor.photos import Photo
-from extractor.pixels import Undecodable, canonical_view, decode
+from extractor.pixels import Undecodable, decode_view
 from extractor.rows import PASSING, Embedded, Unreadable
 from extractor.trunk import Trunk
 
@@ -84,9 +84,8 @@ def load(photo: Photo, rows: Mapping[bytes, int]) -> Loaded:
         digest = hashlib.blake2b(data, digest_size=16).digest()
         if digest in rows:
             return Copy(photo, digest, rows[digest])
-        pixels = decode(data)
-        height, width = pixels.shape[-2:]
-        return View(photo, digest, width, height, canonical_view(pixels))
+        pixels, width, height = decode_view(data)
+        return View(photo, digest, width, height, pixels)
     except OSError as error:
         return Unreadable(photo, f"{PASSING}{error.strerror}")
     except Undecodable as error:

@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 import torch
 from conftest import PHOTOS, Done, need
+from PIL import Image
 from reference import reference_embeddings, reference_trunk
 from safetensors.torch import save_file
 
 from extractor.densenet import DenseNet121
 from extractor.errors import PetrieveError
-from extractor.pixels import canonical_view, decode
+from extractor.pixels import canonical_view, decode, decode_view
 from extractor.trunk import MEAN, STD, load_trunk
 from extractor.weights import BUNDLED, IMAGENET_URL
 
@@ -207,6 +208,27 @@ def test_drawn_photos_are_within_the_bounds_of_the_reference(drawn: Path, precis
 @pytest.mark.parametrize("precision", BOUNDS)
 def test_real_photos_are_within_the_bounds_of_the_reference(precision: str) -> None:
     check_bounds(*some_views(need(PHOTOS / "breeds"), 48), "cpu", precision)
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_large_photos_are_within_the_bounds_though_their_decoder_shrinks_them(
+    drawn: Path, tmp_path: Path, orientation: int
+) -> None:
+    source = PHOTOS / "breeds" if PHOTOS.exists() else drawn
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    paths = []
+    for number, path in enumerate(some_views(source, 8)[0]):
+        with Image.open(path) as photo:
+            large = photo.convert("RGB").resize((4000, 3000), Image.Resampling.BICUBIC)
+        paths.append(tmp_path / f"{number}.jpg")
+        large.save(paths[-1], quality=90, exif=exif)
+    shown = [decode_view(path.read_bytes()) for path in paths]
+    assert [(width, height) for _, width, height in shown] == [(4000, 3000) if orientation == 1 else (3000, 4000)] * 8
+    found = load_trunk("bundled", "cpu", "float32")(torch.stack([view for view, _, _ in shown]))
+    cosine = torch.nn.functional.cosine_similarity(found, reference_embeddings(paths))
+    assert cosine.min() >= 0.99
+    assert cosine.median() >= 0.999
 
 
 @pytest.mark.gpu
