@@ -9,7 +9,7 @@ from pathlib import Path
 PACKAGES = ("torch", "torchvision", "torchcodec", "pylance", "faiss-cpu", "scikit-learn", "pillow")
 
 
-def machine() -> dict[str, object]:
+def machine(others: tuple[str, ...] = ()) -> dict[str, object]:
     cpu = Path("/proc/cpuinfo")
     lines = cpu.read_text().splitlines() if cpu.exists() else []
     model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
@@ -18,5 +18,5 @@ def machine() -> dict[str, object]:
         "cpu": model,
         "cores": os.cpu_count(),
         "python": platform.python_version(),
-        **{package: version(package) for package in PACKAGES},
+        **{package: version(package) for package in (*PACKAGES, *others)},
     }

@@ -1,0 +1,279 @@
+"""Photos per second of ours and of what people use instead, in one run, on the same photos, one after the other.
+
+    python benchmarks/embed.py [--device cpu|cuda] [--photos 256] [--rounds 3]
+
+Every way runs in a process of its own, which is timed from its imports on: building the network counts, importing
+does not. All have the same weights and the same resize and crop. The table goes to stderr and one JSON line to stdout.
+"""
+
+import argparse
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+from machine import machine
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+
+from reference import reference_embeddings, reference_trunk  # noqa: E402
+
+from extractor.embed import embed  # noqa: E402
+from extractor.photos import find  # noqa: E402
+from extractor.sample import draw_sample  # noqa: E402
+from extractor.stream import THREADS, View, load  # noqa: E402
+from extractor.trunk import MEAN, STD, load_trunk  # noqa: E402
+
+REAL = ROOT.parent / "shared" / "photos" / "train"
+# For every way: threads that wait by spinning would measure their neighbours on a shared machine.
+QUIET = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE"}
+GFLOP = 5.7  # of one photo: DESIGN.md, Speed
+LARGE = (4000, 3000)
+FEWER = {"small JPEG": 1, "12-megapixel JPEG": 8, "PNG": 4}  # slow sources make do with fewer photos
+SQUARE = {"cpu": 4096, "cuda": 16384}
+
+Found = tuple[list[str], np.ndarray | None, int]  # names, embeddings (N, 1024), photos
+
+
+def transforms() -> Callable[[Image.Image], torch.Tensor]:
+    from torchvision import transforms as t
+
+    steps = [t.Resize(255), t.CenterCrop(224), t.ToTensor(), t.Normalize(MEAN, STD)]
+    return t.Compose([t.Lambda(to_rgb), *steps])
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    return image.convert("RGB")
+
+
+class Pooled(torch.nn.Module):
+    """Torchvision's own DenseNet-121, cut off before its classifier."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = reference_trunk()
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Embeddings (N, 1024)."""
+        return self.features(pixels).relu().mean((2, 3))
+
+
+def looped(model: torch.nn.Module, folder: Path, device: str, **settings: int) -> Found:
+    from torchvision.datasets import ImageFolder
+
+    photos = ImageFolder(folder, transforms())
+    model = model.eval().to(device)
+    with torch.inference_mode():
+        loader = torch.utils.data.DataLoader(photos, **settings)
+        found = torch.cat([model(pixels.to(device)).cpu() for pixels, _ in loader])
+    return [Path(name).name for name, _ in photos.imgs], found.numpy(), len(found)
+
+
+def tutorial(folder: Path, device: str) -> Found:
+    """The loop of every tutorial: ImageFolder, DataLoader, Pillow, float32."""
+    return looped(Pooled(), folder, device, batch_size=64)
+
+
+def timms(folder: Path, device: str) -> Found:
+    """The network of timm, decoding in as many processes as there are cores."""
+    import timm
+
+    model = timm.create_model("densenet121", pretrained=False, num_classes=0)
+    tensors = {f"features.{name}": tensor for name, tensor in reference_trunk().state_dict().items()}
+    model.load_state_dict(tensors)
+    return looped(model, folder, device, batch_size=32, num_workers=os.cpu_count() or 1)
+
+
+def imagededups(folder: Path, _device: str) -> Found:
+    """The CNN encoder of imagededup, which takes a network of one's own; it chooses the device itself."""
+    from imagededup.methods import CNN
+    from imagededup.utils import CustomModel
+
+    encoder = CNN(verbose=False, model_config=CustomModel(name="densenet121", model=Pooled(), transform=transforms()))
+    (only,) = folder.iterdir()
+    found = encoder.encode_images(image_dir=only, num_enc_workers=os.cpu_count() or 1)
+    return list(found), np.stack([vector.ravel() for vector in found.values()]), len(found)
+
+
+def ours(folder: Path, device: str) -> Found:
+    """From files to the committed cache."""
+    with tempfile.TemporaryDirectory() as store:
+        summary, cache = embed(folder, store=store, weights="bundled", device=device)
+        # Reading it back is no part of the work, but takes milliseconds.
+        known = cache.known()
+        rows = cache.rows([row.row for row in known.values()])
+        embeddings = np.stack([rows[row.row].embedding for row in known.values()]).astype(np.float32)
+    return [Path(path).name for path in known], embeddings, summary.embedded
+
+
+def decoding(folder: Path, _device: str) -> Found:
+    """Reading, decoding and resizing alone: in the stream's threads."""
+    with ThreadPoolExecutor(THREADS) as pool:
+        views = sum(isinstance(one, View) for one in pool.map(lambda photo: load(photo, {}), find(folder)))
+    return [], None, views
+
+
+WAYS = {
+    "tutorial loop": tutorial,
+    "timm": timms,
+    "imagededup": imagededups,
+    "ours, end to end": ours,
+    "ours, decoding alone": decoding,
+}
+
+
+def run(way: str, folder: Path, device: str, out: Path) -> dict[str, float]:
+    started = time.perf_counter()
+    names, embeddings, photos = WAYS[way](folder, device)
+    seconds = time.perf_counter() - started
+    if embeddings is not None:
+        np.savez(out, names=np.array(names), embeddings=embeddings)
+    own, children = (resource.getrusage(w).ru_maxrss for w in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return {"photos_per_second": photos / seconds, "memory_gb": max(own, children) / 1e6}
+
+
+def trunk_and_ceiling(folder: Path, device: str) -> dict[str, float]:
+    """Photos per second of the trunk alone; and the matrix rate in GFLOP/s, in float32 and in bfloat16."""
+    trunk = load_trunk("bundled", device)
+    photos = [one.pixels for photo in find(folder) if isinstance(one := load(photo, {}), View)]
+    views = torch.stack((photos * trunk.batch)[: 4 * trunk.batch])
+    rates = {"trunk": rate(lambda: [trunk(part) for part in views.split(trunk.batch)], len(views))}
+    side = SQUARE[torch.device(device).type]
+    for dtype in (torch.float32, torch.bfloat16):
+        square = torch.ones(side, side, dtype=dtype, device=device)
+        rates[str(dtype).removeprefix("torch.")] = rate(lambda s=square: (s @ s)[0, 0].item(), 2 * side**3 / 1e9)
+    return {**rates, "precision": trunk.precision_name}  # type: ignore[dict-item]
+
+
+def rate(work: Callable[[], object], amount: float) -> float:
+    """The best of four, after one to warm up."""
+    work()
+    seconds = []
+    for _ in range(4):
+        started = time.perf_counter()
+        work()
+        seconds.append(time.perf_counter() - started)
+    return amount / min(seconds)
+
+
+def child(*words: object) -> dict[str, float]:
+    command = [sys.executable, __file__, *map(str, words)]
+    done = subprocess.run(command, capture_output=True, text=True, env=QUIET, timeout=3600)
+    assert done.returncode == 0, f"{command}: {done.stderr[-2000:]}"
+    result: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return result
+
+
+def make(source: str, originals: list[Path], folder: Path) -> Path:
+    """The photos as `source` has them, in the one class folder that ImageFolder wants."""
+    (folder / "all").mkdir(parents=True)
+    for path in originals:
+        target = folder / "all" / f"{path.stem}.{'png' if source == 'PNG' else 'jpg'}"
+        if source == "small JPEG":
+            target.write_bytes(path.read_bytes())
+            continue
+        with Image.open(path) as image:
+            photo = image.convert("RGB")
+        photo.save(target) if source == "PNG" else photo.resize(LARGE, Image.Resampling.BICUBIC).save(
+            target, quality=90
+        )
+    return folder
+
+
+def worst_cosine(found: Path, wanted: dict[str, torch.Tensor]) -> float:
+    with np.load(found) as held:
+        names, embeddings = held["names"].tolist(), torch.from_numpy(held["embeddings"]).double()
+    assert set(names) == set(wanted), "every photo has its embedding"
+    reference = torch.stack([wanted[name] for name in names]).double()
+    return float(torch.nn.functional.cosine_similarity(embeddings, reference).min())
+
+
+def compared(folder: Path, device: str, rounds: int, work: Path) -> dict[str, object]:
+    paths = sorted((folder / "all").iterdir())
+    parts = [paths[start : start + 16] for start in range(0, len(paths), 16)]
+    embeddings = torch.cat([reference_embeddings(part) for part in parts])
+    wanted = {path.name: one for path, one in zip(paths, embeddings, strict=True)}
+    seen: dict[str, list[dict[str, float]]] = {way: [] for way in WAYS}
+    machine_rates, cosines = [], {}
+    for _ in range(rounds):
+        for way in WAYS:
+            seen[way].append(child("--way", way, "--folder", folder, "--device", device, "--out", work / "out.npz"))
+            if way != "ours, decoding alone":
+                cosines[way] = worst_cosine(work / "out.npz", wanted)
+        machine_rates.append(child("--way", "trunk", "--folder", folder, "--device", device))
+    middle = {way: statistics.median(one["photos_per_second"] for one in runs) for way, runs in seen.items()}
+    middle["ours, trunk alone"] = statistics.median(one["trunk"] for one in machine_rates)
+    ceilings = {p: statistics.median(one[p] for one in machine_rates) / GFLOP for p in ("float32", "bfloat16")}
+    table = {
+        way: {
+            "photos_per_second": round(speed, 1),
+            "times_the_tutorial": round(speed / middle["tutorial loop"], 2),
+            "share_of_ceiling": round(speed / max(ceilings.values()), 2),
+            "memory_gb": round(max((one["memory_gb"] for one in seen.get(way, [])), default=0), 2) or None,
+            "worst_cosine": round(cosines[way], 6) if way in cosines else None,
+        }
+        for way, speed in middle.items()
+    }
+    return {
+        "photos": len(paths),
+        "precision": machine_rates[0]["precision"],
+        "ceiling": {precision: round(value, 1) for precision, value in ceilings.items()},
+        "ways": table,
+    }
+
+
+def show(source: str, figures: dict[str, object]) -> None:
+    print(
+        f"\n{source}: {figures['photos']} photos, {figures['precision']}, ceiling {figures['ceiling']}", file=sys.stderr
+    )
+    print(f"{'':24}{'photos/s':>9}{'× tutorial':>12}{'of ceiling':>12}{'GB':>7}{'worst cosine':>14}", file=sys.stderr)
+    ways: dict[str, dict[str, object]] = figures["ways"]  # type: ignore[assignment]
+    for way, one in ways.items():
+        cells = [one[key] for key in ("times_the_tutorial", "share_of_ceiling", "memory_gb", "worst_cosine")]
+        text = "".join(
+            f"{'' if cell is None else cell:>{width}}" for cell, width in zip(cells, (12, 12, 7, 14), strict=True)
+        )
+        print(f"{way:24}{one['photos_per_second']:>9}{text}", file=sys.stderr)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    parser.add_argument("--photos", type=int, default=256)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--way", help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--out", type=Path, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.way == "trunk":
+        print(json.dumps(trunk_and_ceiling(given.folder, given.device)))
+        return
+    if given.way:
+        print(json.dumps(run(given.way, given.folder, given.device, given.out)))
+        return
+    with tempfile.TemporaryDirectory() as name:
+        work = Path(name)
+        if not REAL.exists():
+            draw_sample(work / "drawn", photos=given.photos)
+        originals = sorted((REAL if REAL.exists() else work / "drawn").rglob("*.jpg"))
+        found: dict[str, object] = {}
+        for source, share in FEWER.items():
+            some = originals[:: max(1, len(originals) * share // given.photos)][: given.photos // share]
+            found[source] = compared(make(source, some, work / source), given.device, given.rounds, work)
+            show(source, found[source])  # type: ignore[arg-type]
+    print(json.dumps({**machine(("imagededup", "timm")), "device": given.device, "sources": found}))
+
+
+if __name__ == "__main__":
+    main()
