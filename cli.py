@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
@@ -166,6 +167,22 @@ def info(store: Store = DEFAULT_STORE, as_json: Json = False) -> None:
     _show(contents, text.contents, as_json)
 
 
+@app.command(epilog="Example: cli.py doctor data/")
+def doctor(
+    sources: Annotated[list[Path], typer.Argument(metavar="SOURCE...", help="Some of your photos.")],
+    store: Store = DEFAULT_STORE,
+    weights: Weights = None,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    as_json: Json = False,
+) -> None:
+    """Measure each step of embedding on your own photos, and name the one that holds up the rest."""
+    from extractor.doctor import diagnose
+
+    found = diagnose(sources, store=store, weights=weights, device=device, precision=precision)
+    _show(asdict(found), text.diagnosed, as_json)
+
+
 @app.command(epilog="Example: cli.py sample data/drawn --photos 40")
 def sample(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where the photos go.")],
@@ -187,6 +204,7 @@ def main() -> None:
     """The `petrieve` command: expected failures are one line and exit status 1."""
     # Threads that wait by spinning starve each other as soon as anything else runs: measured, up to 7 × slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    warnings.showwarning = lambda message, *_: print(f"note: {text.printable(str(message))}", file=sys.stderr)
     logging.getLogger("PIL").setLevel(logging.CRITICAL)  # what is wrong with a photo is listed with the photo
     try:
         app()

@@ -45,10 +45,10 @@ def decode(data: bytes) -> "Tensor":
         return _pixels(data, image)
 
 
-def decode_view(data: bytes) -> "tuple[Tensor, int, int]":
-    """View 0 of the photo in `data`, and the upright photo's width and height.
+def decode_small(data: bytes) -> "tuple[Tensor, int, int]":
+    """As many pixels (3, H, W) as `canonical_view` needs, and the upright photo's own width and height.
 
-    A JPEG of more than twice the size that is needed leaves its decoder at a half, a quarter or an eighth of it.
+    A JPEG of more than twice that size leaves its decoder at a half, a quarter or an eighth of its own.
 
     Raises:
         Undecodable: as `decode`.
@@ -57,7 +57,7 @@ def decode_view(data: bytes) -> "tuple[Tensor, int, int]":
         width, height = _upright_size(image)
         large = image.format == "JPEG" and min(width, height) >= 2 * ENOUGH
         pixels = _shrunk(image) if large else _pixels(data, image)
-    return canonical_view(pixels), width, height
+    return pixels, width, height
 
 
 def upright_image(data: bytes) -> "Image.Image":

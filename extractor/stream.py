@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 from extractor.cache import Cache
 from extractor.errors import PetrieveError
 from extractor.photos import Photo
-from extractor.pixels import Undecodable, decode_view
+from extractor.pixels import Undecodable, canonical_view, decode_small
 from extractor.rows import PASSING, Embedded, Unreadable
 from extractor.trunk import Trunk
 
@@ -80,12 +80,12 @@ def results(
 def load(photo: Photo, rows: Mapping[bytes, int]) -> Loaded:
     """A photo's canonical view; or the row that has its embedding; or why it cannot be read."""
     try:
-        data = _read(photo.path)
+        data = read(photo.path)
         digest = hashlib.blake2b(data, digest_size=16).digest()
         if digest in rows:
             return Copy(photo, digest, rows[digest])
-        pixels, width, height = decode_view(data)
-        return View(photo, digest, width, height, pixels)
+        pixels, width, height = decode_small(data)
+        return View(photo, digest, width, height, canonical_view(pixels))
     except OSError as error:
         return Unreadable(photo, f"{PASSING}{error.strerror}")
     except Undecodable as error:
@@ -94,7 +94,13 @@ def load(photo: Photo, rows: Mapping[bytes, int]) -> Loaded:
         return Unreadable(photo, "not enough memory to decode it")
 
 
-def _read(path: str) -> bytes:
+def read(path: str) -> bytes:
+    """The bytes of a file.
+
+    Raises:
+        OSError: it cannot be opened.
+        Undecodable: no regular file, or over MAX_BYTES.
+    """
     # Without O_NONBLOCK, opening a pipe named .jpg would wait for ever.
     with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
         status = os.fstat(file.fileno())

@@ -2,6 +2,7 @@
 
 import ctypes
 import time
+import warnings
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
@@ -12,10 +13,10 @@ from extractor.errors import PetrieveError
 from extractor.weights import fingerprint, read_weights, resolve
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import torch
     from torch import Tensor
-
-    from extractor.densenet import DenseNet121
 
 MEAN = (0.485, 0.456, 0.406)  # of ImageNet's training photos, as torchvision gives them
 STD = (0.229, 0.224, 0.225)
@@ -26,20 +27,16 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Trunk:
     """The network and where it runs."""
 
-    network: "DenseNet121"
+    network: "Callable[[Tensor], Tensor]"  # uint8 (N, 3, 224, 224) → float32 (N, 1024), on the device
     device: "torch.device"
     precision: "torch.dtype"
     weights: str
     fingerprint: str
-
-    @property
-    def batch(self) -> int:
-        """How many views at a time serve the device best."""
-        return BATCH.get(self.device.type, BATCH["cuda"])
+    batch: int  # how many views at a time serve the device best; fewer once its memory has run out
 
     @property
     def precision_name(self) -> str:
@@ -49,13 +46,22 @@ class Trunk:
     def __call__(self, views: "Tensor") -> "Tensor":
         """The embeddings (N, 1024), float32 on the CPU, of views (N, 3, 224, 224), uint8 RGB.
 
+        A batch that does not fit into the device's memory is halved, with a warning, and so are those after it.
+
         Raises:
-            PetrieveError: numbers overflowed in this precision.
+            PetrieveError: numbers overflowed in this precision, or there is no memory for a single view.
         """
         import torch
 
-        with torch.inference_mode():
-            embeddings = self.network(views.to(self.device, non_blocking=True)).cpu()
+        done: list[Tensor] = []
+        while (start := sum(map(len, done))) < len(views):
+            part = views[start : start + self.batch]
+            try:
+                with torch.inference_mode():
+                    done.append(self.network(part.to(self.device, non_blocking=True)).cpu())
+            except torch.OutOfMemoryError as error:
+                self._halve(len(part), error)
+        embeddings = torch.cat(done)
         # What is cached is float16: what does not fit there must not become infinity.
         if not bool(embeddings.half().isfinite().all()):
             raise PetrieveError(
@@ -63,6 +69,18 @@ class Trunk:
                 "use `--precision float32`, or other weights if it is that already",
             )
         return embeddings
+
+    def _halve(self, tried: int, error: Exception) -> None:
+        import torch
+
+        if tried == 1:
+            raise PetrieveError(
+                f"{self.device} has no memory for one photo", "free some, or use `--device cpu`"
+            ) from error
+        self.batch = tried // 2
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        warnings.warn(f"{self.device} ran out of memory: batches of {self.batch} from now on", stacklevel=3)
 
 
 @lru_cache(maxsize=1)
@@ -90,6 +108,7 @@ def load_trunk(weights: str, device: str = "auto", precision: str = "auto") -> T
         precision=dtype,
         weights=resolve(weights),
         fingerprint=fingerprint(tensors),
+        batch=BATCH.get(place.type, BATCH["cuda"]),
     )
 
 

@@ -69,6 +69,20 @@ def contents(info: dict[str, Any]) -> None:
         _table(("unreadable", "reason"), [(bad["photo"], bad["reason"]) for bad in info["unreadable"]])
 
 
+def diagnosed(found: dict[str, Any]) -> None:
+    """How fast each step is."""
+    print(
+        f"{found['device']} in {found['precision']}, {printable(found['weights'])} weights, batches of {found['batch']}"
+    )
+    print(f"{found['cores']} cores, {found['workers']} workers that read and decode")
+    rows = [(stage, f"{rate:,.1f}") for stage, rate in found["stages"].items()]
+    _table((f"alone, on {found['photos']} photos", "photos/s"), rows)
+    print(f"all together: about {found['expected']:,.0f} photos/s, held up by {found['slowest']}")
+    print(f"what would help: {found['advice']}")
+    if found["unreadable"]:
+        print(f"{found['unreadable']} of these photos cannot be read", file=sys.stderr)
+
+
 def sampled(made: dict[str, Any]) -> None:
     """Where the sample is."""
     print(f"{made['photos']} photos in {printable(made['folder'])}")

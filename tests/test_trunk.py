@@ -2,7 +2,9 @@
 
 import copy
 import os
+import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +17,8 @@ from safetensors.torch import save_file
 
 from extractor.densenet import DenseNet121
 from extractor.errors import PetrieveError
-from extractor.pixels import canonical_view, decode, decode_view
-from extractor.trunk import MEAN, STD, load_trunk
+from extractor.pixels import canonical_view, decode, decode_small
+from extractor.trunk import MEAN, STD, Trunk, load_trunk
 from extractor.weights import BUNDLED, IMAGENET_URL
 
 OLD = {"norm1.": "norm.1.", "conv1.": "conv.1.", "norm2.": "norm.2.", "conv2.": "conv.2."}
@@ -223,12 +225,60 @@ def test_large_photos_are_within_the_bounds_though_their_decoder_shrinks_them(
             large = photo.convert("RGB").resize((4000, 3000), Image.Resampling.BICUBIC)
         paths.append(tmp_path / f"{number}.jpg")
         large.save(paths[-1], quality=90, exif=exif)
-    shown = [decode_view(path.read_bytes()) for path in paths]
+    shown = [decode_small(path.read_bytes()) for path in paths]
     assert [(width, height) for _, width, height in shown] == [(4000, 3000) if orientation == 1 else (3000, 4000)] * 8
-    found = load_trunk("bundled", "cpu", "float32")(torch.stack([view for view, _, _ in shown]))
+    found = load_trunk("bundled", "cpu", "float32")(torch.stack([canonical_view(pixels) for pixels, _, _ in shown]))
     cosine = torch.nn.functional.cosine_similarity(found, reference_embeddings(paths))
     assert cosine.min() >= 0.99
     assert cosine.median() >= 0.999
+
+
+def check_halving(trunk: Trunk, views: torch.Tensor) -> None:
+    """Every embedding arrives although only part of a batch fits, and the next batch is small from the start."""
+    wanted = load_trunk("bundled", str(trunk.device), "float32")(views)
+    with pytest.warns(UserWarning, match="ran out of memory: batches of"):
+        found = trunk(views)
+    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert len(trunk(views)) == len(views)
+
+
+def test_a_device_without_room_for_a_batch_gets_smaller_ones(drawn: Path) -> None:
+    roomy = load_trunk("bundled", "cpu", "float32")
+
+    def network(views: torch.Tensor) -> torch.Tensor:
+        if len(views) > 5:
+            raise torch.OutOfMemoryError("no room")
+        return roomy.network(views)
+
+    _, views = some_views(drawn, 16)
+    cramped = replace(roomy, network=network)
+    check_halving(cramped, views)
+    assert cramped.batch == 4
+
+
+def test_a_device_without_room_for_one_photo_is_an_error() -> None:
+    def network(views: torch.Tensor) -> torch.Tensor:
+        raise torch.OutOfMemoryError("no room")
+
+    cramped = replace(load_trunk("bundled", "cpu", "float32"), network=network)
+    with pytest.warns(UserWarning, match="batches of"), pytest.raises(PetrieveError, match="--device cpu"):
+        cramped(torch.zeros(4, 3, 224, 224, dtype=torch.uint8))
+
+
+@pytest.mark.gpu
+def test_a_gpu_that_is_nearly_full_gets_smaller_batches(drawn: Path) -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("no GPU")
+    _, views = some_views(drawn, 32)
+    views = views.repeat(32, 1, 1, 1)  # 1024 views: 10 GB of maps
+    total = torch.cuda.get_device_properties(0).total_memory
+    torch.cuda.set_per_process_memory_fraction(min(1.0, 2e9 / total))
+    try:
+        check_halving(replace(load_trunk("bundled", "cuda", "float32"), batch=1024), views)
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
 
 
 @pytest.mark.gpu
