@@ -35,8 +35,11 @@ demo: .venv/ready
 	$(PETRIEVE) similar demo/photos/cat/milo-1.jpg -k 7 --sheet demo/similar.jpg $(DEMO)
 	@echo "The contact sheet is demo/similar.jpg"
 
+# What ours is measured beside is installed for that alone.
 bench: .venv/ready
 	$(BIN)/python benchmarks/figures.py
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint requirements.lock timm imagededup
+	$(BIN)/python benchmarks/embed.py
 
 lock:
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \

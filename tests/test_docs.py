@@ -49,6 +49,7 @@ def test_every_command_is_in_the_readme_with_its_keys(run: Run, store: Path, dra
         "predict": (photo,),
         "similar": (photo,),
         "info": (),
+        "doctor": (photo,),
     }
     rows = dict(re.findall(r"^\| `([a-z-]+)` \| (.*) \|$", README, re.MULTILINE))
     assert set(rows) == set(COMMANDS)
