@@ -1,12 +1,10 @@
 """The frozen DenseNet-121: a batch of views → embeddings."""
 
 import ctypes
-import time
 import warnings
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
-from math import inf
 from typing import TYPE_CHECKING
 
 from extractor.errors import PetrieveError
@@ -22,7 +20,6 @@ MEAN = (0.485, 0.456, 0.406)  # of ImageNet's training photos, as torchvision gi
 STD = (0.229, 0.224, 0.225)
 # Measured on 2 cores: 16 keeps the activations in the cache; 64 is a quarter slower. GPUs want more.
 BATCH = {"cpu": 16, "cuda": 256}
-TRIALS, TRIAL_SIZE = 5, 512  # multiplications that tell which precision is faster, and their size
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 
@@ -155,20 +152,17 @@ def _precision(name: str, device: "torch.device") -> "torch.dtype":
 
 
 def _cpu_is_faster_in_bfloat16() -> bool:
-    """Measured, in 50 ms: bfloat16 is twice as fast as float32 on some processors, and half as fast on others."""
+    """By what the processor is, not by a stopwatch: every run on a machine must choose the same.
+
+    Intel's AVX512-BF16 without AMX multiplies at half the rate of float32, AMD's at twice: benchmarks/RESULTS.md.
+    """
     import torch
 
     found = torch.cpu.get_capabilities()
-    if not any(found.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16")):
-        return False
-    seconds = {torch.float32: inf, torch.bfloat16: inf}
-    for _ in range(TRIALS):
-        for dtype in seconds:
-            square = torch.ones(TRIAL_SIZE, TRIAL_SIZE, dtype=dtype)
-            started = time.perf_counter()
-            torch.mm(square, square)
-            seconds[dtype] = min(seconds[dtype], time.perf_counter() - started)
-    return seconds[torch.bfloat16] < seconds[torch.float32]
+    if found.get("amx_bf16", False):
+        return True
+    intel = "intel" in str(found.get("cpu_name", "")).lower()
+    return not intel and any(found.get(name, False) for name in ("avx512_bf16", "bf16"))
 
 
 def _check_shapes(tensors: dict[str, "Tensor"], weights: str) -> None:

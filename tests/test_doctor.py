@@ -13,7 +13,7 @@ def test_every_stage_has_a_rate_and_the_slowest_is_named(run: Run, drawn: Path) 
     found = run("doctor", drawn, "--weights", "bundled", "--device", "cpu", "--json").json
     assert list(found["stages"]) == STAGES
     assert found["slowest"] == min(found["stages"], key=found["stages"].get)
-    assert 0 < found["expected"] < min(found["stages"].values())
+    assert 0 < found["expected"] <= min(found["stages"].values())
     assert (found["device"], found["weights"], found["unreadable"]) == ("cpu", "bundled", 0)
     assert not Path(".petrieve").exists(), "nothing is kept"
 
