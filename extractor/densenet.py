@@ -12,7 +12,7 @@ its 32 channels behind the others: nothing is concatenated.
 Torch alone: importing torchvision takes as long as importing torch, half of what it takes to look up one photo.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -32,30 +32,27 @@ Convolution = Callable[[Tensor], Tensor]
 
 def shapes() -> dict[str, tuple[int, ...]]:
     """Every tensor of torchvision's `densenet121().features` by name, without `num_batches_tracked`."""
-    found = dict(_convolution("conv0", STEM, 3, 7)) | dict(_norm("norm0", STEM))
+    found = _convolution("conv0", STEM, 3, 7) | _norm("norm0", STEM)
     channels = STEM
     for block, layers in enumerate(LAYERS, start=1):
         for layer in range(1, layers + 1):
             name = f"denseblock{block}.denselayer{layer}"
-            found |= dict(_norm(f"{name}.norm1", channels)) | dict(_norm(f"{name}.norm2", BOTTLENECK))
-            found |= dict(_convolution(f"{name}.conv1", BOTTLENECK, channels, 1))
-            found |= dict(_convolution(f"{name}.conv2", GROWTH, BOTTLENECK, 3))
+            found |= _norm(f"{name}.norm1", channels) | _convolution(f"{name}.conv1", BOTTLENECK, channels, 1)
+            found |= _norm(f"{name}.norm2", BOTTLENECK) | _convolution(f"{name}.conv2", GROWTH, BOTTLENECK, 3)
             channels += GROWTH
         if block < len(LAYERS):
             name = f"transition{block}"
-            found |= dict(_norm(f"{name}.norm", channels))
-            found |= dict(_convolution(f"{name}.conv", channels // 2, channels, 1))
+            found |= _norm(f"{name}.norm", channels) | _convolution(f"{name}.conv", channels // 2, channels, 1)
             channels //= 2
-    return found | dict(_norm("norm5", channels))
+    return found | _norm("norm5", channels)
 
 
-def _norm(name: str, channels: int) -> Iterator[tuple[str, tuple[int, ...]]]:
-    for part in ("weight", "bias", "running_mean", "running_var"):
-        yield f"{name}.{part}", (channels,)
+def _norm(name: str, channels: int) -> dict[str, tuple[int, ...]]:
+    return {f"{name}.{part}": (channels,) for part in ("weight", "bias", "running_mean", "running_var")}
 
 
-def _convolution(name: str, out: int, channels: int, side: int) -> Iterator[tuple[str, tuple[int, ...]]]:
-    yield f"{name}.weight", (out, channels, side, side)
+def _convolution(name: str, out: int, channels: int, side: int) -> dict[str, tuple[int, ...]]:
+    return {f"{name}.weight": (out, channels, side, side)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,7 +121,7 @@ class DenseNet121:
 
     def _transition(self, name: str) -> tuple[Rectified, Convolution]:
         rectified = self._rectified(f"{name}.norm")
-        return rectified, self._behind(rectified, f"{name}.conv", *(torch.ones(1).double(), torch.zeros(1).double()))
+        return rectified, self._behind(rectified, f"{name}.conv", torch.ones(1).double(), torch.zeros(1).double())
 
     def _affine(self, norm: str) -> tuple[Tensor, Tensor]:
         """A batch norm as slope and offset, each (C,) in float64."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from extractor.cache import Cache
-from extractor.embed import Source
+from extractor.embed import Source, paths_of
 from extractor.errors import PetrieveError
 from extractor.photos import FORMATS, Photo
 from extractor.pixels import Undecodable, canonical_view, decode_small
@@ -25,10 +25,11 @@ if TYPE_CHECKING:
 
 # Enough for rates within a tenth, in about ten seconds on two cores.
 PHOTOS = 64
+SMALLER = "give it more cores, or smaller photos: a shorter edge of 512 pixels shows the trunk all that it sees"
 ADVICE = {
     "read": "copy the photos to a disk of this machine, or to a faster one",
-    "decode": "give it more cores, or smaller photos: a shorter edge of 512 pixels shows the trunk all that it sees",
-    "resize": "give it more cores, or smaller photos: a shorter edge of 512 pixels shows the trunk all that it sees",
+    "decode": SMALLER,
+    "resize": SMALLER,
     "copy": "see whether something else uses the bus to this device",
     "commit": "put the store on a disk of this machine, or on a faster one",
 }
@@ -74,8 +75,7 @@ def diagnose(
     Raises:
         PetrieveError: a source, the weights or the device cannot be used, or no photo be read.
     """
-    listed = [sources] if isinstance(sources, str | os.PathLike) else sources
-    photos = find_all([os.path.abspath(source) for source in listed])
+    photos = find_all(paths_of(sources))
     chosen = photos[:: max(1, len(photos) // PHOTOS)][:PHOTOS]
     place = Store(Path(store))
     trunk = load_trunk(weights or (Cache.open(store).weights if read_card(place) else "imagenet"), device, precision)

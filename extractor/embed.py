@@ -63,7 +63,7 @@ def embed(
         PetrieveError: a source, the labels, the weights, the device or the store cannot be used; or no photo be read.
     """
     started = time.perf_counter()
-    wanted = _paths(sources)
+    wanted = paths_of(sources)
     place = Store(Path(store))
     csv = read_labels(labels) if labels is not None else None
     with writing(place):
@@ -119,7 +119,7 @@ def query(
     Raises:
         PetrieveError: a source, the weights or the device cannot be used, or the weights are not the cache's.
     """
-    wanted = _paths(sources)
+    wanted = paths_of(sources)
     photos = find_all(wanted)
     rows = {known.digest: known.row for known in cache.known().values()}
     trunk = partial(_fitting_trunk, cache, weights, device, precision)
@@ -151,7 +151,8 @@ def same_photo(photo: Embedded, cache: Cache) -> list[str]:
     return sorted(path for path, row in known.items() if row.digest == photo.digest)
 
 
-def _paths(sources: Source | Sequence[Source]) -> list[str]:
+def paths_of(sources: Source | Sequence[Source]) -> list[str]:
+    """One source or several, as absolute paths."""
     listed = [sources] if isinstance(sources, str | os.PathLike) else sources
     return [os.path.abspath(source) for source in listed]
 
