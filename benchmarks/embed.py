@@ -16,7 +16,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +31,7 @@ from reference import reference_embeddings, reference_trunk  # noqa: E402
 from extractor.embed import embed  # noqa: E402
 from extractor.photos import find  # noqa: E402
 from extractor.sample import draw_sample  # noqa: E402
-from extractor.stream import THREADS, View, load  # noqa: E402
+from extractor.stream import CORES, View, load, pool  # noqa: E402
 from extractor.trunk import MEAN, STD, load_trunk  # noqa: E402
 
 REAL = ROOT.parent / "shared" / "photos" / "train"
@@ -119,8 +118,8 @@ def ours(folder: Path, device: str) -> Found:
 
 def decoding(folder: Path, _device: str) -> Found:
     """Reading, decoding and resizing alone: in the stream's threads."""
-    with ThreadPoolExecutor(THREADS) as pool:
-        views = sum(isinstance(one, View) for one in pool.map(lambda photo: load(photo, {}), find(folder)))
+    with pool(CORES, "decode") as decoders:
+        views = sum(isinstance(one, View) for one in decoders.map(lambda photo: load(photo, {}), find(folder)))
     return [], None, views
 
 
@@ -147,8 +146,9 @@ def trunk_and_ceiling(folder: Path, device: str) -> dict[str, float]:
     """Photos per second of the trunk alone; and the matrix rate in GFLOP/s, in float32 and in bfloat16."""
     trunk = load_trunk("bundled", device)
     photos = [one.pixels for photo in find(folder) if isinstance(one := load(photo, {}), View)]
-    views = torch.stack((photos * trunk.batch)[: 4 * trunk.batch])
-    rates = {"trunk": rate(lambda: [trunk(part) for part in views.split(trunk.batch)], len(views))}
+    batches = torch.stack((photos * trunk.batch)[: 4 * trunk.workers * trunk.batch]).split(trunk.batch)
+    with pool(trunk.workers, "embed") as embedders:
+        rates = {"trunk": rate(lambda: list(embedders.map(trunk, batches)), sum(map(len, batches)))}
     side = SQUARE[torch.device(device).type]
     for dtype in (torch.float32, torch.bfloat16):
         square = torch.ones(side, side, dtype=dtype, device=device)

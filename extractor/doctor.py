@@ -4,7 +4,6 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -17,7 +16,7 @@ from extractor.pixels import Undecodable, canonical_view, decode_small
 from extractor.plan import find_all
 from extractor.rows import Embedded
 from extractor.store import Store, read_card
-from extractor.stream import THREADS, read
+from extractor.stream import CORES, pool, read
 from extractor.trunk import Trunk, load_trunk
 
 if TYPE_CHECKING:
@@ -87,7 +86,7 @@ def diagnose(
         photos=len(chosen),
         unreadable=unreadable,
         cores=os.cpu_count() or 1,
-        workers=THREADS,
+        workers=CORES,
         device=str(trunk.device),
         precision=trunk.precision_name,
         weights=trunk.weights,
@@ -104,18 +103,20 @@ def _stages(photos: Sequence[Photo], trunk: Trunk) -> tuple[dict[str, float], in
     import torch
 
     rates: dict[str, float] = {}
-    with ThreadPoolExecutor(THREADS) as pool:
-        files = _timed(rates, "read", lambda: _kept(pool.map(_or_none(read), (photo.path for photo in photos))))
-        decoded = _timed(rates, "decode", lambda: _kept(pool.map(_or_none(decode_small), files)))
+    with pool(CORES, "decode") as decoders:
+        files = _timed(rates, "read", lambda: _kept(decoders.map(_or_none(read), (photo.path for photo in photos))))
+        decoded = _timed(rates, "decode", lambda: _kept(decoders.map(_or_none(decode_small), files)))
         if not decoded:
             raise PetrieveError(f"none of {len(photos)} photos can be read", f"name {FORMATS} files")
         small = [pixels for pixels, _, _ in decoded]
         canonical_view(small[0])  # the first call sets things up
-        views = torch.stack(_timed(rates, "resize", lambda: list(pool.map(canonical_view, small))))
-    trunk(views[: trunk.batch])
+        views = torch.stack(_timed(rates, "resize", lambda: list(decoders.map(canonical_view, small))))
+    batches = torch.split(views, trunk.batch)
+    trunk(batches[0])
     if trunk.device.type != "cpu":
         _timed(rates, "copy", lambda: _copied(views, trunk))
-    embeddings = _timed(rates, "trunk", lambda: list(trunk(views)))
+    with pool(trunk.workers, "embed") as embedders:
+        embeddings = _timed(rates, "trunk", lambda: [one for some in embedders.map(trunk, batches) for one in some])
     photo = photos[0]
     rows = [Embedded(photo, number.to_bytes(16), 1, 1, one.numpy()) for number, one in enumerate(embeddings)]
     with tempfile.TemporaryDirectory() as folder:

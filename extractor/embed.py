@@ -21,8 +21,8 @@ from extractor.weights import resolve
 
 Source = str | os.PathLike[str]
 Progress = Callable[[int, int], None]  # photos done, photos in all
-# Photos that are looked up one by one need no full batch.
-QUERY_BATCH = 16
+# Of photos that are looked up; a single one need not wait for a full batch.
+QUERY_BATCH = 8
 
 
 @dataclass(frozen=True)
@@ -125,8 +125,9 @@ def query(
     trunk = partial(_fitting_trunk, cache, weights, device, precision)
     if _asks(cache, weights, device, precision):
         trunk()
-    for batch in results(photos, trunk=trunk, cache=cache, rows=rows, batch=QUERY_BATCH):
-        yield from batch
+    batch = min(QUERY_BATCH, len(photos))
+    for found in results(photos, trunk=trunk, cache=cache, rows=rows, batch=batch):
+        yield from found
 
 
 def query_one(source: Source, cache: Cache, **settings: str | None) -> Embedded:
@@ -191,9 +192,10 @@ def _run(
     rows = {row.digest: row.row for row in known.values()}
     # Copies come from the cache as it was: a row that this run overwrites may be another photo's original.
     before = Cache.open(cache.store.path)
-    for batch in results(todo, trunk=lambda: trunk, cache=before, rows=rows, batch=trunk.batch):
-        cache.commit(batch, known)
-        for result in batch:
+    ready = results(todo, trunk=lambda: trunk, cache=before, rows=rows, batch=trunk.batch, workers=trunk.workers)
+    for some in ready:
+        cache.commit(some, known)
+        for result in some:
             counts[_outcome(result, rows)] += 1
         if progress:
             progress(counts.total(), len(todo))
