@@ -3,11 +3,13 @@
 import os
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from conftest import Done
 from PIL import Image
 
@@ -235,6 +237,14 @@ def test_progress_counts_to_the_end_and_python_gets_figures_and_cache(few: Path,
     summary, cache = embed(few, store=tmp_path / "s", weights="bundled", progress=lambda *at: seen.append(at))
     assert seen[-1] == (6, 6)
     assert (summary.embedded, len(cache), cache.weights) == (6, 6, "bundled")
+
+
+def test_a_notebook_keeps_its_threads(few: Path, tmp_path: Path) -> None:
+    """Each worker computes with one; the setting is that of the whole process in parts of torch."""
+    before = torch.get_num_threads()
+    embed(few, store=tmp_path / "s", weights="bundled")
+    with ThreadPoolExecutor(1) as new:
+        assert (torch.get_num_threads(), new.submit(torch.get_num_threads).result()) == (before, before)
 
 
 def test_many_commits_leave_few_pieces(few: Path, tmp_path: Path) -> None:

@@ -28,13 +28,16 @@ Run = Callable[..., Done]
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def test_1_an_embedding_depends_on_the_photo_alone(run: Run, drawn: Path, made_store: Path, tmp_path: Path) -> None:
-    """Not on its neighbours in the batch, nor on the order of the run: bit by bit."""
-    before = vectors(made_store)
-    some = [*sorted(drawn.rglob("*.*"))[::-7]]
-    assert run("embed", *some, "--store", tmp_path / "s", "--weights", "bundled").status == 0
-    found = vectors(tmp_path / "s")
-    assert len(found) == len(some)
+@pytest.mark.parametrize("precision", ["auto", "float32"])
+def test_1_an_embedding_depends_on_the_photo_alone(run: Run, drawn: Path, tmp_path: Path, precision: str) -> None:
+    """Not on its neighbours in the batch, their number or the order of the run: bit by bit."""
+    photos = sorted(drawn.rglob("*.*"))[:16]
+    given = ("--weights", "bundled", "--precision", precision)
+    assert run("embed", *photos, "--store", tmp_path / "at once", *given).status == 0
+    for photo in reversed(photos):
+        assert run("embed", photo, "--store", tmp_path / "one by one", *given).status == 0
+    before, found = vectors(tmp_path / "at once"), vectors(tmp_path / "one by one")
+    assert len(found) == len(photos)
     assert all(np.array_equal(before[path], vector) for path, vector in found.items())
 
 

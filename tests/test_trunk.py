@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 from extractor.densenet import DenseNet121
 from extractor.errors import PetrieveError
 from extractor.pixels import canonical_view, decode, decode_small
+from extractor.stream import pool
 from extractor.trunk import MEAN, STD, Trunk, load_trunk
 from extractor.weights import BUNDLED, IMAGENET_URL
 
@@ -279,6 +280,18 @@ def test_a_gpu_that_is_nearly_full_gets_smaller_batches(drawn: Path) -> None:
         check_halving(replace(load_trunk("bundled", "cuda", "float32"), batch=1024), views)
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
+
+
+@pytest.mark.gpu
+def test_a_gpu_gives_the_same_to_threads_that_share_it(drawn: Path) -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("no GPU here")
+    _, views = some_views(drawn, 32)
+    trunk = replace(load_trunk("bundled", "cuda"), batch=8)
+    alone = torch.cat([trunk(part) for part in views.split(8)])
+    with pool(8, "embed") as embedders:
+        shared = torch.cat(list(embedders.map(trunk, views.split(8) * 10)))
+    assert torch.equal(shared, alone.repeat(10, 1))
 
 
 @pytest.mark.gpu
