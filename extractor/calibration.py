@@ -43,10 +43,14 @@ def _check_device(trunk: Trunk) -> None:
     import torch
 
     if trunk.device.type != "cpu":
-        raise PetrieveError(f"int8 is for processors, not for {trunk.device}", "use `--device cpu`, or leave it out")
+        raise PetrieveError(
+            f"int8 is for processors, not for {trunk.device}", "use `--device cpu`, or another `--precision`"
+        )
     found = torch.cpu.get_capabilities()
     if not any(found.get(name, False) for name in INSTRUCTIONS):
-        raise PetrieveError("int8 needs a processor with VNNI or AMX, and this one has neither", "leave it out")
+        raise PetrieveError(
+            "int8 needs a processor with VNNI or AMX, which this one lacks", "use another `--precision`"
+        )
 
 
 def _kept(store: Store, trunk: Trunk) -> "dict[str, Tensor] | None":

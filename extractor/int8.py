@@ -7,7 +7,7 @@ exact, so that an embedding is the same bit by bit in every batch.
 """
 
 import copy
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -63,7 +63,7 @@ def measure(network: DenseNet121, batches: Iterable[Tensor]) -> Ranges:
     return found
 
 
-def _watched(steps: tuple[Step, Step, Step], name: str, see: Any) -> tuple[Step, Step, Step]:
+def _watched(steps: tuple[Step, Step, Step], name: str, see: Callable[[str, Tensor], None]) -> tuple[Step, Step, Step]:
     """The steps of a layer, which show what they read or make."""
     rectified, narrow, grow = steps
 

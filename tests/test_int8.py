@@ -141,6 +141,15 @@ def test_too_few_photos_to_measure_are_an_error_that_leaves_nothing(photos: Path
     assert not Path(".petrieve").exists()
 
 
+def test_a_processor_without_its_instructions_is_told_so(
+    store: Path, photos: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_f": True})
+    done = run("embed", photos, "--store", store, *INT8)
+    assert (done.status, done.out, done.err.count("\n")) == (1, "", 1)
+    assert "VNNI or AMX, which this one lacks; use another `--precision`" in done.err
+
+
 @pytest.mark.parametrize("at", [0.0, 0.1, 0.5, 0.99])
 def test_damaged_ranges_are_refused(at: float, int8_store: Path, photos: Path, run: Run) -> None:
     file = Store(int8_store).ranges
