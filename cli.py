@@ -34,7 +34,7 @@ Weights = Annotated[
     ),
 ]
 Device = Annotated[str, typer.Option(help="`cpu`, `cuda`, `cuda:1` … or `auto`: a GPU where there is one.")]
-Precision = Annotated[str, typer.Option(help="`float32`, `bfloat16`, `float16` or `auto`.")]
+Precision = Annotated[str, typer.Option(help="`float32`, `bfloat16`, `float16`, `int8` (CPUs, quickest) or `auto`.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 DEFAULT_STORE = Path(".petrieve")
 

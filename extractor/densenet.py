@@ -27,7 +27,7 @@ EPSILON = 1e-5  # torch's own of batch norms
 # A channel so many standard deviations from its edge never crosses it; activations reach 30 or so.
 FAR = 256
 
-Convolution = Callable[[Tensor], Tensor]
+Step = Callable[[Tensor], Tensor]  # maps → maps
 
 
 def shapes() -> dict[str, tuple[int, ...]]:
@@ -53,6 +53,13 @@ def _norm(name: str, channels: int) -> dict[str, tuple[int, ...]]:
 
 def _convolution(name: str, out: int, channels: int, side: int) -> dict[str, tuple[int, ...]]:
     return {f"{name}.weight": (out, channels, side, side)}
+
+
+def affine(tensors: Mapping[str, Tensor], norm: str) -> tuple[Tensor, Tensor]:
+    """A batch norm as slope and offset, each (C,) in float64."""
+    weight, bias, mean, variance = (tensors[name].double() for name in _norm(norm, 0))
+    slope = weight / torch.sqrt(variance + EPSILON)
+    return slope, bias - mean * slope
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,15 +89,15 @@ class DenseNet121:
         self._tensors, self._device, self._dtype = tensors, device, dtype
         self.mean = self._placed(mean, torch.float32)
         # Padding is zero after the mean is taken away, so only the division can go into the weights.
-        slope, offset = self._affine("norm0")
+        slope, offset = affine(tensors, "norm0")
         stem = self._double("conv0.weight") * slope.view(-1, 1, 1, 1) / std.double().view(1, 3, 1, 1)
         self.stem = self._conv(stem, offset, stride=2, padding=3)
-        self.blocks = [
+        self.blocks: list[list[tuple[Step, Step, Step]]] = [
             [self._layer(f"denseblock{block}.denselayer{layer}") for layer in range(1, layers + 1)]
             for block, layers in enumerate(LAYERS, start=1)
         ]
         self.transitions = [self._transition(f"transition{block}") for block in range(1, len(LAYERS))]
-        self.last = tuple(self._placed(part, torch.float32) for part in self._affine("norm5"))
+        self.last = tuple(self._placed(part, torch.float32) for part in affine(tensors, "norm5"))
         del self._tensors
 
     def __call__(self, views: Tensor) -> Tensor:
@@ -114,22 +121,17 @@ class DenseNet121:
         slope, offset = self.last
         return torch.addcmul(offset, maps.float(), slope).relu_().mean((2, 3))  # (N, 1024)
 
-    def _layer(self, name: str) -> tuple[Rectified, Convolution, Convolution]:
+    def _layer(self, name: str) -> tuple[Rectified, Step, Step]:
         rectified = self._rectified(f"{name}.norm1")
-        narrow = self._behind(rectified, f"{name}.conv1", *self._affine(f"{name}.norm2"))
+        narrow = self._behind(rectified, f"{name}.conv1", *affine(self._tensors, f"{name}.norm2"))
         return rectified, narrow, self._conv(self._double(f"{name}.conv2.weight"), None, padding=1)
 
-    def _transition(self, name: str) -> tuple[Rectified, Convolution]:
+    def _transition(self, name: str) -> tuple[Rectified, Step]:
         rectified = self._rectified(f"{name}.norm")
         return rectified, self._behind(rectified, f"{name}.conv", torch.ones(1).double(), torch.zeros(1).double())
 
-    def _affine(self, norm: str) -> tuple[Tensor, Tensor]:
-        """A batch norm as slope and offset, each (C,) in float64."""
-        slope = self._double(f"{norm}.weight") / torch.sqrt(self._double(f"{norm}.running_var") + EPSILON)
-        return slope, self._double(f"{norm}.bias") - self._double(f"{norm}.running_mean") * slope
-
     def _rectified(self, norm: str) -> Rectified:
-        slope, offset = self._affine(norm)
+        slope, offset = affine(self._tensors, norm)
         centre, spread = self._double(f"{norm}.bias"), self._double(f"{norm}.weight").abs()
         on = centre >= FAR * spread
         off = ~on & (centre <= -FAR * spread)
@@ -145,14 +147,14 @@ class DenseNet121:
             rest=torch.where(on, offset, 0),
         )
 
-    def _behind(self, rectified: Rectified, name: str, slope: Tensor, offset: Tensor) -> Convolution:
+    def _behind(self, rectified: Rectified, name: str, slope: Tensor, offset: Tensor) -> Step:
         """The 1×1 convolution behind `rectified`, and the affine map behind that."""
         plain = self._double(f"{name}.weight") * slope.view(-1, 1, 1, 1)  # (out, C, 1, 1)
         weight = (plain * rectified.gain.view(1, -1, 1, 1)).to(self._dtype)
         zero = weight.double().flatten(1) @ rectified.zero
         return self._conv(weight, offset + plain.flatten(1) @ rectified.rest - zero)
 
-    def _conv(self, weight: Tensor, bias: Tensor | None, *, stride: int = 1, padding: int = 0) -> Convolution:
+    def _conv(self, weight: Tensor, bias: Tensor | None, *, stride: int = 1, padding: int = 0) -> Step:
         weight = weight.to(self._device, self._dtype).contiguous(memory_format=torch.channels_last)
         bias = None if bias is None else bias.to(self._device, self._dtype)
         return lambda maps: conv2d(maps, weight, bias, stride=stride, padding=padding)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from extractor.cache import Cache
-from extractor.embed import Source, paths_of
+from extractor.embed import Source, fitting_trunk, paths_of
 from extractor.errors import PetrieveError
 from extractor.photos import FORMATS, Photo
 from extractor.pixels import Undecodable, canonical_view, decode_small
@@ -17,7 +17,7 @@ from extractor.plan import find_all
 from extractor.rows import Embedded
 from extractor.store import Store, read_card
 from extractor.stream import CORES, pool, read
-from extractor.trunk import Trunk, load_trunk
+from extractor.trunk import Trunk
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -77,7 +77,8 @@ def diagnose(
     photos = find_all(paths_of(sources))
     chosen = photos[:: max(1, len(photos) // PHOTOS)][:PHOTOS]
     place = Store(Path(store))
-    trunk = load_trunk(weights or (Cache.open(store).weights if read_card(place) else "imagenet"), device, precision)
+    chosen_weights = weights or (Cache.open(store).weights if read_card(place) else "imagenet")
+    trunk = fitting_trunk(None, place, chosen_weights, device, precision)
     stages, unreadable = _stages(chosen, trunk)
     # On a GPU the steps before it run beside it; on a CPU they share its cores.
     shared = 1 / sum(1 / rate for rate in stages.values())

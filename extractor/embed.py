@@ -5,10 +5,12 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache as once
 from functools import partial
 from pathlib import Path
 
 from extractor.cache import Cache
+from extractor.calibration import quantised
 from extractor.errors import PetrieveError
 from extractor.labels import read_labels
 from extractor.photos import FORMATS, Photo
@@ -76,10 +78,10 @@ def embed(
         trunk = None
         if cache is None:
             _check_one_is_readable(to_do.todo)
-            trunk = load_trunk(weights or "imagenet", device, precision)
+            trunk = fitting_trunk(None, place, weights or "imagenet", device, precision, photos)
             cache = Cache.create(place, fingerprint=trunk.fingerprint, weights=trunk.weights)
         elif to_do.todo or _asks(cache, weights, device, precision):
-            trunk = _fitting_trunk(cache, weights, device, precision)
+            trunk = fitting_trunk(cache, place, weights or cache.weights, device, precision, photos)
         if csv:
             cache.add_columns(csv.columns)
         counts = _run(to_do.todo, cache, known, trunk, progress) if trunk else Counter()
@@ -122,7 +124,7 @@ def query(
     wanted = paths_of(sources)
     photos = find_all(wanted)
     rows = {known.digest: known.row for known in cache.known().values()}
-    trunk = partial(_fitting_trunk, cache, weights, device, precision)
+    trunk = once(partial(fitting_trunk, cache, cache.store, weights or cache.weights, device, precision))
     if _asks(cache, weights, device, precision):
         trunk()
     batch = min(QUERY_BATCH, len(photos))
@@ -152,16 +154,24 @@ def same_photo(photo: Embedded, cache: Cache) -> list[str]:
     return sorted(path for path, row in known.items() if row.digest == photo.digest)
 
 
+def fitting_trunk(
+    cache: Cache | None, store: Store, weights: str, device: str, precision: str, photos: Sequence[Photo] = ()
+) -> Trunk:
+    """The trunk, which made what `cache` holds; for int8 with the store's ranges, measured on `photos` if it has none.
+
+    Raises:
+        PetrieveError: it cannot be had, is another than the cache's, or lacks ranges.
+    """
+    trunk = load_trunk(weights, device, "float32" if precision == "int8" else precision)
+    if cache is not None:
+        cache.check(trunk.fingerprint, trunk.weights)
+    return quantised(trunk, store, photos) if precision == "int8" else trunk
+
+
 def paths_of(sources: Source | Sequence[Source]) -> list[str]:
     """One source or several, as absolute paths."""
     listed = [sources] if isinstance(sources, str | os.PathLike) else sources
     return [os.path.abspath(source) for source in listed]
-
-
-def _fitting_trunk(cache: Cache, weights: str | None, device: str, precision: str) -> Trunk:
-    trunk = load_trunk(weights or cache.weights, device, precision)
-    cache.check(trunk.fingerprint, trunk.weights)
-    return trunk
 
 
 def _asks(cache: Cache, weights: str | None, device: str, precision: str) -> bool:

@@ -41,6 +41,11 @@ class Store:
         return self.path / "index.faiss"
 
     @property
+    def ranges(self) -> Path:
+        """What the trunk's maps reach, for int8."""
+        return self.path / "int8.safetensors"
+
+    @property
     def card(self) -> Path:
         """What the whole store depends on: format, fingerprint, weights."""
         return self.path / "store.json"

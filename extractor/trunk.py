@@ -42,7 +42,7 @@ class Trunk:
 
     @property
     def precision_name(self) -> str:
-        """`float32`, `bfloat16` or `float16`."""
+        """`float32`, `bfloat16`, `float16` or `int8`."""
         return str(self.precision).removeprefix("torch.")
 
     def __call__(self, views: "Tensor") -> "Tensor":
@@ -180,7 +180,7 @@ def _precision(name: str, device: "torch.device") -> "torch.dtype":
     import torch
 
     if name not in PRECISIONS:
-        raise PetrieveError(f"there is no precision {name!r}", f"use one of {', '.join(PRECISIONS)}")
+        raise PetrieveError(f"there is no precision {name!r}", f"use one of {', '.join(PRECISIONS)}, int8")
     if name != "auto":
         return torch.float32 if name == "float32" else getattr(torch, name)
     if device.type == "cuda":
