@@ -14,7 +14,8 @@ from PIL import Image
 from reference import reference_view
 from torchvision.transforms.v2 import functional
 
-from extractor.pixels import Undecodable, canonical_view, decode, upright_image
+from extractor.pixels import canonical_view, decode, upright_image
+from extractor.upright import Undecodable
 
 RED, GREEN, BLUE = (250, 10, 20), (15, 240, 25), (20, 30, 235)
 

@@ -10,10 +10,12 @@ NARROW_WAIST = {"extractor.cache", "extractor.errors", "extractor.rows", "extrac
 ALLOWED = {
     "classifier": NARROW_WAIST,
     "index": NARROW_WAIST,
-    "gallery": NARROW_WAIST | {"extractor.pixels"},
+    "gallery": NARROW_WAIST | {"extractor.pixels", "extractor.upright"},
 }
 # Each file of the extractor may import those before it.
-ORDER = "errors store labels photos pixels weights densenet trunk rows cache plan stream embed doctor".split()
+ORDER = (
+    "errors store labels photos upright apart pixels weights densenet trunk rows cache plan stream embed doctor".split()
+)
 
 
 def imported(file: Path) -> set[str]:
