@@ -61,8 +61,10 @@ def turned(image: "Image.Image") -> "Image.Image":
     """An opened photo, decoded, as RGB and upright.
 
     Raises:
-        Undecodable: damaged or cut short.
+        Undecodable: damaged, cut short, or of floating-point pixels, whose black and white nothing tells.
     """
+    if image.mode == "F":
+        raise Undecodable("floating-point pixels without a known range")
     try:
         image.load()
         return _rgb(_turned(image))
@@ -111,16 +113,10 @@ def _turned(image: "Image.Image") -> "Image.Image":
 
 
 def _rgb(image: "Image.Image") -> "Image.Image":
-    """Any of Pillow's modes as RGB: alpha on white, 16 bits scaled to 8.
-
-    Raises:
-        ValueError: floating-point pixels, whose black and white nothing tells.
-    """
+    """Any of Pillow's modes but F as RGB: alpha on white, 16 bits scaled to 8."""
     import numpy as np
     from PIL import Image
 
-    if image.mode == "F":
-        raise ValueError("floating-point pixels without a known range")
     if image.mode.startswith("I"):
         levels = np.asarray(image).astype(np.int64).clip(0, 65_535)
         return Image.fromarray((levels // 257).astype(np.uint8)).convert("RGB")
@@ -131,4 +127,6 @@ def _rgb(image: "Image.Image") -> "Image.Image":
 
 
 def _reason(error: Exception) -> str:
-    return f"{type(error).__name__} {error}"
+    """What Pillow's words mean to the photo's owner."""
+    words = str(error).lower()
+    return "cut short" if "truncated" in words or "end of file" in words else "its pixels cannot be decoded"
