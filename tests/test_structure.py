@@ -14,8 +14,8 @@ ALLOWED = {
 }
 # Each file of the extractor may import those before it.
 ORDER = (
-    "errors store labels photos upright apart pixels weights densenet trunk rows cache plan stream embed doctor".split()
-)
+    "errors store labels photos upright apart pixels weights densenet trunk rows cache plan stream verify embed doctor"
+).split()
 
 
 def imported(file: Path) -> set[str]:
