@@ -154,8 +154,8 @@ def write_csv(file: Path, header: Sequence[str], rows: Iterable[Sequence[object]
     Raises:
         PetrieveError: the file cannot be written.
     """
-    lines = io.StringIO()
-    writer = csv.writer(lines, lineterminator="\n")
+    lines = io.StringIO(newline="")
+    writer = csv.writer(lines)  # ends lines as RFC 4180 does: with "\n" alone it leaves a "\r" in a cell unquoted
     writer.writerows([_cell(value) for value in row] for row in (header, *rows))
     write_named(file, lines.getvalue().encode("utf-8", "surrogateescape"))
 
