@@ -66,7 +66,10 @@ class Cache:
         if card is None:
             raise PetrieveError(f"there are no embeddings in {store.path}", "run `cli.py embed FOLDER` first")
         with _readable(store):
-            return cls(store, fingerprint=card["fingerprint"], weights=card["weights"])
+            cache = cls(store, fingerprint=card["fingerprint"], weights=card["weights"])
+            _check_columns(cache._rows.schema, photo_schema())
+            _check_columns(cache._bad.schema, unreadable_schema())
+        return cache
 
     @classmethod
     def create(cls, store: Store, *, fingerprint: str, weights: str) -> "Cache":
@@ -259,11 +262,20 @@ def _readable(store: Store) -> Iterator[None]:
     """Lance's trouble with a table, said as ours."""
     try:
         yield
-    except (OSError, ValueError) as error:
+    except BaseException as error:
+        # A panic of Lance's Rust on a damaged file is no Exception, and its type cannot be imported.
+        if not isinstance(error, OSError | ValueError | RuntimeError) and type(error).__name__ != "PanicException":
+            raise
         raise PetrieveError(
             f"cannot read the embeddings in {store.path}: {first_line(error)}",
             "remove the store and run `cli.py embed` again",
         ) from error
+
+
+def _check_columns(there: "pa.Schema", wanted: "pa.Schema") -> None:
+    for column in wanted:
+        if column.name not in there.names or there.field(column.name).type != column.type:
+            raise ValueError(f"no column {column.name!r} of {column.type}")
 
 
 def _fits(new: "pa.DataType", there: "pa.DataType") -> bool:
