@@ -11,7 +11,7 @@ from uuid import uuid4
 
 from extractor.errors import PetrieveError
 
-FORMAT = 1  # of everything in a store; raised when an older release could misread it
+FORMAT = 2  # of everything in a store; raised when an older release could misread it
 
 
 @dataclass(frozen=True)

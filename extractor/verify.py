@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from extractor.cache import Cache
 from extractor.errors import PetrieveError
 from extractor.photos import path_of
-from extractor.rows import Embedded, Unreadable
+from extractor.rows import Embedded, Unreadable, checksums
 from extractor.stream import results
 from extractor.trunk import load_trunk
 
@@ -71,17 +71,19 @@ def verify(cache: Cache, *, sample: int = 32, device: str = "auto", precision: s
 
 def _read(cache: Cache) -> tuple[dict[int, str], list[Finding]]:
     """Each row's path by its id, and what is wrong with rows that can be read."""
-    rows, wrong, views = {}, [], Counter[tuple[str, int]]()
+    rows, views = {}, Counter[tuple[str, int]]()
+    wrong: list[Finding] = []
     for photos, embeddings in cache.embeddings():
-        for photo, vector in zip(photos.to_pylist(), embeddings, strict=True):
+        for photo, vector, checksum in zip(photos.to_pylist(), embeddings, checksums(photos, embeddings), strict=True):
             path = path_of(photo["root"], photo["uri"])
             rows[photo["_rowid"]] = path
             views[path, photo["view"]] += 1
             if not (abs(vector) < float("inf")).all() or not vector.any():
-                wrong.append(path)
-    findings = [Finding(f"the embedding of {path} holds no numbers, or zeros alone", ANEW) for path in wrong]
+                wrong.append(Finding(f"the embedding of {path} holds no numbers, or zeros alone", ANEW))
+            elif photo["checksum"] != checksum:
+                wrong.append(Finding(f"the row of {path} is damaged: its checksum is another's", ANEW))
     twice = [path for (path, _), count in views.items() if count > 1]
-    findings += [Finding(f"{path} has more than one row", ANEW) for path in twice]
+    findings = [*wrong, *(Finding(f"{path} has more than one row", ANEW) for path in twice)]
     if len(rows) != len(cache):
         findings.append(Finding(f"the table counts {len(cache)} rows and holds {len(rows)}", ANEW))
     both = [path for path, bad in cache.unreadable().items() if (path, 0) in views and not bad.may_pass]
