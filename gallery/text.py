@@ -91,8 +91,9 @@ def verified(found: dict[str, Any]) -> None:
         print(f"worst cosine between an embedding and its photo's new one: {found['worst_cosine']}")
     if found["changed"]:
         print(f"{len(found['changed'])} of these photos are gone or have changed since; `cli.py embed` follows them")
-    for one in found["findings"]:
+    for one in found["findings"][:LINES]:
         print(printable(f"wrong: {one['what']}; {one['remedy']}"))
+    _rest(found["findings"])
     if not found["findings"]:
         print("all is well")
 
@@ -191,5 +192,9 @@ def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for line in lines:
         print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+    _rest(rows)
+
+
+def _rest(rows: Sequence[object]) -> None:
     if len(rows) > LINES:
         print(f"… and {len(rows) - LINES} more; `--json` lists all")

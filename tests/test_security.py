@@ -36,7 +36,7 @@ class Touches:
 def test_postscript_that_is_named_like_a_photo_is_not_run(tmp_path: Path, drawn: Path) -> None:
     """Pillow opens it with Ghostscript, `gs`."""
     for name in ("gs", "gswin32c"):
-        (tmp_path / name).write_text("#!/bin/sh\ntouch obeyed\n")
+        (tmp_path / name).write_text(f"#!/bin/sh\ntouch {tmp_path}/obeyed\n")
         (tmp_path / name).chmod(0o755)
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "a.jpg").write_bytes(EPS)
@@ -50,7 +50,7 @@ def test_postscript_that_is_named_like_a_photo_is_not_run(tmp_path: Path, drawn:
 
 def test_a_module_beside_the_photos_is_not_imported(tmp_path: Path) -> None:
     for name in ("PIL.py", "pillow_heif.py", "sitecustomize.py"):
-        (tmp_path / name).write_text("open('obeyed', 'w')\n")
+        (tmp_path / name).write_text(f"open({str(tmp_path / 'obeyed')!r}, 'w')\n")
     (tmp_path / "a.tif").write_bytes(corpus.encoded(Image.new("RGB", (300, 260), "teal"), format="TIFF"))
     words = [sys.executable, str(ROOT / "cli.py"), "embed", "a.tif", "--weights", "bundled", "--json"]
     done = subprocess.run(words, capture_output=True, check=True)

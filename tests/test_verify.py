@@ -161,6 +161,12 @@ def swapped(table: pa.Table) -> pa.Table:
     )
 
 
+def relabelled(table: pa.Table) -> pa.Table:
+    labels = pa.array(["dog", *table["label"].to_pylist()[1:]])
+    assert labels != table["label"].combine_chunks()
+    return table.set_column(table.schema.get_field_index("label"), "label", labels)
+
+
 def with_first(table: pa.Table, value: float) -> pa.Table:
     field = table.schema.field("embedding")
     first = pa.FixedSizeListArray.from_arrays(pa.array(np.full(1024, value, np.float16)), 1024)
@@ -172,12 +178,13 @@ def with_first(table: pa.Table, value: float) -> pa.Table:
     ("change", "what"),
     [
         (swapped, "its checksum is another's"),
+        (relabelled, "its checksum is another's"),
         (lambda table: with_first(table, 0), "zeros alone"),
         (lambda table: with_first(table, float("nan")), "holds no numbers"),
         (lambda table: with_first(table, 1), "its checksum is another's"),
         (lambda table: pa.concat_tables([table, table.slice(3, 1)]), "more than one row"),
     ],
-    ids=["swapped", "zero", "nan", "ones", "twice"],
+    ids=["swapped", "relabelled", "zero", "nan", "ones", "twice"],
 )
 def test_a_wrong_row_is_found(run: Run, store: Path, change: Callable[[pa.Table], pa.Table], what: str) -> None:
     changed_table(store, change)
