@@ -14,7 +14,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from extractor.upright import MAX_PIXELS, Undecodable, upright
+from extractor.upright import MAX_PIXELS, NO_MEMORY, Undecodable, upright
 
 # The slowest photo within MAX_PIXELS that we could make, an interlaced PNG with alpha, takes 9 s on one core.
 SECONDS = 60
@@ -22,6 +22,7 @@ SECONDS = 60
 MEMORY = 4 << 30
 REQUEST = struct.Struct(">Q")  # length of the file
 ANSWER = struct.Struct(">II")  # width and height, pixels follow; or 0 and the length of the reason that follows
+LONGEST = 1000  # bytes of a reason
 
 Child = subprocess.Popen[bytes]
 Pixels = tuple[int, int, bytearray]
@@ -42,7 +43,8 @@ def decode_apart(data: bytes) -> Pixels:
             answer = _ask(child, data)
         except (EOFError, BrokenPipeError) as error:
             child.kill()
-            if child.wait() == -signal.SIGALRM:
+            child.communicate()  # closes the pipes and waits
+            if child.returncode == -signal.SIGALRM:
                 raise Undecodable(f"takes longer than {SECONDS} s to decode") from error
             continue
         _idle.append(child)
@@ -80,7 +82,7 @@ def _ask(child: Child, data: bytes) -> Pixels | str:
     child.stdin.flush()
     width, height = ANSWER.unpack(_read(child, ANSWER.size))
     if not width:
-        return _read(child, min(height, 1000)).decode()
+        return _read(child, min(height, LONGEST)).decode()
     if width * height > MAX_PIXELS:
         raise EOFError("no answer of ours")
     return width, height, _read(child, 3 * width * height)
@@ -115,8 +117,8 @@ def _answer(data: bytes) -> tuple[bytes, bytes]:
     try:
         image = upright(data)
         return ANSWER.pack(*image.size), image.tobytes()
-    except Undecodable as error:
-        reason = str(error).encode()[:1000]
+    except (Undecodable, MemoryError) as error:
+        reason = (str(error) if isinstance(error, Undecodable) else NO_MEMORY).encode()[:LONGEST]
         return ANSWER.pack(0, len(reason)), reason
 
 

@@ -15,7 +15,7 @@ from extractor.trunk import load_trunk
 # precision it was made.
 CLOSE = 0.995
 BATCH = 16
-ANEW = "embed its folders into a new store"
+ANEW = "run `cli.py embed` on its folders with a new `--store`"
 AGAIN = "`touch` it and run `cli.py embed` again"
 
 

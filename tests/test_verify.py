@@ -189,7 +189,7 @@ def with_first(table: pa.Table, value: float) -> pa.Table:
 def test_a_wrong_row_is_found(run: Run, store: Path, change: Callable[[pa.Table], pa.Table], what: str) -> None:
     changed_table(store, change)
     found = findings(run, store, "--sample", 41)
-    assert any(what in one and "into a new store" in one for one in found), found
+    assert any(what in one and "with a new `--store`" in one for one in found), found
 
 
 def test_a_table_that_has_lost_its_newest_version_is_as_before_and_made_up_for(
