@@ -52,7 +52,7 @@ def scene(folder: Path) -> Image.Image:
     """One drawn cat."""
     draw_sample(folder, photos=2)
     with Image.open(sorted(folder.rglob("*.*"))[0]) as opened:
-        return opened.convert("RGB")
+        return opened.convert("RGB").resize((512, 384))
 
 
 def encoded(image: Image.Image, **options: object) -> bytes:
@@ -68,6 +68,7 @@ def _wrapped(picture: Image.Image) -> Iterator[Case]:
     yield b"a jpeg.png", SAME, encoded(picture, **FORMATS["jpg"])
     yield b"a tiff.jpg", SAME, encoded(picture, **FORMATS["tif"])
     yield b"a heic.jpg", SAME, encoded(picture, **FORMATS["heic"])
+    yield b"large.jpg", SAME, encoded(picture.resize((2048, 1536)), **FORMATS["jpg"])
     yield b"no ending", SAME, encoded(picture, **FORMATS["webp"])
     yield b"text behind.jpg", SAME, encoded(picture, **FORMATS["jpg"]) + b"more text"
     turns = (None, None, 0, 3, 1, 5, 2, 6, 4)  # which of Pillow's transpositions stores it so
