@@ -20,6 +20,7 @@ from safetensors.numpy import save_file
 
 from classifier import head
 from extractor.cache import Cache
+from extractor.photos import path_of
 
 Run = Callable[..., Done]
 
@@ -36,13 +37,13 @@ def findings(run: Run, store: Path, *words: object) -> list[str]:
 
 
 def contents(store: Path) -> object:
-    """All that a store says of photos, and its head."""
+    """All that a store says of photos, and its head. The rows' ids are the table's own affair."""
     cache = Cache.open(store)
-    rows = [
-        (photo, vector.tobytes())
+    rows = {
+        path_of(photo.pop("root"), photo.pop("uri")): ({**photo, "_rowid": None}, vector.tobytes())
         for batch, many in cache.embeddings()
         for photo, vector in zip(batch.to_pylist(), many, strict=True)
-    ]
+    }
     fitted = head.load(cache)
     return rows, fitted.classes, fitted.weight.tobytes(), fitted.bias.tobytes(), fitted.report, cache.weights
 
