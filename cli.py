@@ -25,7 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-Store = Annotated[Path, typer.Option(envvar="PETRIEVE_STORE", help="Folder of the embeddings, the head and the index.")]
+Store = Annotated[Path, typer.Option(envvar="PETRIEVE_STORE", help="Folder of the embeddings and the head.")]
 Weights = Annotated[
     str | None,
     typer.Option(
@@ -109,7 +109,7 @@ def predict(
         for result in found
     ]
     if csv:
-        text.write_csv(csv, predictions)
+        text.predictions_csv(csv, predictions)
     _show(predictions, text.predicted, as_json)
     if all("error" in prediction for prediction in predictions):
         raise PetrieveError("not one photo could be read", f"name {FORMATS} files")
@@ -135,7 +135,7 @@ def similar(
     cache = Cache.open(store)
     query = extractor.query_one(photo, cache, weights=weights, device=device, precision=precision)
     same = extractor.same_photo(query, cache)
-    neighbours = search.search(build.load(cache), query.embedding, k=k, leave_out=frozenset(same))
+    neighbours = search.search(build.build(cache), query.embedding, k=k, leave_out=frozenset(same))
     if sheet:
         rows = [
             (one.photo, one.label or "no label", f"{one.similarity:.3f}  {Path(one.photo).name}") for one in neighbours
@@ -149,7 +149,7 @@ def similar(
 
 @app.command(epilog="Example: cli.py info --json")
 def info(store: Store = DEFAULT_STORE, as_json: Json = False) -> None:
-    """Say what the store holds, and whether head and index fit it."""
+    """Say what the store holds, and whether the head fits it."""
     from classifier import head
     from extractor.cache import Cache
     from index import build
@@ -165,6 +165,29 @@ def info(store: Store = DEFAULT_STORE, as_json: Json = False) -> None:
         "index": build.describe(cache),
     }
     _show(contents, text.contents, as_json)
+
+
+@app.command(epilog="Example: cli.py verify --sample 100")
+def verify(
+    store: Store = DEFAULT_STORE,
+    sample: Annotated[int, typer.Option(min=0, help="How many photos to embed again, evenly spread.")] = 32,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    as_json: Json = False,
+) -> None:
+    """Hold the store against itself and against some of its photos: what is wrong, and what mends it."""
+    from classifier import head
+    from extractor import verify as extractor
+    from extractor.cache import Cache
+
+    cache = Cache.open(store)
+    found = asdict(extractor.verify(cache, sample=sample, device=device, precision=precision))
+    found["changed"] = [text.name(path) for path in found["changed"]]
+    if found["photos"]:
+        found["findings"] += head.check(cache)
+    _show(found, text.verified, as_json)
+    if found["findings"]:
+        raise typer.Exit(1)
 
 
 @app.command(epilog="Example: cli.py doctor data/")

@@ -1,5 +1,6 @@
 """The head: one matrix and one vector, from embeddings to the probabilities of the classes."""
 
+import hashlib
 import json
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -70,6 +71,7 @@ def save(head: Head, cache: Cache) -> None:
         "fingerprint": head.fingerprint,
         "report": json.dumps(asdict(head.report)),
     }
+    metadata["digest"] = _digest(metadata, head.weight, head.bias)
     tensors = {"weight": head.weight, "bias": head.bias}
     write_file(cache.store.head, to_bytes(tensors, metadata))
 
@@ -109,8 +111,33 @@ def describe(cache: Cache) -> dict[str, Any] | None:
         return {"fits": False, "why": str(error)}
 
 
+def check(cache: Cache) -> list[dict[str, str]]:
+    """What is wrong with the head in the cache's store (`what`), and what mends it (`remedy`)."""
+    if not cache.store.head.exists():
+        return []
+    try:
+        head = load(cache)
+    except PetrieveError as error:
+        return [{"what": error.what, "remedy": error.remedy}]
+    unknown = sorted(set(head.classes) - cache.counts()["labels"].keys())
+    wrong = f"the head knows {', '.join(map(repr, unknown))}, which no photo in the store is labelled"
+    return [{"what": wrong, "remedy": REMEDY}] if unknown else []
+
+
 def _head(metadata: dict[str, Any], weight: "np.ndarray", bias: "np.ndarray") -> Head:
+    if metadata["digest"] != _digest(metadata, weight, bias):
+        raise ValueError("its digest is another's")
     classes = tuple(map(str, json.loads(metadata["classes"])))
     if weight.shape != (len(classes), DIMENSION) or bias.shape != (len(classes),):
         raise ValueError(f"shapes {weight.shape} and {bias.shape} for {len(classes)} classes")
     return Head(weight, bias, classes, metadata["fingerprint"], Report(**json.loads(metadata["report"])))
+
+
+def _digest(metadata: dict[str, Any], weight: "np.ndarray", bias: "np.ndarray") -> str:
+    """Changes with every bit of a head: safetensors keeps no checksum, and a flipped one would only predict wrongly."""
+    digest = hashlib.blake2b(digest_size=16)
+    for name in ("classes", "fingerprint", "report"):
+        digest.update(f"{name} {metadata[name]}\n".encode())
+    for numbers in (weight, bias):
+        digest.update(f"{numbers.dtype} {numbers.shape}\n".encode() + numbers.tobytes())
+    return digest.hexdigest()

@@ -4,6 +4,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from extractor.rows import (
     embedded_table,
     photo_schema,
     said,
+    said_of,
     unreadable_photos,
     unreadable_schema,
     unreadable_table,
@@ -66,7 +68,10 @@ class Cache:
         if card is None:
             raise PetrieveError(f"there are no embeddings in {store.path}", "run `cli.py embed FOLDER` first")
         with _readable(store):
-            return cls(store, fingerprint=card["fingerprint"], weights=card["weights"])
+            cache = cls(store, fingerprint=card["fingerprint"], weights=card["weights"])
+            _check_columns(cache._rows.schema, photo_schema())
+            _check_columns(cache._bad.schema, unreadable_schema())
+        return cache
 
     @classmethod
     def create(cls, store: Store, *, fingerprint: str, weights: str) -> "Cache":
@@ -172,8 +177,8 @@ class Cache:
         if new:
             self._rows.insert(embedded_table(new, schema), mode="append")
         if changed:  # label, split and the user's columns stay
-            kept = [name for name in schema.names if name not in said(schema)]
-            self._merge(self._rows, embedded_table(changed, schema).select(kept), ["root", "uri", "view"])
+            rows = embedded_table(self._told_as_before(changed, known), schema)
+            self._merge(self._rows, rows, ["root", "uri", "view"])
         if bad:  # what only cannot be reached keeps its row
             self._remove([one.photo.path for one in bad if not one.may_pass], known)
             self._merge(self._bad, unreadable_table(bad), ["root", "uri"], insert=True)
@@ -184,18 +189,18 @@ class Cache:
 
     def relabel(self, rows: Mapping[str, Mapping[str, Any]], known: Mapping[str, Known]) -> None:
         """Write what a CSV says of cached photos (by path) into their rows; what it leaves out stays."""
-        import pyarrow as pa
-
         schema = self._rows.schema
-        fields = [schema.field(name) for name in ["root", "uri", *said(schema)]]
         before = self.labelled() if rows else {}
         changed = [
-            {"root": known[path].root, "uri": known[path].uri, **before[path], **row}
+            known[path].row
             for path, row in rows.items()
             if path in before and any(before[path][name] != value for name, value in row.items())
         ]
-        if changed:
-            self._merge(self._rows, pa.Table.from_pylist(changed, schema=pa.schema(fields)), ["root", "uri"])
+        for start in range(0, len(changed), SCAN):
+            there = self.rows(changed[start : start + SCAN]).values()
+            told = [replace(one, photo=_told(one.photo, rows[one.photo.path])) for one in there]
+            kept = ["root", "uri", *said(schema), "checksum"]
+            self._merge(self._rows, embedded_table(told, schema).select(kept), ["root", "uri"])
 
     def forget(self, paths: Sequence[str], known: Mapping[str, Known]) -> None:
         """Drop these photos, embedded or unreadable."""
@@ -210,6 +215,12 @@ class Cache:
         if photos and self._bad.count_rows():
             keys = pa.table({"root": [p.root for p in photos], "uri": [p.uri for p in photos]})
             self._bad.merge_insert(["root", "uri"]).when_matched_delete().execute(keys)
+
+    def _told_as_before(self, changed: Sequence[Embedded], known: Mapping[str, Known]) -> list[Embedded]:
+        """Changed photos with the label, split and columns that their rows have."""
+        there = self.rows([known[one.photo.path].row for one in changed])
+        before = {one.photo.path: one.photo for one in there.values()}
+        return [replace(one, photo=_told(one.photo, said_of(before.get(one.photo.path, one.photo)))) for one in changed]
 
     def _remove(self, paths: Sequence[str], known: Mapping[str, Known]) -> None:
         rows = [known[path].row for path in paths if path in known]
@@ -259,11 +270,26 @@ def _readable(store: Store) -> Iterator[None]:
     """Lance's trouble with a table, said as ours."""
     try:
         yield
-    except (OSError, ValueError) as error:
+    except BaseException as error:
+        # A panic of Lance's Rust on a damaged file is no Exception, and its type cannot be imported.
+        if not isinstance(error, OSError | ValueError | RuntimeError) and type(error).__name__ != "PanicException":
+            raise
         raise PetrieveError(
             f"cannot read the embeddings in {store.path}: {first_line(error)}",
             "remove the store and run `cli.py embed` again",
         ) from error
+
+
+def _check_columns(there: "pa.Schema", wanted: "pa.Schema") -> None:
+    for column in wanted:
+        if column.name not in there.names or there.field(column.name).type != column.type:
+            raise ValueError(f"no column {column.name!r} of {column.type}")
+
+
+def _told(photo: Photo, row: Mapping[str, Any]) -> Photo:
+    """A photo with other words said of it; what `row` leaves out stays."""
+    told = {**said_of(photo), **row}
+    return replace(photo, label=told.pop("label"), split=told.pop("split"), columns=told)
 
 
 def _fits(new: "pa.DataType", there: "pa.DataType") -> bool:

@@ -33,28 +33,18 @@ def quantised(trunk: Trunk, store: Store, photos: Sequence[Photo] = ()) -> Trunk
     from extractor.int8 import Int8DenseNet121
 
     _check_device(trunk)
-    ranges = _kept(store, trunk) or _measured(trunk, store, photos)
+    ranges = kept(store, trunk.fingerprint) or _measured(trunk, store, photos)
     tensors = {name.removeprefix("features."): tensor for name, tensor in read_weights(trunk.weights).items()}
     mean, std = torch.tensor(MEAN) * 255, torch.tensor(STD) * 255
     return replace(trunk, network=Int8DenseNet121(tensors, ranges, mean=mean, std=std), precision=torch.int8)
 
 
-def _check_device(trunk: Trunk) -> None:
-    import torch
+def kept(store: Store, weights: str) -> "dict[str, Tensor] | None":
+    """The ranges in the store; None where there are none for weights of this fingerprint.
 
-    if trunk.device.type != "cpu":
-        raise PetrieveError(
-            f"int8 is for processors, not for {trunk.device}", "use `--device cpu`, or another `--precision`"
-        )
-    found = torch.cpu.get_capabilities()
-    if not any(found.get(name, False) for name in INSTRUCTIONS):
-        raise PetrieveError(
-            "int8 needs a processor with VNNI or AMX, which this one lacks", "use another `--precision`"
-        )
-
-
-def _kept(store: Store, trunk: Trunk) -> "dict[str, Tensor] | None":
-    """The ranges in the store, unless they are of other weights."""
+    Raises:
+        PetrieveError: they are damaged.
+    """
     from safetensors import SafetensorError, safe_open
 
     from extractor.int8 import shapes
@@ -71,7 +61,21 @@ def _kept(store: Store, trunk: Trunk) -> "dict[str, Tensor] | None":
         raise PetrieveError(
             f"the ranges {store.ranges} are damaged", "remove the file and run `embed --precision int8` again"
         ) from error
-    return ranges if metadata["fingerprint"] == trunk.fingerprint else None
+    return ranges if metadata["fingerprint"] == weights else None
+
+
+def _check_device(trunk: Trunk) -> None:
+    import torch
+
+    if trunk.device.type != "cpu":
+        raise PetrieveError(
+            f"int8 is for processors, not for {trunk.device}", "use `--device cpu`, or another `--precision`"
+        )
+    found = torch.cpu.get_capabilities()
+    if not any(found.get(name, False) for name in INSTRUCTIONS):
+        raise PetrieveError(
+            "int8 needs a processor with VNNI or AMX, which this one lacks", "use another `--precision`"
+        )
 
 
 def _measured(trunk: Trunk, store: Store, photos: Sequence[Photo]) -> "dict[str, Tensor]":

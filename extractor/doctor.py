@@ -12,12 +12,13 @@ from extractor.cache import Cache
 from extractor.embed import Source, fitting_trunk, paths_of
 from extractor.errors import PetrieveError
 from extractor.photos import FORMATS, Photo
-from extractor.pixels import Undecodable, canonical_view, decode_small
+from extractor.pixels import canonical_view, decode_small
 from extractor.plan import find_all
 from extractor.rows import Embedded
 from extractor.store import Store, read_card
 from extractor.stream import CORES, pool, read
 from extractor.trunk import Trunk
+from extractor.upright import Undecodable
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -106,7 +107,9 @@ def _stages(photos: Sequence[Photo], trunk: Trunk) -> tuple[dict[str, float], in
     rates: dict[str, float] = {}
     with pool(CORES, "decode") as decoders:
         files = _timed(rates, "read", lambda: _kept(decoders.map(_or_none(read), (photo.path for photo in photos))))
-        decoded = _timed(rates, "decode", lambda: _kept(decoders.map(_or_none(decode_small), files)))
+        decoded = _timed(
+            rates, "decode", lambda: _kept(decoders.map(_or_none(decode_small), (data for data, _ in files)))
+        )
         if not decoded:
             raise PetrieveError(f"none of {len(photos)} photos can be read", f"name {FORMATS} files")
         small = [pixels for pixels, _, _ in decoded]

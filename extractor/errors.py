@@ -6,6 +6,8 @@ class PetrieveError(Exception):
 
     def __init__(self, what: str, remedy: str) -> None:
         super().__init__(f"{what}; {remedy}")
+        self.what = what
+        self.remedy = remedy
 
 
 def first_line(error: BaseException) -> str:

@@ -25,7 +25,7 @@ SPLITS = {
 }
 _KAGGLE = re.compile(r"(cat|dog)\.\d+\.\w+", re.IGNORECASE)
 # Columns of the cache that a CSV cannot set.
-RESERVED = frozenset("uri root digest size modified view width height embedding".split())
+RESERVED = frozenset("uri root digest size modified view width height embedding checksum".split())
 _COLUMN = re.compile(r"[A-Za-z][A-Za-z0-9_ -]*")  # Lance keeps names with a first _ to itself
 
 

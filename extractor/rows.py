@@ -1,5 +1,6 @@
 """What a row is: photos, embeddings and failures as values, and as columns of the cache's tables."""
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 DIMENSION = 1024
+CHECKSUM = 8  # bytes
 PASSING = "cannot be read: "
 
 
@@ -69,6 +71,7 @@ def photo_schema() -> "pa.Schema":
             pa.field("width", pa.int32(), nullable=False),
             pa.field("height", pa.int32(), nullable=False),
             pa.field("embedding", pa.list_(pa.float16(), DIMENSION), nullable=False),
+            pa.field("checksum", pa.binary(CHECKSUM), nullable=False),  # of all the others
         ]
     )
 
@@ -112,7 +115,8 @@ def said(schema: "pa.Schema") -> list[str]:
     return [name for name in schema.names if name not in RESERVED]
 
 
-def _said_of(photo: Photo) -> dict[str, Any]:
+def said_of(photo: Photo) -> dict[str, Any]:
+    """What a photo's name, folder or CSV says of it, by column."""
     return {"label": photo.label, "split": photo.split, **photo.columns}
 
 
@@ -131,11 +135,32 @@ def embedded_table(rows: Sequence[Embedded], schema: "pa.Schema") -> "pa.Table":
         "width": [row.width for row in rows],
         "height": [row.height for row in rows],
     }
-    told = [_said_of(row.photo) for row in rows]
+    told = [said_of(row.photo) for row in rows]
     columns |= {name: [of_one.get(name) for of_one in told] for name in said(schema)}
-    flat = np.concatenate([row.embedding for row in rows]).astype(np.float16)
-    columns["embedding"] = pa.FixedSizeListArray.from_arrays(pa.array(flat), DIMENSION)
-    return pa.table([pa.array(columns[field.name], field.type) for field in schema], schema=schema)
+    embeddings = np.stack([row.embedding for row in rows])
+    flat = pa.array(embeddings.astype(np.float16).reshape(-1))
+    columns["embedding"] = pa.FixedSizeListArray.from_arrays(flat, DIMENSION)
+    fields = [field for field in schema if field.name != "checksum"]
+    table = pa.table([pa.array(columns[field.name], field.type) for field in fields], schema=pa.schema(fields))
+    sums = pa.array(checksums(table, embeddings), pa.binary(CHECKSUM))
+    return table.append_column(schema.field("checksum"), sums).select(schema.names)
+
+
+def checksums(photos: "pa.Table | pa.RecordBatch", embeddings: "np.ndarray") -> list[bytes]:
+    """What the checksum of each row must be: Lance keeps none, and a flipped bit would only be another number.
+
+    It covers the embedding as it is stored, and what the other columns hold; one that holds nothing adds nothing.
+    """
+    names = sorted(set(photos.schema.names) - {"embedding", "checksum", "modified", "_rowid"})
+    # As a date, its words would depend on the library of time zones.
+    moments = photos["modified"].cast("int64").to_pylist()
+    halves = embeddings.astype("float16")
+    made = []
+    for row, moment, vector in zip(photos.select(names).to_pylist(), moments, halves, strict=True):
+        words = "\0".join(f"{name} {value!s}" for name, value in row.items() if value is not None)
+        data = f"{words}\0modified {moment}\0".encode() + vector.tobytes()
+        made.append(hashlib.blake2b(data, digest_size=CHECKSUM).digest())
+    return made
 
 
 def unreadable_table(rows: Sequence[Unreadable]) -> "pa.Table":

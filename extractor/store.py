@@ -1,4 +1,4 @@
-"""The store: the folder that holds the cache, the head and the index; and how its files are written."""
+"""The store: the folder that holds the cache and the head; and how its files are written."""
 
 import json
 import os
@@ -11,7 +11,7 @@ from uuid import uuid4
 
 from extractor.errors import PetrieveError
 
-FORMAT = 1  # of everything in a store; raised when an older release could misread it
+FORMAT = 2  # of everything in a store; raised when an older release could misread it
 
 
 @dataclass(frozen=True)
@@ -34,11 +34,6 @@ class Store:
     def head(self) -> Path:
         """The head."""
         return self.path / "head.safetensors"
-
-    @property
-    def index(self) -> Path:
-        """The index; its card is `index.json`, beside it."""
-        return self.path / "index.faiss"
 
     @property
     def ranges(self) -> Path:

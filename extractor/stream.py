@@ -1,14 +1,16 @@
 """Photos → results, in their order: read and decode beside the trunk, batch by batch."""
 
+import errno
 import hashlib
 import os
 import stat
 import sys
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from threading import Lock
@@ -17,15 +19,19 @@ from typing import TYPE_CHECKING, TypeVar
 from extractor.cache import Cache
 from extractor.errors import PetrieveError
 from extractor.photos import Photo
-from extractor.pixels import Undecodable, canonical_view, decode_small
+from extractor.pixels import canonical_view, decode_small
 from extractor.rows import PASSING, Embedded, Unreadable
 from extractor.trunk import Trunk
+from extractor.upright import NO_MEMORY, Undecodable
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 # Beyond the largest photo that can be decoded (200 megapixels), uncompressed.
 MAX_BYTES = 1 << 30
+# Seconds between two times that a file can bear on Linux at 100 Hz. A later change must show: what has changed just
+# now is read when it has grown so old.
+TICK = 0.01
 # Batches under way for each worker: one in the trunk, one that is decoded.
 AHEAD = 2
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -105,9 +111,13 @@ def pool(threads: int, name: str) -> Iterator[ThreadPoolExecutor]:
 
 
 def load(photo: Photo, rows: Mapping[bytes, int]) -> Loaded:
-    """A photo's canonical view; or the row that has its embedding; or why it cannot be read."""
+    """A photo's canonical view; or the row that has its embedding; or why it cannot be read.
+
+    Its size and time are those of the bytes that were read, which may be later than when it was found.
+    """
     try:
-        data = read(photo.path)
+        data, status = read(photo.path)
+        photo = replace(photo, size=status.st_size, modified=status.st_mtime_ns // 1000)
         digest = hashlib.blake2b(data, digest_size=16).digest()
         if digest in rows:
             return Copy(photo, digest, rows[digest])
@@ -118,24 +128,29 @@ def load(photo: Photo, rows: Mapping[bytes, int]) -> Loaded:
     except Undecodable as error:
         return Unreadable(photo, str(error))
     except MemoryError:
-        return Unreadable(photo, "not enough memory to decode it")
+        return Unreadable(photo, NO_MEMORY)
 
 
-def read(path: str) -> bytes:
-    """The bytes of a file.
+def read(path: str) -> tuple[bytes, os.stat_result]:
+    """The bytes of a file, and its size and time when they were its whole content.
 
     Raises:
-        OSError: it cannot be opened.
+        OSError: it cannot be opened, or it changes while it is read.
         Undecodable: no regular file, or over MAX_BYTES.
     """
-    # Without O_NONBLOCK, opening a pipe named .jpg would wait for ever.
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise Undecodable("not a regular file")
+    # Without O_NONBLOCK, opening a pipe that has just taken the file's place would wait for ever.
     with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            raise Undecodable("not a regular file")
-        if status.st_size > MAX_BYTES:
+        before = os.fstat(file.fileno())
+        time.sleep(max(0.0, min(TICK, before.st_mtime + TICK - time.time())))
+        if before.st_size > MAX_BYTES:
             raise Undecodable(f"over {MAX_BYTES >> 20} MB")
-        return file.read(MAX_BYTES)
+        data = file.read(before.st_size + 1)
+        after = os.fstat(file.fileno())
+    if (len(data), after.st_size, after.st_mtime_ns) != (before.st_size, before.st_size, before.st_mtime_ns):
+        raise OSError(errno.EBUSY, "it changed while it was read")
+    return data, after
 
 
 def _ready(

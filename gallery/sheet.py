@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from extractor.pixels import Undecodable, upright_image
+from extractor.pixels import upright_image
 from extractor.store import write_named
+from extractor.upright import Undecodable
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -5,7 +5,7 @@ import io
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,8 @@ from extractor.store import write_named
 
 # Longer lists are cut in the terminal; `--json` has all of them.
 LINES = 40
+# How a cell begins that a spreadsheet may take for a formula: OWASP, "CSV Injection".
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 
 
 def embedded(summary: dict[str, Any], *, pruned: bool) -> None:
@@ -60,11 +62,10 @@ def contents(info: dict[str, Any]) -> None:
     for name in ("labels", "splits"):
         listed = ", ".join(f"{key} {count}" for key, count in info[name].items())
         print(f"{name}: {printable(listed) or 'none'}")
-    head, index = info["head"], info["index"]
+    head = info["head"]
     print(f"head: {_state(head, 'fit-head')}")
     if head and head["fits"]:
         fitted(head)
-    print(f"index: {_state(index, 'similar')}")
     if info["unreadable"]:
         _table(("unreadable", "reason"), [(bad["photo"], bad["reason"]) for bad in info["unreadable"]])
 
@@ -81,6 +82,20 @@ def diagnosed(found: dict[str, Any]) -> None:
     print(f"what would help: {found['advice']}")
     if found["unreadable"]:
         print(f"{found['unreadable']} of these photos cannot be read", file=sys.stderr)
+
+
+def verified(found: dict[str, Any]) -> None:
+    """What was held against what, and what is wrong."""
+    print(f"{found['photos']} rows read, {found['sampled']} photos embedded again")
+    if found["worst_cosine"] is not None:
+        print(f"worst cosine between an embedding and its photo's new one: {found['worst_cosine']}")
+    if found["changed"]:
+        print(f"{len(found['changed'])} of these photos are gone or have changed since; `cli.py embed` follows them")
+    for one in found["findings"][:LINES]:
+        print(printable(f"wrong: {one['what']}; {one['remedy']}"))
+    _rest(found["findings"])
+    if not found["findings"]:
+        print("all is well")
 
 
 def sampled(made: dict[str, Any]) -> None:
@@ -119,21 +134,38 @@ def _bar(quiet: bool) -> Iterator[Callable[[int, int], None] | None]:
         yield draw
 
 
-def write_csv(file: Path, predictions: Sequence[dict[str, Any]]) -> None:
+def predictions_csv(file: Path, predictions: Sequence[dict[str, Any]]) -> None:
     """Write predictions: photo, label, probability, error, and a column for each class.
 
     Raises:
         PetrieveError: the file cannot be written.
     """
     classes = next((list(one["probabilities"]) for one in predictions if "label" in one), [])
-    lines = io.StringIO()
-    writer = csv.writer(lines, lineterminator="\n")
-    writer.writerow(["photo", "label", "probability", "error", *(f"p({name})" for name in classes)])
+    rows = []
     for one in predictions:
         shares = one.get("probabilities", {})
         start = [one["photo"], one.get("label", ""), one.get("probability", ""), one.get("error", "")]
-        writer.writerow([*start, *(shares.get(name, "") for name in classes)])
+        rows.append([*start, *(shares.get(name, "") for name in classes)])
+    write_csv(file, ["photo", "label", "probability", "error", *(f"p({name})" for name in classes)], rows)
+
+
+def write_csv(file: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Write a CSV in which no cell is a spreadsheet's formula.
+
+    Raises:
+        PetrieveError: the file cannot be written.
+    """
+    lines = io.StringIO(newline="")
+    writer = csv.writer(lines)  # ends lines as RFC 4180 does: with "\n" alone it leaves a "\r" in a cell unquoted
+    writer.writerows([_cell(value) for value in row] for row in (header, *rows))
     write_named(file, lines.getvalue().encode("utf-8", "surrogateescape"))
+
+
+def _cell(value: object) -> object:
+    """The value, behind an apostrophe where a spreadsheet would take its text for a formula."""
+    if not isinstance(value, str) or not value.startswith(FORMULA):
+        return value
+    return f"'{value}"
 
 
 def printable(text: str) -> str:
@@ -142,9 +174,11 @@ def printable(text: str) -> str:
 
 
 def name(path: str) -> str:
-    """A photo's path, relative to the working folder when it lies inside it."""
+    """A photo's path, relative to the working folder when it lies inside it, and never like a formula or an option."""
     inside = os.path.relpath(path)
-    return path if inside.startswith(os.pardir) else inside
+    if inside.startswith(os.pardir):
+        return path
+    return os.path.join(os.curdir, inside) if inside.startswith(FORMULA) else inside
 
 
 def _state(part: dict[str, Any] | None, command: str) -> str:
@@ -158,5 +192,9 @@ def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for line in lines:
         print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+    _rest(rows)
+
+
+def _rest(rows: Sequence[object]) -> None:
     if len(rows) > LINES:
         print(f"… and {len(rows) - LINES} more; `--json` lists all")

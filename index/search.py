@@ -29,7 +29,7 @@ def search(
     """
     if k < 1:
         raise PetrieveError(f"cannot look for {k} neighbours", "give `-k` a number from 1 on")
-    wanted = min(k + len(leave_out), index.card.photos)
+    wanted = min(k + len(leave_out), index.faiss.ntotal)
     if not wanted:
         return []
     similarities, ids = index.faiss.search(unit_length(embedding[None]), wanted)  # (1, wanted) each

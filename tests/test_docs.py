@@ -49,6 +49,7 @@ def test_every_command_is_in_the_readme_with_its_keys(run: Run, store: Path, dra
         "predict": (photo,),
         "similar": (photo,),
         "info": (),
+        "verify": (),
         "doctor": (photo,),
     }
     rows = dict(re.findall(r"^\| `([a-z-]+)` \| (.*) \|$", README, re.MULTILINE))
@@ -57,7 +58,9 @@ def test_every_command_is_in_the_readme_with_its_keys(run: Run, store: Path, dra
         document = run(name, *given, "--store", store, "--json").json
         keys = set(document[0] if isinstance(document, list) else document)
         named = set(re.findall(r"`(\w+)`", rows[name]))
-        inner = {"similar": {"label", "similarity"}, "predict": {"error"}}.get(name, set())
+        inner = {"similar": {"label", "similarity"}, "predict": {"error"}, "verify": {"what", "remedy"}}.get(
+            name, set()
+        )
         assert keys == named - inner, name
     assert set(run("sample", tmp_path / "s", "--photos", 1, "--json").json) <= set(
         re.findall(r"`(\w+)`", rows["sample"])

@@ -7,13 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import pytest
 from conftest import Done
 from PIL import Image
 from test_head import planted
 
 from extractor.cache import Cache
-from index.build import load, unit_length
+from index.build import build, unit_length
 from index.search import search
 
 Run = Callable[..., Done]
@@ -30,7 +29,7 @@ def test_neighbours_are_those_of_brute_force(tmp_path: Path) -> None:
     photos, vectors = zip(*cache.embeddings(), strict=True)
     uris = [uri for batch in photos for uri in batch["uri"].to_pylist()]
     unit = unit_length(np.concatenate(vectors))
-    index = load(cache)
+    index = build(cache)
     for query in (0, 77, 299):
         cosines = unit @ unit[query]
         found = search(index, unit[query] * 3, k=10)
@@ -86,36 +85,14 @@ def test_a_new_photo_finds_its_like(run: Run, store: Path, drawn: Path, tmp_path
 
 def test_the_index_follows_the_cache(run: Run, store: Path, photos: Path, drawn: Path) -> None:
     photo = sorted((drawn / "cat").glob("*.jpg"))[0]
-    before = neighbours(run, photo, store, "-k", 100)
-    assert len(before) == 39
+    assert len(neighbours(run, photo, store, "-k", 100)) == 39
     assert run("info", "--store", store, "--json").json["index"] == {"kind": "flat", "photos": 40, "fits": True}
     Image.new("RGB", (400, 300), "orange").save(photos / "new.png")
     run("embed", photos / "new.png", "--store", store)
-    assert run("info", "--store", store, "--json").json["index"]["fits"] is False
     assert len(neighbours(run, photo, store, "-k", 100)) == 40
     (photos / "new.png").unlink()
     run("embed", photos / "new.png", "--store", store, "--prune")
     assert len(neighbours(run, photo, store, "-k", 100)) == 39
-
-
-@pytest.mark.parametrize("damage", ["truncated", "flipped", "other", "no card", "card"])
-def test_a_damaged_index_is_made_anew(run: Run, store: Path, drawn: Path, damage: str) -> None:
-    photo = sorted((drawn / "dog").iterdir())[0]
-    before = neighbours(run, photo, store)
-    file, card = store / "index.faiss", store / "index.json"
-    data = bytearray(file.read_bytes())
-    if damage == "truncated":
-        file.write_bytes(data[:-1000])
-    elif damage == "flipped":
-        data[len(data) // 2] ^= 255
-        file.write_bytes(data)
-    elif damage == "other":
-        file.write_bytes(b"no index")
-    elif damage == "no card":
-        card.unlink()
-    else:
-        card.write_text('{"kind": "flat"}')
-    assert neighbours(run, photo, store) == before
 
 
 def test_an_unreadable_photo_a_folder_and_a_missing_one_are_errors(run: Run, store: Path, tmp_path: Path) -> None:
@@ -157,7 +134,7 @@ def test_a_neighbour_whose_file_is_gone_leaves_an_empty_tile(run: Run, photos: P
 
 
 def test_an_open_index_answers_for_the_cache_it_was_opened_with(run: Run, store: Path, photos: Path) -> None:
-    index = load(Cache.open(store))
+    index = build(Cache.open(store))
     vector = next(batch for _, batch in index.cache.embeddings())[0]
     before = search(index, vector, k=40)
     Image.new("RGB", (400, 300), "orange").save(photos / "new.png")

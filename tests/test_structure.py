@@ -10,11 +10,12 @@ NARROW_WAIST = {"extractor.cache", "extractor.errors", "extractor.rows", "extrac
 ALLOWED = {
     "classifier": NARROW_WAIST,
     "index": NARROW_WAIST,
-    "gallery": NARROW_WAIST | {"extractor.pixels"},
+    "gallery": NARROW_WAIST | {"extractor.pixels", "extractor.upright"},
 }
 # Each file of the extractor may import those before it.
 ORDER = (
-    "errors store labels photos pixels weights densenet int8 trunk rows cache plan stream calibration embed doctor"
+    "errors store labels photos upright apart pixels weights densenet int8 trunk rows cache plan stream calibration "
+    "embed verify doctor"
 ).split()
 
 

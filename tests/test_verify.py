@@ -1,0 +1,253 @@
+"""Damage to a store: found by `verify`, or without effect; and each finding names what mends it."""
+
+import json
+import os
+import random
+import shutil
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import lance
+import numpy as np
+import pyarrow as pa
+import pytest
+from conftest import Done
+from PIL import Image
+from safetensors import safe_open
+from safetensors.numpy import save_file
+
+from classifier import head
+from extractor.cache import Cache
+from extractor.photos import path_of
+
+Run = Callable[..., Done]
+
+
+def findings(run: Run, store: Path, *words: object) -> list[str]:
+    """What is wrong, by `verify`; a store that cannot be opened says so as an error."""
+    done = run("verify", "--store", store, "--json", *words)
+    if not done.out:
+        assert (done.status, done.err.count("\n")) == (1, 1)
+        return [done.err]
+    found = [f"{one['what']}; {one['remedy']}" for one in done.json["findings"]]
+    assert done.status == bool(found)
+    return found
+
+
+def contents(store: Path) -> object:
+    """All that a store says of photos, and its head. The rows' ids are the table's own affair."""
+    cache = Cache.open(store)
+    rows = {
+        path_of(photo.pop("root"), photo.pop("uri")): ({**photo, "_rowid": None}, vector.tobytes())
+        for batch, many in cache.embeddings()
+        for photo, vector in zip(batch.to_pylist(), many, strict=True)
+    }
+    fitted = head.load(cache)
+    return rows, fitted.classes, fitted.weight.tobytes(), fitted.bias.tobytes(), fitted.report, cache.weights
+
+
+def harmless_or_found(run: Run, store: Path, damage: Callable[[bytes], bytes | None], times: int) -> Counter[str]:
+    """How often damage to each kind of file was found, and how often it had no effect; there is no third way.
+
+    The list of the unreadable has no checksums: damage there that can be read costs a photo another try.
+    """
+    outcomes: Counter[str] = Counter()
+    before = contents(store)
+    for file in sorted(path for path in store.rglob("*") if path.is_file() and path.stat().st_size):
+        whole = file.read_bytes()
+        if damage(whole) is None and file.suffix in (".manifest", ".safetensors"):
+            continue  # without its newest version a table is as before, and a store need have no head: tested elsewhere
+        kind = f"{file.parent.name} {file.suffix}"
+        for _ in range(times):
+            damaged = damage(whole)
+            file.unlink() if damaged is None else file.write_bytes(damaged)
+            found = findings(run, store, "--sample", 1)
+            assert found or contents(store) == before, (file, found)
+            outcomes[f"{kind} {'found' if found else 'harmless'}"] += 1
+            file.write_bytes(whole)
+    assert findings(run, store, "--sample", 1) == []
+    return outcomes
+
+
+def damages(seed: int) -> dict[str, Callable[[bytes], bytes | None]]:
+    chance = random.Random(seed)
+
+    def flipped(data: bytes) -> bytes:
+        made = bytearray(data)
+        made[chance.randrange(len(made))] ^= 1 << chance.randrange(8)
+        return bytes(made)
+
+    return {"flipped": flipped, "cut": lambda data: data[: chance.randrange(len(data))], "gone": lambda _: None}
+
+
+def changed_table(store: Path, change: Callable[[pa.Table], pa.Table]) -> None:
+    """Write the table of embeddings anew, as somebody else's tool might."""
+    place = str(store / "embeddings.lance")
+    table = change(lance.dataset(place).to_table())
+    shutil.rmtree(place)
+    lance.write_dataset(table, place, enable_stable_row_ids=True)
+
+
+def test_a_sound_store_is_well(run: Run, store: Path) -> None:
+    done = run("verify", "--store", store)
+    assert (done.status, done.out.splitlines()[-1], done.err) == (0, "all is well", "")
+    document = run("verify", "--store", store, "--json", "--sample", 7).json
+    assert (document["photos"], document["sampled"], document["changed"], document["findings"]) == (40, 7, [], [])
+    assert document["worst_cosine"] > 0.9999
+
+
+def test_photos_that_changed_or_went_away_are_no_damage(run: Run, photos: Path, tmp_path: Path) -> None:
+    run("embed", photos, "--store", tmp_path / "s", "--weights", "bundled")
+    gone, changed = sorted(photos.rglob("*.*"))[:2]
+    gone.unlink()
+    Image.new("RGB", (300, 260), "teal").save(changed)
+    document = run("verify", "--store", tmp_path / "s", "--sample", 40, "--json").json
+    assert document["findings"] == []
+    assert {os.path.abspath(path) for path in document["changed"]} == {str(gone), str(changed)}
+
+
+def test_a_photo_with_other_bytes_behind_the_same_size_and_time_is_found_and_mended(
+    run: Run, photos: Path, tmp_path: Path
+) -> None:
+    run("embed", photos, "--store", tmp_path / "s", "--weights", "bundled")
+    rotten = sorted(photos.rglob("*.png"))[0]
+    status, data = rotten.stat(), bytearray(rotten.read_bytes())
+    data[-1] ^= 1  # in the checksum of PNG's last chunk
+    rotten.write_bytes(data)
+    os.utime(rotten, ns=(status.st_atime_ns, status.st_mtime_ns))
+    (found,) = findings(run, tmp_path / "s", "--sample", 40)
+    assert rotten.name in found
+    assert "`touch` it and run `cli.py embed` again" in found
+    rotten.touch()
+    run("embed", photos, "--store", tmp_path / "s")
+    assert findings(run, tmp_path / "s", "--sample", 40) == []
+
+
+def test_a_store_that_has_seen_every_kind_of_run_is_well(run: Run, photos: Path, tmp_path: Path) -> None:
+    store = ("--store", tmp_path / "s")
+    first, second, third, *_ = sorted(photos.rglob("*.*"))
+    (tmp_path / "l.csv").write_text(
+        f"photo,label,age,seen,sure\n{first.relative_to(photos)},tiger,3.5,2026-10-01 10:00:00,true\n"
+        f"{second.relative_to(photos)},,,,\n"
+    )
+    run("embed", photos, *store, "--weights", "bundled")
+    run("embed", photos, *store, "--labels", tmp_path / "l.csv")
+    Image.new("RGB", (300, 260), "teal").save(first)
+    second.rename(photos / "moved.jpg")
+    third.write_bytes(b"broken")
+    done = run("embed", photos, *store, "--prune", "--json").json
+    assert [done[key] for key in ("embedded", "copied", "unreadable", "missing")] == [1, 1, 1, 1]
+    (tmp_path / "l.csv").write_text(f"photo,label,age\n{first.relative_to(photos)},lion,4\n")
+    run("embed", photos, *store, "--labels", tmp_path / "l.csv")
+    assert findings(run, tmp_path / "s", "--sample", 40) == []
+    told = [row for batch, _ in Cache.open(tmp_path / "s").embeddings() for row in batch.to_pylist()]
+    (row,) = [row for row in told if row["label"] == "lion"]
+    assert (row["age"], row["sure"]) == (4, True)
+
+
+@pytest.mark.parametrize("kind", ["flipped", "cut", "gone"])
+def test_damage_to_any_file_of_a_store_is_found_or_harmless(run: Run, store: Path, photos: Path, kind: str) -> None:
+    (photos / "bad.jpg").write_bytes(b"no photo")
+    run("embed", photos, "--store", store)
+    outcomes = harmless_or_found(run, store, damages(0)[kind], 1 if kind == "gone" else 3)
+    assert outcomes["data .lance found"]
+
+
+def swapped(table: pa.Table) -> pa.Table:
+    order = [1, 0, *range(2, len(table))]
+    return table.set_column(
+        table.schema.get_field_index("embedding"), table.schema.field("embedding"), table["embedding"].take(order)
+    )
+
+
+def relabelled(table: pa.Table) -> pa.Table:
+    labels = pa.array(["dog", *table["label"].to_pylist()[1:]])
+    assert labels != table["label"].combine_chunks()
+    return table.set_column(table.schema.get_field_index("label"), "label", labels)
+
+
+def with_first(table: pa.Table, value: float) -> pa.Table:
+    field = table.schema.field("embedding")
+    first = pa.FixedSizeListArray.from_arrays(pa.array(np.full(1024, value, np.float16)), 1024)
+    column = pa.chunked_array([first, *table["embedding"].slice(1).chunks])
+    return table.set_column(table.schema.get_field_index("embedding"), field, column)
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        (swapped, "its checksum is another's"),
+        (relabelled, "its checksum is another's"),
+        (lambda table: with_first(table, 0), "zeros alone"),
+        (lambda table: with_first(table, float("nan")), "holds no numbers"),
+        (lambda table: with_first(table, 1), "its checksum is another's"),
+        (lambda table: pa.concat_tables([table, table.slice(3, 1)]), "more than one row"),
+    ],
+    ids=["swapped", "relabelled", "zero", "nan", "ones", "twice"],
+)
+def test_a_wrong_row_is_found(run: Run, store: Path, change: Callable[[pa.Table], pa.Table], what: str) -> None:
+    changed_table(store, change)
+    found = findings(run, store, "--sample", 41)
+    assert any(what in one and "with a new `--store`" in one for one in found), found
+
+
+def test_a_table_that_has_lost_its_newest_version_is_as_before_and_made_up_for(
+    run: Run, photos: Path, tmp_path: Path
+) -> None:
+    last = sorted(photos.rglob("*.*"))[-1]
+    data = last.read_bytes()
+    last.unlink()
+    run("embed", photos, "--store", tmp_path / "s", "--weights", "bundled")
+    before = {file.name for file in (tmp_path / "s/embeddings.lance/_versions").iterdir()}
+    last.write_bytes(data)
+    run("embed", photos, "--store", tmp_path / "s")
+    for file in (tmp_path / "s/embeddings.lance/_versions").glob("*.manifest"):
+        if file.name not in before:
+            file.unlink()
+    assert findings(run, tmp_path / "s") == []
+    assert run("embed", photos, "--store", tmp_path / "s", "--json").json["embedded"] == 1
+    assert findings(run, tmp_path / "s") == []
+
+
+def test_an_embedding_that_is_not_its_photos_is_found_by_the_sample(run: Run, store: Path) -> None:
+    """Though its checksum is right: the row was written so."""
+    cache = Cache.open(store)
+    one, *others = cache.rows([known.row for known in cache.known().values()]).values()
+    other = min(others, key=lambda row: float(row.embedding @ one.embedding))
+    cache.commit([replace(one, embedding=other.embedding)], cache.known())
+    (found,) = findings(run, store, "--sample", 40)
+    assert "is not its own" in found
+    assert Path(one.photo.path).name in found
+
+
+def test_a_head_of_other_classes_is_found(run: Run, store: Path) -> None:
+    cache = Cache.open(store)
+    fitted = head.load(cache)
+    head.save(head.Head(fitted.weight, fitted.bias, ("cat", "hamster"), fitted.fingerprint, fitted.report), cache)
+    (found,) = findings(run, store)
+    assert "'hamster', which no photo in the store is labelled; run `cli.py fit-head`" in found
+    assert run("fit-head", "--store", store).status == 0
+    assert findings(run, store) == []
+
+
+def test_a_head_with_another_number_in_it_is_found(run: Run, store: Path) -> None:
+    file = store / "head.safetensors"
+    with safe_open(str(file), "numpy") as opened:
+        weight, bias, metadata = opened.get_tensor("weight"), opened.get_tensor("bias"), opened.metadata()
+    weight[0, 0] += 1
+    save_file({"weight": weight, "bias": bias}, file, metadata)
+    assert "is damaged; run `cli.py fit-head`" in findings(run, store)[0]
+
+
+def test_a_fragment_that_is_gone_is_found(run: Run, store: Path) -> None:
+    next((store / "embeddings.lance" / "data").iterdir()).unlink()
+    (found,) = findings(run, store)
+    assert "run `cli.py embed` again" in found
+
+
+def test_another_trunks_fingerprint_is_found(run: Run, store: Path) -> None:
+    card = json.loads((store / "store.json").read_text())
+    (store / "store.json").write_text(json.dumps({**card, "fingerprint": "0" * 64}))
+    assert "was made with weights bundled (00000000)" in findings(run, store)[0]

@@ -1,0 +1,14 @@
+"""Two thousand damaged photos and one of every odd kind, in one run."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import corpus
+from conftest import Done
+from test_bad_files import check, check_the_scene
+
+
+def test_in_two_thousand_bad_files_every_good_photo_is_embedded(run: Callable[..., Done], tmp_path: Path) -> None:
+    expected = corpus.make_corpus(tmp_path / "corpus", damaged=2000, seed=1)
+    check(run, tmp_path / "corpus", tmp_path / "s", expected)
+    check_the_scene(tmp_path / "corpus", tmp_path / "s", expected)
