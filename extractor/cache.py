@@ -1,10 +1,11 @@
 """The embeddings on disk, in Lance: opened, read, written, kept tidy."""
 
 import os
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +37,9 @@ FRAGMENTS = 64
 # a piece is written anew at each merging until it is full.
 PIECE = 16_384
 # A manifest lists all pieces, so the cost of many commits grows with their square unless they are merged on the way.
-COMMITS_BETWEEN_TIDYING = 256
+COMMITS_BETWEEN_MERGES = 256
+# A reader keeps what it sees so long, counted from when a run first wrote something newer.
+KEPT_SECONDS = 3600
 # Photos per scanned batch: 2 kB each, so 16 MB at a time.
 SCAN = 8192
 
@@ -53,6 +56,7 @@ class Cache:
         self._rows = lance.dataset(os.path.abspath(store.embeddings))  # Lance takes s3:x for a bucket
         self._bad = lance.dataset(os.path.abspath(store.unreadable))
         self._commits = 0
+        self._last_let_go = time.time()
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> "Cache":
@@ -73,23 +77,24 @@ class Cache:
         """The empty cache of a store that is not there yet.
 
         Raises:
-            PetrieveError: the store has lost its card, and holds embeddings.
+            PetrieveError: the store has lost its card, and holds embeddings; or it cannot be written to.
         """
         import lance
         import pyarrow as pa
 
-        store.path.mkdir(parents=True, exist_ok=True)
-        for path, schema in ((store.embeddings, photo_schema()), (store.unreadable, unreadable_schema())):
-            empty = pa.Table.from_batches([], schema)
-            place = os.path.abspath(path)
-            if not path.exists():
-                lance.write_dataset(empty, place, mode="create", enable_stable_row_ids=True)
-            elif lance.dataset(place).count_rows():  # an empty one is what a run left that was killed right here
-                raise PetrieveError(
-                    f"{store.path} holds embeddings, and its {store.card.name} is gone",
-                    "bring that file back, or remove the store and run `cli.py embed` again",
-                )
-        write_card(store, fingerprint=fingerprint, weights=weights)
+        with _writable(store):
+            for path, schema in ((store.embeddings, photo_schema()), (store.unreadable, unreadable_schema())):
+                empty = pa.Table.from_batches([], schema)
+                place = os.path.abspath(path)
+                # Folders without a version, and an empty table, are what a run leaves that is killed right here.
+                if not any((path / "_versions").glob("*.manifest")):
+                    lance.write_dataset(empty, place, mode="create", enable_stable_row_ids=True)
+                elif lance.dataset(place).count_rows():
+                    raise PetrieveError(
+                        f"{store.path} holds embeddings, and its {store.card.name} is gone",
+                        "bring that file back, or remove the store and run `cli.py embed` again",
+                    )
+            write_card(store, fingerprint=fingerprint, weights=weights)
         return cls.open(store.path)
 
     def check(self, fingerprint: str, weights: str) -> None:
@@ -162,8 +167,21 @@ class Cache:
     def commit(self, results: Sequence[Embedded | Unreadable], known: Mapping[str, Known]) -> None:
         """Write the results of one batch: each photo's row is added or replaced whole.
 
-        `known` is what the cache held before the run, by path.
+        `known` is what the cache held before the run, by path. A run that ends between the two tables leaves a
+        photo in both or in neither: in both it is taken for embedded, in neither for new.
+
+        Raises:
+            PetrieveError: the store cannot be written to, or is gone.
         """
+        with self._writing():
+            self._commit(results, known)
+        self._commits += 1
+        if self._commits % COMMITS_BETWEEN_MERGES == 0:
+            self._merge_pieces()
+        if time.time() - self._last_let_go > KEPT_SECONDS:
+            self._let_go()
+
+    def _commit(self, results: Sequence[Embedded | Unreadable], known: Mapping[str, Known]) -> None:
         good = [result for result in results if isinstance(result, Embedded)]
         bad = [result for result in results if isinstance(result, Unreadable)]
         new = [row for row in good if row.photo.path not in known]
@@ -178,9 +196,6 @@ class Cache:
             self._remove([one.photo.path for one in bad if not one.may_pass], known)
             self._merge(self._bad, unreadable_table(bad), ["root", "uri"], insert=True)
         self.forgive([row.photo for row in good])
-        self._commits += 1
-        if self._commits % COMMITS_BETWEEN_TIDYING == 0:
-            self.tidy()
 
     def relabel(self, rows: Mapping[str, Mapping[str, Any]], known: Mapping[str, Known]) -> None:
         """Write what a CSV says of cached photos (by path) into their rows; what it leaves out stays."""
@@ -195,11 +210,14 @@ class Cache:
             if path in before and any(before[path][name] != value for name, value in row.items())
         ]
         if changed:
-            self._merge(self._rows, pa.Table.from_pylist(changed, schema=pa.schema(fields)), ["root", "uri"])
+            table = pa.Table.from_pylist(changed, schema=pa.schema(fields))
+            with self._writing():
+                self._merge(self._rows, table, ["root", "uri"])
 
     def forget(self, paths: Sequence[str], known: Mapping[str, Known]) -> None:
         """Drop these photos, embedded or unreadable."""
-        self._remove(paths, known)
+        with self._writing():
+            self._remove(paths, known)
         listed = self.unreadable()
         self.forgive([listed[path].photo for path in paths if path in listed])
 
@@ -209,7 +227,8 @@ class Cache:
 
         if photos and self._bad.count_rows():
             keys = pa.table({"root": [p.root for p in photos], "uri": [p.uri for p in photos]})
-            self._bad.merge_insert(["root", "uri"]).when_matched_delete().execute(keys)
+            with self._writing():
+                self._bad.merge_insert(["root", "uri"]).when_matched_delete().execute(keys)
 
     def _remove(self, paths: Sequence[str], known: Mapping[str, Known]) -> None:
         rows = [known[path].row for path in paths if path in known]
@@ -234,15 +253,43 @@ class Cache:
                 )
         missing = [column for column in columns if column.name not in there.names]
         if missing:
-            self._rows.add_columns(pa.schema(missing))
+            with self._writing():
+                self._rows.add_columns(pa.schema(missing))
 
     def tidy(self) -> None:
         """Merge the small pieces that many commits leave, and let go of versions that no run reads."""
+        self._merge_pieces()
+        self._let_go()
+
+    def _merge_pieces(self) -> None:
         for table in (self._rows, self._bad):
             if len(table.get_fragments()) > FRAGMENTS:
-                table.optimize.compact_files(target_rows_per_fragment=PIECE)
-            # A reader that opened the cache within the hour keeps what it sees.
-            table.cleanup_old_versions(older_than=timedelta(hours=1))
+                with self._writing():
+                    table.optimize.compact_files(target_rows_per_fragment=PIECE)
+
+    def _let_go(self) -> None:
+        """Remove the versions that have had a successor for an hour, and files that a killed run left.
+
+        A version's own age says nothing: a reader may have opened it, a year old, a moment before this run.
+        """
+        self._last_let_go = time.time()
+        until = self._last_let_go - KEPT_SECONDS
+        for table in (self._rows, self._bad):
+            versions: list[Any] = table.versions()
+            old = [one["version"] for one, next_ in pairwise(versions) if next_["timestamp"].timestamp() < until]
+            if old:  # nobody else writes: what no version names, nobody needs
+                with self._writing():
+                    table.cleanup_old_versions(versions=old, delete_unverified=True)
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        # Lance would make a table anew where the store was, with the new rows and without the old ones.
+        if not self.store.card.exists():
+            raise PetrieveError(
+                f"the store {self.store.path} is gone", "bring it back, or run `cli.py embed` again for a new one"
+            )
+        with _writable(self.store):
+            yield
 
     def _scan(self, columns: list[str], chosen: str | None = None) -> "Iterator[pa.RecordBatch]":
         with _readable(self.store):
@@ -263,6 +310,18 @@ def _readable(store: Store) -> Iterator[None]:
         raise PetrieveError(
             f"cannot read the embeddings in {store.path}: {first_line(error)}",
             "remove the store and run `cli.py embed` again",
+        ) from error
+
+
+@contextmanager
+def _writable(store: Store) -> Iterator[None]:
+    """Lance's trouble with writing, said as ours."""
+    try:
+        yield
+    except OSError as error:
+        raise PetrieveError(
+            f"cannot write to the store {store.path}: {first_line(error).removeprefix('LanceError(IO): ')}",
+            "make room, or make it writable, and run the command again: what was committed stays",
         ) from error
 
 

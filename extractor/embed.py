@@ -35,6 +35,7 @@ class Summary:
     copied: int
     unreadable: int
     missing: int
+    left: int  # not looked at, because the run was asked to stop
     seconds: float
     photos_per_second: float
     device: str | None
@@ -51,13 +52,16 @@ def embed(
     device: str = "auto",
     precision: str = "auto",
     prune: bool = False,
+    retry: bool = False,
     progress: Progress | None = None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> tuple[Summary, Cache]:
     """The figures of a run that brings a store up to date with its sources, and the cache as it is then.
 
     Photos that the cache holds are not opened again; those whose bytes it holds under another name are not
     embedded again. `labels` is a CSV; `weights` is `imagenet`, `bundled` or a file, by default what the store
-    was made with, else `imagenet`. `prune` forgets the photos that are gone. `progress` follows each commit.
+    was made with, else `imagenet`. `prune` forgets the photos that are gone, `retry` opens unreadable ones again
+    though they have not changed. `progress` follows each commit; when `stop` then says so, the run ends there.
 
     Raises:
         PetrieveError: a source, the labels, the weights, the device or the store cannot be used; or no photo be read.
@@ -72,7 +76,7 @@ def embed(
         bad = cache.unreadable() if cache is not None else {}
         photos = find_all(wanted, {*known, *bad}, prune=prune)
         photos = csv.apply(photos) if csv else photos
-        to_do = plan(photos, wanted, known, bad, csv)
+        to_do = plan(photos, wanted, known, bad, csv, retry=retry)
         trunk = None
         if cache is None:
             _check_one_is_readable(to_do.todo)
@@ -82,8 +86,10 @@ def embed(
             trunk = _fitting_trunk(cache, weights, device, precision)
         if csv:
             cache.add_columns(csv.columns)
-        counts = _run(to_do.todo, cache, known, trunk, progress) if trunk else Counter()
-        settle(cache, to_do, known, prune=prune)
+        counts = _run(to_do.todo, cache, known, trunk, progress, stop) if trunk else Counter()
+        left = len(to_do.todo) - counts.total()
+        if not left:
+            settle(cache, to_do, known, prune=prune)
     unreadable = counts["unreadable"] + len(to_do.unreadable)
     if photos and unreadable == len(photos):
         raise PetrieveError(f"none of {len(photos)} photos can be read", "`cli.py info` lists the reasons")
@@ -95,6 +101,7 @@ def embed(
         copied=counts["copied"],
         unreadable=unreadable,
         missing=len(to_do.missing),
+        left=left,
         seconds=round(seconds, 3),
         photos_per_second=round(counts["embedded"] / seconds, 2),
         device=str(trunk.device) if trunk else None,
@@ -184,7 +191,12 @@ def _check_one_is_readable(photos: Sequence[Photo]) -> None:
 
 
 def _run(
-    todo: Sequence[Photo], cache: Cache, known: Mapping[str, Known], trunk: Trunk, progress: Progress | None
+    todo: Sequence[Photo],
+    cache: Cache,
+    known: Mapping[str, Known],
+    trunk: Trunk,
+    progress: Progress | None,
+    stop: Callable[[], bool],
 ) -> Counter[str]:
     """How many were embedded, copied and unreadable."""
     counts: Counter[str] = Counter()
@@ -197,6 +209,8 @@ def _run(
             counts[_outcome(result, rows)] += 1
         if progress:
             progress(counts.total(), len(todo))
+        if stop():
+            break
     return counts
 
 

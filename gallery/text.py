@@ -7,9 +7,11 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from extractor.rows import Unreadable
 from extractor.store import write_named
 
 # Longer lists are cut in the terminal; `--json` has all of them.
@@ -66,7 +68,16 @@ def contents(info: dict[str, Any]) -> None:
         fitted(head)
     print(f"index: {_state(index, 'similar')}")
     if info["unreadable"]:
-        _table(("unreadable", "reason"), [(bad["photo"], bad["reason"]) for bad in info["unreadable"]])
+        _table(("unreadable", "reason"), _reasons(info))
+
+
+def unreadable(info: dict[str, Any]) -> None:
+    """All photos that a store could not embed, and why."""
+    _table(("unreadable", "reason"), _reasons(info), most=len(info["unreadable"]))
+
+
+def _reasons(info: dict[str, Any]) -> list[tuple[str, str]]:
+    return [(bad["photo"], bad["reason"]) for bad in info["unreadable"]]
 
 
 def diagnosed(found: dict[str, Any]) -> None:
@@ -126,13 +137,30 @@ def write_csv(file: Path, predictions: Sequence[dict[str, Any]]) -> None:
         PetrieveError: the file cannot be written.
     """
     classes = next((list(one["probabilities"]) for one in predictions if "label" in one), [])
-    lines = io.StringIO()
-    writer = csv.writer(lines, lineterminator="\n")
-    writer.writerow(["photo", "label", "probability", "error", *(f"p({name})" for name in classes)])
+    rows: list[Sequence[object]] = [["photo", "label", "probability", "error", *(f"p({name})" for name in classes)]]
     for one in predictions:
         shares = one.get("probabilities", {})
         start = [one["photo"], one.get("label", ""), one.get("probability", ""), one.get("error", "")]
-        writer.writerow([*start, *(shares.get(name, "") for name in classes)])
+        rows.append([*start, *(shares.get(name, "") for name in classes)])
+    _write_rows(file, rows)
+
+
+def write_unreadable(file: Path, photos: Sequence[Unreadable]) -> None:
+    """Write unreadable photos: photo, reason, size in bytes, and when it was modified (UTC).
+
+    Raises:
+        PetrieveError: the file cannot be written.
+    """
+    rows: list[Sequence[object]] = [["photo", "reason", "size", "modified"]]
+    for bad in photos:
+        modified = datetime.fromtimestamp(bad.photo.modified / 1e6, UTC).isoformat(timespec="seconds")
+        rows.append([name(bad.photo.path), bad.reason, bad.photo.size, modified])
+    _write_rows(file, rows)
+
+
+def _write_rows(file: Path, rows: Sequence[Sequence[object]]) -> None:
+    lines = io.StringIO()
+    csv.writer(lines, lineterminator="\n").writerows(rows)
     write_named(file, lines.getvalue().encode("utf-8", "surrogateescape"))
 
 
@@ -153,10 +181,10 @@ def _state(part: dict[str, Any] | None, command: str) -> str:
     return "fits the embeddings" if part["fits"] else f"does not fit the embeddings; `cli.py {command}` makes it anew"
 
 
-def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    lines = [tuple(map(printable, row)) for row in [titles, *rows[:LINES]]]
+def _table(titles: Sequence[str], rows: Sequence[Sequence[str]], *, most: int = LINES) -> None:
+    lines = [tuple(map(printable, row)) for row in [titles, *rows[:most]]]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for line in lines:
         print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
-    if len(rows) > LINES:
-        print(f"… and {len(rows) - LINES} more; `--json` lists all")
+    if len(rows) > most:
+        print(f"… and {len(rows) - most} more; `--json` lists all")
