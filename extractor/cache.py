@@ -5,11 +5,10 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from extractor.errors import PetrieveError, first_line
+from extractor.errors import PetrieveError
 from extractor.photos import Photo, path_of
 from extractor.rows import (
     Embedded,
@@ -25,21 +24,13 @@ from extractor.rows import (
     vectors,
 )
 from extractor.store import Store, read_card, write_card
+from extractor.tables import COMMITS_BETWEEN_MERGES, KEPT_SECONDS, let_go, merge_pieces, readable, writable
 
 if TYPE_CHECKING:
     import lance
     import numpy as np
     import pyarrow as pa
 
-# Below this many small pieces a table opens and reads as fast as one piece.
-FRAGMENTS = 64
-# Rows of a merged piece. At 65,536 a store of 50,000 photos took nine times its size until old versions were let go:
-# a piece is written anew at each merging until it is full.
-PIECE = 16_384
-# A manifest lists all pieces, so the cost of many commits grows with their square unless they are merged on the way.
-COMMITS_BETWEEN_MERGES = 256
-# A reader keeps what it sees so long, counted from when a run first wrote something newer.
-KEPT_SECONDS = 3600
 # Photos per scanned batch: 2 kB each, so 16 MB at a time.
 SCAN = 8192
 
@@ -56,7 +47,7 @@ class Cache:
         self._rows = lance.dataset(os.path.abspath(store.embeddings))  # Lance takes s3:x for a bucket
         self._bad = lance.dataset(os.path.abspath(store.unreadable))
         self._commits = 0
-        self._last_let_go = time.time()
+        self._tidied = time.time()
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> "Cache":
@@ -69,7 +60,7 @@ class Cache:
         card = read_card(store)
         if card is None:
             raise PetrieveError(f"there are no embeddings in {store.path}", "run `cli.py embed FOLDER` first")
-        with _readable(store):
+        with readable(store):
             return cls(store, fingerprint=card["fingerprint"], weights=card["weights"])
 
     @classmethod
@@ -82,7 +73,7 @@ class Cache:
         import lance
         import pyarrow as pa
 
-        with _writable(store):
+        with writable(store):
             for path, schema in ((store.embeddings, photo_schema()), (store.unreadable, unreadable_schema())):
                 empty = pa.Table.from_batches([], schema)
                 place = os.path.abspath(path)
@@ -148,7 +139,7 @@ class Cache:
 
     def unreadable(self) -> dict[str, Unreadable]:
         """The photos that could not be embedded, by path."""
-        with _readable(self.store):
+        with readable(self.store):
             return {failed.photo.path: failed for failed in unreadable_photos(self._bad.to_table())}
 
     def embeddings(self) -> "Iterator[tuple[pa.RecordBatch, np.ndarray]]":
@@ -175,11 +166,12 @@ class Cache:
         """
         with self._writing():
             self._commit(results, known)
-        self._commits += 1
-        if self._commits % COMMITS_BETWEEN_MERGES == 0:
-            self._merge_pieces()
-        if time.time() - self._last_let_go > KEPT_SECONDS:
-            self._let_go()
+            self._commits += 1
+            if self._commits % COMMITS_BETWEEN_MERGES == 0:
+                merge_pieces(self._rows)
+                merge_pieces(self._bad)
+        if time.time() - self._tidied > KEPT_SECONDS:
+            self.tidy()
 
     def _commit(self, results: Sequence[Embedded | Unreadable], known: Mapping[str, Known]) -> None:
         good = [result for result in results if isinstance(result, Embedded)]
@@ -258,28 +250,11 @@ class Cache:
 
     def tidy(self) -> None:
         """Merge the small pieces that many commits leave, and let go of versions that no run reads."""
-        self._merge_pieces()
-        self._let_go()
-
-    def _merge_pieces(self) -> None:
+        self._tidied = time.time()
         for table in (self._rows, self._bad):
-            if len(table.get_fragments()) > FRAGMENTS:
-                with self._writing():
-                    table.optimize.compact_files(target_rows_per_fragment=PIECE)
-
-    def _let_go(self) -> None:
-        """Remove the versions that have had a successor for an hour, and files that a killed run left.
-
-        A version's own age says nothing: a reader may have opened it, a year old, a moment before this run.
-        """
-        self._last_let_go = time.time()
-        until = self._last_let_go - KEPT_SECONDS
-        for table in (self._rows, self._bad):
-            versions: list[Any] = table.versions()
-            old = [one["version"] for one, next_ in pairwise(versions) if next_["timestamp"].timestamp() < until]
-            if old:  # nobody else writes: what no version names, nobody needs
-                with self._writing():
-                    table.cleanup_old_versions(versions=old, delete_unverified=True)
+            with self._writing():
+                merge_pieces(table)
+                let_go(table)
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -288,41 +263,17 @@ class Cache:
             raise PetrieveError(
                 f"the store {self.store.path} is gone", "bring it back, or run `cli.py embed` again for a new one"
             )
-        with _writable(self.store):
+        with writable(self.store):
             yield
 
     def _scan(self, columns: list[str], chosen: str | None = None) -> "Iterator[pa.RecordBatch]":
-        with _readable(self.store):
+        with readable(self.store):
             yield from self._rows.to_batches(columns=columns, filter=chosen, with_row_id=True, batch_size=SCAN)
 
     @staticmethod
     def _merge(table: "lance.LanceDataset", rows: "pa.Table", keys: list[str], *, insert: bool = False) -> None:
         merge = table.merge_insert(keys).when_matched_update_all()
         (merge.when_not_matched_insert_all() if insert else merge).execute(rows)
-
-
-@contextmanager
-def _readable(store: Store) -> Iterator[None]:
-    """Lance's trouble with a table, said as ours."""
-    try:
-        yield
-    except (OSError, ValueError) as error:
-        raise PetrieveError(
-            f"cannot read the embeddings in {store.path}: {first_line(error)}",
-            "remove the store and run `cli.py embed` again",
-        ) from error
-
-
-@contextmanager
-def _writable(store: Store) -> Iterator[None]:
-    """Lance's trouble with writing, said as ours."""
-    try:
-        yield
-    except OSError as error:
-        raise PetrieveError(
-            f"cannot write to the store {store.path}: {first_line(error).removeprefix('LanceError(IO): ')}",
-            "make room, or make it writable, and run the command again: what was committed stays",
-        ) from error
 
 
 def _fits(new: "pa.DataType", there: "pa.DataType") -> bool:

@@ -79,9 +79,7 @@ def embed(
         to_do = plan(photos, wanted, known, bad, csv, retry=retry)
         trunk = None
         if cache is None:
-            _check_one_is_readable(to_do.todo)
-            trunk = load_trunk(weights or "imagenet", device, precision)
-            cache = Cache.create(place, fingerprint=trunk.fingerprint, weights=trunk.weights)
+            cache, trunk = _new(place, to_do.todo, weights or "imagenet", device, precision)
         elif to_do.todo or _asks(cache, weights, device, precision):
             trunk = _fitting_trunk(cache, weights, device, precision)
         if csv:
@@ -162,6 +160,13 @@ def paths_of(sources: Source | Sequence[Source]) -> list[str]:
     """One source or several, as absolute paths."""
     listed = [sources] if isinstance(sources, str | os.PathLike) else sources
     return [os.path.abspath(source) for source in listed]
+
+
+def _new(place: Store, todo: Sequence[Photo], weights: str, device: str, precision: str) -> tuple[Cache, Trunk]:
+    """The empty cache of a new store, and its trunk."""
+    _check_one_is_readable(todo)
+    trunk = load_trunk(weights, device, precision)
+    return Cache.create(place, fingerprint=trunk.fingerprint, weights=trunk.weights), trunk
 
 
 def _fitting_trunk(cache: Cache, weights: str | None, device: str, precision: str) -> Trunk:

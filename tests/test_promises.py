@@ -74,7 +74,7 @@ def test_3_what_was_committed_stays_after_a_kill(
         if number == kills // 2:  # one at least in the midst of the work, however slow the machine
             run.wait_for(lambda: len(list(Path("s").glob("embeddings.lance/_versions/*.manifest"))) > 1)
         else:
-            time.sleep(chance.uniform(0, 5))
+            time.sleep(chance.uniform(0, 3.8))
         hit += run.poll() is None
         run.kill_group()
         now = table(Path("s")) if Path("s/store.json").exists() else {}

@@ -16,7 +16,7 @@ from filelock import FileLock
 from PIL import Image
 from test_embed import again, repaint
 
-from extractor import cache as cache_file
+from extractor import tables
 from extractor.cache import Cache
 from extractor.embed import embed
 
@@ -72,6 +72,17 @@ def test_a_second_interrupt_ends_at_once_and_loses_nothing(
         done = run("embed", drawn, *NEW, "s")
         assert (done.json["embedded"], done.json["cached"]) == (40 - len(kept), len(kept))
         assert bits(Path("s")) == bits(made_store)
+
+
+def test_from_python_an_interrupt_frees_the_store_and_keeps_what_it_has(run: Run, drawn: Path, tmp_path: Path) -> None:
+    """As in a notebook, where the process goes on."""
+
+    def interrupt(*_: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        embed(drawn, store=tmp_path / "s", weights="bundled", progress=interrupt)
+    assert again(run, tmp_path / "s", drawn) == {"found": 40, "embedded": 24, "cached": 16}
 
 
 def test_a_run_that_ended_between_the_two_tables_is_healed_by_the_next(run: Run, photos: Path, tmp_path: Path) -> None:
@@ -225,7 +236,7 @@ def test_many_small_runs_leave_a_store_like_that_of_one(
     runs: int, drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each finds a new photo, a new bad one and a mended one; more than an hour lies between them."""
-    monkeypatch.setattr(cache_file, "KEPT_SECONDS", 0)
+    monkeypatch.setattr(tables, "KEPT_SECONDS", 0)
     folder, store = tmp_path / "growing", tmp_path / "s"
     folder.mkdir()
     repaint(folder / "first.png", "white")
@@ -256,7 +267,7 @@ def test_a_reader_keeps_what_it_sees_though_its_version_is_old(
     run: Run, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A store that has rested for longer than versions are kept is opened, and then written to."""
-    monkeypatch.setattr(cache_file, "KEPT_SECONDS", 3)
+    monkeypatch.setattr(tables, "KEPT_SECONDS", 3)
     again(run, tmp_path / "s", photos)
     time.sleep(3.1)
     reader = Cache.open(tmp_path / "s")
@@ -264,7 +275,7 @@ def test_a_reader_keeps_what_it_sees_though_its_version_is_old(
         Image.new("RGB", (50, 50), "teal").save(photo)
     again(run, tmp_path / "s", photos)
     assert sum(len(vectors) for _, vectors in reader.embeddings()) == 40
-    monkeypatch.setattr(cache_file, "KEPT_SECONDS", 0)
+    monkeypatch.setattr(tables, "KEPT_SECONDS", 0)
     again(run, tmp_path / "s", photos)
     assert len(Cache.open(tmp_path / "s")._rows.versions()) == 1, "and in the end it is let go"
 

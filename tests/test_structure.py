@@ -13,7 +13,7 @@ ALLOWED = {
     "gallery": NARROW_WAIST | {"extractor.pixels"},
 }
 # Each file of the extractor may import those before it.
-ORDER = "errors store labels photos pixels weights densenet trunk rows cache plan stream embed doctor".split()
+ORDER = "errors store labels photos pixels weights densenet trunk rows tables cache plan stream embed doctor".split()
 
 
 def imported(file: Path) -> set[str]:
