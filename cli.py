@@ -69,9 +69,9 @@ def embed(
             progress=progress,
             stop=lambda: bool(asked),
         )
-    _show(asdict(summary), partial(text.embedded, pruned=prune), as_json)
+    _show(asdict(summary), partial(text.embedded, pruned=prune and not summary.left), as_json)
     if asked:
-        print(f"stopped: {summary.left} photos are left, and the next `embed` goes on with them", file=sys.stderr)
+        print(f"stopped with {summary.left} photos left; the next `embed` goes on from here", file=sys.stderr)
         raise typer.Exit(128 + asked[0])
 
 

@@ -90,7 +90,7 @@ def embed(
             settle(cache, to_do, known, prune=prune)
     unreadable = counts["unreadable"] + len(to_do.unreadable)
     if photos and unreadable == len(photos):
-        raise PetrieveError(f"none of {len(photos)} photos can be read", "`cli.py info` lists the reasons")
+        raise PetrieveError(f"none of {len(photos)} photos can be read", "`cli.py info --unreadable` lists the reasons")
     seconds = time.perf_counter() - started
     return Summary(
         found=len(photos),

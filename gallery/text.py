@@ -28,7 +28,7 @@ def embedded(summary: dict[str, Any], *, pruned: bool) -> None:
         how = f"{summary['weights']} weights on {summary['device']} in {summary['precision']}"
         print(f"{summary['seconds']} s, {rate}, {printable(how)}")
     if summary["unreadable"]:
-        print("`cli.py info` lists the unreadable ones with their reasons", file=sys.stderr)
+        print("`cli.py info --unreadable` lists the unreadable ones with their reasons", file=sys.stderr)
     if summary["missing"]:
         then = "and are forgotten" if pruned else "(`--prune` forgets them)"
         print(f"{summary['missing']} photos are gone from the source {then}", file=sys.stderr)

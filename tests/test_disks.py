@@ -111,7 +111,8 @@ def test_a_store_that_is_moved_away_under_a_run_is_not_begun_anew(
         embed(drawn, store=here, weights="bundled", progress=lambda *_: here.rename(away) and None)
     assert not here.exists()
     away.rename(here)
-    assert again(run, here, drawn) == {"found": 40, "embedded": 24, "cached": 16}
+    counts = again(run, here, drawn)
+    assert 0 < counts["cached"] == 40 - counts["embedded"]
     assert bits(here) == bits(made_store)
 
 

@@ -6,12 +6,14 @@ import random
 import re
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import Done, Process, bits, table
+from conftest import ROOT, Done, Process, bits, table
 from filelock import FileLock
 from PIL import Image
 from test_embed import again, repaint
@@ -43,12 +45,12 @@ def test_a_run_that_is_asked_to_stop_commits_its_batch_and_sums_up(
     stopped.wait_for(Path("s/store.json").exists)
     stopped.send_signal(asks)
     done = stopped.done()
-    assert done.status == status
-    assert (done.json["embedded"], done.json["left"]) == (16, 24)
-    assert f"stopped: {done.json['left']} photos are left" in done.err
+    embedded, left = done.json["embedded"], done.json["left"]
+    assert (done.status, embedded + left) == (status, 40)
+    assert f"stopped with {left} photos left; the next `embed` goes on from here" in done.err
     assert "Traceback" not in done.err
-    assert len(table(Path("s"))) == 16
-    assert run("embed", drawn, *NEW, "s").json["embedded"] == 24
+    assert 0 < len(table(Path("s"))) == embedded < 40
+    assert run("embed", drawn, *NEW, "s").json["embedded"] == left
     assert bits(Path("s")) == bits(made_store)
 
 
@@ -82,7 +84,8 @@ def test_from_python_an_interrupt_frees_the_store_and_keeps_what_it_has(run: Run
 
     with pytest.raises(KeyboardInterrupt):
         embed(drawn, store=tmp_path / "s", weights="bundled", progress=interrupt)
-    assert again(run, tmp_path / "s", drawn) == {"found": 40, "embedded": 24, "cached": 16}
+    counts = again(run, tmp_path / "s", drawn)
+    assert 0 < counts["cached"] == 40 - counts["embedded"]
 
 
 def test_a_run_that_ended_between_the_two_tables_is_healed_by_the_next(run: Run, photos: Path, tmp_path: Path) -> None:
@@ -116,11 +119,6 @@ def test_a_first_run_killed_while_it_makes_the_store_is_gone_on_with(
 @pytest.mark.parametrize("kills", torture(5, 200))
 def test_a_file_whose_writer_is_killed_is_the_old_or_the_new_one(kills: int, tmp_path: Path) -> None:
     """Cards, heads, indexes and CSVs are all written by this one function."""
-    import subprocess
-    import sys
-
-    from conftest import ROOT
-
     chance = random.Random(kills)
     code = (
         "import pathlib, extractor.store as s\n"
