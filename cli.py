@@ -8,7 +8,7 @@ import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -237,8 +237,8 @@ def _asked_to_stop() -> Iterator[list[int]]:
 
     def ask(number: int, _frame: object) -> None:
         asked.append(number)
-        # Not print: a signal can come in the midst of another print.
-        os.write(2, b"stopping as soon as the batch under way is committed; another Ctrl-C ends at once\n")
+        with suppress(OSError):  # not print: a signal can come in the midst of another print
+            os.write(2, b"stopping as soon as the batch under way is committed; another Ctrl-C ends at once\n")
         for one in before:
             signal.signal(one, signal.default_int_handler)
 

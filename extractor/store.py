@@ -168,9 +168,8 @@ def _holder(store: Store) -> str:
     try:
         pid, host = store.lock.read_text().split()
         if host == socket.gethostname():
-            os.kill(int(pid), 0)
-    except PermissionError:  # alive, and somebody else's
-        pass
+            with suppress(PermissionError):  # alive, and somebody else's
+                os.kill(int(pid), 0)
     except (OSError, ValueError):
         return "another run"
     return f"another run (process {pid} on {host})"
