@@ -68,7 +68,8 @@ def test_a_second_interrupt_ends_at_once_and_loses_nothing(
             stopped.send_signal(signal.SIGINT)
             time.sleep(chance.uniform(0, 0.1))
         done = stopped.done()
-        assert done.status in (0, 130)  # 0: it was done before it heard
+        # 0: it was done before it heard. By the signal itself, 130 to a shell: it was ending already.
+        assert done.status in (0, 130, -signal.SIGINT)
         assert "Traceback" not in done.err
         kept = table(Path("s"))
         done = run("embed", drawn, *NEW, "s")
