@@ -248,8 +248,8 @@ def _asked_to_stop() -> Iterator[list[int]]:
     try:
         yield asked
     finally:
-        for one, handler in before.items():
-            signal.signal(one, handler)
+        for one, handler in before.items():  # what was asked to stop is about to end: another Ctrl-C needs no words
+            signal.signal(one, signal.SIG_DFL if asked else handler)
 
 
 def _show(result: Any, as_text: Callable[[Any], None], as_json: bool) -> None:
