@@ -4,7 +4,7 @@ BIN := .venv/bin
 PETRIEVE := $(BIN)/python cli.py
 DEMO := --store demo/store
 
-.PHONY: setup test demo bench lock clean
+.PHONY: setup test torture demo bench lock clean
 
 setup: .venv/ready
 
@@ -22,6 +22,10 @@ test: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
+
+# The long forms of the tests that break things on purpose; docs/reliability.md has what they found.
+torture: .venv/ready
+	$(BIN)/python -m pytest -m torture -s
 
 demo: .venv/ready
 	@echo "Drawn pets and the bundled trunk: nothing is downloaded. It knows cat from dog and little else;"

@@ -4,9 +4,11 @@
 import json
 import logging
 import os
+import signal
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -48,12 +50,13 @@ def embed(
     device: Device = "auto",
     precision: Precision = "auto",
     prune: Annotated[bool, typer.Option(help="Forget the photos that are gone.")] = False,
+    retry: Annotated[bool, typer.Option(help="Open the unreadable ones again, though they have not changed.")] = False,
     as_json: Json = False,
 ) -> None:
     """Embed the photos that are new or have changed, and keep their embeddings."""
     from extractor import embed as extractor
 
-    with text.progress(as_json) as progress:
+    with text.progress(as_json) as progress, _asked_to_stop() as asked:
         summary, _ = extractor.embed(
             sources,
             store=store,
@@ -62,9 +65,14 @@ def embed(
             device=device,
             precision=precision,
             prune=prune,
+            retry=retry,
             progress=progress,
+            stop=lambda: bool(asked),
         )
-    _show(asdict(summary), partial(text.embedded, pruned=prune), as_json)
+    _show(asdict(summary), partial(text.embedded, pruned=prune and not summary.left), as_json)
+    if asked:
+        print(f"stopped with {summary.left} photos left; the next `embed` goes on from here", file=sys.stderr)
+        raise typer.Exit(128 + asked[0])
 
 
 @app.command("fit-head", epilog="Example: cli.py fit-head --method linear")
@@ -148,23 +156,30 @@ def similar(
 
 
 @app.command(epilog="Example: cli.py info --json")
-def info(store: Store = DEFAULT_STORE, as_json: Json = False) -> None:
+def info(
+    store: Store = DEFAULT_STORE,
+    unreadable: Annotated[bool, typer.Option("--unreadable", help="List only these photos, but all of them.")] = False,
+    csv: Annotated[Path | None, typer.Option(help="Write the list of unreadable photos to this file.")] = None,
+    as_json: Json = False,
+) -> None:
     """Say what the store holds, and whether the head fits it."""
     from classifier import head
     from extractor.cache import Cache
     from index import build
 
     cache = Cache.open(store)
-    listed = sorted(cache.unreadable().items())
+    listed = [bad for _, bad in sorted(cache.unreadable().items())]
+    if csv:
+        text.unreadable_csv(csv, listed)
     contents = {
         **cache.counts(),
-        "unreadable": [{"photo": text.name(path), "reason": bad.reason} for path, bad in listed],
+        "unreadable": [{"photo": text.name(bad.photo.path), "reason": bad.reason} for bad in listed],
         "fingerprint": cache.fingerprint,
         "weights": cache.weights,
         "head": head.describe(cache),
         "index": build.describe(cache),
     }
-    _show(contents, text.contents, as_json)
+    _show(contents, text.unreadable if unreadable else text.contents, as_json)
 
 
 @app.command(epilog="Example: cli.py verify --sample 100")
@@ -234,8 +249,30 @@ def main() -> None:
     except PetrieveError as error:
         sys.exit(f"error: {text.printable(str(error))}")
     except OSError as error:
-        what = text.printable(first_line(error))
+        what = text.printable(f"{error.filename}: {error.strerror}" if error.filename else first_line(error))
         sys.exit(f"error: {what}; check the path, its permissions and the space on its disk")
+
+
+@contextmanager
+def _asked_to_stop() -> Iterator[list[int]]:
+    """The signals, Ctrl-C and SIGTERM, that have asked the run to stop; another one ends it where it stands."""
+    asked: list[int] = []
+
+    def ask(number: int, _frame: object) -> None:
+        asked.append(number)
+        with suppress(OSError):  # not print: a signal can come in the midst of another print
+            os.write(2, b"stopping as soon as the batch under way is committed; another Ctrl-C ends at once\n")
+        for one in before:
+            signal.signal(one, signal.default_int_handler)
+
+    # What a shell has set to be ignored, for a run in the background, stays ignored.
+    signals = [one for one in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(one) != signal.SIG_IGN]
+    before = {one: signal.signal(one, ask) for one in signals}
+    try:
+        yield asked
+    finally:
+        for one, handler in before.items():  # what was asked to stop is about to end: another Ctrl-C needs no words
+            signal.signal(one, signal.SIG_DFL if asked else handler)
 
 
 def _show(result: Any, as_text: Callable[[Any], None], as_json: bool) -> None:

@@ -1,15 +1,15 @@
 """The embeddings on disk, in Lance: opened, read, written, kept tidy."""
 
 import os
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from extractor.errors import PetrieveError, first_line
+from extractor.errors import PetrieveError
 from extractor.photos import Photo, path_of
 from extractor.rows import (
     Embedded,
@@ -25,20 +25,14 @@ from extractor.rows import (
     unreadable_table,
     vectors,
 )
-from extractor.store import Store, read_card, write_card
+from extractor.store import FORMAT, Store, read_card, write_card
+from extractor.tables import COMMITS_BETWEEN_MERGES, KEPT_SECONDS, let_go, merge_pieces, readable, writable
 
 if TYPE_CHECKING:
     import lance
     import numpy as np
     import pyarrow as pa
 
-# Below this many small pieces a table opens and reads as fast as one piece.
-FRAGMENTS = 64
-# Rows of a merged piece. At 65,536 a store of 50,000 photos took nine times its size until old versions were let go:
-# a piece is written anew at each merging until it is full.
-PIECE = 16_384
-# A manifest lists all pieces, so the cost of many commits grows with their square unless they are merged on the way.
-COMMITS_BETWEEN_TIDYING = 256
 # Photos per scanned batch: 2 kB each, so 16 MB at a time.
 SCAN = 8192
 
@@ -55,6 +49,7 @@ class Cache:
         self._rows = lance.dataset(os.path.abspath(store.embeddings))  # Lance takes s3:x for a bucket
         self._bad = lance.dataset(os.path.abspath(store.unreadable))
         self._commits = 0
+        self._tidied = time.time()
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> "Cache":
@@ -67,7 +62,12 @@ class Cache:
         card = read_card(store)
         if card is None:
             raise PetrieveError(f"there are no embeddings in {store.path}", "run `cli.py embed FOLDER` first")
-        with _readable(store):
+        if card["format"] != FORMAT:
+            raise PetrieveError(
+                f"store {store.path} has format {card['format']}, this release reads {FORMAT}",
+                "run `cli.py embed FOLDER`: it brings the store up to date, and embeds nothing anew",
+            )
+        with readable(store):
             cache = cls(store, fingerprint=card["fingerprint"], weights=card["weights"])
             _check_columns(cache._rows.schema, photo_schema())
             _check_columns(cache._bad.schema, unreadable_schema())
@@ -78,23 +78,24 @@ class Cache:
         """The empty cache of a store that is not there yet.
 
         Raises:
-            PetrieveError: the store has lost its card, and holds embeddings.
+            PetrieveError: the store has lost its card, and holds embeddings; or it cannot be written to.
         """
         import lance
         import pyarrow as pa
 
-        store.path.mkdir(parents=True, exist_ok=True)
-        for path, schema in ((store.embeddings, photo_schema()), (store.unreadable, unreadable_schema())):
-            empty = pa.Table.from_batches([], schema)
-            place = os.path.abspath(path)
-            if not path.exists():
-                lance.write_dataset(empty, place, mode="create", enable_stable_row_ids=True)
-            elif lance.dataset(place).count_rows():  # an empty one is what a run left that was killed right here
-                raise PetrieveError(
-                    f"{store.path} holds embeddings, and its {store.card.name} is gone",
-                    "bring that file back, or remove the store and run `cli.py embed` again",
-                )
-        write_card(store, fingerprint=fingerprint, weights=weights)
+        with writable(store):
+            for path, schema in ((store.embeddings, photo_schema()), (store.unreadable, unreadable_schema())):
+                empty = pa.Table.from_batches([], schema)
+                place = os.path.abspath(path)
+                # Folders without a version, and an empty table, are what a run leaves that is killed right here.
+                if not any((path / "_versions").glob("*.manifest")):
+                    lance.write_dataset(empty, place, mode="create", enable_stable_row_ids=True)
+                elif lance.dataset(place).count_rows():
+                    raise PetrieveError(
+                        f"{store.path} holds embeddings, and its {store.card.name} is gone",
+                        "bring that file back, or remove the store and run `cli.py embed` again",
+                    )
+            write_card(store, fingerprint=fingerprint, weights=weights)
         return cls.open(store.path)
 
     def check(self, fingerprint: str, weights: str) -> None:
@@ -148,7 +149,7 @@ class Cache:
 
     def unreadable(self) -> dict[str, Unreadable]:
         """The photos that could not be embedded, by path."""
-        with _readable(self.store):
+        with readable(self.store):
             return {failed.photo.path: failed for failed in unreadable_photos(self._bad.to_table())}
 
     def embeddings(self) -> "Iterator[tuple[pa.RecordBatch, np.ndarray]]":
@@ -167,8 +168,22 @@ class Cache:
     def commit(self, results: Sequence[Embedded | Unreadable], known: Mapping[str, Known]) -> None:
         """Write the results of one batch: each photo's row is added or replaced whole.
 
-        `known` is what the cache held before the run, by path.
+        `known` is what the cache held before the run, by path. A run that ends between the two tables leaves a
+        photo in both or in neither: in both it is taken for embedded, in neither for new.
+
+        Raises:
+            PetrieveError: the store cannot be written to, or is gone.
         """
+        with self._writing():
+            self._commit(results, known)
+            self._commits += 1
+            if self._commits % COMMITS_BETWEEN_MERGES == 0:
+                merge_pieces(self._rows)
+                merge_pieces(self._bad)
+        if time.time() - self._tidied > KEPT_SECONDS:
+            self.tidy()
+
+    def _commit(self, results: Sequence[Embedded | Unreadable], known: Mapping[str, Known]) -> None:
         good = [result for result in results if isinstance(result, Embedded)]
         bad = [result for result in results if isinstance(result, Unreadable)]
         new = [row for row in good if row.photo.path not in known]
@@ -183,9 +198,6 @@ class Cache:
             self._remove([one.photo.path for one in bad if not one.may_pass], known)
             self._merge(self._bad, unreadable_table(bad), ["root", "uri"], insert=True)
         self.forgive([row.photo for row in good])
-        self._commits += 1
-        if self._commits % COMMITS_BETWEEN_TIDYING == 0:
-            self.tidy()
 
     def relabel(self, rows: Mapping[str, Mapping[str, Any]], known: Mapping[str, Known]) -> None:
         """Write what a CSV says of cached photos (by path) into their rows; what it leaves out stays."""
@@ -200,11 +212,13 @@ class Cache:
             there = self.rows(changed[start : start + SCAN]).values()
             told = [replace(one, photo=_told(one.photo, rows[one.photo.path])) for one in there]
             kept = ["root", "uri", *said(schema), "checksum"]
-            self._merge(self._rows, embedded_table(told, schema).select(kept), ["root", "uri"])
+            with self._writing():
+                self._merge(self._rows, embedded_table(told, schema).select(kept), ["root", "uri"])
 
     def forget(self, paths: Sequence[str], known: Mapping[str, Known]) -> None:
         """Drop these photos, embedded or unreadable."""
-        self._remove(paths, known)
+        with self._writing():
+            self._remove(paths, known)
         listed = self.unreadable()
         self.forgive([listed[path].photo for path in paths if path in listed])
 
@@ -214,7 +228,8 @@ class Cache:
 
         if photos and self._bad.count_rows():
             keys = pa.table({"root": [p.root for p in photos], "uri": [p.uri for p in photos]})
-            self._bad.merge_insert(["root", "uri"]).when_matched_delete().execute(keys)
+            with self._writing():
+                self._bad.merge_insert(["root", "uri"]).when_matched_delete().execute(keys)
 
     def _told_as_before(self, changed: Sequence[Embedded], known: Mapping[str, Known]) -> list[Embedded]:
         """Changed photos with the label, split and columns that their rows have."""
@@ -245,39 +260,35 @@ class Cache:
                 )
         missing = [column for column in columns if column.name not in there.names]
         if missing:
-            self._rows.add_columns(pa.schema(missing))
+            with self._writing():
+                self._rows.add_columns(pa.schema(missing))
 
     def tidy(self) -> None:
         """Merge the small pieces that many commits leave, and let go of versions that no run reads."""
+        self._tidied = time.time()
         for table in (self._rows, self._bad):
-            if len(table.get_fragments()) > FRAGMENTS:
-                table.optimize.compact_files(target_rows_per_fragment=PIECE)
-            # A reader that opened the cache within the hour keeps what it sees.
-            table.cleanup_old_versions(older_than=timedelta(hours=1))
+            with self._writing():
+                merge_pieces(table)
+                let_go(table)
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        # Lance would make a table anew where the store was, with the new rows and without the old ones.
+        if not self.store.card.exists():
+            raise PetrieveError(
+                f"the store {self.store.path} is gone", "bring it back, or run `cli.py embed` again for a new one"
+            )
+        with writable(self.store):
+            yield
 
     def _scan(self, columns: list[str], chosen: str | None = None) -> "Iterator[pa.RecordBatch]":
-        with _readable(self.store):
+        with readable(self.store):
             yield from self._rows.to_batches(columns=columns, filter=chosen, with_row_id=True, batch_size=SCAN)
 
     @staticmethod
     def _merge(table: "lance.LanceDataset", rows: "pa.Table", keys: list[str], *, insert: bool = False) -> None:
         merge = table.merge_insert(keys).when_matched_update_all()
         (merge.when_not_matched_insert_all() if insert else merge).execute(rows)
-
-
-@contextmanager
-def _readable(store: Store) -> Iterator[None]:
-    """Lance's trouble with a table, said as ours."""
-    try:
-        yield
-    except BaseException as error:
-        # A panic of Lance's Rust on a damaged file is no Exception, and its type cannot be imported.
-        if not isinstance(error, OSError | ValueError | RuntimeError) and type(error).__name__ != "PanicException":
-            raise
-        raise PetrieveError(
-            f"cannot read the embeddings in {store.path}: {first_line(error)}",
-            "remove the store and run `cli.py embed` again",
-        ) from error
 
 
 def _check_columns(there: "pa.Schema", wanted: "pa.Schema") -> None:

@@ -19,6 +19,7 @@ from extractor.rows import Embedded, Known, Unreadable
 from extractor.store import Store, read_card, writing
 from extractor.stream import load, results
 from extractor.trunk import Trunk, load_trunk
+from extractor.upgrade import upgrade
 from extractor.weights import resolve
 
 Source = str | os.PathLike[str]
@@ -37,6 +38,7 @@ class Summary:
     copied: int
     unreadable: int
     missing: int
+    left: int  # not looked at, because the run was asked to stop
     seconds: float
     photos_per_second: float
     device: str | None
@@ -53,13 +55,16 @@ def embed(
     device: str = "auto",
     precision: str = "auto",
     prune: bool = False,
+    retry: bool = False,
     progress: Progress | None = None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> tuple[Summary, Cache]:
     """The figures of a run that brings a store up to date with its sources, and the cache as it is then.
 
     Photos that the cache holds are not opened again; those whose bytes it holds under another name are not
     embedded again. `labels` is a CSV; `weights` is `imagenet`, `bundled` or a file, by default what the store
-    was made with, else `imagenet`. `prune` forgets the photos that are gone. `progress` follows each commit.
+    was made with, else `imagenet`. `prune` forgets the photos that are gone, `retry` opens unreadable ones again
+    though they have not changed. `progress` follows each commit; when `stop` then says so, the run ends there.
 
     Raises:
         PetrieveError: a source, the labels, the weights, the device or the store cannot be used; or no photo be read.
@@ -69,26 +74,27 @@ def embed(
     place = Store(Path(store))
     csv = read_labels(labels) if labels is not None else None
     with writing(place):
+        upgrade(place)
         cache = Cache.open(store) if read_card(place) else None
         known = cache.known() if cache is not None else {}
         bad = cache.unreadable() if cache is not None else {}
         photos = find_all(wanted, {*known, *bad}, prune=prune)
         photos = csv.apply(photos) if csv else photos
-        to_do = plan(photos, wanted, known, bad, csv)
+        to_do = plan(photos, wanted, known, bad, csv, retry=retry)
         trunk = None
         if cache is None:
-            _check_one_is_readable(to_do.todo)
-            trunk = fitting_trunk(None, place, weights or "imagenet", device, precision, photos)
-            cache = Cache.create(place, fingerprint=trunk.fingerprint, weights=trunk.weights)
+            cache, trunk = _new(place, to_do.todo, photos, weights or "imagenet", device, precision)
         elif to_do.todo or _asks(cache, weights, device, precision):
             trunk = fitting_trunk(cache, place, weights or cache.weights, device, precision, photos)
         if csv:
             cache.add_columns(csv.columns)
-        counts = _run(to_do.todo, cache, known, trunk, progress) if trunk else Counter()
-        settle(cache, to_do, known, prune=prune)
+        counts = _run(to_do.todo, cache, known, trunk, progress, stop) if trunk else Counter()
+        left = len(to_do.todo) - counts.total()
+        if not left:
+            settle(cache, to_do, known, prune=prune)
     unreadable = counts["unreadable"] + len(to_do.unreadable)
     if photos and unreadable == len(photos):
-        raise PetrieveError(f"none of {len(photos)} photos can be read", "`cli.py info` lists the reasons")
+        raise PetrieveError(f"none of {len(photos)} photos can be read", "`cli.py info --unreadable` lists the reasons")
     seconds = time.perf_counter() - started
     return Summary(
         found=len(photos),
@@ -97,6 +103,7 @@ def embed(
         copied=counts["copied"],
         unreadable=unreadable,
         missing=len(to_do.missing),
+        left=left,
         seconds=round(seconds, 3),
         photos_per_second=round(counts["embedded"] / seconds, 2),
         device=str(trunk.device) if trunk else None,
@@ -174,6 +181,15 @@ def paths_of(sources: Source | Sequence[Source]) -> list[str]:
     return [os.path.abspath(source) for source in listed]
 
 
+def _new(
+    place: Store, todo: Sequence[Photo], photos: Sequence[Photo], weights: str, device: str, precision: str
+) -> tuple[Cache, Trunk]:
+    """The empty cache of a new store, and its trunk."""
+    _check_one_is_readable(todo)
+    trunk = fitting_trunk(None, place, weights, device, precision, photos)
+    return Cache.create(place, fingerprint=trunk.fingerprint, weights=trunk.weights), trunk
+
+
 def _asks(cache: Cache, weights: str | None, device: str, precision: str) -> bool:
     """Whether somebody asks for what must be checked even when there is nothing to embed."""
     other = weights is not None and resolve(weights) != cache.weights
@@ -195,7 +211,12 @@ def _check_one_is_readable(photos: Sequence[Photo]) -> None:
 
 
 def _run(
-    todo: Sequence[Photo], cache: Cache, known: Mapping[str, Known], trunk: Trunk, progress: Progress | None
+    todo: Sequence[Photo],
+    cache: Cache,
+    known: Mapping[str, Known],
+    trunk: Trunk,
+    progress: Progress | None,
+    stop: Callable[[], bool],
 ) -> Counter[str]:
     """How many were embedded, copied and unreadable."""
     counts: Counter[str] = Counter()
@@ -209,6 +230,8 @@ def _run(
             counts[_outcome(result, rows)] += 1
         if progress:
             progress(counts.total(), len(todo))
+        if stop():
+            break
     return counts
 
 

@@ -53,8 +53,10 @@ def plan(
     known: Mapping[str, Known],
     bad: Mapping[str, Unreadable],
     csv: Labels | None,
+    *,
+    retry: bool,
 ) -> Plan:
-    """What is new, has changed, is known, has failed before, or is gone."""
+    """What is new, has changed, is known, has failed before, or is gone; with `retry`, what failed is to do again."""
     todo, cached, unreadable = [], [], []
     said = {}
     for photo in photos:
@@ -63,7 +65,7 @@ def plan(
             said[photo.path] = csv.of(photo)
         if row and _is_as_then(photo, row):
             cached.append(photo)
-        elif failure and not failure.may_pass and _is_as_then(photo, failure.photo):
+        elif failure and not retry and not failure.may_pass and _is_as_then(photo, failure.photo):
             unreadable.append(photo)
         else:  # a changed photo keeps the row it has, also when it was found from another root
             earlier = row or (failure.photo if failure else photo)

@@ -2,6 +2,8 @@
 
 import json
 import os
+import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -12,6 +14,9 @@ from uuid import uuid4
 from extractor.errors import PetrieveError
 
 FORMAT = 2  # of everything in a store; raised when an older release could misread it
+OLD_FORMAT = 1  # without checksums; `embed` brings it up to date
+# A file half written by a killed process is removed when it is older: no write takes so long.
+ABANDONED_SECONDS = 3600
 
 
 @dataclass(frozen=True)
@@ -45,12 +50,17 @@ class Store:
         """What the whole store depends on: format, fingerprint, weights."""
         return self.path / "store.json"
 
+    @property
+    def lock(self) -> Path:
+        """What a run that writes holds; it names the last one that did."""
+        return self.path / ".lock"
+
 
 def read_card(store: Store) -> dict[str, Any] | None:
     """The store's card: `format`, `fingerprint`, `weights`; None where there is no store yet.
 
     Raises:
-        PetrieveError: the card is damaged, or a newer release wrote it.
+        PetrieveError: the card is damaged, or the store has another format.
     """
     try:
         card = json.loads(store.card.read_bytes())
@@ -61,10 +71,11 @@ def read_card(store: Store) -> dict[str, Any] | None:
         raise PetrieveError(
             f"{store.card} is damaged", f"remove the store {store.path} and run `cli.py embed` again"
         ) from error
-    if format_ != FORMAT:
+    if format_ not in (OLD_FORMAT, FORMAT):
+        mend = "update Petrieve" if format_ > FORMAT else "embed the photos anew"
         raise PetrieveError(
             f"store {store.path} has format {format_}, this release reads {FORMAT}",
-            "update Petrieve, or name another `--store`",
+            f"{mend}, or name another `--store`",
         )
     return dict(card)
 
@@ -79,6 +90,9 @@ def write_file(path: Path, data: bytes) -> None:
     """Write `data` to `path` whole or not at all: a reader sees the old file or the new one.
 
     A link is followed; what is no regular file (a pipe, a terminal) is written to as it is.
+
+    Raises:
+        OSError: it cannot be written; the error names `path`.
     """
     path = path.resolve()
     if path.exists() and not path.is_file():
@@ -91,8 +105,10 @@ def write_file(path: Path, data: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            error.filename, error.filename2 = str(path), None
         raise
 
 
@@ -115,26 +131,60 @@ def writing(store: Store) -> Iterator[None]:
     """Hold the store for writing. The system frees it when the process ends, however it ends.
 
     Raises:
-        PetrieveError: another run holds it.
+        PetrieveError: another run holds it, or nothing can be written there.
     """
     from filelock import FileLock, Timeout
 
     made = not store.path.exists()
-    store.path.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(store.path / ".lock", timeout=0)
+    lock = FileLock(store.lock, timeout=0, on_acquired=_sign)
     try:
-        with lock:
-            yield
+        store.path.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
     except Timeout as error:
         raise PetrieveError(
-            f"another run is writing to the store {store.path}", "wait for it, or name another `--store`"
+            f"{_holder(store)} is writing to the store {store.path}", "wait for it, or name another `--store`"
         ) from error
+    except OSError as error:
+        raise PetrieveError(
+            f"cannot write to the store {store.path}: {error.strerror}", "make it writable, or name another `--store`"
+        ) from error
+    try:
+        _remove_abandoned(store)
+        yield
     finally:
         if made and not store.card.exists():  # a run that failed before its first embedding leaves no trace
             _remove_empty(store)
+        lock.release()
+
+
+def _sign(lock: int) -> None:
+    """Write into the lock's file who holds it; a full disk is no reason to go without the lock."""
+    with suppress(OSError):
+        os.ftruncate(lock, 0)
+        os.write(lock, f"{os.getpid()} {socket.gethostname()}".encode())
+
+
+def _holder(store: Store) -> str:
+    """Who holds the store's lock: named, unless that could be the dead process that held it before."""
+    try:
+        pid, host = store.lock.read_text().split()
+        if host == socket.gethostname():
+            with suppress(PermissionError):  # alive, and somebody else's
+                os.kill(int(pid), 0)
+    except (OSError, ValueError):
+        return "another run"
+    return f"another run (process {pid} on {host})"
+
+
+def _remove_abandoned(store: Store) -> None:
+    """Remove what `write_file` could not, because its process was killed."""
+    for file in store.path.glob(".*.*." + "[0-9a-f]" * 32):
+        with suppress(OSError):
+            if time.time() - file.stat().st_mtime > ABANDONED_SECONDS:
+                file.unlink()
 
 
 def _remove_empty(store: Store) -> None:
-    (store.path / ".lock").unlink(missing_ok=True)
+    store.lock.unlink(missing_ok=True)
     with suppress(OSError):
         store.path.rmdir()

@@ -7,9 +7,11 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from extractor.rows import Unreadable
 from extractor.store import write_named
 
 # Longer lists are cut in the terminal; `--json` has all of them.
@@ -28,7 +30,7 @@ def embedded(summary: dict[str, Any], *, pruned: bool) -> None:
         how = f"{summary['weights']} weights on {summary['device']} in {summary['precision']}"
         print(f"{summary['seconds']} s, {rate}, {printable(how)}")
     if summary["unreadable"]:
-        print("`cli.py info` lists the unreadable ones with their reasons", file=sys.stderr)
+        print("`cli.py info --unreadable` lists the unreadable ones with their reasons", file=sys.stderr)
     if summary["missing"]:
         then = "and are forgotten" if pruned else "(`--prune` forgets them)"
         print(f"{summary['missing']} photos are gone from the source {then}", file=sys.stderr)
@@ -67,7 +69,16 @@ def contents(info: dict[str, Any]) -> None:
     if head and head["fits"]:
         fitted(head)
     if info["unreadable"]:
-        _table(("unreadable", "reason"), [(bad["photo"], bad["reason"]) for bad in info["unreadable"]])
+        _table(("unreadable", "reason"), _reasons(info))
+
+
+def unreadable(info: dict[str, Any]) -> None:
+    """All photos that a store could not embed, and why."""
+    _table(("unreadable", "reason"), _reasons(info), most=len(info["unreadable"]))
+
+
+def _reasons(info: dict[str, Any]) -> list[tuple[str, str]]:
+    return [(bad["photo"], bad["reason"]) for bad in info["unreadable"]]
 
 
 def diagnosed(found: dict[str, Any]) -> None:
@@ -93,7 +104,7 @@ def verified(found: dict[str, Any]) -> None:
         print(f"{len(found['changed'])} of these photos are gone or have changed since; `cli.py embed` follows them")
     for one in found["findings"][:LINES]:
         print(printable(f"wrong: {one['what']}; {one['remedy']}"))
-    _rest(found["findings"])
+    _rest(found["findings"], LINES)
     if not found["findings"]:
         print("all is well")
 
@@ -149,6 +160,19 @@ def predictions_csv(file: Path, predictions: Sequence[dict[str, Any]]) -> None:
     write_csv(file, ["photo", "label", "probability", "error", *(f"p({name})" for name in classes)], rows)
 
 
+def unreadable_csv(file: Path, photos: Sequence[Unreadable]) -> None:
+    """Write unreadable photos: photo, reason, size in bytes, and when it was modified (UTC).
+
+    Raises:
+        PetrieveError: the file cannot be written.
+    """
+    rows = []
+    for bad in photos:
+        modified = datetime.fromtimestamp(bad.photo.modified / 1e6, UTC).isoformat(timespec="seconds")
+        rows.append([name(bad.photo.path), bad.reason, bad.photo.size, modified])
+    write_csv(file, ["photo", "reason", "size", "modified"], rows)
+
+
 def write_csv(file: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Write a CSV in which no cell is a spreadsheet's formula.
 
@@ -187,14 +211,14 @@ def _state(part: dict[str, Any] | None, command: str) -> str:
     return "fits the embeddings" if part["fits"] else f"does not fit the embeddings; `cli.py {command}` makes it anew"
 
 
-def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    lines = [tuple(map(printable, row)) for row in [titles, *rows[:LINES]]]
+def _table(titles: Sequence[str], rows: Sequence[Sequence[str]], *, most: int = LINES) -> None:
+    lines = [tuple(map(printable, row)) for row in [titles, *rows[:most]]]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for line in lines:
         print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
-    _rest(rows)
+    _rest(rows, most)
 
 
-def _rest(rows: Sequence[object]) -> None:
-    if len(rows) > LINES:
-        print(f"… and {len(rows) - LINES} more; `--json` lists all")
+def _rest(rows: Sequence[object], most: int) -> None:
+    if len(rows) > most:
+        print(f"… and {len(rows) - most} more; `--json` lists all")

@@ -3,8 +3,12 @@
 import contextlib
 import io
 import json
+import os
 import shutil
+import signal
+import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +17,12 @@ from typing import Any
 import pytest
 
 import cli
+from extractor.cache import Cache
+from extractor.photos import path_of
 from extractor.sample import draw_sample
 
-SHARED = Path(__file__).resolve().parents[2] / "shared"
+ROOT = Path(__file__).resolve().parents[1]
+SHARED = ROOT.parent / "shared"
 PHOTOS, ODD = SHARED / "photos", SHARED / "odd"
 
 
@@ -53,6 +60,59 @@ def run() -> Callable[..., Done]:
         return Done(int(status or 0), out.getvalue(), err.getvalue())
 
     return command
+
+
+class Process(subprocess.Popen[str]):
+    """A command in a process of its own, at the head of a group that can be killed as a whole."""
+
+    def __init__(self, *words: object) -> None:
+        command = [sys.executable, str(ROOT / "cli.py"), *map(str, words)]
+        pipe = subprocess.PIPE
+        super().__init__(command, stdout=pipe, stderr=pipe, text=True, start_new_session=True)
+
+    def wait_for(self, there: Callable[[], object]) -> None:
+        """Wait until something holds, or the process has ended."""
+        while not there() and self.poll() is None:
+            time.sleep(0.005)
+
+    def done(self) -> Done:
+        out, err = self.communicate(timeout=300)
+        return Done(self.returncode, out, err)
+
+    def kill_group(self) -> Done:
+        if self.poll() is None:
+            os.killpg(self.pid, signal.SIGKILL)
+        return self.done()
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., Process]]:
+    """Start a command in a process of its own; none outlives the test."""
+    started: list[Process] = []
+
+    def command(*words: object) -> Process:
+        started.append(Process(*words))
+        return started[-1]
+
+    yield command
+    for one in started:
+        one.kill_group()
+
+
+def table(store: Path) -> dict[str, tuple[int, bytes, bytes]]:
+    """Row id, digest and the embedding's bits by path, straight from the table: each photo has one row there."""
+    found: dict[str, tuple[int, bytes, bytes]] = {}
+    for photos, embeddings in Cache.open(store).embeddings():
+        for row, vector in zip(photos.to_pylist(), embeddings, strict=True):
+            path = path_of(row["root"], row["uri"])
+            assert path not in found, f"{path} has two rows"
+            found[path] = (row["_rowid"], row["digest"], vector.tobytes())
+    return found
+
+
+def bits(store: Path) -> dict[str, tuple[bytes, bytes]]:
+    """Digest and the embedding's bits by path: what an undisturbed run and any other have in common."""
+    return {path: row[1:] for path, row in table(store).items()}
 
 
 @pytest.fixture(autouse=True)

@@ -17,6 +17,7 @@ import cli
 Run = Callable[..., Done]
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
+DOCUMENTS = [*ROOT.glob("*.md"), *ROOT.glob("benchmarks/*.md"), *ROOT.glob("docs/*.md")]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 COMMANDS = {command.name: command for command in typer.main.get_command(cli.app).commands.values()}  # type: ignore[attr-defined]
 
@@ -97,7 +98,7 @@ def test_every_dependency_has_its_reason_and_its_pin() -> None:
 
 
 def test_links_in_the_documents_lead_somewhere() -> None:
-    for document in (*ROOT.glob("*.md"), *ROOT.glob("benchmarks/*.md")):
+    for document in DOCUMENTS:
         for target in re.findall(r"\]\(([^)#:]+)\)", document.read_text()):
             assert (document.parent / target).exists(), f"{document.name} links to {target}"
 
@@ -138,5 +139,5 @@ def test_names_cannot_move_the_cursor(run: Run, store: Path, photos: Path) -> No
 
 
 def test_no_figure_is_left_out() -> None:
-    for document in (*ROOT.glob("*.md"), *ROOT.glob("benchmarks/*.md")):
+    for document in DOCUMENTS:
         assert not re.search(r"@[A-Z]+@", document.read_text()), document.name

@@ -224,14 +224,6 @@ def test_a_source_without_photos_is_an_error_and_leaves_no_store(run: Run, tmp_p
     assert not Path(".petrieve").exists()
 
 
-def test_a_run_while_another_writes_is_refused(run: Run, few: Path, tmp_path: Path) -> None:
-    from extractor.store import Store, writing
-
-    with writing(Store(tmp_path / "s")):
-        done = run("embed", few, "--store", tmp_path / "s", "--weights", "bundled")
-    assert (done.status, "another run is writing" in done.err) == (1, True)
-
-
 def test_progress_counts_to_the_end_and_python_gets_figures_and_cache(few: Path, tmp_path: Path) -> None:
     seen: list[tuple[int, int]] = []
     summary, cache = embed(few, store=tmp_path / "s", weights="bundled", progress=lambda *at: seen.append(at))
@@ -417,23 +409,3 @@ def test_one_uri_in_two_sources_is_ambiguous(run: Run, tmp_path: Path) -> None:
     assert (done.status, "write its absolute path" in done.err) == (1, True)
     csv.write_text(f"photo,label\n{tmp_path}/a/1.png,cat\n")
     assert again(run, tmp_path / "s", tmp_path / "a", tmp_path / "b", "--labels", csv)["embedded"] == 2
-
-
-def test_an_interrupted_run_says_so_and_keeps_what_it_has(drawn: Path, tmp_path: Path) -> None:
-    import signal
-    import subprocess
-    import sys
-    import time
-
-    root = Path(__file__).resolve().parents[1]
-    command = [sys.executable, str(root / "cli.py"), "embed", str(drawn), "--store", "s", "--weights", "bundled"]
-    started = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 60
-    while not Path("s/store.json").exists() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    started.send_signal(signal.SIGINT)
-    out, err = started.communicate(timeout=60)
-    assert (started.returncode, out) == (130, "")
-    assert "interrupted: what was committed stays" in err
-    assert "Traceback" not in err
-    assert len(Cache.open("s")) % 16 == 0

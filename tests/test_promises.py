@@ -5,16 +5,13 @@ import json
 import os
 import random
 import shutil
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Done
+from conftest import PHOTOS, ROOT, Done, Process, bits, need, table
 from PIL import Image
 from test_embed import vectors
 
@@ -25,7 +22,7 @@ from extractor.photos import Photo, find
 from extractor.trunk import load_trunk
 
 Run = Callable[..., Done]
-ROOT = Path(__file__).resolve().parents[1]
+Start = Callable[..., Process]
 
 
 @pytest.mark.parametrize("precision", ["auto", "float32"])
@@ -63,27 +60,34 @@ def test_2_every_vector_stands_beside_its_photo(photos: Path, tmp_path: Path, ru
         assert np.allclose(trunk(view.pixels[None]).numpy()[0], row.embedding, atol=2e-3)
 
 
-def test_3_what_was_committed_stays_after_a_kill(drawn: Path, made_store: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kills", [4, pytest.param(100, marks=pytest.mark.torture)])
+def test_3_what_was_committed_stays_after_a_kill(
+    kills: int, start: Start, drawn: Path, made_store: Path, tmp_path: Path
+) -> None:
     """Killed again and again, the run ends with the store of a run that was left alone, bit by bit."""
-    chance = random.Random(3)
-    command = [sys.executable, str(ROOT / "cli.py"), "embed", str(drawn), "--store", "s", "--weights", "bundled"]
-    committed = 0
-    for _ in range(4):
-        started = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        deadline = time.monotonic() + 60
-        while not list(Path("s").glob("embeddings.lance/_versions/*")) and time.monotonic() < deadline:
-            time.sleep(0.02)
-        time.sleep(chance.uniform(0, 0.5))
-        started.send_signal(signal.SIGKILL)
-        started.wait()
-        now = len(Cache.open("s")) if Path("s/store.json").exists() else 0
-        assert now >= committed
-        committed = now
-    done = subprocess.run([*command, "--json"], capture_output=True, text=True, check=True)
-    assert json.loads(done.stdout)["embedded"] == 40 - committed
-    wanted, found = vectors(made_store), vectors(tmp_path / "s")
-    assert wanted.keys() == found.keys()
-    assert all(np.array_equal(wanted[path], found[path]) for path in wanted)
+    chance = random.Random(kills)
+    photos, wanted = (drawn, made_store) if kills < 100 else (need(PHOTOS) / "train", tmp_path / "wanted")
+    words = ("embed", photos, "--weights", "bundled", "--json", "--store")
+    if not wanted.exists():
+        assert start(*words, wanted).done().status == 0
+    before: dict[str, tuple[int, bytes, bytes]] = {}
+    hit = 0
+    for number in range(kills):
+        run = start(*words, "s")
+        if number == kills // 2:  # one at least in the midst of the work, however slow the machine
+            run.wait_for(lambda: len(list(Path("s").glob("embeddings.lance/_versions/*.manifest"))) > 1)
+        else:
+            time.sleep(chance.uniform(0, 3.8))
+        hit += run.poll() is None
+        run.kill_group()
+        now = table(Path("s")) if Path("s/store.json").exists() else {}
+        assert before.items() <= now.items(), "what was committed is there, in the same row"
+        before = now
+    done = start(*words, "s").done()
+    assert (done.status, done.json["embedded"]) == (0, len(bits(wanted)) - len(before))
+    assert bits(Path("s")) == bits(wanted)
+    assert sorted(row for row, *_ in table(Path("s")).values()) == list(range(len(before) + done.json["embedded"]))
+    print(f"{hit} of {kills} kills met the run at work; {len(before)} of {len(bits(wanted))} photos committed then")
 
 
 def test_3_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:

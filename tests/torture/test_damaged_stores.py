@@ -7,6 +7,8 @@ import pytest
 from conftest import Done
 from test_verify import damages, harmless_or_found
 
+pytestmark = pytest.mark.torture
+
 
 @pytest.mark.parametrize("kind", ["flipped", "cut"])
 def test_damage_to_any_file_is_found_or_harmless(

@@ -15,6 +15,8 @@ from test_bad_files import UGLY
 from extractor.pixels import canonical_view, decode_small
 from extractor.upright import Undecodable
 
+pytestmark = pytest.mark.torture
+
 WAYS = (corpus.cut, corpus.flipped, corpus.flipped, corpus.flipped, corpus.blotted, corpus.spliced, corpus.shuffled)
 # Most of the time goes to those that are decoded in the run's own process.
 SECONDS = {"jpg": 100, "progressive.jpg": 80, "png": 140, "webp": 80}

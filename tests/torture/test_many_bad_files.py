@@ -4,8 +4,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import corpus
+import pytest
 from conftest import Done
 from test_bad_files import check, check_the_scene
+
+pytestmark = pytest.mark.torture
 
 
 def test_in_two_thousand_bad_files_every_good_photo_is_embedded(run: Callable[..., Done], tmp_path: Path) -> None:

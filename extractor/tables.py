@@ -1,0 +1,76 @@
+"""Lance tables: how they are kept small over many commits, and how their trouble is said."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+from extractor.errors import PetrieveError, first_line
+from extractor.store import Store
+
+if TYPE_CHECKING:
+    import lance
+
+# Below this many small pieces a table opens and reads as fast as one piece.
+FRAGMENTS = 64
+# Rows of a merged piece. At 65,536 a store of 50,000 photos took nine times its size until old versions were let go:
+# a piece is written anew at each merging until it is full.
+PIECE = 16_384
+# A manifest lists all pieces, so the cost of many commits grows with their square unless they are merged on the way.
+COMMITS_BETWEEN_MERGES = 256
+# A reader keeps what it sees so long, counted from when a run first wrote something newer.
+KEPT_SECONDS = 3600
+
+
+def merge_pieces(table: "lance.LanceDataset") -> None:
+    """Merge the pieces that many commits leave, where there are many."""
+    if len(table.get_fragments()) > FRAGMENTS:
+        table.optimize.compact_files(target_rows_per_fragment=PIECE)
+
+
+def let_go(table: "lance.LanceDataset") -> None:
+    """Remove the versions that have had a successor for an hour, and files that a killed run left.
+
+    A version's own age says nothing: a reader may have opened it, a year old, a moment before this run.
+    """
+    versions: list[Any] = table.versions()
+    until = time.time() - KEPT_SECONDS
+    old = [one["version"] for one, next_ in pairwise(versions) if next_["timestamp"].timestamp() < until]
+    if old:  # nobody else writes: what no version names, nobody needs
+        table.cleanup_old_versions(versions=old, delete_unverified=True)
+
+
+@contextmanager
+def readable(store: Store) -> Iterator[None]:
+    """Lance's trouble with reading, said as ours.
+
+    Raises:
+        PetrieveError: a table is damaged, or its version is no longer there.
+    """
+    try:
+        yield
+    except BaseException as error:
+        # A panic of Lance's Rust on a damaged file is no Exception, and its type cannot be imported.
+        if not isinstance(error, OSError | ValueError | RuntimeError) and type(error).__name__ != "PanicException":
+            raise
+        raise PetrieveError(
+            f"cannot read the embeddings in {store.path}: {first_line(error)}",
+            "try again; if it stays so, remove the store and run `cli.py embed` again",
+        ) from error
+
+
+@contextmanager
+def writable(store: Store) -> Iterator[None]:
+    """Lance's trouble with writing, said as ours.
+
+    Raises:
+        PetrieveError: the disk is full, read-only or gone.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise PetrieveError(
+            f"cannot write to the store {store.path}: {first_line(error).removeprefix('LanceError(IO): ')}",
+            "make room, or make it writable, and run the command again: what was committed stays",
+        ) from error
