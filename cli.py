@@ -39,6 +39,7 @@ Device = Annotated[str, typer.Option(help="`cpu`, `cuda`, `cuda:1` … or `auto`
 Precision = Annotated[str, typer.Option(help="`float32`, `bfloat16`, `float16`, `int8` (CPUs, quickest) or `auto`.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 DEFAULT_STORE = Path(".petrieve")
+SHOW_CURSOR = b"\x1b[?25h"  # ECMA-48, as DEC's terminals have it
 
 
 @app.command(epilog="Example: cli.py embed data/ --labels pets.csv")
@@ -261,9 +262,10 @@ def _asked_to_stop() -> Iterator[list[int]]:
     def ask(number: int, _frame: object) -> None:
         asked.append(number)
         with suppress(OSError):  # not print: a signal can come in the midst of another print
+            os.write(2, SHOW_CURSOR if os.isatty(2) else b"")  # the bar hides it, and may not come to show it again
             os.write(2, b"stopping as soon as the batch under way is committed; another Ctrl-C ends at once\n")
         for one in before:
-            signal.signal(one, signal.default_int_handler)
+            signal.signal(one, signal.SIG_DFL)
 
     # What a shell has set to be ignored, for a run in the background, stays ignored.
     signals = [one for one in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(one) != signal.SIG_IGN]

@@ -1,6 +1,6 @@
 """Photos per second of ours and of what people use instead, in one run, on the same photos, one after the other.
 
-    python benchmarks/embed.py [--device cpu|cuda] [--photos 256] [--rounds 3]
+    python benchmarks/embed.py [--device cpu|cuda] [--photos 512] [--rounds 3]
 
 Every way runs in a process of its own, which is timed from its imports on: building the network counts, importing
 does not. All have the same weights and the same resize and crop. The table goes to stderr and one JSON line to stdout.
@@ -39,7 +39,7 @@ REAL = ROOT.parent / "shared" / "photos" / "train"
 QUIET = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE"}
 GFLOP = 5.7  # of one photo: DESIGN.md, Speed
 LARGE = (4000, 3000)
-FEWER = {"small JPEG": 1, "12-megapixel JPEG": 8, "PNG": 4}  # slow sources make do with fewer photos
+FEWER = {"small JPEG": 1, "12-megapixel JPEG": 4, "PNG": 4}  # slow sources make do with fewer photos
 SQUARE = {"cpu": 4096, "cuda": 16384}
 
 Found = tuple[list[str], np.ndarray | None, int]  # names, embeddings (N, 1024), photos
@@ -250,7 +250,7 @@ def show(source: str, figures: dict[str, object]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
-    parser.add_argument("--photos", type=int, default=256)
+    parser.add_argument("--photos", type=int, default=512)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--way", help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)

@@ -91,7 +91,7 @@ def load(cache: Cache) -> Head:
         with safe_open(str(file), "numpy") as opened:
             head = _head(opened.metadata() or {}, opened.get_tensor("weight"), opened.get_tensor("bias"))
     except (SafetensorError, KeyError, ValueError, TypeError) as error:
-        raise PetrieveError(f"the head {file} is damaged", REMEDY) from error
+        raise PetrieveError(f"the head {file} is damaged, or of an earlier release", REMEDY) from error
     if head.fingerprint != cache.fingerprint:
         raise PetrieveError(
             f"the head was fitted on embeddings of other weights ({head.fingerprint[:8]}) "

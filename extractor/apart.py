@@ -5,6 +5,7 @@ rest are not: they run here, in small processes without torch. Bytes go in and p
 after its length; nothing else is understood on either side.
 """
 
+import errno
 import os
 import resource
 import signal
@@ -23,10 +24,13 @@ MEMORY = 4 << 30
 REQUEST = struct.Struct(">Q")  # length of the file
 ANSWER = struct.Struct(">II")  # width and height, pixels follow; or 0 and the length of the reason that follows
 LONGEST = 1000  # bytes of a reason
+# What a photo does to its decoder. SIGKILL comes from outside, from a system without memory, say.
+CRASHES = {-signal.SIGSEGV, -signal.SIGABRT, -signal.SIGBUS, -signal.SIGILL, -signal.SIGFPE}
 
 Child = subprocess.Popen[bytes]
 Pixels = tuple[int, int, bytearray]
 _idle: list[Child] = []
+os.register_at_fork(after_in_child=_idle.clear)  # two processes must not speak through the same pipes
 
 
 def decode_apart(data: bytes) -> Pixels:
@@ -34,7 +38,7 @@ def decode_apart(data: bytes) -> Pixels:
 
     Raises:
         Undecodable: as `upright`; or the photo crashes its decoder, or takes longer than SECONDS.
-        OSError: no process can be started.
+        OSError: no process can be started, or the system kills it.
     """
     # A process may have died of something else: a photo is blamed when a second one, started for it, dies too.
     for take in (_take, _start):
@@ -42,7 +46,7 @@ def decode_apart(data: bytes) -> Pixels:
         try:
             answer = _ask(child, data)
         except (EOFError, BrokenPipeError) as error:
-            child.kill()
+            child.kill()  # or closed its pipes, and lives
             child.communicate()  # closes the pipes and waits
             if child.returncode == -signal.SIGALRM:
                 raise Undecodable(f"takes longer than {SECONDS} s to decode") from error
@@ -51,7 +55,9 @@ def decode_apart(data: bytes) -> Pixels:
         if isinstance(answer, str):
             raise Undecodable(answer)
         return answer
-    raise Undecodable("crashes its decoder")
+    if child.returncode in CRASHES:
+        raise Undecodable("crashes its decoder")
+    raise OSError(errno.ENOMEM, "its decoder could not run, or was killed")
 
 
 def _take() -> Child:
@@ -100,7 +106,9 @@ def _serve(seconds: int) -> None:
     """Decode what comes in until nothing comes."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     # Not RLIMIT_AS: that counts what threads only reserve, which grows with the number of cores.
-    resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
+    _, most = resource.getrlimit(resource.RLIMIT_DATA)
+    least = MEMORY if most == resource.RLIM_INFINITY else min(MEMORY, most)
+    resource.setrlimit(resource.RLIMIT_DATA, (least, least))
     source, sink = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints must not come between
     for head in iter(partial(source.read, REQUEST.size), b""):

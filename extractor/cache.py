@@ -50,6 +50,7 @@ class Cache:
         self._bad = lance.dataset(os.path.abspath(store.unreadable))
         self._commits = 0
         self._tidied = time.time()
+        self._before: int | None = None  # a version that this object's writes must leave readable
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> "Cache":
@@ -97,6 +98,11 @@ class Cache:
                     )
             write_card(store, fingerprint=fingerprint, weights=weights)
         return cls.open(store.path)
+
+    def as_now(self) -> "Cache":
+        """The same cache for reading, which stays as it is now for as long as this one writes."""
+        self._before = self._rows.version
+        return Cache.open(self.store.path)
 
     def check(self, fingerprint: str, weights: str) -> None:
         """Refuse embeddings of another trunk.
@@ -269,7 +275,7 @@ class Cache:
         for table in (self._rows, self._bad):
             with self._writing():
                 merge_pieces(table)
-                let_go(table)
+                let_go(table, self._before if table is self._rows else None)
 
     @contextmanager
     def _writing(self) -> Iterator[None]:

@@ -4,6 +4,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import cache as once
 from functools import partial
@@ -130,13 +131,17 @@ def query(
     """
     wanted = paths_of(sources)
     photos = find_all(wanted)
-    rows = {known.digest: known.row for known in cache.known().values()}
+    known = cache.known()
+    rows = {row.digest: row.row for row in known.values()}
     trunk = once(partial(fitting_trunk, cache, cache.store, weights or cache.weights, device, precision))
     if _asks(cache, weights, device, precision):
         trunk()
+    elif not all(photo.path in known for photo in photos):
+        import torch  # noqa: F401  before the threads begin, which are to compute with one each
     batch = min(QUERY_BATCH, len(photos))
-    for found in results(photos, trunk=trunk, cache=cache, rows=rows, batch=batch):
-        yield from found
+    with closing(results(photos, trunk=trunk, cache=cache, rows=rows, batch=batch)) as ready:
+        for some in ready:
+            yield from some
 
 
 def query_one(source: Source, cache: Cache, **settings: str | None) -> Embedded:
@@ -222,16 +227,16 @@ def _run(
     counts: Counter[str] = Counter()
     rows = {row.digest: row.row for row in known.values()}
     # Copies come from the cache as it was: a row that this run overwrites may be another photo's original.
-    before = Cache.open(cache.store.path)
-    ready = results(todo, trunk=lambda: trunk, cache=before, rows=rows, batch=trunk.batch, workers=trunk.workers)
-    for some in ready:
-        cache.commit(some, known)
-        for result in some:
-            counts[_outcome(result, rows)] += 1
-        if progress:
-            progress(counts.total(), len(todo))
-        if stop():
-            break
+    before = cache.as_now()
+    made = results(todo, trunk=lambda: trunk, cache=before, rows=rows, batch=trunk.batch, workers=trunk.workers)
+    with closing(made) as ready:
+        for some in ready:
+            cache.commit(some, known)
+            counts.update(_outcome(result, rows) for result in some)
+            if progress:
+                progress(counts.total(), len(todo))
+            if stop():
+                break
     return counts
 
 

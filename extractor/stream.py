@@ -7,7 +7,7 @@ import stat
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -32,7 +32,7 @@ MAX_BYTES = 1 << 30
 # Seconds between two times that a file can bear on Linux at 100 Hz. A later change must show: what has changed just
 # now is read when it has grown so old.
 TICK = 0.01
-# Batches under way for each worker: one in the trunk, one that is decoded.
+# Batches for each worker: one in its hands, and one that waits while the last one is committed.
 AHEAD = 2
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
@@ -71,7 +71,7 @@ def results(
     rows: Mapping[bytes, int],
     batch: int,
     workers: int = CORES,
-) -> Iterator[list[Result]]:
+) -> Generator[list[Result], None, None]:
     """Results in the order of `photos`, as many at a time as are ready: those of whole batches of `batch` photos.
 
     So many `workers` put one batch each through the trunk. `rows` says which row of `cache` holds the embedding of

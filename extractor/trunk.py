@@ -37,8 +37,14 @@ class Trunk:
     weights: str
     fingerprint: str
     batch: int  # how many views at a time serve the device best; fewer once its memory has run out
-    workers: int  # how many batches at a time do
     lanes: "Queue[torch.cuda.Stream] | None" = None  # of a GPU
+
+    @property
+    def workers(self) -> int:
+        """How many batches at a time serve the device best: one for each core that torch would use."""
+        import torch
+
+        return torch.get_num_threads() if self.device.type == "cpu" else LANES
 
     @property
     def precision_name(self) -> str:
@@ -133,7 +139,6 @@ def load_trunk(weights: str, device: str = "auto", precision: str = "auto") -> T
         weights=resolve(weights),
         fingerprint=fingerprint(tensors),
         batch=BATCH.get(place.type, BATCH["cuda"]),
-        workers=torch.get_num_threads() if place.type == "cpu" else LANES,
         lanes=_lanes(place) if place.type == "cuda" else None,
     )
 

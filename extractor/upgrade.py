@@ -30,8 +30,9 @@ def upgrade(store: Store) -> None:
     def made(rows: "pa.RecordBatch") -> "pa.RecordBatch":
         return pa.record_batch([pa.array(checksums(rows, vectors(rows)), column.type)], schema=pa.schema([column]))
 
-    with writable(store), readable(store):
+    with readable(store):
         table = lance.dataset(os.path.abspath(store.embeddings))
+    with writable(store):
         if column.name not in table.schema.names:
             table.add_columns(lance.batch_udf(output_schema=pa.schema([column]))(made))
         for name in KEPT_ONCE:

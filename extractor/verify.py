@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 
 from extractor.cache import Cache
@@ -58,7 +59,10 @@ def verify(cache: Cache, *, sample: int = 32, device: str = "auto", precision: s
     findings += damaged
     changed, cosines = [], []
     for cached, now in _again(cache, chosen, device, precision):
-        if isinstance(now, Unreadable) or not _is_as_then(cached, now):
+        if isinstance(now, Unreadable) and not now.may_pass and _is_as_then(cached, now):
+            rotten = f"{cached.photo.path} has the size and time that it had, and can no longer be read: {now.reason}"
+            findings.append(Finding(rotten, "bring it back from a copy"))
+        elif isinstance(now, Unreadable) or not _is_as_then(cached, now):
             changed.append(cached.photo.path)
         elif now.digest != cached.digest:
             same = f"{cached.photo.path} has the size and time that it had when it was embedded, and other bytes"
@@ -111,12 +115,14 @@ def _again(
     found = cache.rows(ids)
     then = {found[row].photo.path: found[row] for row in ids}
     photos = [row.photo for row in then.values()]
-    for batch in results(photos, trunk=lambda: trunk, cache=cache, rows={}, batch=trunk.batch, workers=trunk.workers):
-        for now in batch:
-            yield then[now.photo.path], now
+    made = results(photos, trunk=lambda: trunk, cache=cache, rows={}, batch=trunk.batch, workers=trunk.workers)
+    with closing(made) as ready:
+        for some in ready:
+            for now in some:
+                yield then[now.photo.path], now
 
 
-def _is_as_then(cached: Embedded, now: Embedded) -> bool:
+def _is_as_then(cached: Embedded, now: Embedded | Unreadable) -> bool:
     return (cached.photo.size, cached.photo.modified) == (now.photo.size, now.photo.modified)
 
 

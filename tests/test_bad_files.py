@@ -120,7 +120,17 @@ def test_a_decoder_that_is_killed_once_costs_nothing(fresh: list[apart.Child]) -
     assert fresh != [child]
 
 
-def test_a_photo_that_kills_its_decoder_costs_itself_alone(fresh: list[apart.Child], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("number", "reason", "may_pass"),
+    [
+        (signal.SIGSEGV, "crashes its decoder", False),
+        (signal.SIGKILL, "cannot be read: its decoder could not run, or was killed", True),
+    ],
+)
+def test_a_photo_whose_decoder_dies_twice_costs_itself_alone(
+    fresh: list[apart.Child], tmp_path: Path, number: signal.Signals, reason: str, may_pass: bool
+) -> None:
+    """A crash is the photo's doing; a kill is the system's, and the next run tries again."""
     (tmp_path / "crash.png").write_bytes(corpus.slow(6000))
     (tmp_path / "good.tif").write_bytes(TIFF)
     crash, good = find(tmp_path)
@@ -129,15 +139,23 @@ def test_a_photo_that_kills_its_decoder_costs_itself_alone(fresh: list[apart.Chi
     def kill() -> None:
         while not done.wait(0.5):
             for child in of_this_process():
-                os.kill(child, signal.SIGKILL)
+                os.kill(child, number)
 
     killer = threading.Thread(target=kill)
     killer.start()
     result = load(crash, {})
     done.set()
     killer.join()
-    assert result == Unreadable(crash, "crashes its decoder")
+    assert isinstance(result, Unreadable)
+    assert (result.reason, result.may_pass) == (reason, may_pass)
     assert isinstance(load(good, {}), stream.View)
+
+
+def test_decoders_run_under_a_lower_limit_of_the_users_own(tmp_path: Path) -> None:
+    (tmp_path / "good.tif").write_bytes(TIFF)
+    embed = f"{sys.executable} {ROOT / 'cli.py'} embed {tmp_path} --weights bundled"
+    done = subprocess.run(["bash", "-c", f"ulimit -d 3000000; {embed}"], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout.splitlines()[0]) == (0, "1 photos found: 1 embedded"), done.stderr
 
 
 def test_a_photo_that_takes_for_ever_is_given_up(

@@ -15,6 +15,7 @@ from PIL import Image
 
 from extractor.cache import Cache
 from extractor.embed import embed, query
+from extractor.trunk import load_trunk
 
 Run = Callable[..., Done]
 COUNTS = ("found", "embedded", "cached", "copied", "unreadable", "missing")
@@ -234,7 +235,11 @@ def test_progress_counts_to_the_end_and_python_gets_figures_and_cache(few: Path,
 def test_a_notebook_keeps_its_threads(few: Path, tmp_path: Path) -> None:
     """Each worker computes with one; the setting is that of the whole process in parts of torch."""
     before = torch.get_num_threads()
-    embed(few, store=tmp_path / "s", weights="bundled")
+    _, cache = embed(few, store=tmp_path / "s", weights="bundled")
+    repaint(tmp_path / "new.png", "teal")
+    load_trunk.cache_clear()
+    assert len(list(query(tmp_path / "new.png", cache))) == 1
+    assert load_trunk("bundled").workers == before
     with ThreadPoolExecutor(1) as new:
         assert (torch.get_num_threads(), new.submit(torch.get_num_threads).result()) == (before, before)
 

@@ -89,6 +89,22 @@ def test_from_python_an_interrupt_frees_the_store_and_keeps_what_it_has(run: Run
     assert 0 < counts["cached"] == 40 - counts["embedded"]
 
 
+def test_a_run_of_many_hours_keeps_the_version_that_it_copies_from(
+    made_store: Path, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tables, "KEPT_SECONDS", 0)
+    monkeypatch.setattr(tables, "FRAGMENTS", 1)
+    cache = Cache.open(store)
+    known = cache.known()
+    before = cache.as_now()
+    everything = list(before.rows([one.row for one in known.values()]).values())
+    for _ in range(3):  # each replaces all rows, and lets go of what it can
+        cache.commit(everything, known)
+        cache.tidy()
+    assert len(before.rows([one.row for one in known.values()])) == 40
+    assert bits(store) == bits(made_store)
+
+
 def test_a_run_that_ended_between_the_two_tables_is_healed_by_the_next(run: Run, photos: Path, tmp_path: Path) -> None:
     """Rows as after the commit, the list of the unreadable as before: a photo in both, and one in neither."""
     mended, broken = sorted(photos.rglob("*.png"))[:2]

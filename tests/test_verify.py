@@ -108,6 +108,18 @@ def test_photos_that_changed_or_went_away_are_no_damage(run: Run, photos: Path, 
     assert {os.path.abspath(path) for path in document["changed"]} == {str(gone), str(changed)}
 
 
+def test_a_photo_that_has_rotted_beyond_reading_is_found(run: Run, photos: Path, tmp_path: Path) -> None:
+    run("embed", photos, "--store", tmp_path / "s", "--weights", "bundled")
+    rotten = sorted(photos.rglob("*.jpg"))[0]
+    status = rotten.stat()
+    rotten.write_bytes(bytes(status.st_size))
+    os.utime(rotten, ns=(status.st_atime_ns, status.st_mtime_ns))
+    done = run("verify", "--store", tmp_path / "s", "--sample", 40, "--json")
+    (finding,) = done.json["findings"]
+    assert (done.status, finding["remedy"]) == (1, "bring it back from a copy")
+    assert f"{rotten} has the size and time that it had, and can no longer be read: not a photo" == finding["what"]
+
+
 def test_a_photo_with_other_bytes_behind_the_same_size_and_time_is_found_and_mended(
     run: Run, photos: Path, tmp_path: Path
 ) -> None:
@@ -238,7 +250,7 @@ def test_a_head_with_another_number_in_it_is_found(run: Run, store: Path) -> Non
         weight, bias, metadata = opened.get_tensor("weight"), opened.get_tensor("bias"), opened.metadata()
     weight[0, 0] += 1
     save_file({"weight": weight, "bias": bias}, file, metadata)
-    assert "is damaged; run `cli.py fit-head`" in findings(run, store)[0]
+    assert "is damaged, or of an earlier release; run `cli.py fit-head`" in findings(run, store)[0]
 
 
 def test_a_fragment_that_is_gone_is_found(run: Run, store: Path) -> None:
