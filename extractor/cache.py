@@ -26,7 +26,7 @@ from extractor.rows import (
     vectors,
 )
 from extractor.store import FORMAT, Store, read_card, write_card
-from extractor.tables import COMMITS_BETWEEN_MERGES, KEPT_SECONDS, let_go, merge_pieces, readable, writable
+from extractor.tables import COMMITS_BETWEEN_MERGES, KEPT_SECONDS, let_go, merge_pieces, opened, readable, writable
 
 if TYPE_CHECKING:
     import lance
@@ -41,13 +41,10 @@ class Cache:
     """A store's embeddings, as they were when it was opened or last written to through this object."""
 
     def __init__(self, store: Store, *, fingerprint: str, weights: str) -> None:
-        import lance
-
         self.store = store
         self.fingerprint = fingerprint
         self.weights = weights
-        self._rows = lance.dataset(os.path.abspath(store.embeddings))  # Lance takes s3:x for a bucket
-        self._bad = lance.dataset(os.path.abspath(store.unreadable))
+        self._rows, self._bad = opened(store.embeddings), opened(store.unreadable)
         self._commits = 0
         self._tidied = time.time()
         self._before: int | None = None  # a version that this object's writes must leave readable
@@ -91,7 +88,7 @@ class Cache:
                 # Folders without a version, and an empty table, are what a run leaves that is killed right here.
                 if not any((path / "_versions").glob("*.manifest")):
                     lance.write_dataset(empty, place, mode="create", enable_stable_row_ids=True)
-                elif lance.dataset(place).count_rows():
+                elif opened(path).count_rows():
                     raise PetrieveError(
                         f"{store.path} holds embeddings, and its {store.card.name} is gone",
                         "bring that file back, or remove the store and run `cli.py embed` again",

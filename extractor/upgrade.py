@@ -1,11 +1,10 @@
 """A store of the format before, brought up to date."""
 
-import os
 from typing import TYPE_CHECKING
 
 from extractor.rows import checksums, photo_schema, vectors
 from extractor.store import FORMAT, Store, read_card, write_card
-from extractor.tables import readable, writable
+from extractor.tables import opened, readable, writable
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -31,7 +30,7 @@ def upgrade(store: Store) -> None:
         return pa.record_batch([pa.array(checksums(rows, vectors(rows)), column.type)], schema=pa.schema([column]))
 
     with readable(store):
-        table = lance.dataset(os.path.abspath(store.embeddings))
+        table = opened(store.embeddings)
     with writable(store):
         if column.name not in table.schema.names:
             table.add_columns(lance.batch_udf(output_schema=pa.schema([column]))(made))
