@@ -26,7 +26,17 @@ from extractor.rows import (
     vectors,
 )
 from extractor.store import FORMAT, Store, read_card, write_card
-from extractor.tables import COMMITS_BETWEEN_MERGES, KEPT_SECONDS, let_go, merge_pieces, opened, readable, writable
+from extractor.tables import (
+    COMMITS_BETWEEN_MERGES,
+    KEPT_SECONDS,
+    check_manifests,
+    let_go,
+    manifests,
+    merge_pieces,
+    opened,
+    readable,
+    writable,
+)
 
 if TYPE_CHECKING:
     import lance
@@ -65,6 +75,7 @@ class Cache:
                 f"store {store.path} has format {card['format']}, this release reads {FORMAT}",
                 "run `cli.py embed FOLDER`: it brings the store up to date, and embeds nothing anew",
             )
+        check_manifests(store, card["manifests"])
         with readable(store):
             cache = cls(store, fingerprint=card["fingerprint"], weights=card["weights"])
             _check_columns(cache._rows.schema, photo_schema())
@@ -273,6 +284,13 @@ class Cache:
             with self._writing():
                 merge_pieces(table)
                 let_go(table, self._before if table is self._rows else None)
+
+    def sign(self) -> None:
+        """Say on the store's card how this run leaves the tables, so that damage to their manifests shows."""
+        card, now = read_card(self.store), manifests(self.store)
+        if card is None or card["manifests"] != now:
+            with self._writing():
+                write_card(self.store, fingerprint=self.fingerprint, weights=self.weights, manifests=now)
 
     @contextmanager
     def _writing(self) -> Iterator[None]:

@@ -57,7 +57,7 @@ class Store:
 
 
 def read_card(store: Store) -> dict[str, Any] | None:
-    """The store's card: `format`, `fingerprint`, `weights`; None where there is no store yet.
+    """The store's card: `format`, `fingerprint`, `weights`, `manifests`; None where there is no store yet.
 
     Raises:
         PetrieveError: the card is damaged, or the store has another format.
@@ -65,6 +65,7 @@ def read_card(store: Store) -> dict[str, Any] | None:
     try:
         card = json.loads(store.card.read_bytes())
         format_, _, _ = int(card["format"]), str(card["fingerprint"]), str(card["weights"])
+        card["manifests"] = dict(card.get("manifests", {}))
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError) as error:
@@ -80,9 +81,12 @@ def read_card(store: Store) -> dict[str, Any] | None:
     return dict(card)
 
 
-def write_card(store: Store, *, fingerprint: str, weights: str) -> None:
-    """Say what the store's embeddings come from; with its card a store is complete."""
-    card = {"format": FORMAT, "fingerprint": fingerprint, "weights": weights}
+def write_card(store: Store, *, fingerprint: str, weights: str, manifests: dict[str, str] | None = None) -> None:
+    """Say what the store's embeddings come from; with its card a store is complete.
+
+    `manifests` are digests of the files that name the pieces of its tables, by their paths in the store.
+    """
+    card = {"format": FORMAT, "fingerprint": fingerprint, "weights": weights, "manifests": manifests or {}}
     write_file(store.card, json.dumps(card, indent=1).encode())
 
 
