@@ -1,5 +1,6 @@
 """The store: the folder that holds the cache and the head; and how its files are written."""
 
+import hashlib
 import json
 import os
 import socket
@@ -63,9 +64,10 @@ def read_card(store: Store) -> dict[str, Any] | None:
         PetrieveError: the card is damaged, or the store has another format.
     """
     try:
-        card = json.loads(store.card.read_bytes())
-        format_, _, _ = int(card["format"]), str(card["fingerprint"]), str(card["weights"])
-        card["manifests"] = dict(card.get("manifests", {}))
+        card = dict(json.loads(store.card.read_bytes()))
+        format_ = int(card["format"])
+        if format_ in (OLD_FORMAT, FORMAT):
+            _check(card)
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError) as error:
@@ -78,7 +80,14 @@ def read_card(store: Store) -> dict[str, Any] | None:
             f"store {store.path} has format {format_}, this release reads {FORMAT}",
             f"{mend}, or name another `--store`",
         )
-    return dict(card)
+    return card
+
+
+def _check(card: dict[str, Any]) -> None:
+    if card.pop("digest", None) not in (None, _digest(card)):  # those of earlier releases have none
+        raise ValueError("it says something else than was written")
+    card["fingerprint"], card["weights"] = str(card["fingerprint"]), str(card["weights"])
+    card["manifests"] = dict(card.get("manifests", {}))
 
 
 def write_card(store: Store, *, fingerprint: str, weights: str, manifests: dict[str, str] | None = None) -> None:
@@ -87,7 +96,12 @@ def write_card(store: Store, *, fingerprint: str, weights: str, manifests: dict[
     `manifests` are digests of the files that name the pieces of its tables, by their paths in the store.
     """
     card = {"format": FORMAT, "fingerprint": fingerprint, "weights": weights, "manifests": manifests or {}}
-    write_file(store.card, json.dumps(card, indent=1).encode())
+    write_file(store.card, json.dumps({**card, "digest": _digest(card)}, indent=1).encode())
+
+
+def _digest(card: dict[str, Any]) -> str:
+    """Changes with everything that a card says."""
+    return hashlib.blake2b(json.dumps(card).encode(), digest_size=8).hexdigest()
 
 
 def write_file(path: Path, data: bytes) -> None:
