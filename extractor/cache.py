@@ -15,6 +15,7 @@ from extractor.rows import (
     Embedded,
     Known,
     Unreadable,
+    check_dates,
     embedded_photos,
     embedded_table,
     photo_schema,
@@ -164,7 +165,9 @@ class Cache:
     def unreadable(self) -> dict[str, Unreadable]:
         """The photos that could not be embedded, by path."""
         with readable(self.store):
-            return {failed.photo.path: failed for failed in unreadable_photos(self._bad.to_table())}
+            table = self._bad.to_table()
+            check_dates(table)
+            return {failed.photo.path: failed for failed in unreadable_photos(table)}
 
     def embeddings(self) -> "Iterator[tuple[pa.RecordBatch, np.ndarray]]":
         """Batches of photos, each beside its embeddings (n, 1024) float32.
@@ -304,7 +307,9 @@ class Cache:
 
     def _scan(self, columns: list[str], chosen: str | None = None) -> "Iterator[pa.RecordBatch]":
         with readable(self.store):
-            yield from self._rows.to_batches(columns=columns, filter=chosen, with_row_id=True, batch_size=SCAN)
+            for batch in self._rows.to_batches(columns=columns, filter=chosen, with_row_id=True, batch_size=SCAN):
+                check_dates(batch)
+                yield batch
 
     @staticmethod
     def _merge(table: "lance.LanceDataset", rows: "pa.Table", keys: list[str], *, insert: bool = False) -> None:

@@ -110,6 +110,22 @@ def vectors(batch: "pa.RecordBatch") -> "np.ndarray":
     return flat.reshape(-1, DIMENSION).astype("float32")  # type: ignore[no-any-return]
 
 
+def check_dates(rows: "pa.Table | pa.RecordBatch") -> None:
+    """Refuse dates that are damaged: Python has none of them.
+
+    Raises:
+        ValueError: a year is not one from 1 to 9999.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    for field in rows.schema:
+        if pa.types.is_timestamp(field.type) or pa.types.is_date(field.type):
+            years = pc.min_max(pc.year(rows[field.name])).as_py()
+            if years["min"] is not None and not 1 <= years["min"] <= years["max"] <= 9999:
+                raise ValueError(f"a date in column {field.name!r} is damaged")
+
+
 def said(schema: "pa.Schema") -> list[str]:
     """The columns that a name, a folder or a CSV fills: label, split and the user's own."""
     return [name for name in schema.names if name not in RESERVED]

@@ -237,6 +237,20 @@ def with_first(table: pa.Table, value: float) -> pa.Table:
     return table.set_column(table.schema.get_field_index("embedding"), field, column)
 
 
+@pytest.mark.parametrize("command", ["verify", "embed", "similar"])
+def test_a_date_that_no_calendar_has_is_damage(run: Run, store: Path, drawn: Path, command: str) -> None:
+    def late(table: pa.Table) -> pa.Table:
+        field = table.schema.field("modified")
+        moments = pa.array([2**62, *table["modified"].cast("int64").to_pylist()[1:]]).cast(field.type)
+        return table.set_column(table.schema.get_field_index("modified"), field, moments)
+
+    changed_table(store, late)
+    photo = [] if command == "verify" else sorted(drawn.rglob("*.jpg"))[:1]
+    done = run(command, *photo, "--store", store)
+    assert done.status == 1
+    assert "a date in column 'modified' is damaged" in done.out + done.err
+
+
 @pytest.mark.parametrize(
     ("change", "what"),
     [
