@@ -25,8 +25,9 @@ from extractor.rows import (
     unreadable_table,
     vectors,
 )
-from extractor.store import FORMAT, Store, read_card, write_card
+from extractor.store import FORMAT, OLD_FORMAT, Store, read_card, write_card
 from extractor.tables import COMMITS_BETWEEN_MERGES, KEPT_SECONDS, let_go, merge_pieces, opened, readable, writable
+from extractor.views import RECIPE
 
 if TYPE_CHECKING:
     import lance
@@ -41,10 +42,12 @@ CANONICAL, AUGMENTED = "view = 0", "view > 0"
 class Cache:
     """A store's embeddings, as they were when it was opened or last written to through this object."""
 
-    def __init__(self, store: Store, *, fingerprint: str, weights: str) -> None:
+    def __init__(self, store: Store, *, fingerprint: str, weights: str, views: int = 0, recipe: str = "") -> None:
         self.store = store
         self.fingerprint = fingerprint
         self.weights = weights
+        self.views = views  # how many augmented ones a run embeds of each photo
+        self.recipe = recipe  # theirs
         self._rows, self._bad = opened(store.embeddings), opened(store.unreadable)
         self._commits = 0
         self._tidied = time.time()
@@ -61,13 +64,14 @@ class Cache:
         card = read_card(store)
         if card is None:
             raise PetrieveError(f"there are no embeddings in {store.path}", "run `cli.py embed FOLDER` first")
-        if card["format"] != FORMAT:
+        if card["format"] == OLD_FORMAT:
             raise PetrieveError(
                 f"store {store.path} has format {card['format']}, this release reads {FORMAT}",
                 "run `cli.py embed FOLDER`: it brings the store up to date, and embeds nothing anew",
             )
         with readable(store):
-            cache = cls(store, fingerprint=card["fingerprint"], weights=card["weights"])
+            card.pop("format")
+            cache = cls(store, **card)
             _check_columns(cache._rows.schema, photo_schema())
             _check_columns(cache._bad.schema, unreadable_schema())
         return cache
@@ -96,6 +100,19 @@ class Cache:
                     )
             write_card(store, fingerprint=fingerprint, weights=weights)
         return cls.open(store.path)
+
+    def keep_views(self, number: int) -> None:
+        """Say in the store that each photo has so many augmented views; those of another recipe are dropped.
+
+        Said before the first of them is written, so that an older release never meets one.
+        """
+        if number == self.views and (self.recipe == RECIPE or not number):
+            return
+        with self._writing():
+            if self.recipe not in ("", RECIPE):
+                self._rows.delete(AUGMENTED)
+            write_card(self.store, fingerprint=self.fingerprint, weights=self.weights, views=number, recipe=RECIPE)
+        self.views, self.recipe = number, RECIPE
 
     def as_now(self) -> "Cache":
         """The same cache for reading, which stays as it is now for as long as this one writes."""
@@ -126,9 +143,9 @@ class Cache:
         return f"{version['version']} of {version['timestamp']}"
 
     def known(self) -> dict[str, Known]:
-        """What is cached, by path."""
+        """What is cached, by path; augmented views of another recipe are passed over."""
         columns = ["root", "uri", "size", "modified", "digest"]
-        augmented = self._augmented()
+        augmented = self._augmented() if self.recipe in ("", RECIPE) else {}
         found = {}
         for batch in self._scan(columns, CANONICAL):
             numbers = batch.set_column(3, "modified", batch["modified"].cast("int64"))

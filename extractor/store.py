@@ -14,6 +14,7 @@ from uuid import uuid4
 from extractor.errors import PetrieveError
 
 FORMAT = 2  # of everything in a store; raised when an older release could misread it
+WITH_VIEWS = 3  # the same with augmented views, which an older release would take for photos
 OLD_FORMAT = 1  # without checksums; `embed` brings it up to date
 # A file half written by a killed process is removed when it is older: no write takes so long.
 ABANDONED_SECONDS = 3600
@@ -47,7 +48,7 @@ class Store:
 
     @property
     def card(self) -> Path:
-        """What the whole store depends on: format, fingerprint, weights."""
+        """What the whole store depends on: format, fingerprint, weights, augmented views."""
         return self.path / "store.json"
 
     @property
@@ -57,7 +58,9 @@ class Store:
 
 
 def read_card(store: Store) -> dict[str, Any] | None:
-    """The store's card: `format`, `fingerprint`, `weights`; None where there is no store yet.
+    """The store's card: `format`, `fingerprint`, `weights`, and how many augmented `views` of which `recipe`.
+
+    None where there is no store yet.
 
     Raises:
         PetrieveError: the card is damaged, or the store has another format.
@@ -65,24 +68,27 @@ def read_card(store: Store) -> dict[str, Any] | None:
     try:
         card = json.loads(store.card.read_bytes())
         format_, _, _ = int(card["format"]), str(card["fingerprint"]), str(card["weights"])
+        views, recipe = int(card.get("views", 0)), str(card.get("recipe", ""))
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError) as error:
         raise PetrieveError(
             f"{store.card} is damaged", f"remove the store {store.path} and run `cli.py embed` again"
         ) from error
-    if format_ not in (OLD_FORMAT, FORMAT):
+    if format_ not in (OLD_FORMAT, FORMAT, WITH_VIEWS):
         mend = "update Petrieve" if format_ > FORMAT else "embed the photos anew"
         raise PetrieveError(
-            f"store {store.path} has format {format_}, this release reads {FORMAT}",
+            f"store {store.path} has format {format_}, this release reads {FORMAT} and {WITH_VIEWS}",
             f"{mend}, or name another `--store`",
         )
-    return dict(card)
+    return {**card, "views": views, "recipe": recipe}
 
 
-def write_card(store: Store, *, fingerprint: str, weights: str) -> None:
+def write_card(store: Store, *, fingerprint: str, weights: str, views: int = 0, recipe: str = "") -> None:
     """Say what the store's embeddings come from; with its card a store is complete."""
     card = {"format": FORMAT, "fingerprint": fingerprint, "weights": weights}
+    if views:
+        card |= {"format": WITH_VIEWS, "views": views, "recipe": recipe}
     write_file(store.card, json.dumps(card, indent=1).encode())
 
 
