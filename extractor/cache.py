@@ -15,18 +15,30 @@ from extractor.rows import (
     Embedded,
     Known,
     Unreadable,
-    embedded_photos,
     embedded_table,
+    is_new,
     photo_schema,
+    photos_of,
     said,
     said_of,
+    told,
     unreadable_photos,
     unreadable_schema,
     unreadable_table,
     vectors,
 )
 from extractor.store import FORMAT, OLD_FORMAT, Store, read_card, write_card
-from extractor.tables import COMMITS_BETWEEN_MERGES, KEPT_SECONDS, let_go, merge_pieces, opened, readable, writable
+from extractor.tables import (
+    COMMITS_BETWEEN_MERGES,
+    KEPT_SECONDS,
+    check_manifests,
+    let_go,
+    manifests,
+    merge_pieces,
+    opened,
+    readable,
+    writable,
+)
 from extractor.views import RECIPE
 
 if TYPE_CHECKING:
@@ -69,9 +81,10 @@ class Cache:
                 f"store {store.path} has format {card['format']}, this release reads {FORMAT}",
                 "run `cli.py embed FOLDER`: it brings the store up to date, and embeds nothing anew",
             )
+        check_manifests(store, card["manifests"])
         with readable(store):
-            card.pop("format")
-            cache = cls(store, **card)
+            names = ("fingerprint", "weights", "views", "recipe")
+            cache = cls(store, **{name: card[name] for name in names})
             _check_columns(cache._rows.schema, photo_schema())
             _check_columns(cache._bad.schema, unreadable_schema())
         return cache
@@ -108,11 +121,12 @@ class Cache:
         """
         if number == self.views and (self.recipe == RECIPE or not number):
             return
-        with self._writing():
-            if self.recipe not in ("", RECIPE):
+        if self.recipe not in ("", RECIPE):
+            with self._writing():
                 self._rows.delete(AUGMENTED)
-            write_card(self.store, fingerprint=self.fingerprint, weights=self.weights, views=number, recipe=RECIPE)
         self.views, self.recipe = number, RECIPE
+        card = read_card(self.store)
+        self._write_card(card["manifests"] if card else {})
 
     def as_now(self) -> "Cache":
         """The same cache for reading, which stays as it is now for as long as this one writes."""
@@ -199,15 +213,7 @@ class Cache:
         Each has the views whose rows are named, and none without view 0's.
         """
         batches = self._scan(self._rows.schema.names, _with_ids(ids)) if ids else ()
-        views: dict[str, dict[int, tuple[int, Embedded]]] = defaultdict(dict)
-        for row, view, one in (each for batch in batches for each in embedded_photos(batch)):
-            views[one.photo.path][view] = row, one
-        found = {}
-        for of_one in views.values():
-            (row, first), *others = (of_one[view] for view in sorted(of_one))
-            if 0 in of_one:
-                found[row] = replace(first, augmented=tuple(other.embedding for _, other in others))
-        return found
+        return photos_of(batches)
 
     def commit(self, results: Sequence[Embedded | Unreadable], known: Mapping[str, Known]) -> None:
         """Write the results of one batch: each photo's rows are added or replaced all at once.
@@ -232,8 +238,8 @@ class Cache:
         good = [result for result in results if isinstance(result, Embedded)]
         bad = [result for result in results if isinstance(result, Unreadable)]
         good = self._told_as_before(good, known)
-        new = [one for one in good if _is_new(one, known.get(one.photo.path))]
-        changed = [one for one in good if not _is_new(one, known.get(one.photo.path))]
+        new = [one for one in good if is_new(one, known.get(one.photo.path))]
+        changed = [one for one in good if not is_new(one, known.get(one.photo.path))]
         schema = self._rows.schema
         if new:
             there = [len(known[one.photo.path].rows) if one.photo.path in known else 0 for one in new]
@@ -259,7 +265,7 @@ class Cache:
         at_once = max(1, SCAN // max(map(len, changed), default=1))
         for start in range(0, len(changed), at_once):
             there = self.rows([row for one in changed[start : start + at_once] for row in one]).values()
-            told = [replace(one, photo=_told(one.photo, rows[one.photo.path])) for one in there]
+            told = [replace(one, photo=told(one.photo, rows[one.photo.path])) for one in there]
             kept = ["root", "uri", "view", *said(schema), "checksum"]
             with self._writing():
                 self._merge(self._rows, embedded_table(told, schema).select(kept), ["root", "uri", "view"])
@@ -284,7 +290,7 @@ class Cache:
         """The photos; label, split and the user's columns of those that are known stay what their rows say."""
         there = self.rows([known[one.photo.path].row for one in photos if one.photo.path in known])
         before = {one.photo.path: one.photo for one in there.values()}
-        return [replace(one, photo=_told(one.photo, said_of(before.get(one.photo.path, one.photo)))) for one in photos]
+        return [replace(one, photo=told(one.photo, said_of(before.get(one.photo.path, one.photo)))) for one in photos]
 
     def _remove(self, paths: Sequence[str], known: Mapping[str, Known]) -> None:
         rows = [row for path in paths if path in known for row in known[path].rows]
@@ -320,6 +326,23 @@ class Cache:
                 merge_pieces(table)
                 let_go(table, self._before if table is self._rows else None)
 
+    def sign(self) -> None:
+        """Say on the store's card how this run leaves the tables, so that damage to their manifests shows."""
+        card, now = read_card(self.store), manifests(self.store)
+        if card is None or card["manifests"] != now:
+            self._write_card(now)
+
+    def _write_card(self, manifests: dict[str, str]) -> None:
+        with self._writing():
+            write_card(
+                self.store,
+                fingerprint=self.fingerprint,
+                weights=self.weights,
+                manifests=manifests,
+                views=self.views,
+                recipe=self.recipe,
+            )
+
     @contextmanager
     def _writing(self) -> Iterator[None]:
         # Lance would make a table anew where the store was, with the new rows and without the old ones.
@@ -344,20 +367,6 @@ def _check_columns(there: "pa.Schema", wanted: "pa.Schema") -> None:
     for column in wanted:
         if column.name not in there.names or there.field(column.name).type != column.type:
             raise ValueError(f"no column {column.name!r} of {column.type}")
-
-
-def _is_new(one: Embedded, then: Known | None) -> bool:
-    """Whether no row of a photo must be replaced: it is new itself, or has not changed and lacks views."""
-    if then is None:
-        return True
-    now = (one.digest, one.photo.size, one.photo.modified)
-    return now == (then.digest, then.size, then.modified) and len(then.rows) < len(one.views)
-
-
-def _told(photo: Photo, row: Mapping[str, Any]) -> Photo:
-    """A photo with other words said of it; what `row` leaves out stays."""
-    told = {**said_of(photo), **row}
-    return replace(photo, label=told.pop("label"), split=told.pop("split"), columns=told)
 
 
 def _fits(new: "pa.DataType", there: "pa.DataType") -> bool:

@@ -101,6 +101,7 @@ def embed(
         left = len(to_do.todo) - counts.total()
         if not left:
             settle(cache, to_do, known, prune=prune)
+        cache.sign()
     unreadable = counts["unreadable"] + len(to_do.unreadable)
     if photos and unreadable == len(photos):
         raise PetrieveError(f"none of {len(photos)} photos can be read", "`cli.py info --unreadable` lists the reasons")

@@ -1,8 +1,9 @@
 """What a row is: photos, embeddings and failures as values, and as columns of the cache's tables."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -102,7 +103,23 @@ def _microseconds(moment: datetime) -> int:
     return (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
 
 
-def embedded_photos(batch: "pa.RecordBatch") -> Iterator[tuple[int, int, Embedded]]:
+def photos_of(batches: "Iterable[pa.RecordBatch]") -> dict[int, Embedded]:
+    """The photos of which these batches of the embeddings' table hold rows, by the id of view 0's, with those views.
+
+    Without view 0 there is no photo.
+    """
+    views: dict[str, dict[int, tuple[int, Embedded]]] = defaultdict(dict)
+    for row, view, one in (each for batch in batches for each in _rows(batch)):
+        views[one.photo.path][view] = row, one
+    found = {}
+    for of_one in views.values():
+        (row, first), *others = (of_one[view] for view in sorted(of_one))
+        if 0 in of_one:
+            found[row] = replace(first, augmented=tuple(other.embedding for _, other in others))
+    return found
+
+
+def _rows(batch: "pa.RecordBatch") -> Iterator[tuple[int, int, Embedded]]:
     """The rows of a batch of the embeddings' table, each with its id and its view, as if it were the only one."""
     for row, vector in zip(batch.drop_columns(["embedding"]).to_pylist(), vectors(batch), strict=True):
         own = {name: row[name] for name in said(batch.schema) if name not in ("label", "split", "_rowid")}
@@ -132,6 +149,20 @@ def said(schema: "pa.Schema") -> list[str]:
 def said_of(photo: Photo) -> dict[str, Any]:
     """What a photo's name, folder or CSV says of it, by column."""
     return {"label": photo.label, "split": photo.split, **photo.columns}
+
+
+def is_new(one: Embedded, then: Known | None) -> bool:
+    """Whether no row of a photo must be replaced: it is new itself, or has not changed and lacks views."""
+    if then is None:
+        return True
+    now = (one.digest, one.photo.size, one.photo.modified)
+    return now == (then.digest, then.size, then.modified) and len(then.rows) < len(one.views)
+
+
+def told(photo: Photo, row: Mapping[str, Any]) -> Photo:
+    """A photo with other words said of it; what `row` leaves out stays."""
+    words = {**said_of(photo), **row}
+    return replace(photo, label=words.pop("label"), split=words.pop("split"), columns=words)
 
 
 def embedded_table(

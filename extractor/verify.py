@@ -117,7 +117,7 @@ def _again(
     trunk = fitting_trunk(cache, cache.store, cache.weights, device, precision)
     rows = {one.row: one.rows for one in cache.known().values()}
     found = cache.rows([row for first in ids for row in rows.get(first, (first,))])
-    then = {found[row].photo.path: found[row] for row in ids}
+    then = {found[row].photo.path: found[row] for row in ids if row in found}
     photos = [row.photo for row in then.values()]
     views = max(len(row.augmented) for row in then.values())
     made = results(

@@ -114,6 +114,7 @@ def test_5_the_output_names_device_precision_and_weights(run: Run, drawn: Path, 
 
 def test_6_a_head_that_does_not_fit_is_refused(run: Run, store: Path, drawn: Path) -> None:
     card = json.loads((store / "store.json").read_text())
+    del card["digest"]  # as an earlier release wrote it
     card["fingerprint"] = "another"
     (store / "store.json").write_text(json.dumps(card))
     done = run("predict", drawn, "--store", store)

@@ -277,7 +277,7 @@ def test_views_of_another_recipe_are_embedded_anew_and_canonical_ones_stay(run: 
     cache.commit([replace(one, augmented=[-one.embedding]) for one in whole(cache).values()], cache.known())
     assert bits(tmp_path / "s") != wanted
     card = json.loads((tmp_path / "s" / "store.json").read_text())
-    (tmp_path / "s" / "store.json").write_text(json.dumps({**card, "recipe": "augmented views 0"}))
+    (tmp_path / "s" / "store.json").write_text(json.dumps({**card, "recipe": "augmented views 0", "digest": None}))
     photo = sorted(few.rglob("*.*"))[0]
     (found,) = query(photo, Cache.open(tmp_path / "s"), views=1)
     assert isinstance(found, Embedded)
@@ -290,7 +290,7 @@ def test_views_of_another_recipe_are_embedded_anew_and_canonical_ones_stay(run: 
 
 def test_a_store_without_views_stays_one_that_earlier_releases_read(run: Run, few: Path, tmp_path: Path) -> None:
     again(run, tmp_path / "s", few)
-    assert json.loads((tmp_path / "s" / "store.json").read_text()).keys() == {"format", "fingerprint", "weights"}
+    assert json.loads((tmp_path / "s" / "store.json").read_text())["format"] == 2
     again(run, tmp_path / "s", few, "--views", 1)
     assert json.loads((tmp_path / "s" / "store.json").read_text())["format"] == 3
 
