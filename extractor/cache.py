@@ -265,10 +265,10 @@ class Cache:
         at_once = max(1, SCAN // max(map(len, changed), default=1))
         for start in range(0, len(changed), at_once):
             there = self.rows([row for one in changed[start : start + at_once] for row in one]).values()
-            told = [replace(one, photo=told(one.photo, rows[one.photo.path])) for one in there]
+            new = [replace(one, photo=told(one.photo, rows[one.photo.path])) for one in there]
             kept = ["root", "uri", "view", *said(schema), "checksum"]
             with self._writing():
-                self._merge(self._rows, embedded_table(told, schema).select(kept), ["root", "uri", "view"])
+                self._merge(self._rows, embedded_table(new, schema).select(kept), ["root", "uri", "view"])
 
     def forget(self, paths: Sequence[str], known: Mapping[str, Known]) -> None:
         """Drop these photos, embedded or unreadable."""
