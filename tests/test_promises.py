@@ -57,7 +57,7 @@ def test_2_every_vector_stands_beside_its_photo(photos: Path, tmp_path: Path, ru
         assert row.digest == hashlib.blake2b(Path(path).read_bytes(), digest_size=16).digest()
         view = stream.load(row.photo, {})
         assert isinstance(view, stream.View)
-        assert np.allclose(trunk(view.pixels[None]).numpy()[0], row.embedding, atol=2e-3)
+        assert np.allclose(trunk(view.pixels).numpy()[0], row.embedding, atol=2e-3)
 
 
 @pytest.mark.parametrize("kills", [4, pytest.param(100, marks=pytest.mark.torture)])
@@ -160,4 +160,4 @@ def test_a_query_is_the_embedding_that_the_cache_would_hold(drawn: Path, made_st
     trunk = load_trunk("bundled")
     view = stream.load(next(find(photo)), {})
     assert isinstance(view, stream.View)
-    assert np.allclose(cached.embedding, trunk(view.pixels[None]).numpy()[0], atol=2e-3)
+    assert np.allclose(cached.embedding, trunk(view.pixels).numpy()[0], atol=2e-3)
