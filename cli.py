@@ -38,6 +38,7 @@ Weights = Annotated[
 Device = Annotated[str, typer.Option(help="`cpu`, `cuda`, `cuda:1` … or `auto`: a GPU where there is one.")]
 Precision = Annotated[str, typer.Option(help="`float32`, `bfloat16`, `float16`, `int8` (CPUs, quickest) or `auto`.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
+EXPORTED = "`.onnx` (pixels to probabilities) or `.safetensors` (the head alone)"
 DEFAULT_STORE = Path(".petrieve")
 SHOW_CURSOR = b"\x1b[?25h"  # ECMA-48, as DEC's terminals have it
 
@@ -181,6 +182,31 @@ def info(
         "index": build.describe(cache),
     }
     _show(contents, text.unreadable if unreadable else text.contents, as_json)
+
+
+@app.command(epilog="Example: cli.py export pets.onnx")
+def export(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help=f"What to write; {EXPORTED}.")],
+    store: Store = DEFAULT_STORE,
+    as_json: Json = False,
+) -> None:
+    """Write the head for use elsewhere: with its trunk as ONNX, or alone for torchvision's DenseNet-121."""
+    from classifier import export as classifier
+    from classifier import head
+    from extractor.cache import Cache
+
+    cache = Cache.open(store)
+    fitted = head.load(cache)
+    made: dict[str, Any] = {"file": str(file), "compared": 0, "largest_difference": None}
+    if file.suffix == ".onnx":
+        from extractor import onnx
+
+        made |= asdict(onnx.export(file, cache, weight=fitted.weight, bias=fitted.bias, classes=fitted.classes))
+    elif file.suffix == ".safetensors":
+        made["size_bytes"] = classifier.export(file, fitted, cache)
+    else:
+        raise PetrieveError(f"cannot tell from its name what {file} shall be", f"end it in {EXPORTED}")
+    _show(made, text.exported, as_json)
 
 
 @app.command(epilog="Example: cli.py verify --sample 100")

@@ -109,6 +109,16 @@ def verified(found: dict[str, Any]) -> None:
         print("all is well")
 
 
+def exported(made: dict[str, Any]) -> None:
+    """What was written, and how near it is to what it was made from."""
+    print(f"{printable(made['file'])}: {made['size_bytes'] / 1e6:.2f} MB")
+    if made["compared"]:
+        difference = f"{made['largest_difference']:.1g} at most"
+        print(f"probabilities differ from ours by {difference}, on {made['compared']} photos in onnxruntime")
+    elif made["largest_difference"] is None and made["file"].endswith(".onnx"):
+        print("not compared with ours: none of the store's first photos is at hand", file=sys.stderr)
+
+
 def sampled(made: dict[str, Any]) -> None:
     """Where the sample is."""
     print(f"{made['photos']} photos in {printable(made['folder'])}")

@@ -52,6 +52,7 @@ def test_every_command_is_in_the_readme_with_its_keys(run: Run, store: Path, dra
         "info": (),
         "verify": (),
         "doctor": (photo,),
+        "export": (tmp_path / "pets.onnx",),
     }
     rows = dict(re.findall(r"^\| `([a-z-]+)` \| (.*) \|$", README, re.MULTILINE))
     assert set(rows) == set(COMMANDS)
@@ -90,7 +91,7 @@ def test_the_changelog_begins_with_this_version() -> None:
 def test_every_dependency_has_its_reason_and_its_pin() -> None:
     lock = (ROOT / "requirements.lock").read_text()
     assert "http" not in lock
-    for requirement in [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["dev"]]:
+    for requirement in [*PROJECT["dependencies"], *sum(PROJECT["optional-dependencies"].values(), [])]:
         name = re.split("[>=<]", requirement)[0]
         assert re.search(rf"^{re.escape(name)}==", lock, re.MULTILINE), f"{name} is not in the lock"
     for requirement in PROJECT["dependencies"]:
