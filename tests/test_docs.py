@@ -91,7 +91,8 @@ def test_the_changelog_begins_with_this_version() -> None:
 def test_every_dependency_has_its_reason_and_its_pin() -> None:
     lock = (ROOT / "requirements.lock").read_text()
     assert "http" not in lock
-    for requirement in [*PROJECT["dependencies"], *sum(PROJECT["optional-dependencies"].values(), [])]:
+    extras = [one for extra in PROJECT["optional-dependencies"].values() for one in extra]
+    for requirement in [*PROJECT["dependencies"], *extras]:
         name = re.split("[>=<]", requirement)[0]
         assert re.search(rf"^{re.escape(name)}==", lock, re.MULTILINE), f"{name} is not in the lock"
     for requirement in PROJECT["dependencies"]:
