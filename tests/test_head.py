@@ -29,7 +29,7 @@ def planted(store: Path, counts: dict[tuple[str | None, str | None], int], *, no
         for number in range(count):
             photo = Photo("/made-up", f"{label}-{split}-{number}.jpg", 1, 1, label, split)
             vector = middles.get(label or "", np.zeros(DIMENSION)) + SEED.normal(size=DIMENSION) * noise
-            rows.append(Embedded(photo, number.to_bytes(16, "big"), 1, 1, vector.astype(np.float32)))
+            rows.append(Embedded(photo, len(rows).to_bytes(16, "big"), 1, 1, vector.astype(np.float32)))
     cache.commit(rows, {})
     return cache
 
@@ -63,7 +63,7 @@ def test_labels_that_mean_nothing_are_reported_as_chance(tmp_path: Path, method:
     """Out of fold: a head that was measured on its own photos would report nearly 100 %."""
     cache = planted(tmp_path, {(None, None): 1, ("cat", None): 1, ("dog", None): 1})
     rows = [
-        Embedded(Photo("/r", f"{n}.jpg", 1, 1, ("cat", "dog")[n % 2]), bytes(16), 1, 1, vector)
+        Embedded(Photo("/r", f"{n}.jpg", 1, 1, ("cat", "dog")[n % 2]), n.to_bytes(16, "big"), 1, 1, vector)
         for n, vector in enumerate(SEED.normal(size=(150, DIMENSION)).astype(np.float32))
     ]
     cache.commit(rows, {})

@@ -6,7 +6,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = ("extractor", "classifier", "index", "gallery")
 # What a room outside the extractor may know of it.
-NARROW_WAIST = {"extractor.cache", "extractor.errors", "extractor.rows", "extractor.store"}
+NARROW_WAIST = {"extractor.cache", "extractor.errors", "extractor.rows", "extractor.store", "extractor.photos"}
 ALLOWED = {
     "classifier": NARROW_WAIST,
     "index": NARROW_WAIST,
