@@ -209,6 +209,32 @@ def export(
     _show(made, text.exported, as_json)
 
 
+@app.command(epilog="Example: cli.py report --out report.html")
+def report(
+    store: Store = DEFAULT_STORE,
+    out: Annotated[Path, typer.Option(help="The page to write.")] = Path("report.html"),
+    as_json: Json = False,
+) -> None:
+    """Write what is known of the head and of the labels as one HTML page, with its photos inside."""
+    from classifier import head
+    from classifier.outcomes import outcomes
+    from extractor.cache import Cache
+    from gallery import report as page
+
+    cache = Cache.open(store)
+    fitted = head.load(cache)
+    mistakes, curves = outcomes(cache, fitted)
+    size = page.write(
+        out,
+        {**asdict(fitted.report), "roc": [asdict(one) for one in curves]},
+        store={"photos": cache.counts()["photos"], "weights": cache.weights, "fingerprint": cache.fingerprint},
+        suspects=[],
+        mistakes=[asdict(one) for one in mistakes],
+    )
+    made = {"file": str(out), "size_bytes": size, "mistakes": len(mistakes), "suspects": 0}
+    _show(made, text.reported, as_json)
+
+
 @app.command(epilog="Example: cli.py verify --sample 100")
 def verify(
     store: Store = DEFAULT_STORE,

@@ -8,6 +8,7 @@ from gallery.plots import Series, decades, intervals, matrix, numbers, percent, 
 
 Row = dict[str, Any]
 CONFUSED = 8  # pairs of classes
+FEW = 4  # classes whose confusion matrix fits beside another figure
 STATED = (0.01, 0.02, 0.05)  # errors that a threshold can be chosen for
 
 
@@ -20,7 +21,7 @@ def cards(head: Row) -> str:
         ("Log loss", f"{head['log_loss']:.3f}", f"{head['log_loss_before']:.3f} before calibration"),
         ("Area under ROC", "n/a" if area is None else f"{area:.3f}", "1 is perfect, 0.5 a coin"),
         ("Calibration error", f"{head['ece_after']:.1%}", f"{head['ece_before']:.1%} before calibration"),
-        ("Without copies' help", f"{_inflation(head):+.1f} points", "what near-copies on both sides would have added"),
+        ("Inflation", f"{_inflation(head):+.1f}", "points of accuracy, had near-copies been on both sides"),
         ("Nearest neighbours", f"{head['accuracy_knn']:.1%}", "accuracy of a plain vote, as a yardstick"),
     ]
     inside = "".join(
@@ -45,9 +46,11 @@ def plots(head: Row) -> str:
     )
 
 
-def _figure(title: str, drawn: str, caption: str, kind: str = "") -> str:
+def _figure(title: str, drawn: str, caption: str, *, large: bool = False) -> str:
+    """A card with a drawing; a `large` one takes the whole width, and is moved about in where that is too narrow."""
+    kind = "card large" if large else "card"
     return (
-        f'<figure class="card"><h3>{escaped(title)}</h3><div class="wide {kind}">{drawn}</div>'
+        f'<figure class="{kind}"><h3>{escaped(title)}</h3><div class="wide">{drawn}</div>'
         f"<figcaption>{escaped(caption)}</figcaption></figure>"
     )
 
@@ -76,10 +79,9 @@ def _confusion(head: Row) -> str:
         for column in range(len(classes))
         if row != column and counts[row][column]
     )
-    worst = "; ".join(f"{one} for {other} {-count}" for count, one, other in pairs[:CONFUSED])
+    worst = "; ".join(f"{one} for {other} ({-count})" for count, one, other in pairs[:CONFUSED])
     caption = f"Most often taken: {worst}." if worst else "Nothing was taken for anything else."
-    large = "large" if len(classes) > 4 else ""
-    return _figure("Confusion", matrix("Confusion matrix", counts, classes), caption, large)
+    return _figure("Confusion", matrix("Confusion matrix", counts, classes), caption, large=len(classes) > FEW)
 
 
 def _reliability(head: Row) -> str:
@@ -117,7 +119,7 @@ def _risk(head: Row) -> str:
     stated = []
     for wanted in STATED:
         kept = [one["coverage"] for one in head["risk_coverage"] if one["error"] <= wanted]
-        stated.append(f"{wanted:.0%} wrong of {max(kept, default=0.0):.0%}")
+        stated.append(f"{wanted:.0%} wrong at {max(kept, default=0.0):.0%}")
     # The surest few say little: one wrong photo of ten is 10 %.
     most = max((error for coverage, error in points if coverage >= 0.05), default=0.0)
     drawn = plot(
@@ -126,19 +128,24 @@ def _risk(head: Row) -> str:
         percent("wrong of those", 0, max(most, 0.01)),
         [Series(points, "a")],
     )
-    return _figure("Saying “unsure”", drawn, f"Answering only what is sure enough: {', '.join(stated)}.")
+    return _figure("Saying “unsure”", drawn, f"Of those that are answered, {', '.join(stated)} of the photos.")
 
 
 def _roc(head: Row) -> Iterator[str]:
-    curves = head.get("roc") or []
+    curves: list[Row] = head["roc"]
     if not curves:
         return
-    lines = [Series([(0, 0), (1, 1)], "guide", "a coin")]
-    lines += [
-        Series(one["points"], "a" if number == 0 else "b thin", one["label"]) for number, one in enumerate(curves)
+    mean = [
+        (points[0][0], sum(found for _, found in points) / len(points))
+        for points in zip(*(one["points"] for one in curves), strict=True)
     ]
+    lines = [Series([(0, 0), (1, 1)], "guide", "a coin")]
+    if len(curves) > 1:
+        lines += [Series(one["points"], "b thin", "each class" if one is curves[0] else "") for one in curves]
+    lines.append(Series(mean, "a", "mean" if len(curves) > 1 else f"{curves[0]['label']} found"))
     drawn = plot("ROC curve", percent("false alarms"), percent("found"), lines)
-    yield _figure("ROC", drawn, f"Area {head['roc_auc']:.3f}, one class against the rest.")
+    area = "" if head["roc_auc"] is None else f"Area {head['roc_auc']:.3f}. "
+    yield _figure("Found, and false alarms", drawn, f"{area}One class against the rest, for every threshold.")
 
 
 def _grid(head: Row) -> Iterator[str]:

@@ -8,9 +8,9 @@ from gallery.escape import escaped
 
 WIDTH, HEIGHT = 360, 250  # units, of which a phone shows about one in a pixel
 LEFT, RIGHT, TOP, BOTTOM = 50, 14, 12, 40  # margins for ticks and titles
-CELL = 26  # of the confusion matrix with numbers in it
-SMALL_CELL = 13
-NUMBERED = 12  # classes up to which there is room for numbers
+# Of a confusion matrix: up to how many classes a cell is so large, and how many letters of a class's name are shown.
+CELLS = ((2, 84, 14), (4, 60, 14), (12, 34, 14), (10**9, 13, 22))
+NUMBERED = 30  # size of a cell from which there is room for a number
 Place = Callable[[tuple[float, float]], tuple[float, float]]
 LETTER = 6.2  # width of one at 11 units
 
@@ -111,8 +111,8 @@ def _grid(x: Axis, y: Axis, place: Place) -> str:
 
 def intervals(title: str, x: Axis, rows: Sequence[tuple[str, float, tuple[float, float] | None]]) -> str:
     """A row for each figure: its name, its value as a dot, and its interval as a bar where it has one."""
-    line, top = 34, 8
-    height = top + line * len(rows) + 34
+    line, top = 40, 8
+    height = top + line * len(rows) + 36
 
     def place(value: float) -> float:
         return LEFT - 30 + x.share(value) * (WIDTH - LEFT - RIGHT + 20)
@@ -124,9 +124,10 @@ def intervals(title: str, x: Axis, rows: Sequence[tuple[str, float, tuple[float,
         parts.append(_text(across, height - 18, words, "tick", "middle"))
     parts.append(_text(WIDTH / 2, height - 3, x.title, "axis", "middle"))
     for number, (name, value, interval) in enumerate(rows):
-        y = top + line * number + 24
+        y = top + line * number + 28
         style = "a" if number == 0 else "b"
-        parts.append(_text(LEFT - 30, y - 10, f"{name}: {value:.1%}", "axis", "start"))
+        parts.append(_text(LEFT - 30, y - 12, f"{name}: {value:.1%}", "axis", "start"))
+        parts.append(f'<line class="grid" x1="{LEFT - 30}" x2="{WIDTH - 24}" y1="{y}" y2="{y}"/>')
         if interval:
             low, high = map(place, interval)
             parts.append(f'<line class="bar {style}" x1="{low:.1f}" x2="{high:.1f}" y1="{y}" y2="{y}"/>')
@@ -136,46 +137,36 @@ def intervals(title: str, x: Axis, rows: Sequence[tuple[str, float, tuple[float,
 
 def matrix(title: str, counts: Sequence[Sequence[int]], classes: Sequence[str]) -> str:
     """A confusion matrix, true classes down and predicted ones across; a cell is as strong as its share of its row."""
-    numbered = len(classes) <= NUMBERED
-    cell, kept = (CELL * (2 if len(classes) <= 4 else 1.35), 14) if numbered else (SMALL_CELL, 22)
+    cell, kept = next((cell, kept) for most, cell, kept in CELLS if len(classes) <= most)
     names = [name if len(name) <= kept else f"{name[: kept - 1]}…" for name in classes]
-    left = 22 + LETTER * max(map(len, names))
-    side = cell * len(classes)
-    parts = [_text(left + side / 2, 12, "predicted", "axis", "middle")]
-    parts.append(_text(11, 22 + side / 2, "true", "axis", "middle", f'transform="rotate(-90 11 {22 + side / 2:.1f})"'))
+    longest = LETTER * max(map(len, names))
+    left, top, side = 24 + longest, 20, cell * len(classes)
+    middle = top + side / 2
+    parts = [
+        _text(left + side / 2, 12, "predicted", "axis", "middle"),
+        _text(11, middle, "true", "axis", "middle", f'transform="rotate(-90 11 {middle:.1f})"'),
+    ]
     for row, (name, line) in enumerate(zip(names, counts, strict=True)):
-        y = 20 + cell * row
-        parts.append(_text(left - 5, y + cell / 2 + 4, name, "tick", "end"))
-        parts.append(
-            _text(
-                0,
-                0,
-                name,
-                "tick",
-                "end",
-                f'transform="translate({left + cell * (row + 0.5) + 4:.1f} {26 + side:.1f}) rotate(-60)"',
-            )
-        )
+        parts.append(_text(left - 5, top + cell * (row + 0.5) + 4, name, "tick", "end"))
+        foot = f"translate({left + cell * (row + 0.5) + 3:.1f} {top + side + 10:.1f}) rotate(-55)"
+        parts.append(_text(0, 0, name, "tick", "end", f'transform="{foot}"'))
         for column, count in enumerate(line):
-            parts.append(_cell(left + cell * column, y, cell, count, count / max(1, sum(line)), row == column))
-            if not count:
-                continue
-            said = f"{classes[row]} taken for {classes[column]}: {count} of {sum(line)}"
-            parts[-1] = parts[-1].replace("/>", f"><title>{escaped(said)}</title></rect>")
-            if numbered:
-                strong = " strong" if count / max(1, sum(line)) > 0.6 else ""
-                parts.append(
-                    _text(left + cell * (column + 0.5), y + cell / 2 + 4, str(count), f"count{strong}", "middle")
-                )
-    below = 30 + 0.87 * LETTER * max(map(len, names))
-    slant = 0.5 * LETTER * max(map(len, names))
-    return _svg(title, max(left, slant) + side + 6, side + 26 + below, parts, natural=True)
+            share = count / max(1, sum(line))
+            said = f"{classes[row]} taken for {classes[column]}: {count} of {sum(line)}" if count else ""
+            x, y = left + cell * column, top + cell * row
+            parts.append(_cell(x, y, cell, "right" if row == column else "wrong", share, said))
+            if count and cell >= NUMBERED:
+                style = "count strong" if share > 0.6 else "count"
+                parts.append(_text(x + cell / 2, y + cell / 2 + 4, str(count), style, "middle"))
+    width = max(left, 0.6 * longest) + side + 8
+    return _svg(title, width, top + side + 18 + 0.85 * longest, parts, natural=True)
 
 
-def _cell(x: float, y: float, side: float, count: int, share: float, right: bool) -> str:
-    style = "right" if right else "wrong"
-    strength = f' fill-opacity="{0.12 + 0.88 * share:.2f}"' if count else ' fill-opacity="0.04"'
-    return f'<rect class="{style}" x="{x:.1f}" y="{y:.1f}" width="{side - 1:.1f}" height="{side - 1:.1f}"{strength}/>'
+def _cell(x: float, y: float, side: float, style: str, share: float, said: str) -> str:
+    strength = 0.12 + 0.88 * share if share else 0.04
+    place = f'x="{x:.1f}" y="{y:.1f}" width="{side - 1:.1f}" height="{side - 1:.1f}"'
+    title = f"<title>{escaped(said)}</title>" if said else ""
+    return f'<rect class="{style}" {place} fill-opacity="{strength:.2f}">{title}</rect>'
 
 
 def _text(x: float, y: float, words: str, style: str, anchor: str, more: str = "") -> str:

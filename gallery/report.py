@@ -10,7 +10,7 @@ from typing import Any
 from extractor.pixels import upright_image
 from extractor.store import write_named
 from extractor.upright import Undecodable
-from gallery import figures
+from gallery import figures, text
 from gallery.escape import escaped
 
 THUMBNAIL = 240  # pixels: sharp on a phone, and 8 kB
@@ -21,8 +21,9 @@ Row = dict[str, Any]
 def write(file: Path, head: Row, *, store: Row, suspects: Sequence[Row], mistakes: Sequence[Row]) -> int:
     """How many bytes were written: the page, with its photos inside.
 
-    `head` is a head's report; `store` what the store holds: `weights`, `fingerprint`, `photos`. A photo is `path`,
-    `name`, `title`, `note`, the worst first. The same store gives the same bytes.
+    `head` is a head's report and its `roc` curves (`label`, `points`); `store` has `weights`, `fingerprint` and the
+    number of `photos`. A suspect is `photo` (its path), `label`, `suggested`, `reason`, `score`; a mistake `photo`, `label`,
+    `predicted`, `probability`; the worst first. The same store gives the same bytes.
 
     Raises:
         PetrieveError: the file cannot be written.
@@ -37,13 +38,13 @@ def write(file: Path, head: Row, *, store: Row, suspects: Sequence[Row], mistake
             "Labels to look at",
             "Most probably wrong first. Each photo was judged by a head fitted without it, and by its look-alikes.",
             "No label stands out.",
-            suspects,
+            [(row["photo"], _suspected(row), row["reason"]) for row in suspects],
         ),
         _photos(
             "Mistakes",
-            "What the head was surest of and wrong, on photos that it was fitted without.",
+            "Photos that the head took for another class, those first of which it was surest.",
             "Not one photo was taken for another class.",
-            mistakes,
+            [(row["photo"], _mistaken(row), f"{row['probability']:.1%} sure") for row in mistakes],
         ),
         _footer(store),
     ]
@@ -75,7 +76,7 @@ def _page(style: str, body: str) -> str:
 
 def _header(head: Row, store: Row) -> str:
     names = [escaped(name) for name in head["classes"]]
-    classes = " or ".join(names) if len(names) <= 4 else f"which of {len(names)} classes"
+    classes = " or ".join(names) if len(names) <= 4 else f"Which of {len(names)} classes"
     return f"""<header>
 <h1>What the head knows</h1>
 <p>{classes}? A {escaped(head["method"])} head on {head["photos"]:,} labelled photos of {store["photos"]:,}, seen by a
@@ -84,19 +85,32 @@ DenseNet-121 with {escaped(store["weights"])} weights.</p>
 </header>"""
 
 
-def _photos(title: str, words: str, none: str, photos: Sequence[Row]) -> str:
-    shown = "".join(map(_photo, photos[:SHOWN]))
+def _suspected(row: Row) -> str:
+    suggested = row["suggested"]
+    return f"{row['label']}, or {suggested}?" if suggested and suggested != row["label"] else f"{row['label']}?"
+
+
+def _mistaken(row: Row) -> str:
+    return f"{row['label']}, taken for {row['predicted']}"
+
+
+def _photos(title: str, words: str, none: str, photos: Sequence[tuple[str, str, str]]) -> str:
+    """Photos (path, title, note) under a heading, the first of them shown."""
+    if not photos:
+        return f"<section><h2>{escaped(title)}</h2><p>{escaped(none)}</p></section>"
+    shown = "".join(_photo(*photo) for photo in photos[:SHOWN])
     more = f'<p class="faint">The first {SHOWN} of {len(photos):,}.</p>' if len(photos) > SHOWN else ""
-    said = f"<p>{escaped(words)}</p>" if photos else f"<p>{escaped(none)}</p>"
-    listed = f'<ul class="photos">{shown}</ul>' if photos else ""
-    return f"<section><h2>{escaped(title)}</h2>{said}{listed}{more}</section>"
+    return f"""<section><h2>{escaped(title)}</h2>
+<p>{escaped(words)}</p>
+<ul class="photos">{shown}</ul>{more}</section>"""
 
 
-def _photo(photo: Row) -> str:
-    title, note, name = (escaped(photo[part]) for part in ("title", "note", "name"))
-    data = thumbnail(photo["path"])
-    image = f'<img src="{data}" alt="{name}" loading="lazy">' if data else '<span class="gone">no longer there</span>'
-    return f'<li>{image}<div><b>{title}</b><br>{note}<br><span class="name">{name}</span></div></li>'
+def _photo(path: str, title: str, note: str) -> str:
+    name = escaped(text.name(path))
+    data = thumbnail(path)
+    image = f'<img src="{data}" alt="{name}" decoding="async">' if data else '<span class="gone">no longer there</span>'
+    words = f'<b>{escaped(title)}</b><br>{escaped(note)}<br><span class="name">{name}</span>'
+    return f"<li>{image}<div>{words}</div></li>"
 
 
 def thumbnail(path: str) -> str | None:
@@ -113,5 +127,5 @@ def thumbnail(path: str) -> str | None:
 
 
 def _footer(store: Row) -> str:
-    return f"""<footer>Made by Petrieve from embeddings {escaped(store["fingerprint"][:16])}. This file holds all that it
-shows and loads nothing.</footer>"""
+    return f"""<footer>Made by Petrieve from embeddings {escaped(store["fingerprint"][:16])}. This file holds all that
+it shows and loads nothing.</footer>"""

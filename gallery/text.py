@@ -119,6 +119,11 @@ def exported(made: dict[str, Any]) -> None:
         print("not compared with ours: none of the store's first photos is at hand", file=sys.stderr)
 
 
+def reported(made: dict[str, Any]) -> None:
+    """Where the report is."""
+    print(f"{printable(made['file'])}: {made['size_bytes'] / 1e6:.1f} MB, opens in any browser, needs no network")
+
+
 def sampled(made: dict[str, Any]) -> None:
     """Where the sample is."""
     print(f"{made['photos']} photos in {printable(made['folder'])}")

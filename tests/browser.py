@@ -86,7 +86,12 @@ class Browser:
 
     def complaints(self) -> list[str]:
         """Script errors, dialogues, and what the content security policy has stopped."""
-        kinds = ("Runtime.exceptionThrown", "Runtime.consoleAPICalled", "Log.entryAdded", "Page.javascriptDialogOpening")
+        kinds = (
+            "Runtime.exceptionThrown",
+            "Runtime.consoleAPICalled",
+            "Log.entryAdded",
+            "Page.javascriptDialogOpening",
+        )
         return [json.dumps(one["params"]) for one in self.events if one["method"] in kinds]
 
     def _listen(self) -> dict[str, Any]:

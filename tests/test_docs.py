@@ -52,6 +52,7 @@ def test_every_command_is_in_the_readme_with_its_keys(run: Run, store: Path, dra
         "info": (),
         "verify": (),
         "doctor": (photo,),
+        "report": ("--out", tmp_path / "report.html"),
         "export": (tmp_path / "pets.onnx",),
     }
     rows = dict(re.findall(r"^\| `([a-z-]+)` \| (.*) \|$", README, re.MULTILINE))
