@@ -38,7 +38,7 @@ from extractor.pixels import canonical_view, decode_small
 from extractor.trunk import MEAN, STD
 
 INPUTS = 3 * 224 * 224
-FOLDS, BATCH, PASSES, SEED = 5, 64, 15, 0
+FOLDS, BATCH, PASSES, SEED = 5, 64, 10, 0
 RATES = (1e-6, 1e-5, 1e-4)
 L2 = 10.0  # 1 / C of classifier/fit.py
 MANY = 25_000  # photos of Kaggle's competition

@@ -39,7 +39,11 @@ def _inflation(head: Row) -> float:
 def plots(head: Row) -> str:
     """What is right and wrong, how far a probability can be believed, and what saying less costs."""
     first = [_comparison(head), _confusion(head)]
-    second = [_reliability(head), _risk(head), *_roc(head), *_grid(head)]
+    second = [_reliability(head), _risk(head), *_grid(head)]
+    if len(head["classes"]) > FEW:  # the matrix takes a line of its own, and leaves a place beside the yardsticks
+        first[1:1] = _roc(head)
+    else:
+        second[2:2] = _roc(head)
     return (
         f'<h2>Right and wrong</h2><div class="plots">{"".join(first)}</div>'
         f'<h2>How sure it may be</h2><div class="plots">{"".join(second)}</div>'

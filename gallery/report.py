@@ -22,7 +22,7 @@ def write(file: Path, head: Row, *, store: Row, suspects: Sequence[Row], mistake
     """How many bytes were written: the page, with its photos inside.
 
     `head` is a head's report and its `roc` curves (`label`, `points`); `store` has `weights`, `fingerprint` and the
-    number of `photos`. A suspect is `photo` (its path), `label`, `suggested`, `reason`, `score`; a mistake `photo`, `label`,
+    number of `photos`. A suspect is `photo` (its path), `label`, `suggested`, `reason`; a mistake `photo`, `label`,
     `predicted`, `probability`; the worst first. The same store gives the same bytes.
 
     Raises:
