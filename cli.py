@@ -51,6 +51,9 @@ def embed(
     weights: Weights = None,
     device: Device = "auto",
     precision: Precision = "auto",
+    views: Annotated[
+        int, typer.Option(help="Embed so many augmented views of each photo too, now and in later runs.")
+    ] = 0,
     prune: Annotated[bool, typer.Option(help="Forget the photos that are gone.")] = False,
     retry: Annotated[bool, typer.Option(help="Open the unreadable ones again, though they have not changed.")] = False,
     as_json: Json = False,
@@ -66,6 +69,7 @@ def embed(
             weights=weights,
             device=device,
             precision=precision,
+            views=views,
             prune=prune,
             retry=retry,
             progress=progress,
@@ -100,6 +104,7 @@ def predict(
     weights: Weights = None,
     device: Device = "auto",
     precision: Precision = "auto",
+    views: Annotated[int, typer.Option(help="Average over so many augmented views of each photo too.")] = 0,
     csv: Annotated[Path | None, typer.Option(help="Write the predictions to this file too.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -111,11 +116,11 @@ def predict(
 
     cache = Cache.open(store)
     fitted = head.load(cache)
-    found = extractor.query(sources, cache, weights=weights, device=device, precision=precision)
+    found = extractor.query(sources, cache, weights=weights, device=device, precision=precision, views=views)
     predictions = [
         {"photo": text.name(result.photo.path), "error": result.reason}
         if isinstance(result, Unreadable)
-        else {"photo": text.name(result.photo.path), **fitted.predict_one(result.embedding)}
+        else {"photo": text.name(result.photo.path), **fitted.predict_one(result.views)}
         for result in found
     ]
     if csv:

@@ -67,8 +67,11 @@ class Head:
         return softmax(embeddings @ self.weight.T + self.bias)
 
     def predict_one(self, embedding: "np.ndarray") -> dict[str, Any]:
-        """`label`, `probability` and all `probabilities` of one embedding (1024,)."""
-        (row,) = self.predict(embedding[None]).round(6).tolist()
+        """`label`, `probability` and all `probabilities` of one photo: its embedding (1024,), or its views' (V, 1024).
+
+        Probabilities are averaged over views.
+        """
+        row = self.predict(embedding.reshape(-1, DIMENSION)).mean(axis=0).round(6).tolist()
         best = max(range(len(row)), key=row.__getitem__)
         return {
             "label": self.classes[best],

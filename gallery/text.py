@@ -24,7 +24,8 @@ def embedded(summary: dict[str, Any], *, pruned: bool) -> None:
     """What a run of `embed` did."""
     counts = {key: summary[key] for key in ("embedded", "cached", "copied", "unreadable")}
     parts = ", ".join(f"{count} {name}" for name, count in counts.items() if count or name == "embedded")
-    print(f"{summary['found']} photos found: {parts}")
+    views = f", {summary['views']} views" if summary["views"] > summary["embedded"] else ""
+    print(f"{summary['found']} photos found: {parts}{views}")
     if summary["device"]:
         rate = f"{summary['photos_per_second']} photos/s"
         how = f"{summary['weights']} weights on {summary['device']} in {summary['precision']}"
