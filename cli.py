@@ -17,7 +17,7 @@ from typing import Annotated, Any
 import typer
 
 from extractor.errors import PetrieveError, first_line
-from extractor.photos import FORMATS
+from extractor.photos import FORMATS, find
 from gallery import text
 
 app = typer.Typer(
@@ -106,6 +106,7 @@ def predict(
     precision: Precision = "auto",
     views: Annotated[int, typer.Option(help="Average over so many augmented views of each photo too.")] = 0,
     csv: Annotated[Path | None, typer.Option(help="Write the predictions to this file too.")] = None,
+    kaggle: Annotated[Path | None, typer.Option(help="Write `id,label` for dogs-vs-cats to this file too.")] = None,
     as_json: Json = False,
 ) -> None:
     """Say what is in photos, and how sure that is."""
@@ -113,9 +114,12 @@ def predict(
     from extractor import embed as extractor
     from extractor.cache import Cache
     from extractor.rows import Unreadable
+    from gallery import submission
 
     cache = Cache.open(store)
     fitted = head.load(cache)
+    if kaggle:
+        numbers = submission.ids([text.name(one.path) for source in sources for one in find(source)], fitted.classes)
     found = extractor.query(sources, cache, weights=weights, device=device, precision=precision, views=views)
     predictions = [
         {"photo": text.name(result.photo.path), "error": result.reason}
@@ -125,6 +129,9 @@ def predict(
     ]
     if csv:
         text.predictions_csv(csv, predictions)
+    if kaggle:
+        labels = cache.counts()["labels"]
+        submission.write_submission(kaggle, predictions, numbers, labels=labels, clip=fitted.report.clip)
     _show(predictions, text.predicted, as_json)
     if all("error" in prediction for prediction in predictions):
         raise PetrieveError("not one photo could be read", f"name {FORMATS} files")
@@ -160,6 +167,27 @@ def similar(
     _show({"photo": str(photo), "neighbours": found}, text.neighbours, as_json)
     if same != [query.photo.path] and same:
         print(f"left out, being the same photo: {', '.join(map(text.name, same))}", file=sys.stderr)
+
+
+@app.command(epilog="Example: cli.py audit --csv audit.csv --sheet worst.jpg")
+def audit(
+    store: Store = DEFAULT_STORE,
+    csv: Annotated[Path | None, typer.Option(help="Write all labelled photos to this file, worst first.")] = None,
+    sheet: Annotated[Path | None, typer.Option(help="Draw the worst into this JPEG.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Find photos whose label is probably wrong, near-copies that contradict it, leaks between splits, and outliers."""
+    from classifier import audit as classifier
+    from extractor.cache import Cache
+    from gallery.sheet import findings_sheet
+
+    findings = classifier.audit(Cache.open(store), name=text.name)
+    ranked = [{**asdict(one), "photo": text.name(one.photo)} for one in findings]
+    if csv:
+        text.findings_csv(csv, ranked)
+    if sheet:
+        findings_sheet(sheet, text.worth_a_look(ranked))
+    _show({"photos": len(ranked), "found": classifier.counts(findings), "ranked": ranked}, text.audited, as_json)
 
 
 @app.command(epilog="Example: cli.py info --json")

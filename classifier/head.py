@@ -50,6 +50,7 @@ class Report:
     l2: float  # penalty l2/2 |W|² beside the summed losses: scikit-learn's 1/C
     l2_grid: list[dict[str, float]]  # l2, log_loss
     risk_coverage: list[dict[str, float]]  # threshold, coverage, error: of the photos at least so probable
+    clip: float  # how far from 0 and 1 to keep, for the lowest log loss on held-out photos
 
 
 @dataclass(frozen=True, eq=False)

@@ -105,6 +105,8 @@ def risk_coverage(probabilities: "np.ndarray", targets: "np.ndarray", points: in
 
 def figures(before: "np.ndarray", after: "np.ndarray", targets: "np.ndarray", classes: list[str]) -> dict[str, Any]:
     """A report's figures, of probabilities (N, C) before and after calibration."""
+    from classifier.clip import clip
+
     said = after.argmax(axis=1)
     table = confusion(targets, said, len(classes))
     bins = reliability(before, targets), reliability(after, targets)
@@ -121,4 +123,5 @@ def figures(before: "np.ndarray", after: "np.ndarray", targets: "np.ndarray", cl
         "reliability_before": bins[0],
         "reliability_after": bins[1],
         "risk_coverage": risk_coverage(after, targets),
+        "clip": clip(after, targets),
     }

@@ -82,6 +82,43 @@ def _reasons(info: dict[str, Any]) -> list[tuple[str, str]]:
     return [(bad["photo"], bad["reason"]) for bad in info["unreadable"]]
 
 
+AUDITED = {  # what each kind of finding is called, of one photo and of several
+    "label": "has a label that is probably wrong|have a label that is probably wrong",
+    "conflict": "has a near-copy with another label|have a near-copy with another label",
+    "leak": "has a near-copy in another split|have a near-copy in another split",
+    "outlier": "is unlike all others|are unlike all others",
+}
+
+
+def audited(found: dict[str, Any]) -> None:
+    """How many photos are worth a look and why, and the worst of them."""
+    print(f"{found['photos']} labelled photos")
+    for kind, count in found["found"].items():
+        if count:
+            print(f"{count} {AUDITED[kind].split('|')[count > 1]}")
+    worst = worth_a_look(found["ranked"])
+    rows = [(f"{one['score']:.3f}", one["photo"], one["label"], one["reason"]) for one in worst]
+    if rows:
+        _table(("score", "photo", "label", "reason"), rows)
+    else:
+        print("nothing was found")
+
+
+def worth_a_look(ranked: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The audited photos that something was found on."""
+    return [one for one in ranked if one["kinds"]]
+
+
+def findings_csv(file: Path, ranked: Sequence[dict[str, Any]]) -> None:
+    """Write the audited photos, worst first: photo, label, suggested, reason, score.
+
+    Raises:
+        PetrieveError: the file cannot be written.
+    """
+    columns = ("photo", "label", "suggested", "reason", "score")
+    write_csv(file, columns, [[one[column] if one[column] is not None else "" for column in columns] for one in ranked])
+
+
 def diagnosed(found: dict[str, Any]) -> None:
     """How fast each step is."""
     print(
