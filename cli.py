@@ -249,6 +249,7 @@ def report(
     as_json: Json = False,
 ) -> None:
     """Write what is known of the head and of the labels as one HTML page, with its photos inside."""
+    from classifier import audit as classifier
     from classifier import head
     from classifier.outcomes import outcomes
     from extractor.cache import Cache
@@ -257,14 +258,15 @@ def report(
     cache = Cache.open(store)
     fitted = head.load(cache)
     mistakes, curves = outcomes(cache, fitted)
+    suspects = text.worth_a_look([asdict(one) for one in classifier.audit(cache, name=text.name)])
     size = page.write(
         out,
         {**asdict(fitted.report), "roc": [asdict(one) for one in curves]},
         store={"photos": cache.counts()["photos"], "weights": cache.weights, "fingerprint": cache.fingerprint},
-        suspects=[],
+        suspects=suspects,
         mistakes=[asdict(one) for one in mistakes],
     )
-    made = {"file": str(out), "size_bytes": size, "mistakes": len(mistakes), "suspects": 0}
+    made = {"file": str(out), "size_bytes": size, "mistakes": len(mistakes), "suspects": len(suspects)}
     _show(made, text.reported, as_json)
 
 

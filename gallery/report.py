@@ -35,9 +35,10 @@ def write(file: Path, head: Row, *, store: Row, suspects: Sequence[Row], mistake
         figures.plots(head),
         figures.classes(head),
         _photos(
-            "Labels to look at",
-            "Most probably wrong first. Each photo was judged by a head fitted without it, and by its look-alikes.",
-            "No label stands out.",
+            "Worth a look",
+            "Photos whose label is probably wrong or that are odd in another way, the worst first. Each was judged by a "
+            "head fitted without it, and by its look-alikes.",
+            "No photo stands out.",
             [(row["photo"], _suspected(row), row["reason"]) for row in suspects],
         ),
         _photos(
@@ -86,8 +87,8 @@ DenseNet-121 with {escaped(store["weights"])} weights.</p>
 
 
 def _suspected(row: Row) -> str:
-    suggested = row["suggested"]
-    return f"{row['label']}, or {suggested}?" if suggested and suggested != row["label"] else f"{row['label']}?"
+    other = row["suggested"]
+    return f"{row['label']}, or {other}?" if other and other != row["label"] else str(row["label"])
 
 
 def _mistaken(row: Row) -> str:
