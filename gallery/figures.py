@@ -123,7 +123,7 @@ def _risk(head: Row) -> str:
     stated = []
     for wanted in STATED:
         kept = [one["coverage"] for one in head["risk_coverage"] if one["error"] <= wanted]
-        stated.append(f"{wanted:.0%} wrong at {max(kept, default=0.0):.0%}")
+        stated.append(f"{wanted:.0%} with {max(kept, default=0.0):.0%} of them")
     # The surest few say little: one wrong photo of ten is 10 %.
     most = max((error for coverage, error in points if coverage >= 0.05), default=0.0)
     drawn = plot(
@@ -132,7 +132,9 @@ def _risk(head: Row) -> str:
         percent("wrong of those", 0, max(most, 0.01)),
         [Series(points, "a")],
     )
-    return _figure("Saying “unsure”", drawn, f"Of those that are answered, {', '.join(stated)} of the photos.")
+    return _figure(
+        "Saying “unsure”", drawn, f"The surest photos answered, so many of these are wrong: {', '.join(stated)}."
+    )
 
 
 def _roc(head: Row) -> Iterator[str]:

@@ -28,6 +28,7 @@ def write(file: Path, head: Row, *, store: Row, suspects: Sequence[Row], mistake
     Raises:
         PetrieveError: the file cannot be written.
     """
+    above = {row["photo"] for row in suspects[:SHOWN]}
     style = (Path(__file__).parent / "report.css").read_text()
     parts = [
         _header(head, store),
@@ -36,16 +37,20 @@ def write(file: Path, head: Row, *, store: Row, suspects: Sequence[Row], mistake
         figures.classes(head),
         _photos(
             "Worth a look",
-            "Photos whose label is probably wrong or that are odd in another way, the worst first. Each was judged by a "
+            "Photos whose label is probably wrong or that are odd in another way, worst first. Each was judged by a "
             "head fitted without it, and by its look-alikes.",
             "No photo stands out.",
             [(row["photo"], _suspected(row), row["reason"]) for row in suspects],
         ),
         _photos(
             "Mistakes",
-            "Photos that the head took for another class, those first of which it was surest.",
-            "Not one photo was taken for another class.",
-            [(row["photo"], _mistaken(row), f"{row['probability']:.1%} sure") for row in mistakes],
+            "Other photos that the head took for another class, those first of which it was surest.",
+            "No other photo was taken for another class.",
+            [
+                (row["photo"], _mistaken(row), f"{row['probability']:.1%} sure")
+                for row in mistakes
+                if row["photo"] not in above
+            ],
         ),
         _footer(store),
     ]
