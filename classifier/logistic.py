@@ -170,7 +170,9 @@ def newton(
 
 def times(matrix: "np.ndarray", w: "np.ndarray") -> "np.ndarray":
     """The product with every problem's vectors at once: (A, B) and (B, F, K) → (A, F, K)."""
-    return (matrix @ w.reshape(len(w), -1)).reshape(-1, *w.shape[1:])
+    import numpy as np
+
+    return np.asarray(matrix @ w.reshape(len(w), -1)).reshape(-1, *w.shape[1:])
 
 
 def _conjugate(
@@ -228,9 +230,10 @@ def _probabilities(logits: "np.ndarray") -> "np.ndarray":
 
 def _curved(p: "np.ndarray", ahead: "np.ndarray") -> "np.ndarray":
     """The change of the probabilities p (N, F, K) along a change of logits."""
-    if p.shape[2] == 1:
-        return p * (1 - p) * ahead
-    return p * (ahead - (p * ahead).sum(axis=2, keepdims=True))
+    import numpy as np
+
+    mean = p * ahead if p.shape[2] == 1 else (p * ahead).sum(axis=2, keepdims=True)
+    return np.asarray(p * (ahead - mean))
 
 
 def _bend(p: "np.ndarray", weights: "np.ndarray") -> "np.ndarray":

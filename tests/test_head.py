@@ -154,12 +154,12 @@ def test_predict_gives_table_json_and_csv(run: Run, store: Path, drawn: Path, tm
     assert done.status == 0
     assert len(done.json) == 20
     for one in done.json:
-        assert set(one) == {"photo", "label", "probability", "probabilities"}
+        assert set(one) == {"photo", "label", "probability", "probabilities", "unsure", "unfamiliar"}
         assert one["probability"] == max(one["probabilities"].values())
         assert sum(one["probabilities"].values()) == pytest.approx(1, abs=1e-5)
     assert sum(one["label"] == "cat" for one in done.json) >= 19  # they are the photos it was fitted on
     lines = (tmp_path / "p.csv").read_text().splitlines()
-    assert lines[0] == "photo,label,probability,error,p(cat),p(dog)"
+    assert lines[0] == "photo,label,probability,error,p(cat),p(dog),unsure,unfamiliar"
     assert len(lines) == 21
     assert run("predict", drawn / "cat", "--store", store).out.splitlines()[0].split() == [
         "photo",
