@@ -37,7 +37,8 @@ class Curve:
 def outcomes(cache: Cache, head: Head) -> tuple[list[Mistake], list[Curve]]:
     """The mistakes, those first of which the head was surest, and a curve for each class (of two, for the second).
 
-    Measured as the head's report was: on held-out photos that are no near-copies of training photos, or out of fold.
+    Measured on held-out photos that are no near-copies of training photos, or else out of fold, by logistic regression
+    also where the head is `linear`.
 
     Raises:
         PetrieveError: no photo has a label; or, out of fold, one class, or a class with one photo.
@@ -74,7 +75,8 @@ def _measured(cache: Cache, head: Head) -> "Measured":
     else:
         classes = np.unique(photos.labels)
         tested = known
-        every = fit.out_of_fold(photos, l2=head.report.l2)[tested]
+        l2 = head.report.l2 if head.report.method == "logistic" else None
+        every = fit.out_of_fold(photos, l2=l2)[tested]
         probabilities = np.zeros((len(every), len(head.classes)))
         there = np.isin(head.classes, classes)
         probabilities[:, there] = every[:, np.isin(classes, head.classes)]

@@ -123,7 +123,7 @@ def _risk(head: Row) -> str:
     stated = []
     for wanted in STATED:
         kept = [one["coverage"] for one in head["risk_coverage"] if one["error"] <= wanted]
-        stated.append(f"{wanted:.0%} with {max(kept, default=0.0):.0%} of them")
+        stated.append(f"{wanted:.0%} at {max(kept, default=0.0):.0%}")
     # The surest few say little: one wrong photo of ten is 10 %.
     most = max((error for coverage, error in points if coverage >= 0.05), default=0.0)
     drawn = plot(
@@ -133,7 +133,9 @@ def _risk(head: Row) -> str:
         [Series(points, "a")],
     )
     return _figure(
-        "Saying “unsure”", drawn, f"The surest photos answered, so many of these are wrong: {', '.join(stated)}."
+        "Saying “unsure”",
+        drawn,
+        f"Wrong answers, if only the surest photos are answered: {', '.join(stated)} of the photos.",
     )
 
 
@@ -155,7 +157,7 @@ def _roc(head: Row) -> Iterator[str]:
 
 
 def _grid(head: Row) -> Iterator[str]:
-    grid = [one for one in head["l2_grid"] if one["l2"] > 0]
+    grid = sorted((one for one in head["l2_grid"] if one["l2"] > 0), key=lambda one: float(one["l2"]))
     if len(grid) < 2:
         return
     from math import log10

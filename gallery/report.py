@@ -44,7 +44,7 @@ def write(file: Path, head: Row, *, store: Row, suspects: Sequence[Row], mistake
         ),
         _photos(
             "Mistakes",
-            "Other photos that the head took for another class, those first of which it was surest.",
+            "Other photos that a head fitted without them took for another class, those first of which it was surest.",
             "No other photo was taken for another class.",
             [
                 (row["photo"], _mistaken(row), f"{row['probability']:.1%} sure")

@@ -16,6 +16,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
+from classifier import head
+from classifier.outcomes import outcomes
+from extractor.cache import Cache
 from gallery import report
 from gallery.text import printable
 
@@ -59,16 +62,41 @@ class Tags(HTMLParser):
 
 
 def test_the_page_says_what_the_head_says(run: Run, page: Path) -> None:
-    head = run("info", "--store", page.parent / "store", "--json").json["head"]
+    said = run("info", "--store", page.parent / "store", "--json").json["head"]
     text = Tags(page.read_text()).text
-    assert f"{head['accuracy']:.1%}" in text
-    assert f"{head['log_loss']:.3f}" in text
-    for row in head["per_class"]:
+    assert f"{said['accuracy']:.1%}" in text
+    assert f"{said['log_loss']:.3f}" in text
+    for row in said["per_class"]:
         assert f"{row['f1']:.1%}" in text
-    for count in sum(head["confusion"], []):  # noqa: RUF017
+    for count in sum(said["confusion"], []):  # noqa: RUF017
         assert count == 0 or str(count) in text
     assert f"{CLASS} or dog?" in text
     assert f"{CLASS}, or dog?" in text
+
+
+def test_every_strength_of_l2_that_was_tried_has_its_place_on_the_line(run: Run, page: Path) -> None:
+    grid = run("info", "--store", page.parent / "store", "--json").json["head"]["l2_grid"]
+    (drawn,) = re.findall(r'aria-label="L2 grid".*?points="(.*?)"', page.read_text())
+    across = [float(point.split(",")[0]) for point in drawn.split()]
+    assert len(set(across)) == len(grid) > 10
+    assert across == sorted(across)
+
+
+def test_held_out_photos_are_what_is_shown_where_there_is_a_split(run: Run, drawn: Path, tmp_path: Path) -> None:
+    for number, file in enumerate(sorted(drawn.glob("*/*"))):
+        # Half of them for training; of the rest the first ten labelled wrongly.
+        split, label = ("train" if number % 2 else "test"), file.parent.name
+        if not number % 2 and number < 20:
+            label = {"cat": "dog", "dog": "cat"}[label]
+        (tmp_path / split / label).mkdir(parents=True, exist_ok=True)
+        shutil.copy(file, tmp_path / split / label / f"{number}{file.suffix}")
+    run("embed", tmp_path / "train", tmp_path / "test", "--store", "s", "--weights", "bundled")
+    run("fit-head", "--store", "s")
+    cache = Cache.open("s")
+    mistakes, _ = outcomes(cache, head.load(cache))
+    assert all("/test/" in one.photo for one in mistakes)
+    report_ = head.load(cache).report
+    assert len(mistakes) == sum(map(sum, report_.confusion)) - sum(report_.confusion[i][i] for i in range(2)) > 0
 
 
 def test_nothing_in_the_page_loads_or_runs_anything(page: Path) -> None:
@@ -148,15 +176,15 @@ def test_forty_classes_fit_a_phone_too(page: Path, run: Run, tmp_path: Path) -> 
 
 def write(run: Run, page: Path, file: Path, classes: list[str], photo: str = "gone.jpg") -> None:
     """A page on other classes, otherwise with the figures of a head that there is."""
-    head: dict[str, Any] = run("info", "--store", page.parent / "store", "--json").json["head"]
-    head["classes"] = classes
-    head["confusion"] = [[int(a == b) for a in range(len(classes))] for b in range(len(classes))]
-    head["per_class"] = [{**head["per_class"][0], "label": name} for name in classes]
-    head["roc"] = [{"label": name, "points": [(0.0, 0.0), (0.2, 0.9), (1.0, 1.0)]} for name in classes]
+    said: dict[str, Any] = run("info", "--store", page.parent / "store", "--json").json["head"]
+    said["classes"] = classes
+    said["confusion"] = [[int(a == b) for a in range(len(classes))] for b in range(len(classes))]
+    said["per_class"] = [{**said["per_class"][0], "label": name} for name in classes]
+    said["roc"] = [{"label": name, "points": [(0.0, 0.0), (0.2, 0.9), (1.0, 1.0)]} for name in classes]
     wrong = {"photo": f"wrong {photo}", "label": classes[0], "predicted": classes[1], "probability": 0.9}
     doubt = {"photo": photo, "label": classes[0], "suggested": classes[1], "reason": classes[1]}
     store = {"photos": 9, "weights": classes[0], "fingerprint": "0123456789abcdef"}
-    report.write(file, head, store=store, suspects=[doubt], mistakes=[wrong])
+    report.write(file, said, store=store, suspects=[doubt], mistakes=[wrong])
 
 
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
