@@ -21,12 +21,13 @@ from pathlib import Path
 import numpy as np
 from machine import machine
 
-ROOT = Path(__file__).resolve().parents[1]
-
 from extractor.cache import Cache
 from extractor.photos import Photo
 from extractor.rows import DIMENSION, Embedded
 from extractor.store import Store
+
+ROOT = Path(__file__).resolve().parents[1]
+
 
 REAL = ROOT.parent / "shared" / "embeddings"
 HELD_OUT = 5000

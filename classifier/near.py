@@ -66,7 +66,10 @@ def _sketches(units: "np.ndarray") -> "np.ndarray":
     import numpy as np
 
     drawn = np.random.default_rng(0).normal(size=(units.shape[1], SKETCH)).astype(np.float32)
-    basis = np.linalg.qr(units.T @ (units @ drawn))[0]  # Halko, Martinsson and Tropp 2011
+    spread = (units.T @ (units @ drawn)).astype(np.float64)  # Halko, Martinsson and Tropp 2011
+    squares, turn = np.linalg.eigh(spread.T @ spread)  # numpy's QR takes 3 s beside other load, this 10 ms
+    kept = squares > squares[-1] * 1e-10
+    basis = (spread @ (turn[:, kept] / np.sqrt(squares[kept]))).astype(np.float32)
     first = units @ basis
     rest = np.sqrt(np.maximum((units**2).sum(axis=1) - (first**2).sum(axis=1), 0))
     return np.concatenate([first, rest[:, None]], axis=1)
