@@ -82,7 +82,7 @@ def make_store(path: Path, photos: int, classes: int) -> None:
         rows = []
         for vector, target in zip(x, targets.tolist(), strict=True):
             photo = Photo("/made", f"{number:08d}.jpg", 1, 1, f"class {target:02d}", None)
-            rows.append(Embedded(photo, number.to_bytes(16, "big"), 1, 1, vector[None]))
+            rows.append(Embedded(photo, number.to_bytes(16, "big"), 1, 1, vector))
             number += 1
         cache.commit(rows, {})
 

@@ -7,6 +7,7 @@ cache; every epoch reads it from end to end. So the same cache gives the same he
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import IO, TYPE_CHECKING, Any
 
 from classifier import calibrate, familiar, near
@@ -217,7 +218,8 @@ def _beside(
 ) -> "tuple[np.ndarray, dict[str, Any]]":
     """Which measured photos have a near-copy among the training ones, and figures of their nearest neighbours."""
     some = slice(None, None, 1 + len(test) // familiar.SAMPLE)
-    copies, _ = familiar.nearest((test - mean) / scale, ((block - mean) / scale for _, block in rows.blocks()))
+    known = chain([rows.read(0, rows.stop)], (block for _, block in rows.blocks()))
+    copies, _ = familiar.nearest((test - mean) / scale, ((block - mean) / scale for block in known))
     close, places = familiar.nearest(test[some], (block for _, block in rows.blocks()))
     truth = rows.targets[rows.stop : rows.test][some]
     return copies[:, 0] >= near.SAME, familiar.figures(close, rows.targets[rows.test :][places], truth)

@@ -36,7 +36,8 @@ def cache_of(store: Path, rows: list[Row], digests: list[int] | None = None) -> 
     for number, (label, split, vector) in enumerate(rows):
         photo = Photo("/made-up", f"{number:05d}.jpg", 1, 1, label, split)
         digest = (digests[number] if digests else number).to_bytes(16, "big")
-        made.append(Embedded(photo, digest, 1, 1, np.atleast_2d(vector).astype(np.float32)))
+        canonical, *augmented = np.atleast_2d(vector).astype(np.float32)
+        made.append(Embedded(photo, digest, 1, 1, canonical, augmented))
     cache.commit(made, {})
     return cache
 
@@ -274,7 +275,7 @@ def test_a_strength_that_is_given_is_taken(run: Run, store: Path) -> None:
 
 
 def test_balanced_classes_find_more_of_the_rare_one(tmp_path: Path) -> None:
-    cache = cache_of(tmp_path, drawn({"cat": 400, "dog": 25}, apart=0.05))
+    cache = cache_of(tmp_path, drawn({"cat": 400, "dog": 40}, apart=0.1))
     plain, balanced = fit(cache, l2=300)[1], fit(cache, l2=300, balanced=True)[1]
     assert balanced.per_class[1]["recall"] > plain.per_class[1]["recall"] + 0.1
 
@@ -288,10 +289,10 @@ def test_probabilities_out_of_fold_do_not_know_their_photos_labels(tmp_path: Pat
 
 
 def test_a_threshold_keeps_the_error_rate_it_was_asked_for(tmp_path: Path) -> None:
-    cache = cache_of(tmp_path / "s", drawn({"cat": 300, "dog": 300}, apart=0.06))
+    cache = cache_of(tmp_path / "s", drawn({"cat": 300, "dog": 300}, apart=0.085))
     fitted, report = fit(cache)
     assert report.accuracy < 0.95
-    vectors = np.stack([vector for _, _, vector in drawn({"cat": 500, "dog": 500}, apart=0.06, seed=77)])
+    vectors = np.stack([vector for _, _, vector in drawn({"cat": 500, "dog": 500}, apart=0.085, seed=77)])
     truth = np.repeat(["cat", "dog"], 500)
     told = predict(cache, fitted, list(vectors[:, None].astype(np.float32)), "3%")
     sure = np.array([not one["unsure"] for one in told])
