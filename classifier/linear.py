@@ -7,6 +7,7 @@ cache; every epoch reads it from end to end. So the same cache gives the same he
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import IO, TYPE_CHECKING, Any
 
 from classifier import calibrate, familiar, near
@@ -73,9 +74,10 @@ def fit_linear(cache: Cache, *, l2: float | None, balanced: bool, device: str) -
     with tempfile.TemporaryFile(dir=cache.store.path) as file:
         rows = _shuffle(cache, listed, one.targets, roles, file, balanced)
         strength = L2 if l2 is None else l2
-        weight, bias, losses = _train(rows, len(one.classes), strength, place)
+        mean, scale = _standard(rows)
+        weight, bias, losses = _train(rows, len(one.classes), strength, place, mean, scale)
         stop, test = rows.read(0, rows.stop), rows.read(rows.stop, rows.test)
-        alike, said = _beside(rows, test)
+        alike, said = _beside(rows, test, mean.astype(np.float32), scale.astype(np.float32))
     logits = test @ weight.T.astype(np.float32) + bias
     truth = rows.targets[rows.stop : rows.test]
     heat = calibrate.temperature(stop @ weight.T.astype(np.float32) + bias, rows.targets[: rows.stop])
@@ -170,14 +172,13 @@ def _standard(rows: Shuffled) -> "tuple[np.ndarray, np.ndarray]":
 
 
 def _train(
-    rows: Shuffled, classes: int, l2: float, device: "torch.device"
+    rows: Shuffled, classes: int, l2: float, device: "torch.device", mean: "np.ndarray", scale: "np.ndarray"
 ) -> "tuple[np.ndarray, np.ndarray, list[dict[str, float]]]":
     """Weight (C, D) and bias (C,) for raw embeddings, of the epoch with the lowest loss on the photos to stop by."""
     import numpy as np
     import torch
     from torch.nn.functional import cross_entropy
 
-    mean, scale = _standard(rows)
     shift, shrink = (torch.from_numpy(part.astype(np.float32)).to(device) for part in (mean, 1 / scale))
     targets, weights = torch.from_numpy(rows.targets), torch.from_numpy(rows.weights)
     weight = torch.zeros(classes, DIMENSION, device=device, requires_grad=True)
@@ -212,11 +213,16 @@ def _train(
     return found, free - found @ mean, losses
 
 
-def _beside(rows: Shuffled, test: "np.ndarray") -> "tuple[np.ndarray, dict[str, Any]]":
+def _beside(
+    rows: Shuffled, test: "np.ndarray", mean: "np.ndarray", scale: "np.ndarray"
+) -> "tuple[np.ndarray, dict[str, Any]]":
     """Which measured photos have a near-copy among the training ones, and figures of their nearest neighbours."""
-    close, places = familiar.nearest(test, (block for _, block in rows.blocks()))
-    truth = rows.targets[rows.stop : rows.test]
-    return close[:, 0] >= near.SAME, familiar.figures(close, rows.targets[rows.test :][places], truth)
+    some = slice(None, None, 1 + len(test) // familiar.SAMPLE)
+    known = chain([rows.read(0, rows.stop)], (block for _, block in rows.blocks()))
+    copies, _ = familiar.nearest((test - mean) / scale, ((block - mean) / scale for block in known))
+    close, places = familiar.nearest(test[some], (block for _, block in rows.blocks()))
+    truth = rows.targets[rows.stop : rows.test][some]
+    return copies[:, 0] >= near.SAME, familiar.figures(close, rows.targets[rows.test :][places], truth)
 
 
 def _device(name: str) -> "torch.device":

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import numpy as np
 
-# Cosine from which on two photos count as one picture.
-SAME = 0.98
+# Cosine of standardised embeddings from which on two photos count as one picture. Measured: of 800 of Kaggle's photos,
+# with the bundled trunk, no two that differ reach 0.951, and half of those at half size or in a worse JPEG are above
+# 0.98; with an ImageNet trunk, of 2,459 photos the one pair of copies has 0.984, the next look-alikes have 0.80.
+SAME = 0.96
 # Numbers that stand for an embedding in the first pass, and pairs of it that are looked at again in one go.
 SKETCH, PAIRS = 96, 1 << 14
 BLOCK = 1024
@@ -19,10 +21,17 @@ def groups(embeddings: "np.ndarray", digests: "np.ndarray") -> "np.ndarray":
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
-    pairs = [*_alike(unit_length(embeddings)), _equal(digests)]
+    pairs = [*_alike(unit_length(standardised(embeddings))), _equal(digests)]
     one, other = (np.concatenate(ends) for ends in zip(*pairs, strict=True))
     links = coo_array((np.ones(len(one), bool), (one, other)), shape=(len(digests),) * 2)
     return np.asarray(connected_components(links, directed=False)[1])
+
+
+def standardised(embeddings: "np.ndarray") -> "np.ndarray":
+    """Embeddings (N, D) of which every number has mean 0 and deviation 1."""
+    scale = embeddings.std(axis=0)
+    scale[scale < 1e-6] = 1
+    return (embeddings - embeddings.mean(axis=0)) / scale  # type: ignore[no-any-return]
 
 
 def unit_length(embeddings: "np.ndarray") -> "np.ndarray":
@@ -57,7 +66,10 @@ def _sketches(units: "np.ndarray") -> "np.ndarray":
     import numpy as np
 
     drawn = np.random.default_rng(0).normal(size=(units.shape[1], SKETCH)).astype(np.float32)
-    basis = np.linalg.qr(units.T @ (units @ drawn))[0]  # Halko, Martinsson and Tropp 2011
+    spread = (units.T @ (units @ drawn)).astype(np.float64)  # Halko, Martinsson and Tropp 2011
+    squares, turn = np.linalg.eigh(spread.T @ spread)  # numpy's QR takes 3 s beside other load, this 10 ms
+    kept = squares > squares[-1] * 1e-10
+    basis = (spread @ (turn[:, kept] / np.sqrt(squares[kept]))).astype(np.float32)
     first = units @ basis
     rest = np.sqrt(np.maximum((units**2).sum(axis=1) - (first**2).sum(axis=1), 0))
     return np.concatenate([first, rest[:, None]], axis=1)
