@@ -181,7 +181,8 @@ def main() -> None:
     if given.photos:
         print(json.dumps({**machine(), **timed(given.photos)}))
         return
-    rows = list(csv.DictReader(Path(given.labels).open()))
+    with Path(given.labels).open(newline="") as file:
+        rows = list(csv.DictReader(file))
     chosen = [i for i, row in enumerate(rows) if row["photo"].startswith(given.folder)]
     embeddings = np.load(given.embeddings)[chosen].astype(np.float32)
     names = [rows[i]["label"] for i in chosen]

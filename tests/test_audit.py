@@ -123,7 +123,9 @@ def test_each_finding_says_why(run: Run, photos: Path, tmp_path: Path) -> None:
     document = done.json
     assert set(document) == {"photos", "found", "ranked"}
     by_name = {Path(one["photo"]).name: one for one in document["ranked"]}
-    assert f"the same file as {Path('photos/cat') / cats[0].name}, which is labelled cat" in by_name["twin.jpg"]["reason"]
+    assert (
+        f"the same file as {Path('photos/cat') / cats[0].name}, which is labelled cat" in by_name["twin.jpg"]["reason"]
+    )
     assert "conflict" in by_name[cats[0].name]["kinds"]
     assert "leak" in by_name["second.jpg"]["kinds"]
     assert "leak" not in by_name["first.jpg"]["kinds"]
