@@ -58,7 +58,7 @@ def findings_sheet(file: Path, findings: Sequence[dict[str, Any]]) -> None:
         raise PetrieveError(f"nothing was found that {file} could show", "leave out `--sheet`")
     rows = []
     for one in findings[:MOST]:
-        instead = f" → {one['suggested']}?" if one["suggested"] else f": {', '.join(one['kinds'])}"
+        instead = f", or {one['suggested']}?" if one["suggested"] else f": {', '.join(one['kinds'])}"
         rows.append((one["photo"], one["label"] + instead, f"{one['score']:.3f}  {Path(one['photo']).name}"))
     contact_sheet(file, rows, query=False)
 

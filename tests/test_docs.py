@@ -49,6 +49,7 @@ def test_every_command_is_in_the_readme_with_its_keys(run: Run, store: Path, dra
         "fit-head": (),
         "predict": (photo,),
         "similar": (photo,),
+        "audit": (),
         "info": (),
         "verify": (),
         "doctor": (photo,),
@@ -61,9 +62,12 @@ def test_every_command_is_in_the_readme_with_its_keys(run: Run, store: Path, dra
         document = run(name, *given, "--store", store, "--json").json
         keys = set(document[0] if isinstance(document, list) else document)
         named = set(re.findall(r"`(\w+)`", rows[name]))
-        inner = {"similar": {"label", "similarity"}, "predict": {"error"}, "verify": {"what", "remedy"}}.get(
-            name, set()
-        )
+        inner = {
+            "similar": {"label", "similarity"},
+            "predict": {"error"},
+            "verify": {"what", "remedy"},
+            "audit": {"label", "conflict", "leak", "outlier", "photo", "suggested", "reason", "score", "kinds"},
+        }.get(name, set())
         assert keys == named - inner, name
     assert set(run("sample", tmp_path / "s", "--photos", 1, "--json").json) <= set(
         re.findall(r"`(\w+)`", rows["sample"])
