@@ -101,12 +101,14 @@ def _reliability(head: Row) -> str:
         ]
         return Series([(bin_["confidence"], bin_["accuracy"]) for bin_ in bins], style, name, dots)
 
+    said, were = percent("said to be right", low), percent("were right", min(low, least))
+    start = max(said.low, were.low)
     drawn = plot(
         "Reliability diagram",
-        percent("said to be right", low),
-        percent("were right", min(low, least)),
+        said,
+        were,
         [
-            Series([(0, 0), (1, 1)], "guide", "as it should be"),
+            Series([(start, start), (1, 1)], "guide", "as it should be"),
             series(before, "b", "before calibration"),
             series(after, "a", "after"),
         ],

@@ -41,20 +41,24 @@ class Series:
 
 
 def percent(title: str, low: float = 0.0, high: float = 1.0) -> Axis:
-    """An axis of shares."""
-    step = _step((high - low) / 4)
-    digits = 0 if step >= 0.01 else 1 if step >= 0.001 else 2
-    low, high = math.floor(low / step + 1e-9) * step, math.ceil(high / step - 1e-9) * step
-    count = round((high - low) / step)
-    return Axis(title, low, high, [(low + i * step, f"{100 * (low + i * step):.{digits}f}%") for i in range(count + 1)])
+    """An axis of shares that holds the range from `low` to `high`."""
+    step, values = _ticks(min(low, high - 0.01), high)
+    digits = max(0, -math.floor(math.log10(step)) - 2)
+    return Axis(title, values[0], values[-1], [(value, f"{100 * value:.{digits}f}%") for value in values])
 
 
 def numbers(title: str, low: float, high: float) -> Axis:
     """An axis of plain numbers that holds the range from `low` to `high`."""
-    step = _step(max(high - low, 1e-9) / 4)
-    low, high = math.floor(low / step) * step, math.ceil(high / step + 1e-9) * step
-    count, digits = round((high - low) / step), max(0, -math.floor(math.log10(step)))
-    return Axis(title, low, high, [(low + i * step, f"{low + i * step:.{digits}f}") for i in range(count + 1)])
+    step, values = _ticks(low, max(high, low + 0.01))
+    digits = max(0, -math.floor(math.log10(step)))
+    return Axis(title, values[0], values[-1], [(value, f"{value:.{digits}f}") for value in values])
+
+
+def _ticks(low: float, high: float) -> tuple[float, list[float]]:
+    """About five round values around a range, and how far apart they are."""
+    step = _step((high - low) / 4)
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    return step, [number * step for number in range(first, last + 1)]
 
 
 def decades(title: str, low: float, high: float) -> Axis:

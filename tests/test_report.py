@@ -19,7 +19,7 @@ from PIL import Image, ImageOps
 from classifier import head
 from classifier.outcomes import outcomes
 from extractor.cache import Cache
-from gallery import report
+from gallery import plots, report
 from gallery.text import printable
 
 Run = Callable[..., Done]
@@ -207,6 +207,20 @@ def test_the_same_store_gives_the_same_bytes(run: Run, page: Path, tmp_path: Pat
     assert run("report", "--store", page.parent / "store", "--out", tmp_path / "again.html").status == 0
     names = re.compile(r'<span class="name">.*?</span>|alt=".*?"')  # relative to the folder that one works in
     assert names.sub("", (tmp_path / "again.html").read_text()) == names.sub("", page.read_text())
+
+
+@given(st.floats(0, 1), st.floats(0, 1), st.sampled_from([plots.percent, plots.numbers]))
+def test_an_axis_holds_all_its_values_between_its_first_and_last_tick(
+    one: float, other: float, kind: Callable[[str, float, float], plots.Axis]
+) -> None:
+    low, high = sorted((one, other))
+    axis = kind("", low, high)
+    values = [value for value, _ in axis.ticks]
+    assert values[0] == pytest.approx(axis.low)
+    assert values[-1] == pytest.approx(axis.high)
+    assert axis.low - 1e-9 <= low <= high <= axis.high + 1e-9
+    assert 2 <= len(values) <= 7
+    assert len({words for _, words in axis.ticks}) == len(values)
 
 
 def test_photos_that_have_gone_leave_a_place(run: Run, page: Path, tmp_path: Path) -> None:
