@@ -50,6 +50,9 @@ def embed(
     weights: Weights = None,
     device: Device = "auto",
     precision: Precision = "auto",
+    views: Annotated[
+        int, typer.Option(help="Embed so many augmented views of each photo too, now and in later runs.")
+    ] = 0,
     prune: Annotated[bool, typer.Option(help="Forget the photos that are gone.")] = False,
     retry: Annotated[bool, typer.Option(help="Open the unreadable ones again, though they have not changed.")] = False,
     as_json: Json = False,
@@ -65,6 +68,7 @@ def embed(
             weights=weights,
             device=device,
             precision=precision,
+            views=views,
             prune=prune,
             retry=retry,
             progress=progress,
@@ -79,7 +83,12 @@ def embed(
 @app.command("fit-head", epilog="Example: cli.py fit-head --method linear")
 def fit_head(
     store: Store = DEFAULT_STORE,
-    method: Annotated[str, typer.Option(help="`logistic` (scikit-learn) or `linear` (a torch layer).")] = "logistic",
+    method: Annotated[
+        str, typer.Option(help="`logistic`, or `linear`: in mini-batches, for caches larger than memory.")
+    ] = "logistic",
+    l2: Annotated[float | None, typer.Option(help="Strength of L2 (scikit-learn's 1/C), instead of the grid.")] = None,
+    balanced: Annotated[bool, typer.Option("--balanced", help="Give every class the same weight.")] = False,
+    device: Device = "auto",
     as_json: Json = False,
 ) -> None:
     """Fit a head on the labelled photos, and say how well it does on photos that it has not seen."""
@@ -87,7 +96,7 @@ def fit_head(
     from extractor.cache import Cache
 
     cache = Cache.open(store)
-    fitted, report = fit.fit(cache, method=method)
+    fitted, report = fit.fit(cache, method=method, l2=l2, balanced=balanced, device=device)
     head.save(fitted, cache)
     _show(asdict(report), text.fitted, as_json)
 
@@ -99,27 +108,32 @@ def predict(
     weights: Weights = None,
     device: Device = "auto",
     precision: Precision = "auto",
+    views: Annotated[int, typer.Option(help="Average over so many augmented views of each photo too.")] = 0,
+    max_error: Annotated[
+        str | None, typer.Option(help="Call predictions unsure that are wrong more often than this: `1%`.")
+    ] = None,
     csv: Annotated[Path | None, typer.Option(help="Write the predictions to this file too.")] = None,
     kaggle: Annotated[Path | None, typer.Option(help="Write `id,label` for dogs-vs-cats to this file too.")] = None,
     as_json: Json = False,
 ) -> None:
     """Say what is in photos, and how sure that is."""
     from classifier import head
+    from classifier import predict as predicting
     from extractor import embed as extractor
     from extractor.cache import Cache
-    from extractor.rows import Unreadable
+    from extractor.rows import Embedded
     from gallery import submission
 
     cache = Cache.open(store)
     fitted = head.load(cache)
     if kaggle:
         numbers = submission.ids([text.name(one.path) for source in sources for one in find(source)], fitted.classes)
-    found = extractor.query(sources, cache, weights=weights, device=device, precision=precision)
+    results = extractor.query(sources, cache, weights=weights, device=device, precision=precision, views=views)
+    found = list(results)
+    told = iter(predicting.predict(cache, fitted, [one.views for one in found if isinstance(one, Embedded)], max_error))
     predictions = [
-        {"photo": text.name(result.photo.path), "error": result.reason}
-        if isinstance(result, Unreadable)
-        else {"photo": text.name(result.photo.path), **fitted.predict_one(result.embedding)}
-        for result in found
+        {"photo": text.name(one.photo.path), **(next(told) if isinstance(one, Embedded) else {"error": one.reason})}
+        for one in found
     ]
     if csv:
         text.predictions_csv(csv, predictions)

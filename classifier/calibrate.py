@@ -33,7 +33,7 @@ def temperature(logits: "np.ndarray", targets: "np.ndarray") -> float:
 
 
 def _loss(logits: "np.ndarray", targets: "np.ndarray") -> float:
-    """Log loss against targets that are not wholly sure of themselves (Platt 1999): N right ones of N prove no 100 %."""
+    """Log loss against targets that are not wholly sure of themselves (Platt 1999): N right of N prove no 100 %."""
     import numpy as np
 
     count, classes = logits.shape

@@ -49,6 +49,9 @@ class Report:
     temperature: float  # by which the head's logits are divided already
     l2: float  # penalty l2/2 |W|² beside the summed losses: scikit-learn's 1/C
     l2_grid: list[dict[str, float]]  # l2, log_loss
+    balanced: bool  # every class has the same weight in the loss
+    unfamiliar: dict[str, float]  # mean cosine to the nearest photos below which a photo is, and what it comes from
+    epochs: list[dict[str, float]]  # of `linear`: epoch, log_loss on the photos it is stopped by
     risk_coverage: list[dict[str, float]]  # threshold, coverage, error: of the photos at least so probable
     clip: float  # how far from 0 and 1 to keep, for the lowest log loss on held-out photos
 
@@ -68,14 +71,27 @@ class Head:
         return softmax(embeddings @ self.weight.T + self.bias)
 
     def predict_one(self, embedding: "np.ndarray") -> dict[str, Any]:
-        """`label`, `probability` and all `probabilities` of one embedding (1024,)."""
-        (row,) = self.predict(embedding[None]).round(6).tolist()
+        """`label`, `probability` and all `probabilities` of one photo: its embedding (1024,), or its views' (V, 1024).
+
+        Probabilities are averaged over views.
+        """
+        row = self.predict(embedding.reshape(-1, DIMENSION)).mean(axis=0).round(6).tolist()
         best = max(range(len(row)), key=row.__getitem__)
         return {
             "label": self.classes[best],
             "probability": row[best],
             "probabilities": dict(zip(self.classes, row, strict=True)),
         }
+
+
+def threshold(report: Report, max_error: float) -> float | None:
+    """The probability from which on predictions are wrong no more often than `max_error`; None where none is.
+
+    Measured on held-out photos: of those at least so probable the share of wrong ones. As many photos as can be lie
+    above it.
+    """
+    good = [point for point in report.risk_coverage if point["error"] <= max_error]
+    return max(good, key=lambda point: point["coverage"])["threshold"] if good else None
 
 
 def save(head: Head, cache: Cache) -> None:

@@ -1,18 +1,15 @@
 """The labelled photos of a cache, in an order that does not depend on when they were written."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from extractor.cache import Cache
 from extractor.errors import PetrieveError
-from extractor.photos import path_of
 from extractor.rows import DIMENSION
 
 if TYPE_CHECKING:
     import numpy as np
-    import pyarrow as pa
-
-    Key = tuple[str, int, str, str, bytes]  # path, view, label, split, digest
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +28,20 @@ class Labelled:
         return len(self.paths)
 
 
+@dataclass(frozen=True, eq=False)
+class Names:
+    """The same without embeddings, for caches that are larger than memory."""
+
+    paths: list[str]
+    labels: "np.ndarray"
+    splits: "np.ndarray"
+    digests: "np.ndarray"
+    views: "np.ndarray"  # (N,) how many augmented ones each photo has
+    rows: "np.ndarray"  # (R,) ids of the cache's rows, ascending
+    owners: "np.ndarray"  # (R,) the photo of each
+    ranks: "np.ndarray"  # (R,) 0 for a photo's canonical view, 1, 2, … for its augmented ones
+
+
 def read(cache: Cache) -> Labelled:
     """The labelled photos of a cache, ordered by path.
 
@@ -39,67 +50,67 @@ def read(cache: Cache) -> Labelled:
     """
     import numpy as np
 
-    keys: list[Key] = []
-    batches = []
-    for photos, batch in cache.embeddings():
-        chosen, told = _labelled(photos)
-        keys += told
-        batches.append(batch[chosen])
-    if not keys:
+    listed = names(cache)
+    first = np.cumsum(listed.views) - listed.views
+    rows = np.empty((len(listed.paths), DIMENSION), np.float32)
+    views = np.empty((int(listed.views.sum()), DIMENSION), np.float32)
+    for photos, ranks, batch in chunks(cache, listed):
+        canonical = ranks == 0
+        rows[photos[canonical]] = batch[canonical]
+        views[first[photos[~canonical]] + ranks[~canonical] - 1] = batch[~canonical]
+    owners = np.repeat(np.arange(len(rows)), listed.views)
+    return Labelled(listed.paths, listed.labels, listed.splits, listed.digests, rows, views, owners)
+
+
+def names(cache: Cache) -> Names:
+    """What is said of the labelled photos of a cache, ordered by path.
+
+    Raises:
+        PetrieveError: no photo has a label.
+    """
+    import numpy as np
+
+    known = cache.known()
+    told = cache.labelled()
+    paths = sorted(path for path in told if told[path]["label"] is not None)
+    if not paths:
         raise PetrieveError(
             f"no photo in {cache.store.path} has a label",
             "put the photos of each class in a folder of its name, or give `embed` a `--labels FILE.csv`",
         )
-    # The order of rows depends on when they were written; a head must not.
-    order = sorted(range(len(keys)), key=keys.__getitem__)
-    rows = _in_order(batches, order)
-    paths, views, labels, splits, digests = zip(*(keys[i] for i in order), strict=True)
-    _check_finite(cache, paths, rows)
-    photo = np.array(views) == 0
-    whose = np.cumsum(photo) - 1
-    there = np.flatnonzero(photo)
-    return Labelled(
-        paths=[paths[i] for i in there],
-        labels=np.array(labels)[photo],
-        splits=np.array(splits)[photo],
-        digests=np.array(digests, dtype="S16")[photo],
-        embeddings=rows[photo] if not photo.all() else rows,
-        views=rows[~photo],
-        owners=whose[~photo],
+    rows = np.array([row for path in paths for row in known[path].rows])
+    ranks = np.array([rank for path in paths for rank in range(len(known[path].rows))])
+    order = np.argsort(rows)
+    return Names(
+        paths=paths,
+        labels=np.array([told[path]["label"] for path in paths]),
+        splits=np.array([told[path]["split"] or "" for path in paths]),
+        digests=np.array([known[path].digest for path in paths], "S16"),
+        views=np.array([len(known[path].augmented) for path in paths]),
+        rows=rows[order],
+        owners=(np.cumsum(ranks == 0) - 1)[order],
+        ranks=ranks[order],
     )
 
 
-def _labelled(photos: "pa.RecordBatch") -> "tuple[list[int], list[Key]]":
-    """Positions of a batch's labelled rows, and what they are ordered by."""
-    names = ("root", "uri", "view", "label", "split", "digest")
-    roots, uris, views, labels, splits, digests = (photos[name].to_pylist() for name in names)
-    chosen = [i for i, label in enumerate(labels) if label is not None]
-    return chosen, [(path_of(roots[i], uris[i]), views[i], labels[i], splits[i] or "", digests[i]) for i in chosen]
+def chunks(cache: Cache, listed: Names) -> "Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]":
+    """The labelled photos' rows, in batches: place of the photo (n,), rank of the view (n,), embeddings (n, D).
 
-
-def _in_order(batches: "list[np.ndarray]", order: list[int]) -> "np.ndarray":
-    """The batches as one array whose rows stand in this order; each batch is let go once it is copied."""
+    Raises:
+        PetrieveError: an embedding is damaged.
+    """
     import numpy as np
 
-    places = np.empty(len(order), np.int64)
-    places[order] = np.arange(len(order))
-    rows = np.empty((len(order), DIMENSION), np.float32)
-    start = 0
-    while batches:
-        batch = batches.pop(0)
-        rows[places[start : start + len(batch)]] = batch
-        start += len(batch)
-    return rows
-
-
-def _check_finite(cache: Cache, paths: tuple[str, ...], rows: "np.ndarray") -> None:
-    """The sum of a row is finite where all of it is."""
-    import numpy as np
-
-    bad = np.flatnonzero(~np.isfinite(rows.sum(axis=1)))
-    if len(bad):
-        more = f" and of {len(bad) - 1} more" if len(bad) > 1 else ""
-        raise PetrieveError(
-            f"the embedding of {paths[bad[0]]}{more} in {cache.store.path} holds what is no number",
-            "`cli.py verify` names the damaged rows and what mends them",
-        )
+    for photos, batch in cache.embeddings(every_view=bool(listed.views.any())):
+        ids = photos["_rowid"].to_numpy().astype(np.int64)
+        found = np.searchsorted(listed.rows, ids).clip(max=len(listed.rows) - 1)
+        chosen = listed.rows[found] == ids
+        places, rows = listed.owners[found[chosen]], batch[chosen]
+        bad = np.flatnonzero(~np.isfinite(rows.sum(axis=1)))
+        if len(bad):
+            more = f" and of {len(bad) - 1} more" if len(bad) > 1 else ""
+            raise PetrieveError(
+                f"the embedding of {listed.paths[places[bad[0]]]}{more} in {cache.store.path} holds what is no number",
+                "`cli.py verify` names the damaged rows and what mends them",
+            )
+        yield places, listed.ranks[found[chosen]], rows

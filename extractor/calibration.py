@@ -106,4 +106,4 @@ def _drawn(photos: Sequence[Photo]) -> "Iterator[Tensor]":
     for photo in sorted(photos, key=lambda one: (hashlib.blake2b(one.uri.encode()).digest(), one.path)):
         loaded = load(photo, {})
         if isinstance(loaded, View):
-            yield loaded.pixels
+            yield loaded.pixels[0]

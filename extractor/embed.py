@@ -21,6 +21,7 @@ from extractor.store import Store, read_card, writing
 from extractor.stream import load, results
 from extractor.trunk import Trunk, load_trunk
 from extractor.upgrade import upgrade
+from extractor.views import MOST
 from extractor.weights import resolve
 
 Source = str | os.PathLike[str]
@@ -39,6 +40,7 @@ class Summary:
     copied: int
     unreadable: int
     missing: int
+    views: int  # embeddings that the trunk made: one for each photo, and those of its augmented views
     left: int  # not looked at, because the run was asked to stop
     seconds: float
     photos_per_second: float
@@ -55,6 +57,7 @@ def embed(
     weights: str | None = None,
     device: str = "auto",
     precision: str = "auto",
+    views: int = 0,
     prune: bool = False,
     retry: bool = False,
     progress: Progress | None = None,
@@ -64,13 +67,16 @@ def embed(
 
     Photos that the cache holds are not opened again; those whose bytes it holds under another name are not
     embedded again. `labels` is a CSV; `weights` is `imagenet`, `bundled` or a file, by default what the store
-    was made with, else `imagenet`. `prune` forgets the photos that are gone, `retry` opens unreadable ones again
-    though they have not changed. `progress` follows each commit; when `stop` then says so, the run ends there.
+    was made with, else `imagenet`. Beside its canonical view each photo gets so many augmented `views`; the store
+    remembers their number, which never falls. `prune` forgets the photos that are gone, `retry` opens unreadable
+    ones again though they have not changed. `progress` follows each commit; when `stop` then says so, the run ends
+    there.
 
     Raises:
         PetrieveError: a source, the labels, the weights, the device or the store cannot be used; or no photo be read.
     """
     started = time.perf_counter()
+    _check_views(views)
     wanted = paths_of(sources)
     place = Store(Path(store))
     csv = read_labels(labels) if labels is not None else None
@@ -81,7 +87,8 @@ def embed(
         bad = cache.unreadable() if cache is not None else {}
         photos = find_all(wanted, {*known, *bad}, prune=prune)
         photos = csv.apply(photos) if csv else photos
-        to_do = plan(photos, wanted, known, bad, csv, retry=retry)
+        views = max(views, cache.views if cache is not None else 0)
+        to_do = plan(photos, wanted, known, bad, csv, views=views, retry=retry)
         trunk = None
         if cache is None:
             cache, trunk = _new(place, to_do.todo, photos, weights or "imagenet", device, precision)
@@ -89,10 +96,12 @@ def embed(
             trunk = fitting_trunk(cache, place, weights or cache.weights, device, precision, photos)
         if csv:
             cache.add_columns(csv.columns)
-        counts = _run(to_do.todo, cache, known, trunk, progress, stop) if trunk else Counter()
+        cache.keep_views(views)
+        counts, made = _run(to_do.todo, cache, known, trunk, progress, stop) if trunk else (Counter(), 0)
         left = len(to_do.todo) - counts.total()
         if not left:
             settle(cache, to_do, known, prune=prune)
+        cache.sign()
     unreadable = counts["unreadable"] + len(to_do.unreadable)
     if photos and unreadable == len(photos):
         raise PetrieveError(f"none of {len(photos)} photos can be read", "`cli.py info --unreadable` lists the reasons")
@@ -104,6 +113,7 @@ def embed(
         copied=counts["copied"],
         unreadable=unreadable,
         missing=len(to_do.missing),
+        views=made,
         left=left,
         seconds=round(seconds, 3),
         photos_per_second=round(counts["embedded"] / seconds, 2),
@@ -120,26 +130,28 @@ def query(
     weights: str | None = None,
     device: str = "auto",
     precision: str = "auto",
+    views: int = 0,
 ) -> Iterator[Embedded | Unreadable]:
     """The embeddings of photos that need not be in the cache, in the order that `embed` would take them in.
 
-    What the cache holds is taken from there, without torch unless weights, device or precision are given: those
-    are checked. Nothing is written.
+    Each comes with those of so many augmented `views`. What the cache holds is taken from there, without torch unless
+    weights, device or precision are given: those are checked. Nothing is written.
 
     Raises:
         PetrieveError: a source, the weights or the device cannot be used, or the weights are not the cache's.
     """
+    _check_views(views)
     wanted = paths_of(sources)
     photos = find_all(wanted)
     known = cache.known()
-    rows = {row.digest: row.row for row in known.values()}
+    rows = _by_digest(known)
     trunk = once(partial(fitting_trunk, cache, cache.store, weights or cache.weights, device, precision))
     if _asks(cache, weights, device, precision):
         trunk()
-    elif not all(photo.path in known for photo in photos):
+    elif not all(photo.path in known and len(known[photo.path].augmented) >= views for photo in photos):
         import torch  # noqa: F401  before the threads begin, which are to compute with one each
     batch = min(QUERY_BATCH, len(photos))
-    with closing(results(photos, trunk=trunk, cache=cache, rows=rows, batch=batch)) as ready:
+    with closing(results(photos, trunk=trunk, cache=cache, rows=rows, batch=batch, views=views)) as ready:
         for some in ready:
             yield from some
 
@@ -195,6 +207,20 @@ def _new(
     return Cache.create(place, fingerprint=trunk.fingerprint, weights=trunk.weights), trunk
 
 
+def _check_views(number: int) -> None:
+    if not 0 <= number <= MOST:
+        raise PetrieveError(f"there cannot be {number} augmented views", f"name a number from 0 to {MOST}")
+
+
+def _by_digest(known: Mapping[str, Known]) -> dict[bytes, tuple[int, ...]]:
+    """The rows that hold the embeddings of these bytes; of several photos, those of the one with the most views."""
+    rows: dict[bytes, tuple[int, ...]] = {}
+    for one in known.values():
+        if len(one.rows) > len(rows.get(one.digest, ())):
+            rows[one.digest] = one.rows
+    return rows
+
+
 def _asks(cache: Cache, weights: str | None, device: str, precision: str) -> bool:
     """Whether somebody asks for what must be checked even when there is nothing to embed."""
     other = weights is not None and resolve(weights) != cache.weights
@@ -222,25 +248,43 @@ def _run(
     trunk: Trunk,
     progress: Progress | None,
     stop: Callable[[], bool],
-) -> Counter[str]:
-    """How many were embedded, copied and unreadable."""
+) -> tuple[Counter[str], int]:
+    """How many were embedded, copied and unreadable; and how many embeddings the trunk made."""
     counts: Counter[str] = Counter()
-    rows = {row.digest: row.row for row in known.values()}
+    views = 0
+    rows = _by_digest(known)
     # Copies come from the cache as it was: a row that this run overwrites may be another photo's original.
     before = cache.as_now()
-    made = results(todo, trunk=lambda: trunk, cache=before, rows=rows, batch=trunk.batch, workers=trunk.workers)
+    made = results(
+        todo,
+        trunk=lambda: trunk,
+        cache=before,
+        rows=rows,
+        batch=trunk.batch,
+        workers=trunk.workers,
+        views=cache.views,
+    )
     with closing(made) as ready:
         for some in ready:
             cache.commit(some, known)
-            counts.update(_outcome(result, rows) for result in some)
+            new = [_made(result, rows) for result in some]
+            counts.update(map(_outcome, some, new))
+            views += sum(new)
             if progress:
                 progress(counts.total(), len(todo))
             if stop():
                 break
-    return counts
+    return counts, views
 
 
-def _outcome(result: Embedded | Unreadable, rows: Mapping[bytes, int]) -> str:
+def _made(result: Embedded | Unreadable, rows: Mapping[bytes, tuple[int, ...]]) -> int:
+    """How many of a photo's embeddings the trunk has made."""
+    if isinstance(result, Unreadable):
+        return 0
+    return max(0, len(result.views) - len(rows.get(result.digest, ())))
+
+
+def _outcome(result: Embedded | Unreadable, made: int) -> str:
     if isinstance(result, Unreadable):
         return "unreadable"
-    return "copied" if result.digest in rows else "embedded"
+    return "embedded" if made else "copied"

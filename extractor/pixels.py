@@ -78,13 +78,13 @@ def canonical_view(pixels: "Tensor") -> "Tensor":
 
     short, long = sorted(pixels.shape[-2:])
     if long > MAX_ASPECT * short:
-        pixels = _centre(pixels, MAX_ASPECT * short)
+        pixels = centred(pixels, MAX_ASPECT * short)
         short, long = sorted(pixels.shape[-2:])
     size = [RESIZE if side == short else int(RESIZE * long / short) for side in pixels.shape[-2:]]
-    return _centre(interpolate(pixels[None], size, mode="bilinear", antialias=True)[0], CROP)  # (3, 224, 224)
+    return centred(interpolate(pixels[None], size, mode="bilinear", antialias=True)[0], CROP)  # (3, 224, 224)
 
 
-def _centre(pixels: "Tensor", side: int) -> "Tensor":
+def centred(pixels: "Tensor", side: int) -> "Tensor":
     """The middle of an image, at most `side` pixels high and wide."""
     height, width = pixels.shape[-2:]
     top, left = (max(0, round((whole - side) / 2)) for whole in (height, width))

@@ -20,6 +20,7 @@ class Plan:
     cached: list[Photo]
     unreadable: list[Photo]
     missing: list[str]  # what the store holds and the sources no longer do
+    again: list[Photo]  # what is known, as it was found this time, changed or not
     said: dict[str, dict[str, Any]]  # what the rows of photos that are known have yet to be told
 
 
@@ -54,16 +55,20 @@ def plan(
     bad: Mapping[str, Unreadable],
     csv: Labels | None,
     *,
+    views: int,
     retry: bool,
 ) -> Plan:
-    """What is new, has changed, is known, has failed before, or is gone; with `retry`, what failed is to do again."""
+    """What is new, has changed, is known, has failed before, or is gone; with `retry`, what failed is to do again.
+
+    A photo is known when it has so many augmented `views`.
+    """
     todo, cached, unreadable = [], [], []
     said = {}
     for photo in photos:
         row, failure = known.get(photo.path), bad.get(photo.path)
         if row and csv and csv.of(photo):
             said[photo.path] = csv.of(photo)
-        if row and _is_as_then(photo, row):
+        if row and len(row.augmented) >= views and _is_as_then(photo, row):
             cached.append(photo)
         elif failure and not retry and not failure.may_pass and _is_as_then(photo, failure.photo):
             unreadable.append(photo)
@@ -72,12 +77,13 @@ def plan(
             todo.append(replace(photo, root=earlier.root, uri=earlier.uri))
     here = {photo.path for photo in photos}
     gone = {path for path in {*known, *bad} - here if any(_is_under(path, source) for source in sources)}
-    return Plan(todo, cached, unreadable, sorted(gone), said)
+    again = [photo for photo in photos if photo.path in known]
+    return Plan(todo, cached, unreadable, sorted(gone), again, said)
 
 
 def settle(cache: Cache, made: Plan, known: Mapping[str, Known], *, prune: bool) -> None:
     """What a run owes to photos that it did not embed."""
-    cache.relabel({**_labels_from_another_root(cache, made, known), **made.said}, known)
+    cache.relabel({**_labels_from_another_root(cache, made, known), **made.said})
     bad = cache.unreadable()
     cache.forgive([bad[photo.path].photo for photo in made.cached if photo.path in bad])
     if prune:
@@ -87,12 +93,13 @@ def settle(cache: Cache, made: Plan, known: Mapping[str, Known], *, prune: bool)
 
 def _labels_from_another_root(cache: Cache, made: Plan, known: Mapping[str, Known]) -> dict[str, dict[str, Any]]:
     """Labels and splits that a folder higher up gives to photos that had none, seen from their own folder."""
-    others = [photo for photo in made.cached if photo.root != known[photo.path].root]
+    others = [photo for photo in made.again if photo.root != known[photo.path].root]
     now = cache.labelled() if others else {}
     found = {}
     for photo in others:
-        told = {"label": photo.label, "split": photo.split}
-        found[photo.path] = {name: value for name, value in told.items() if now[photo.path][name] is None}
+        if photo.path in now:
+            told = {"label": photo.label, "split": photo.split}
+            found[photo.path] = {name: value for name, value in told.items() if now[photo.path][name] is None}
     return found
 
 

@@ -1,5 +1,6 @@
 """The store: the folder that holds the cache and the head; and how its files are written."""
 
+import hashlib
 import json
 import os
 import socket
@@ -14,7 +15,9 @@ from uuid import uuid4
 from extractor.errors import PetrieveError
 
 FORMAT = 2  # of everything in a store; raised when an older release could misread it
+WITH_VIEWS = 3  # the same with augmented views, which an older release would take for photos
 OLD_FORMAT = 1  # without checksums; `embed` brings it up to date
+FORMATS = (OLD_FORMAT, FORMAT, WITH_VIEWS)
 # A file half written by a killed process is removed when it is older: no write takes so long.
 ABANDONED_SECONDS = 3600
 
@@ -47,7 +50,7 @@ class Store:
 
     @property
     def card(self) -> Path:
-        """What the whole store depends on: format, fingerprint, weights."""
+        """What the whole store depends on: format, fingerprint, weights, augmented views."""
         return self.path / "store.json"
 
     @property
@@ -57,33 +60,68 @@ class Store:
 
 
 def read_card(store: Store) -> dict[str, Any] | None:
-    """The store's card: `format`, `fingerprint`, `weights`; None where there is no store yet.
+    """The store's card: `format`, `fingerprint`, `weights`, `manifests`, `views` (augmented ones a photo), `recipe`.
+
+    None where there is no store yet.
 
     Raises:
         PetrieveError: the card is damaged, or the store has another format.
     """
     try:
-        card = json.loads(store.card.read_bytes())
-        format_, _, _ = int(card["format"]), str(card["fingerprint"]), str(card["weights"])
+        card = dict(json.loads(store.card.read_bytes()))
+        format_ = int(card["format"])
+        if format_ in FORMATS:
+            _check(card)
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError) as error:
         raise PetrieveError(
             f"{store.card} is damaged", f"remove the store {store.path} and run `cli.py embed` again"
         ) from error
-    if format_ not in (OLD_FORMAT, FORMAT):
+    if format_ not in FORMATS:
         mend = "update Petrieve" if format_ > FORMAT else "embed the photos anew"
         raise PetrieveError(
-            f"store {store.path} has format {format_}, this release reads {FORMAT}",
+            f"store {store.path} has format {format_}, this release reads {FORMAT} and {WITH_VIEWS}",
             f"{mend}, or name another `--store`",
         )
-    return dict(card)
+    return card
 
 
-def write_card(store: Store, *, fingerprint: str, weights: str) -> None:
-    """Say what the store's embeddings come from; with its card a store is complete."""
-    card = {"format": FORMAT, "fingerprint": fingerprint, "weights": weights}
-    write_file(store.card, json.dumps(card, indent=1).encode())
+def _check(card: dict[str, Any]) -> None:
+    if card.pop("digest", None) not in (None, _digest(card)):  # those of earlier releases have none
+        raise ValueError("it says something else than was written")
+    card["fingerprint"], card["weights"] = str(card["fingerprint"]), str(card["weights"])
+    card["manifests"] = dict(card.get("manifests", {}))
+    card["views"], card["recipe"] = int(card.get("views", 0)), str(card.get("recipe", ""))
+
+
+def write_card(
+    store: Store,
+    *,
+    fingerprint: str,
+    weights: str,
+    manifests: dict[str, str] | None = None,
+    views: int = 0,
+    recipe: str = "",
+) -> None:
+    """Say what the store's embeddings come from; with its card a store is complete.
+
+    `manifests` are digests of the files that name the pieces of its tables, by their paths in the store.
+    """
+    card: dict[str, Any] = {
+        "format": FORMAT,
+        "fingerprint": fingerprint,
+        "weights": weights,
+        "manifests": manifests or {},
+    }
+    if views:
+        card |= {"format": WITH_VIEWS, "views": views, "recipe": recipe}
+    write_file(store.card, json.dumps({**card, "digest": _digest(card)}, indent=1).encode())
+
+
+def _digest(card: dict[str, Any]) -> str:
+    """Changes with everything that a card says."""
+    return hashlib.blake2b(json.dumps(card).encode(), digest_size=8).hexdigest()
 
 
 def write_file(path: Path, data: bytes) -> None:

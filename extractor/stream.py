@@ -19,10 +19,11 @@ from typing import TYPE_CHECKING, TypeVar
 from extractor.cache import Cache
 from extractor.errors import PetrieveError
 from extractor.photos import Photo
-from extractor.pixels import canonical_view, decode_small
+from extractor.pixels import decode_small
 from extractor.rows import PASSING, Embedded, Unreadable
 from extractor.trunk import Trunk
 from extractor.upright import NO_MEMORY, Undecodable
+from extractor.views import view_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,6 +35,8 @@ MAX_BYTES = 1 << 30
 TICK = 0.01
 # Batches for each worker: one in its hands, and one that waits while the last one is committed.
 AHEAD = 2
+# Photos that a batch is made of at least, whatever the number of their views: so many fill a CPU's batches to the last.
+PHOTOS = 8
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -45,16 +48,17 @@ class View:
     digest: bytes
     width: int
     height: int
-    pixels: "Tensor"  # uint8 (3, 224, 224)
+    pixels: "Tensor"  # uint8 (V, 3, 224, 224), of the views that are not embedded yet
+    rows: tuple[int, ...] = ()  # of the cache, with the embeddings of the views before these
 
 
 @dataclass(frozen=True)
 class Copy:
-    """A photo whose bytes are embedded already, in this row of the cache."""
+    """A photo whose bytes are embedded already, in these rows of the cache, one for each view."""
 
     photo: Photo
     digest: bytes
-    row: int
+    rows: tuple[int, ...]
 
 
 Item = TypeVar("Item")
@@ -68,14 +72,16 @@ def results(
     *,
     trunk: Callable[[], Trunk],
     cache: Cache,
-    rows: Mapping[bytes, int],
+    rows: Mapping[bytes, tuple[int, ...]],
     batch: int,
     workers: int = CORES,
+    views: int = 0,
 ) -> Generator[list[Result], None, None]:
-    """Results in the order of `photos`, as many at a time as are ready: those of whole batches of `batch` photos.
+    """Results in the order of `photos`, as many at a time as are ready: those of whole batches of `batch` views.
 
-    So many `workers` put one batch each through the trunk. `rows` says which row of `cache` holds the embedding of
-    which digest. `trunk` is called when a photo is neither there nor unreadable.
+    Each photo has its canonical view and so many augmented `views`. So many `workers` put one batch each through the
+    trunk. `rows` says which rows of `cache` hold the embeddings of which digest. `trunk` is called when a photo is
+    neither there with all its views nor unreadable.
     """
     once = Lock()
 
@@ -87,9 +93,10 @@ def results(
     with pool(workers, "embed") as embedders, pool(CORES, "decode") as decoders:
 
         def made(photos: Sequence[Photo]) -> list[Result]:
-            return _embedded(list(decoders.map(lambda photo: load(photo, rows), photos)), network, cache)
+            return _embedded(list(decoders.map(lambda photo: load(photo, rows, views), photos)), network, cache)
 
-        yield from _ready(embedders, made, _batches(photos, batch), depth=AHEAD * workers)
+        at_once = max(min(batch, PHOTOS), batch // (1 + views))
+        yield from _ready(embedders, made, _batches(photos, at_once), depth=AHEAD * workers)
 
 
 @contextmanager
@@ -110,8 +117,10 @@ def pool(threads: int, name: str) -> Iterator[ThreadPoolExecutor]:
             torch.set_num_threads(shared)
 
 
-def load(photo: Photo, rows: Mapping[bytes, int]) -> Loaded:
-    """A photo's canonical view; or the row that has its embedding; or why it cannot be read.
+def load(photo: Photo, rows: Mapping[bytes, tuple[int, ...]], views: int = 0) -> Loaded:
+    """A photo's canonical view and so many augmented ones; or the rows that have them; or why it cannot be read.
+
+    It is decoded once for all views that have no row.
 
     Its size and time are those of the bytes that were read, which may be later than when it was found.
     """
@@ -119,16 +128,23 @@ def load(photo: Photo, rows: Mapping[bytes, int]) -> Loaded:
         data, status = read(photo.path)
         photo = replace(photo, size=status.st_size, modified=status.st_mtime_ns // 1000)
         digest = hashlib.blake2b(data, digest_size=16).digest()
-        if digest in rows:
-            return Copy(photo, digest, rows[digest])
+        there = rows.get(digest, ())[: 1 + views]
+        if len(there) > views:
+            return Copy(photo, digest, there)
         pixels, width, height = decode_small(data)
-        return View(photo, digest, width, height, canonical_view(pixels))
+        return View(photo, digest, width, height, _stacked(pixels, digest, range(len(there), 1 + views)), there)
     except OSError as error:
         return Unreadable(photo, f"{PASSING}{error.strerror}")
     except Undecodable as error:
         return Unreadable(photo, str(error))
     except MemoryError:
         return Unreadable(photo, NO_MEMORY)
+
+
+def _stacked(pixels: "Tensor", digest: bytes, views: Iterable[int]) -> "Tensor":
+    import torch
+
+    return torch.stack([view_of(pixels, digest, view) for view in views])  # (V, 3, 224, 224)
 
 
 def read(path: str) -> tuple[bytes, os.stat_result]:
@@ -180,33 +196,49 @@ def _batches(photos: Iterable[Photo], size: int) -> Iterator[list[Photo]]:
 
 
 def _embedded(items: list[Loaded], network: "Callable[[Tensor], Tensor]", cache: Cache) -> list[Result]:
+    there = _there([item for item in items if isinstance(item, View | Copy)], cache)
     views = [item for item in items if isinstance(item, View)]
-    made: dict[str, Result] = {one.photo.path: one for one in _through_trunk(views, network)}
-    made |= {one.photo.path: one for one in _copied([i for i in items if isinstance(i, Copy)], cache)}
+    made = {one.photo.path: one for one in _through_trunk(views, network, there)}
+    made |= {path: one for path, one in there.items() if path not in made}
     return [item if isinstance(item, Unreadable) else made[item.photo.path] for item in items]
 
 
 def _filled(views: "Tensor", size: int) -> "Tensor":
-    """The views (N, 3, 224, 224), the last one repeated: in float32 the size of a batch shows in the last bits."""
+    """The views (N, 3, 224, 224), the last one repeated, to whole batches of this size.
+
+    In float32 the size of a batch shows in the last bits.
+    """
     import torch
 
-    return torch.cat([views, views[-1:].expand(size - len(views), -1, -1, -1)])
+    return torch.cat([views, views[-1:].expand(-len(views) % size, -1, -1, -1)])
 
 
-def _through_trunk(views: list[View], network: "Callable[[Tensor], Tensor]") -> Iterator[Embedded]:
+def _through_trunk(
+    views: list[View], network: "Callable[[Tensor], Tensor]", there: Mapping[str, Embedded]
+) -> Iterator[Embedded]:
+    """Each photo with the embeddings of its views, behind those that are there."""
     if not views:
         return
+    import numpy as np
     import torch
 
-    embeddings = network(torch.stack([view.pixels for view in views])).numpy()  # (N, 1024)
-    for view, embedding in zip(views, embeddings, strict=True):
-        yield Embedded(view.photo, view.digest, view.width, view.height, embedding)
+    embeddings = network(torch.cat([view.pixels for view in views])).numpy()  # (N, 1024)
+    ends = np.cumsum([len(view.pixels) for view in views])
+    for view, made in zip(views, np.split(embeddings, ends[:-1]), strict=True):
+        before = list(there[view.photo.path].views) if view.rows else []
+        first, *others = [*before, *made]
+        yield Embedded(view.photo, view.digest, view.width, view.height, first, others)
 
 
-def _copied(copies: list[Copy], cache: Cache) -> Iterator[Embedded]:
-    found = cache.rows(sorted({copy.row for copy in copies}))
-    for copy in copies:
-        original = found[copy.row]
-        if original.digest != copy.digest:
-            raise PetrieveError(f"the cache's row for {copy.photo.path} is another photo's", "embed into a new store")
-        yield Embedded(copy.photo, copy.digest, original.width, original.height, original.embedding)
+def _there(items: Sequence[View | Copy], cache: Cache) -> dict[str, Embedded]:
+    """What the cache's rows hold of these photos, as theirs, by path."""
+    found = cache.rows(sorted({row for item in items for row in item.rows}))
+    copied = {}
+    for item in items:
+        if not item.rows:
+            continue
+        original = found[item.rows[0]]
+        if original.digest != item.digest:
+            raise PetrieveError(f"the cache's row for {item.photo.path} is another photo's", "embed into a new store")
+        copied[item.photo.path] = replace(original, photo=item.photo)
+    return copied

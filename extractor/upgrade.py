@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from extractor.rows import checksums, photo_schema, vectors
-from extractor.store import FORMAT, Store, read_card, write_card
+from extractor.store import OLD_FORMAT, Store, read_card, write_card
 from extractor.tables import opened, readable, writable
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def upgrade(store: Store) -> None:
     import pyarrow as pa
 
     card = read_card(store)
-    if card is None or card["format"] == FORMAT:
+    if card is None or card["format"] != OLD_FORMAT:
         return
     column = photo_schema().field("checksum")
 

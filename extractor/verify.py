@@ -76,13 +76,14 @@ def verify(cache: Cache, *, sample: int = 32, device: str = "auto", precision: s
 
 
 def _read(cache: Cache) -> tuple[dict[int, str], list[Finding]]:
-    """Each row's path by its id, and what is wrong with rows that can be read."""
+    """Each photo's path by the id of its first row, and what is wrong with rows that can be read."""
     rows, views = {}, Counter[tuple[str, int]]()
     wrong: list[Finding] = []
-    for photos, embeddings in cache.embeddings():
+    for photos, embeddings in cache.embeddings(every_view=True):
         for photo, vector, checksum in zip(photos.to_pylist(), embeddings, checksums(photos, embeddings), strict=True):
             path = path_of(photo["root"], photo["uri"])
-            rows[photo["_rowid"]] = path
+            if photo["view"] == 0:
+                rows[photo["_rowid"]] = path
             views[path, photo["view"]] += 1
             if not (abs(vector) < float("inf")).all() or not vector.any():
                 wrong.append(Finding(f"the embedding of {path} holds no numbers, or zeros alone", ANEW))
@@ -90,8 +91,10 @@ def _read(cache: Cache) -> tuple[dict[int, str], list[Finding]]:
                 wrong.append(Finding(f"the row of {path} is damaged: its checksum is another's", ANEW))
     twice = [path for (path, _), count in views.items() if count > 1]
     findings = [*wrong, *(Finding(f"{path} has more than one row", ANEW) for path in twice)]
-    if len(rows) != len(cache):
-        findings.append(Finding(f"the table counts {len(cache)} rows and holds {len(rows)}", ANEW))
+    alone = [path for path, view in views if view and (path, view - 1) not in views]
+    findings += [Finding(f"{path} lacks views before others that it has", ANEW) for path in alone]
+    if views.total() != (count := cache.counts()["views"]):
+        findings.append(Finding(f"the table counts {count} rows and holds {views.total()}", ANEW))
     both = [path for path, bad in cache.unreadable().items() if (path, 0) in views and not bad.may_pass]
     findings += [Finding(f"{path} is both embedded and listed as unreadable", AGAIN) for path in both]
     return rows, findings
@@ -112,10 +115,14 @@ def _again(
     if not ids:
         return
     trunk = fitting_trunk(cache, cache.store, cache.weights, device, precision)
-    found = cache.rows(ids)
-    then = {found[row].photo.path: found[row] for row in ids}
+    rows = {one.row: one.rows for one in cache.known().values()}
+    found = cache.rows([row for first in ids for row in rows.get(first, (first,))])
+    then = {found[row].photo.path: found[row] for row in ids if row in found}
     photos = [row.photo for row in then.values()]
-    made = results(photos, trunk=lambda: trunk, cache=cache, rows={}, batch=trunk.batch, workers=trunk.workers)
+    views = max(len(row.augmented) for row in then.values())
+    made = results(
+        photos, trunk=lambda: trunk, cache=cache, rows={}, batch=trunk.batch, workers=trunk.workers, views=views
+    )
     with closing(made) as ready:
         for some in ready:
             for now in some:
@@ -127,7 +134,10 @@ def _is_as_then(cached: Embedded, now: Embedded | Unreadable) -> bool:
 
 
 def _cosine(one: Embedded, other: Embedded) -> float:
+    """Of the views that both have: the worst one's."""
     import numpy as np
 
-    lengths = np.linalg.norm(one.embedding) * np.linalg.norm(other.embedding)
-    return round(min(1.0, float(one.embedding @ other.embedding / max(lengths, 1e-12))), 6)
+    count = min(len(one.views), len(other.views))
+    a, b = one.views[:count], other.views[:count]  # (V, 1024)
+    lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    return round(min(1.0, float(((a * b).sum(axis=1) / np.maximum(lengths, 1e-12)).min())), 6)

@@ -24,7 +24,8 @@ def embedded(summary: dict[str, Any], *, pruned: bool) -> None:
     """What a run of `embed` did."""
     counts = {key: summary[key] for key in ("embedded", "cached", "copied", "unreadable")}
     parts = ", ".join(f"{count} {name}" for name, count in counts.items() if count or name == "embedded")
-    print(f"{summary['found']} photos found: {parts}")
+    views = f", {summary['views']} views" if summary["views"] > summary["embedded"] else ""
+    print(f"{summary['found']} photos found: {parts}{views}")
     if summary["device"]:
         rate = f"{summary['photos_per_second']} photos/s"
         how = f"{summary['weights']} weights on {summary['device']} in {summary['precision']}"
@@ -38,17 +39,31 @@ def embedded(summary: dict[str, Any], *, pruned: bool) -> None:
 
 def fitted(report: dict[str, Any]) -> None:
     """A head's figures."""
-    print(f"{report['method']} head, {report['photos']} photos, {len(report['classes'])} classes")
-    print(f"accuracy {report['accuracy']:.1%}, log loss {report['log_loss']:.3f} ({report['evaluated_on']})")
+    l2 = f", L2 {report['l2']:.3g}"
+    print(f"{report['method']} head, {report['photos']} photos, {len(report['classes'])} classes{l2}")
+    low, high = report["accuracy_interval"]
+    print(
+        f"accuracy {report['accuracy']:.1%} ({low:.1%} to {high:.1%}), log loss {report['log_loss']:.3f} "
+        f"({report['evaluated_on']})"
+    )
+    print(f"nearest neighbours {report['accuracy_knn']:.1%}, calibration error {report['ece_after']:.1%}")
+    if report["near_copies"]:
+        inflated = report["accuracy_ungrouped"] - report["accuracy"]
+        print(f"{report['near_copies']} near-copies; with them on both sides accuracy would be {inflated:+.1%}")
+    if report["left_out"]:
+        print(f"{report['left_out']} held-out photos are near-copies of training photos and are not measured on")
 
 
 def predicted(predictions: Sequence[dict[str, Any]]) -> None:
     """What is in which photo."""
-    rows = [
-        (one["photo"], one.get("label", "unreadable"), f"{one['probability']:.1%}" if "label" in one else one["error"])
-        for one in predictions
-    ]
-    _table(("photo", "label", "probability"), rows)
+    rows = []
+    for one in predictions:
+        if "error" in one:
+            rows.append((one["photo"], "unreadable", one["error"], ""))
+        else:
+            doubts = ", ".join(doubt for doubt in ("unsure", "unfamiliar") if one[doubt])
+            rows.append((one["photo"], one["label"], f"{one['probability']:.1%}", doubts))
+    _table(("photo", "label", "probability", ""), rows)
 
 
 def neighbours(found: dict[str, Any]) -> None:
@@ -183,7 +198,7 @@ def _bar(quiet: bool) -> Iterator[Callable[[int, int], None] | None]:
 
 
 def predictions_csv(file: Path, predictions: Sequence[dict[str, Any]]) -> None:
-    """Write predictions: photo, label, probability, error, and a column for each class.
+    """Write predictions: photo, label, probability, error, a column for each class, unsure and unfamiliar.
 
     Raises:
         PetrieveError: the file cannot be written.
@@ -193,8 +208,10 @@ def predictions_csv(file: Path, predictions: Sequence[dict[str, Any]]) -> None:
     for one in predictions:
         shares = one.get("probabilities", {})
         start = [one["photo"], one.get("label", ""), one.get("probability", ""), one.get("error", "")]
-        rows.append([*start, *(shares.get(name, "") for name in classes)])
-    write_csv(file, ["photo", "label", "probability", "error", *(f"p({name})" for name in classes)], rows)
+        doubts = (str(one[doubt]).lower() if doubt in one else "" for doubt in ("unsure", "unfamiliar"))
+        rows.append([*start, *(shares.get(name, "") for name in classes), *doubts])
+    named = (f"p({name})" for name in classes)
+    write_csv(file, ["photo", "label", "probability", "error", *named, "unsure", "unfamiliar"], rows)
 
 
 def unreadable_csv(file: Path, photos: Sequence[Unreadable]) -> None:

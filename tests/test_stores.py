@@ -12,7 +12,7 @@ from conftest import Done, table
 from test_embed import again, repaint, rows
 
 from extractor.cache import Cache
-from extractor.store import FORMAT
+from extractor.store import FORMAT, WITH_VIEWS
 
 Run = Callable[..., Done]
 STORES = Path(__file__).parent / "stores"
@@ -20,7 +20,7 @@ FORMATS = [int(folder.name) for folder in STORES.iterdir() if folder.is_dir()]
 
 
 def test_a_store_of_every_format_is_kept() -> None:
-    assert sorted(FORMATS) == list(range(1, FORMAT + 1))
+    assert sorted(FORMATS) == list(range(1, WITH_VIEWS + 1))
 
 
 def vectors_of(store: Path) -> dict[str, bytes]:
@@ -75,7 +75,7 @@ def test_a_store_of_this_format_is_read_searched_and_gone_on_with(run: Run, numb
     assert len(Cache.open(store)) == document["photos"] + 1
 
 
-@pytest.mark.parametrize(("number", "mend"), [(FORMAT + 1, "update Petrieve"), (0, "embed the photos anew")])
+@pytest.mark.parametrize(("number", "mend"), [(WITH_VIEWS + 1, "update Petrieve"), (0, "embed the photos anew")])
 def test_a_store_of_an_unknown_format_is_refused_by_every_command(
     run: Run, store: Path, drawn: Path, number: int, mend: str
 ) -> None:
@@ -86,5 +86,5 @@ def test_a_store_of_an_unknown_format_is_refused_by_every_command(
     for words in (("embed", drawn), ("fit-head",), ("predict", photo), ("similar", photo), ("info",)):
         done = run(*words, "--store", store)
         assert (done.status, done.out, done.err.count("\n")) == (1, "", 1), words
-        assert f"has format {number}, this release reads {FORMAT}; {mend}" in done.err
+        assert f"has format {number}, this release reads {FORMAT} and {WITH_VIEWS}; {mend}" in done.err
     assert sorted(file.name for file in store.rglob("*")) == before

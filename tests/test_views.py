@@ -1,0 +1,393 @@
+"""Augmented views: a photo has several rows, and each of them is the same on every machine and in every run."""
+
+import json
+import math
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import Done, Process
+from hypothesis import given, settings
+from hypothesis import strategies as some
+from test_embed import repaint
+
+from classifier import head
+from extractor import stream, views
+from extractor.cache import Cache
+from extractor.embed import query
+from extractor.photos import Photo, find
+from extractor.pixels import ENOUGH
+from extractor.rows import Embedded, Known
+from extractor.trunk import load_trunk
+
+Run = Callable[..., Done]
+WEIGHTS = ("--weights", "bundled")
+
+
+def whole(cache: Cache) -> dict[str, Embedded]:
+    """Each photo with all its views, by path."""
+    ids = [row for known in cache.known().values() for row in known.rows]
+    return {one.photo.path: one for one in cache.rows(ids).values()}
+
+
+def bits(store: Path) -> dict[tuple[str, int], bytes]:
+    """The embeddings' bits by path and view, straight from the table."""
+    cache = Cache.open(store)
+    found: dict[tuple[str, int], bytes] = {}
+    for photos, embeddings in cache.embeddings(every_view=True):
+        for row, vector in zip(photos.to_pylist(), embeddings, strict=True):
+            key = (os.path.join(row["root"], row["uri"]), row["view"])
+            assert key not in found, f"{key} has two rows"
+            found[key] = vector.tobytes()
+    assert len(found) == cache.counts()["views"]
+    return found
+
+
+def again(run: Run, store: Path, *words: object) -> dict[str, int]:
+    """The counts of a run, zeros left out."""
+    done = run("embed", *words, "--store", store, "--json", *WEIGHTS)
+    assert done.status == 0, done.err
+    names = ("found", "embedded", "cached", "copied", "unreadable", "missing", "views")
+    return {name: done.json[name] for name in names if done.json[name]}
+
+
+@pytest.fixture
+def few(photos: Path) -> Path:
+    """Ten photos: more than a batch."""
+    for extra in sorted(photos.rglob("*.*"))[10:]:
+        extra.unlink()
+    return photos
+
+
+@pytest.fixture
+def grown(store: Path) -> tuple[Cache, dict[str, Known]]:
+    """The store of the drawn photos, with two made-up views beside each canonical one; and what it held before."""
+    cache = Cache.open(store)
+    known = cache.known()
+    photos = [replace(one, augmented=[one.embedding + 1, one.embedding + 2]) for one in whole(cache).values()]
+    cache.commit(photos, known)
+    return cache, known
+
+
+def test_readers_that_ask_for_nothing_else_see_canonical_views(grown: tuple[Cache, dict[str, Known]]) -> None:
+    cache, before = grown
+    assert len(cache) == len(cache.known()) == sum(len(vectors) for _, vectors in cache.embeddings()) == 40
+    assert {path: one.row for path, one in cache.known().items()} == {path: one.row for path, one in before.items()}
+    assert (cache.counts()["photos"], cache.counts()["views"]) == (40, 120)
+    rows = [row for photos, _ in cache.embeddings(every_view=True) for row in photos.to_pylist()]
+    assert sorted(row["view"] for row in rows) == [0] * 40 + [1] * 40 + [2] * 40
+    assert {row["view"] for photos, _ in cache.embeddings() for row in photos.to_pylist()} == {0}
+
+
+def test_a_photos_views_come_back_as_one_value_in_their_order(grown: tuple[Cache, dict[str, Known]]) -> None:
+    cache, _ = grown
+    for one in whole(cache).values():
+        assert one.views.shape == (3, 1024)
+        assert np.allclose(one.views - one.embedding, [[0], [1], [2]], atol=0.01)
+    first = next(iter(cache.known().values()))
+    assert len(cache.rows([first.row])[first.row].augmented) == 0
+    assert cache.rows(first.augmented) == {}
+
+
+def test_a_changed_photo_a_forgotten_one_and_a_new_label_reach_every_view(
+    grown: tuple[Cache, dict[str, Known]],
+) -> None:
+    cache, _ = grown
+    known = cache.known()
+    one, other, gone = list(whole(cache).values())[:3]
+    photo = replace(one.photo, size=1)
+    cache.commit([replace(one, photo=photo, embedding=-one.embedding, augmented=[one.embedding * 0] * 2)], known)
+    cache.relabel({other.photo.path: {"label": "tiger"}})
+    cache.forget([gone.photo.path], known)
+    rows = [row for photos, _ in cache.embeddings(every_view=True) for row in photos.to_pylist()]
+    assert len(rows) == 39 * 3
+    assert [row["size"] for row in rows if row["uri"] == one.photo.uri] == [1] * 3
+    assert [row["label"] for row in rows if row["uri"] == other.photo.uri] == ["tiger"] * 3
+    assert {len(vector) for vector in whole(cache)[one.photo.path].views} == {1024}
+    assert not np.any(whole(cache)[one.photo.path].augmented)
+
+
+@given(seed=some.integers(0, 2**32), height=some.integers(1, 700), width=some.integers(1, 700))
+@settings(deadline=None, max_examples=25)
+def test_a_view_is_what_torchvision_makes_of_the_photo(seed: int, height: int, width: int) -> None:
+    """Its transforms one after the other, to one level of 255 where rounding falls the other way."""
+    from torchvision.transforms.v2 import InterpolationMode
+    from torchvision.transforms.v2 import functional as tv
+
+    pixels = torch.randint(0, 256, (3, height, width), dtype=torch.uint8, generator=torch.manual_seed(seed))
+    how = views.drawn(seed.to_bytes(16, "big"), 1 + seed % 31)
+    made = views.augmented_view(pixels, how)
+    short, long = sorted((height, width))
+    if long > 16 * short:
+        pixels = tv.center_crop(pixels, [min(height, 16 * short), min(width, 16 * short)])
+    height, width = pixels.shape[-2:]
+    side = max(1, round(how.scale * short))
+    top, left = round(how.down * (height - side)), round(how.across * (width - side))
+    angle = math.radians(abs(how.angle))
+    size = 2 * math.ceil(112 * (math.cos(angle) + math.sin(angle)))
+    wanted = tv.resized_crop(pixels, top, left, side, side, [size, size], antialias=True)
+    wanted = tv.center_crop(tv.rotate(wanted, how.angle, InterpolationMode.BILINEAR), [224, 224])
+    wanted = tv.horizontal_flip(wanted) if how.mirrored else wanted
+    apart = (made.int() - wanted.int()).abs()
+    assert (made.shape, made.dtype) == ((3, 224, 224), torch.uint8)
+    assert apart.max() <= 1
+    assert (apart > 0).float().mean() < 0.001
+
+
+def test_no_corner_of_a_view_lies_outside_the_photo() -> None:
+    white = torch.full((3, 300, 420), 255, dtype=torch.uint8)
+    for view in range(1, 60):
+        assert int(views.view_of(white, b"0123456789abcdef", view).min()) >= 254
+
+
+def test_what_is_drawn_is_the_same_everywhere_and_stays_within_its_ranges() -> None:
+    """These numbers are in people's stores: whoever changes them changes RECIPE."""
+    first = views.drawn(bytes(16), 1)
+    assert first == views.Drawn(-1.6874306284512137, True, 0.9877127606267184, 0.6946841689905557, 0.9759760388598534)
+    drawn = [views.drawn(number.to_bytes(16, "big"), view) for number in range(500) for view in (1, 2)]
+    assert len(set(drawn)) == 1000
+    angles, scales = np.array([one.angle for one in drawn]), np.array([one.scale for one in drawn])
+    assert -views.ANGLE <= angles.min() < -0.98 * views.ANGLE
+    assert 0.98 * views.ANGLE < angles.max() <= views.ANGLE
+    assert views.SCALE[0] <= scales.min() < scales.max() <= views.SCALE[1]
+    assert 430 < sum(one.mirrored for one in drawn) < 570
+    assert abs(np.mean([one.across for one in drawn]) - 0.5) < 0.05
+    assert abs(np.mean([one.down for one in drawn]) - 0.5) < 0.05
+
+
+def test_a_large_jpeg_is_decoded_large_enough_for_every_view() -> None:
+    """Its decoder shrinks it to a shorter edge of ENOUGH at least: the smallest crop still has the pixels it needs."""
+    most = math.radians(views.ANGLE)
+    assert views.SCALE[0] * ENOUGH >= 2 * math.ceil(112 * (math.cos(most) + math.sin(most)))
+
+
+def test_views_depend_on_the_photo_alone_and_more_of_them_cost_only_the_difference(
+    run: Run, few: Path, tmp_path: Path
+) -> None:
+    """Not on the batch, the order, the number of workers or the steps: bit by bit."""
+    assert again(run, tmp_path / "at once", few, "--views", 3) == {"found": 10, "embedded": 10, "views": 40}
+    assert again(run, tmp_path / "s", few, "--views", 1) == {"found": 10, "embedded": 10, "views": 20}
+    before = {path: known.rows for path, known in Cache.open(tmp_path / "s").known().items()}
+    assert again(run, tmp_path / "s", few, "--views", 3) == {"found": 10, "embedded": 10, "views": 20}
+    after = {path: known.rows for path, known in Cache.open(tmp_path / "s").known().items()}
+    assert all(after[path][:2] == rows for path, rows in before.items()), "what was there stays in its rows"
+    for photo in sorted(few.rglob("*.*"), reverse=True)[:4]:
+        again(run, tmp_path / "one by one", photo, "--views", 3)
+    wanted = bits(tmp_path / "at once")
+    assert bits(tmp_path / "s") == wanted
+    alone = bits(tmp_path / "one by one")
+    assert len(alone) == 16
+    assert alone.items() <= wanted.items()
+    assert len({wanted[str(photo), view] for photo in few.rglob("*.*") for view in range(4)}) == 40
+
+
+def test_the_store_remembers_how_many_views_and_takes_none_away(run: Run, few: Path, tmp_path: Path) -> None:
+    again(run, tmp_path / "s", few, "--views", 2)
+    assert again(run, tmp_path / "s", few, "--views", 1) == {"found": 10, "cached": 10}
+    repaint(few / "new.png", "teal")
+    assert again(run, tmp_path / "s", few) == {"found": 11, "embedded": 1, "cached": 10, "views": 3}
+    document = run("info", "--store", tmp_path / "s", "--json").json
+    assert (document["photos"], document["views"], document["index"]["photos"]) == (11, 33, 11)
+
+
+def test_a_changed_photo_gets_all_its_views_anew_and_copies_bring_theirs(run: Run, few: Path, tmp_path: Path) -> None:
+    again(run, tmp_path / "s", few, "--views", 2)
+    first, second, third = sorted(few.rglob("*.*"))[:3]
+    shutil.copy(first, second)  # changed, and a copy now
+    shutil.copy(third, few / "copy.png")
+    repaint(third, "brown")
+    os.utime(sorted(few.rglob("*.*"))[9])  # touched alone
+    assert again(run, tmp_path / "s", few) == {"found": 11, "embedded": 1, "cached": 7, "copied": 3, "views": 3}
+    again(run, tmp_path / "anew", few, "--views", 2)
+    assert bits(tmp_path / "s") == bits(tmp_path / "anew")
+
+
+def test_photos_with_the_same_bytes_have_the_same_views_each_in_rows_of_its_own(
+    run: Run, few: Path, tmp_path: Path
+) -> None:
+    first = sorted(few.rglob("*.*"))[0]
+    shutil.copy(first, few / "twin.png")
+    again(run, tmp_path / "s", few, "--views", 1)
+    assert again(run, tmp_path / "s", few, "--views", 2)["views"] == 11
+    shutil.copy(first, few / "third.png")
+    assert again(run, tmp_path / "s", few)["copied"] == 1
+    found = bits(tmp_path / "s")
+    for view in range(3):
+        assert found[str(first), view] == found[str(few / "twin.png"), view] == found[str(few / "third.png"), view]
+
+
+def test_pruning_a_photo_and_damaging_one_take_all_their_views(run: Run, few: Path, tmp_path: Path) -> None:
+    again(run, tmp_path / "s", few, "--views", 2)
+    gone, broken = sorted(few.rglob("*.*"))[:2]
+    gone.unlink()
+    broken.write_bytes(b"broken now")
+    counts = again(run, tmp_path / "s", few, "--prune")
+    assert counts == {"found": 9, "cached": 8, "unreadable": 1, "missing": 1}
+    assert len(bits(tmp_path / "s")) == 8 * 3
+
+
+def test_views_that_come_later_have_their_photos_labels(run: Run, few: Path, tmp_path: Path) -> None:
+    """Also where the same run brings the labels, from a CSV or from the folder above."""
+    again(run, tmp_path / "s", few / "cat")
+    uri = next((few / "cat").iterdir()).name
+    (tmp_path / "l.csv").write_text(f"photo,label,pet\ncat/{uri},tiger,Rex\n")
+    again(run, tmp_path / "s", few, "--views", 1, "--labels", tmp_path / "l.csv")
+    rows = [row for photos, _ in Cache.open(tmp_path / "s").embeddings(every_view=True) for row in photos.to_pylist()]
+    told = {(row["uri"], row["label"], row["pet"]) for row in rows if "dog" not in row["uri"]}
+    assert told == {(uri, "tiger", "Rex")} | {
+        (photo.name, "cat", None) for photo in (few / "cat").iterdir() if photo.name != uri
+    }
+    assert run("verify", "--store", tmp_path / "s", "--sample", 0).status == 0
+
+
+def test_a_run_that_is_killed_between_views_is_gone_on_with(
+    start: Callable[..., Process], drawn: Path, made_store: Path, tmp_path: Path
+) -> None:
+    """From one view of each photo to three, killed at work twice: what is there then is whole and stays."""
+    shutil.copytree(made_store, "s")
+    assert start("embed", drawn, "--store", made := tmp_path / "wanted", "--views", 2, *WEIGHTS).done().status == 0
+    before = bits(Path("s"))
+    versions = Path("s/embeddings.lance/_versions")
+    for _ in range(2):
+        there = len(list(versions.glob("*.manifest")))
+        running = start("embed", drawn, "--store", "s", "--views", 2)
+        running.wait_for(lambda there=there: len(list(versions.glob("*.manifest"))) > there)  # type: ignore[misc]
+        time.sleep(0.05)
+        running.kill_group()
+        now = bits(Path("s"))
+        assert before.items() <= now.items()
+        numbers = {len(known.rows) for known in Cache.open("s").known().values()}
+        assert numbers <= {1, 3}, "a photo's views are written at once"
+        before = now
+    assert len(before) > 40
+    assert start("embed", drawn, "--store", "s").done().status == 0, "the number is remembered"
+    assert bits(Path("s")) == bits(made)
+
+
+def test_views_of_another_recipe_are_embedded_anew_and_canonical_ones_stay(run: Run, few: Path, tmp_path: Path) -> None:
+    again(run, tmp_path / "s", few, "--views", 1)
+    wanted, version = bits(tmp_path / "s"), {path: one.row for path, one in Cache.open(tmp_path / "s").known().items()}
+    cache = Cache.open(tmp_path / "s")
+    cache.commit([replace(one, augmented=[-one.embedding]) for one in whole(cache).values()], cache.known())
+    assert bits(tmp_path / "s") != wanted
+    card = json.loads((tmp_path / "s" / "store.json").read_text())
+    (tmp_path / "s" / "store.json").write_text(json.dumps({**card, "recipe": "augmented views 0", "digest": None}))
+    photo = sorted(few.rglob("*.*"))[0]
+    (found,) = query(photo, Cache.open(tmp_path / "s"), views=1)
+    assert isinstance(found, Embedded)
+    apart = found.views[1] - np.frombuffer(wanted[str(photo), 1], np.float32)
+    assert np.abs(apart).max() < 0.05, "a query does not take them from there"
+    assert again(run, tmp_path / "s", few) == {"found": 10, "embedded": 10, "views": 10}
+    assert bits(tmp_path / "s") == wanted
+    assert {path: one.row for path, one in Cache.open(tmp_path / "s").known().items()} == version
+
+
+def test_a_store_without_views_stays_one_that_earlier_releases_read(run: Run, few: Path, tmp_path: Path) -> None:
+    again(run, tmp_path / "s", few)
+    assert json.loads((tmp_path / "s" / "store.json").read_text())["format"] == 2
+    again(run, tmp_path / "s", few, "--views", 1)
+    assert json.loads((tmp_path / "s" / "store.json").read_text())["format"] == 3
+
+
+def test_look_alikes_do_not_change_with_views(run: Run, few: Path, tmp_path: Path) -> None:
+    again(run, tmp_path / "s", few)
+    words = ("similar", sorted(few.rglob("*.*"))[0], "--store", tmp_path / "s", "--json")
+    before = run(*words).json
+    again(run, tmp_path / "s", few, "--views", 2)
+    assert run(*words).json == before
+    assert len(before["neighbours"]) == 9
+
+
+def test_verify_reads_every_view_and_embeds_those_of_its_sample_again(run: Run, few: Path, tmp_path: Path) -> None:
+    again(run, tmp_path / "s", few, "--views", 2)
+    done = run("verify", "--store", tmp_path / "s", "--json")
+    assert (done.status, done.json["photos"], done.json["sampled"], done.json["findings"]) == (0, 10, 10, [])
+    cache = Cache.open(tmp_path / "s")
+    one = next(iter(whole(cache).values()))
+    cache.commit([replace(one, augmented=[one.augmented[0], -one.augmented[1]])], cache.known())
+    (found,) = run("verify", "--store", tmp_path / "s", "--json").json["findings"]
+    assert f"the embedding of {one.photo.path} is not its own" in found["what"]
+
+
+def test_verify_finds_a_view_that_is_lost(run: Run, grown: tuple[Cache, dict[str, Known]], store: Path) -> None:
+    cache, _ = grown
+    one = next(iter(cache.known().values()))
+    cache._rows.delete(f"_rowid = {one.augmented[0]}")
+    (found,) = run("verify", "--store", store, "--sample", 0, "--json").json["findings"]
+    assert "lacks views before others" in found["what"]
+
+
+def test_predict_averages_the_probabilities_of_a_photos_views(run: Run, store: Path, drawn: Path) -> None:
+    photo = sorted((drawn / "dog").iterdir())[0]
+    cache = Cache.open(store)
+    words = ("predict", photo, "--store", store, "--json", "--views")
+    (found,) = query(photo, cache, views=4)
+    assert isinstance(found, Embedded)
+    assert found.views.shape == (5, 1024)
+    shares = head.load(cache).predict(found.views)
+    (said,) = run(*words, 4).json
+    assert said["probabilities"]["dog"] == pytest.approx(shares[:, 1].mean(), abs=1e-5)
+    assert run(*words, 0).json[0]["probabilities"]["dog"] == pytest.approx(shares[0, 1], abs=1e-5)
+    assert run("embed", photo, "--store", store, "--views", 4).status == 0
+    assert run(*words, 4).json[0]["probabilities"]["dog"] == pytest.approx(shares[:, 1].mean(), abs=2e-3)
+
+
+@pytest.mark.parametrize("number", [-1, views.MOST + 1])
+def test_a_number_of_views_that_cannot_be_is_one_line(run: Run, store: Path, few: Path, number: int) -> None:
+    for command in ("embed", "predict"):
+        done = run(command, few, "--store", store, "--views", number)
+        assert (done.status, done.out, done.err.count("\n")) == (1, "", 1)
+        assert "name a number from 0 to 31" in done.err
+
+
+def test_a_photo_is_decoded_once_for_all_its_views(
+    run: Run, few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded: list[int] = []
+    decode = stream.decode_small
+
+    def counted(data: bytes) -> tuple[torch.Tensor, int, int]:
+        decoded.append(len(data))
+        return decode(data)
+
+    monkeypatch.setattr(stream, "decode_small", counted)
+    again(run, tmp_path / "s", few, "--views", 3)
+    assert len(decoded) == 10 + 1, "one to see whether there is a photo to make a new store for"
+    again(run, tmp_path / "s", few, "--views", 5)
+    assert len(decoded) == 20 + 1
+
+
+def test_more_views_do_not_mean_more_photos_in_memory(drawn: Path, made_store: Path) -> None:
+    (photo,) = find(sorted(drawn.rglob("*.jpg"))[0])
+    taken = 0
+
+    def endless() -> Iterator[Photo]:
+        nonlocal taken
+        while True:
+            taken += 1
+            yield photo
+
+    trunk = load_trunk("bundled")
+    cache = Cache.open(made_store)
+    made = stream.results(endless(), trunk=lambda: trunk, cache=cache, rows={}, batch=8, workers=1, views=2)
+    assert len(next(made)) % 8 == 0
+    assert taken <= 8 * (stream.AHEAD + 1)
+    made.close()
+
+
+@pytest.mark.gpu
+def test_a_gpu_makes_the_same_of_every_view_but_for_rounding(run: Run, few: Path, tmp_path: Path) -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    again(run, tmp_path / "cpu", few, "--views", 3, "--device", "cpu", "--precision", "float32")
+    again(run, tmp_path / "cuda", few, "--views", 3, "--device", "cuda", "--precision", "float32")
+    one, other = whole(Cache.open(tmp_path / "cpu")), whole(Cache.open(tmp_path / "cuda"))
+    for path, photo in one.items():
+        a, b = photo.views, other[path].views
+        assert ((a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)).min() > 0.9995
