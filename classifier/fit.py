@@ -1,176 +1,251 @@
 """A cache → a head, with figures measured on photos that the head was not fitted on."""
 
 import time
+import warnings
 from collections import Counter
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-from classifier.head import Head, Report, softmax
+from classifier import calibrate, familiar, logistic, measure, near
+from classifier.calibrate import softmax
+from classifier.folds import FOLDS, grouped
+from classifier.head import Head, Report
+from classifier.labelled import Labelled, read
 from extractor.cache import Cache
 from extractor.errors import PetrieveError
-from extractor.rows import DIMENSION
 
 if TYPE_CHECKING:
     import numpy as np
 
-    Fitted = tuple[np.ndarray, np.ndarray]
-
-# Inverse strength of L2 on standardised embeddings. Measured with an ImageNet trunk, 5 folds: of 1e-4 … 1 the
-# best accuracy on 37 breeds (84.2 %) and within 0.1 points of the best on cat/dog (98.2 %).
-C = 0.1
-FOLDS = 5
-SEED = 0
+METHODS = ("logistic", "linear")
 
 
-def fit(cache: Cache, *, method: str = "logistic") -> tuple[Head, Report]:
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """A head before calibration, and what it says of photos that it was not fitted on."""
+
+    weight: "np.ndarray"  # (C, D)
+    bias: "np.ndarray"  # (C,)
+    before: "np.ndarray"  # logits (N, C) of the measured photos
+    after: "np.ndarray"  # calibrated, by a temperature that was fitted on others
+    targets: "np.ndarray"  # (N,) their classes
+    temperature: float
+    said: dict[str, Any]  # the rest of the report
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """Which photos are fitted on and which are measured."""
+
+    classes: list[str]
+    targets: "np.ndarray"  # (N,)
+    groups: "np.ndarray"  # (N,)
+    fitted_on: "np.ndarray"  # (N,) booleans
+    tested: "np.ndarray"  # (N,) held-out photos of known classes; none where folds are the measure
+
+
+def fit(
+    cache: Cache, *, method: str = "logistic", l2: float | None = None, balanced: bool = False, device: str = "auto"
+) -> tuple[Head, Report]:
     """A head for the labels in the cache, and its measured figures.
 
     Where some photos are in the split `train`, the head is fitted on those and measured on the other labelled
-    photos. Otherwise it is fitted on all of them and measured out of fold (stratified 5-fold, fewer where a
-    class has fewer photos). `method` is `logistic` (scikit-learn) or `linear` (a torch linear layer).
+    photos. Otherwise it is fitted on all of them and measured out of fold (5 folds, fewer where a class has fewer
+    photos); `linear` holds out a fifth instead. Near-copies are never on both sides. `l2` is the penalty's strength,
+    1/C; without it `logistic` takes the best of a grid. `balanced` gives every class the same weight in the loss.
 
     Raises:
-        PetrieveError: an unknown method, fewer than two classes, or a class with one photo.
+        PetrieveError: an unknown method or device, fewer than two classes, or a class with one photo.
     """
     import numpy as np
 
     started = time.perf_counter()
     if method not in METHODS:
         raise PetrieveError(f"there is no method {method!r}", f"use one of {', '.join(METHODS)}")
-    embeddings, labels, splits = _read(cache)
-    classes, targets = np.unique(labels, return_inverse=True)
-    train = splits == "train"
-    held_out = bool(train.any() and not train.all())
-    if held_out:  # classes are those of the training photos
-        classes = np.unique(labels[train])
-        targets = np.searchsorted(classes, labels).clip(max=len(classes) - 1)
-        tested = ~train & (classes[targets] == labels)
-    fitted_on = train if held_out else np.ones(len(labels), bool)
-    _check(labels[fitted_on])
-    weight, bias = _fit(embeddings[fitted_on], targets[fitted_on], len(classes), method)
-    if held_out and tested.any():
-        logits = embeddings[tested] @ weight.T + bias
-        figures, evaluated_on = _figures(logits, targets[tested]), f"held-out split, {tested.sum()} photos"
+    if l2 is not None and not 0 < l2 < float("inf"):
+        raise PetrieveError(f"an L2 strength of {l2} makes no head", "give `--l2` a number above 0, such as 10")
+    if method == "linear":
+        from classifier.linear import fit_linear
+
+        classes, fitted = fit_linear(cache, l2=l2, balanced=balanced, device=device)
     else:
-        logits, folds = _out_of_fold(embeddings[fitted_on], targets[fitted_on], len(classes), method)
-        figures, evaluated_on = _figures(logits, targets[fitted_on]), f"{folds}-fold cross-validation"
+        classes, fitted = _fit_logistic(read(cache), l2, balanced)
     report = Report(
-        classes=classes.tolist(),
-        photos=int(fitted_on.sum()),
+        classes=classes,
         method=method,
-        accuracy=figures[0],
-        log_loss=figures[1],
-        evaluated_on=evaluated_on,
+        balanced=balanced,
+        measured=len(fitted.targets),
+        temperature=round(fitted.temperature, 4),
+        **measure.figures(softmax(fitted.before), softmax(fitted.after), fitted.targets, classes),
+        **fitted.said,
         seconds=round(time.perf_counter() - started, 3),
     )
-    return Head(weight, bias, tuple(classes.tolist()), cache.fingerprint, report), report
+    weight, bias = (np.asarray(part / fitted.temperature, np.float32) for part in (fitted.weight, fitted.bias))
+    return Head(weight, bias, tuple(classes), cache.fingerprint, report), report
 
 
-def _read(cache: Cache) -> "tuple[np.ndarray, np.ndarray, np.ndarray]":
-    """The labelled photos' embeddings (N, D), labels (N,) and splits (N,), ordered by path."""
+def out_of_fold(photos: Labelled, *, l2: float | None = None) -> "np.ndarray":
+    """Each photo's calibrated probabilities (N, C), classes sorted, from a head fitted without it and its near-copies.
+
+    Splits are not looked at.
+
+    Raises:
+        PetrieveError: fewer than two classes, or a class with one photo.
+    """
     import numpy as np
 
-    keys, vectors = [], []
-    for photos, batch in cache.embeddings():
-        labels, splits = photos["label"].to_pylist(), photos["split"].to_pylist()
-        labelled = [position for position, label in enumerate(labels) if label is not None]
-        roots, uris = photos["root"].to_pylist(), photos["uri"].to_pylist()
-        keys += [(roots[i], uris[i], labels[i], splits[i] or "") for i in labelled]
-        vectors.append(batch[labelled])
-    if not keys:
-        raise PetrieveError(
-            f"no photo in {cache.store.path} has a label",
-            "put the photos of each class in a folder of its name, or give `embed` a `--labels FILE.csv`",
+    groups = near.groups(photos.embeddings, photos.digests)
+    everything = np.ones(len(photos), bool)
+    one = plan(photos.labels, np.full(len(photos), ""), groups)
+    found, folds = _cross_validated(photos, one, everything, l2, balanced=False)
+    return softmax(calibrate.cross_fitted(found.logits, one.targets, folds))
+
+
+def plan(labels: "np.ndarray", splits: "np.ndarray", groups: "np.ndarray") -> Plan:
+    """What is fitted on and what is measured, of labels, splits (empty: none) and groups (N,) each.
+
+    Raises:
+        PetrieveError: fewer than two classes, or a class with one photo.
+    """
+    import numpy as np
+
+    train = splits == "train"
+    fitted_on = train if train.any() and not train.all() else np.ones(len(labels), bool)
+    _check(labels[fitted_on], groups[fitted_on])
+    classes = np.unique(labels[fitted_on])
+    targets = np.searchsorted(classes, labels).clip(max=len(classes) - 1)
+    known = classes[targets] == labels
+    if not known.all():
+        listed = ", ".join(sorted(set(labels[~known].tolist())))
+        warnings.warn(f"no training photo shows {listed}: {(~known).sum()} photos are not measured on", stacklevel=2)
+    return Plan(classes.tolist(), targets, groups, fitted_on, ~fitted_on & known)
+
+
+def warn_of_copies(paths: list[str], labels: "np.ndarray", groups: "np.ndarray") -> None:
+    """Say which near-copies have different labels: at most one of two can be right."""
+    import numpy as np
+
+    pairs = np.unique(np.stack([groups, np.unique(labels, return_inverse=True)[1]]), axis=1)[0]
+    torn = np.flatnonzero(np.bincount(pairs) > 1)
+    if len(torn):
+        own = np.flatnonzero(groups == torn[0])
+        other = own[labels[own] != labels[own[0]]][0]
+        more = f", and {len(torn) - 1} more such" if len(torn) > 1 else ""
+        warnings.warn(
+            f"one picture, two labels: {paths[own[0]]} ({labels[own[0]]}), {paths[other]} ({labels[other]}){more}",
+            stacklevel=2,
         )
-    # The order of rows depends on when they were written; a head must not.
-    order = sorted(range(len(keys)), key=keys.__getitem__)
-    _, _, names, folders = zip(*(keys[i] for i in order), strict=True)
-    return np.concatenate(vectors)[order], np.array(names), np.array(folders)
 
 
-def _check(labels: "np.ndarray") -> None:
+def _fit_logistic(photos: Labelled, l2: float | None, balanced: bool) -> tuple[list[str], Fitted]:
+    import numpy as np
+
+    groups = near.groups(photos.embeddings, photos.digests)
+    warn_of_copies(photos.paths, photos.labels, groups)
+    one = plan(photos.labels, photos.splits, groups)
+    found, folds = _cross_validated(photos, one, one.fitted_on, l2, balanced)
+    targets, own = one.targets[one.fitted_on], groups[one.fitted_on]
+    heat = calibrate.temperature(found.logits, targets)
+    seen = np.isin(groups, own)
+    tested = one.tested & ~seen
+    said: dict[str, Any] = {
+        "photos": int(one.fitted_on.sum()),
+        "near_copies": int((np.bincount(groups)[groups] > 1).sum()),
+        "left_out": int((one.tested & seen).sum()),
+        "l2": found.l2,
+        "l2_grid": found.grid,
+        "epochs": [],
+    }
+    places = np.flatnonzero(one.fitted_on)
+    if tested.any():
+        logits = photos.embeddings @ found.weight.T.astype(np.float32) + found.bias
+        right = logits.argmax(axis=1) == one.targets
+        before, after, truth = logits[tested], logits[tested] / heat, one.targets[tested]
+        said |= {"evaluated_on": f"held-out split, {len(truth)} photos"}
+        said |= {"accuracy_ungrouped": round(float(right[one.tested].mean()), 4)}
+        parts = [(np.flatnonzero(tested), places)]
+    else:
+        before, after, truth = found.logits, calibrate.cross_fitted(found.logits, targets, folds), targets
+        said |= {"evaluated_on": f"{folds.max() + 1}-fold cross-validation"}
+        said |= {"accuracy_ungrouped": _ungrouped(photos, one, found, balanced)}
+        parts = [(places[folds == fold], places[folds != fold]) for fold in range(folds.max() + 1)]
+    said |= familiar.measured(photos.embeddings, one.targets, parts)
+    return one.classes, Fitted(found.weight, found.bias, before, after, truth, heat, said)
+
+
+def _cross_validated(
+    photos: Labelled, one: Plan, chosen: "np.ndarray", l2: float | None, balanced: bool
+) -> "tuple[logistic.Path, np.ndarray]":
+    """Fitted on the chosen photos and all their views; and the chosen photos' folds."""
+    targets, groups = one.targets[chosen], one.groups[chosen]
+    folds = grouped(targets, groups, _folds(targets, groups, one.classes))
+    return _path(photos, chosen, targets, folds, (l2,) if l2 else logistic.STRENGTHS, balanced), folds
+
+
+def _path(
+    photos: Labelled,
+    chosen: "np.ndarray",
+    targets: "np.ndarray",
+    folds: "np.ndarray",
+    strengths: tuple[float, ...],
+    balanced: bool,
+) -> logistic.Path:
+    """Of V augmented views and the canonical one, each weighs 1/(V + 1): a photo counts once."""
+    import numpy as np
+
+    place = np.cumsum(chosen) - 1
+    of_chosen = chosen[photos.owners]
+    owners = np.concatenate([np.arange(chosen.sum()), place[photos.owners[of_chosen]]])
+    weights = 1 / np.bincount(owners)[owners]
+    if balanced:
+        counts = np.bincount(targets)
+        weights *= (len(targets) / (len(counts) * counts))[targets[owners]]
+    rows = photos.embeddings if chosen.all() else photos.embeddings[chosen]
+    if of_chosen.any():
+        rows = np.concatenate([rows, photos.views[of_chosen]])
+    return logistic.path(
+        rows, targets[owners], folds[owners], weights=weights, measured=len(targets), strengths=strengths
+    )
+
+
+def _ungrouped(photos: Labelled, one: Plan, found: logistic.Path, balanced: bool) -> float:
+    """The accuracy out of fold where near-copies may be on both sides: what a careless split would have shown."""
+    import numpy as np
+
+    targets, groups = one.targets[one.fitted_on], one.groups[one.fitted_on]
+    if len(np.unique(groups)) == len(groups):
+        logits = found.logits
+    else:
+        folds = grouped(targets, np.arange(len(targets)), _folds(targets, np.arange(len(targets)), None))
+        logits = _path(photos, one.fitted_on, targets, folds, (found.l2,), balanced).logits
+    return round(float((logits.argmax(axis=1) == targets).mean()), 4)
+
+
+def _check(labels: "np.ndarray", groups: "np.ndarray") -> None:
+    """Refuse what makes no head."""
     counts = Counter(labels.tolist())
     if len(counts) < 2:
         raise PetrieveError(
             f"all {len(labels)} photos to fit on are of one class, {next(iter(counts))!r}",
             "embed photos of another class too",
         )
-    rare = [name for name, count in counts.items() if count == 1]
-    if rare:
+    pictures = Counter(label for label, _ in set(zip(labels.tolist(), groups.tolist(), strict=True)))
+    rare = next((label for label in counts if pictures[label] == 1), None)
+    if rare is not None:
+        shows = "one photo" if counts[rare] == 1 else f"{counts[rare]} copies of one photo"
         raise PetrieveError(
-            f"class {rare[0]!r} has one photo, and a head cannot be measured on it",
+            f"class {rare!r} has {shows}, and a head cannot be measured on it",
             "add a second photo of it; or remove its file and run `embed --prune`",
         )
 
 
-def _fit(embeddings: "np.ndarray", targets: "np.ndarray", classes: int, method: str) -> "Fitted":
-    """Weight (C, D) and bias (C,) on raw embeddings: the standardisation is folded into them."""
+def _folds(targets: "np.ndarray", groups: "np.ndarray", classes: list[str] | None) -> int:
+    """As many as the rarest class has pictures, and no more than five."""
     import numpy as np
 
-    mean = embeddings.mean(axis=0)
-    scale = embeddings.std(axis=0)
-    scale[scale < 1e-6] = 1  # a feature that never changes says nothing, and must not be blown up
-    weight, bias = METHODS[method]((embeddings - mean) / scale, targets, classes)
-    weight = weight / scale
-    return weight.astype(np.float32), (bias - weight @ mean).astype(np.float32)
-
-
-def _logistic(inputs: "np.ndarray", targets: "np.ndarray", classes: int) -> "Fitted":
-    import numpy as np
-    from sklearn.linear_model import LogisticRegression
-
-    # Measured on 1,600 photos: newton-cg 0.09 s, lbfgs 0.78 s, to the same accuracy.
-    model = LogisticRegression(C=C, solver="newton-cg", max_iter=1000).fit(inputs, targets)
-    if classes == 2:  # scikit-learn keeps the second class's logit alone
-        return np.vstack([-model.coef_, model.coef_]) / 2, np.concatenate([-model.intercept_, model.intercept_]) / 2
-    return model.coef_, model.intercept_
-
-
-def _linear(inputs: "np.ndarray", targets: "np.ndarray", classes: int) -> "Fitted":
-    """The same loss, minimised by torch: L-BFGS on the whole set from zero, so that nothing is drawn at random."""
-    import torch
-
-    layer = torch.nn.Linear(DIMENSION, classes)
-    torch.nn.init.zeros_(layer.weight)
-    torch.nn.init.zeros_(layer.bias)
-    x, y = torch.from_numpy(inputs), torch.from_numpy(targets)
-    # Of two classes scikit-learn has one vector w, with |w|²; here they are ±w/2, whose squares sum to half of that.
-    strength = (2 if classes == 2 else 1) / (2 * C * len(x))
-    optimiser = torch.optim.LBFGS(layer.parameters(), max_iter=200, line_search_fn="strong_wolfe")
-
-    def loss() -> float:
-        optimiser.zero_grad()
-        penalty = strength * layer.weight.square().sum()
-        value = torch.nn.functional.cross_entropy(layer(x), y) + penalty
-        value.backward()  # type: ignore[no-untyped-call]
-        return value.item()
-
-    optimiser.step(loss)  # type: ignore[no-untyped-call]
-    return layer.weight.detach().numpy(), layer.bias.detach().numpy()
-
-
-METHODS: "dict[str, Callable[[np.ndarray, np.ndarray, int], Fitted]]" = {"logistic": _logistic, "linear": _linear}
-
-
-def _out_of_fold(
-    embeddings: "np.ndarray", targets: "np.ndarray", classes: int, method: str
-) -> "tuple[np.ndarray, int]":
-    """Each photo's logits (N, C) from a head that was fitted without it, and the number of folds."""
-    import numpy as np
-    from sklearn.model_selection import StratifiedKFold
-
-    folds = min(FOLDS, int(np.bincount(targets).min()))
-    logits = np.empty((len(targets), classes), np.float32)
-    for rest, fold in StratifiedKFold(folds, shuffle=True, random_state=SEED).split(embeddings, targets):
-        weight, bias = _fit(embeddings[rest], targets[rest], classes, method)
-        logits[fold] = embeddings[fold] @ weight.T + bias
-    return logits, folds
-
-
-def _figures(logits: "np.ndarray", targets: "np.ndarray") -> tuple[float, float]:
-    """Accuracy, and log loss in nats."""
-    from sklearn.metrics import accuracy_score, log_loss
-
-    accuracy = accuracy_score(targets, logits.argmax(axis=1))
-    loss = log_loss(targets, softmax(logits), labels=range(logits.shape[1]))
-    return round(float(accuracy), 4), round(float(loss), 4)
+    pictures = np.bincount(np.unique(np.stack([targets, groups]), axis=1)[0])
+    folds = min(FOLDS, int(pictures.min()))
+    if folds < FOLDS and classes:
+        rare = classes[int(pictures.argmin())]
+        warnings.warn(f"class {rare!r} has {pictures.min()} photos: {folds} folds instead of {FOLDS}", stacklevel=2)
+    return folds

@@ -5,6 +5,7 @@ import json
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from classifier.calibrate import softmax
 from extractor.cache import Cache
 from extractor.errors import PetrieveError
 from extractor.rows import DIMENSION
@@ -18,15 +19,41 @@ REMEDY = "run `cli.py fit-head`"
 
 @dataclass(frozen=True)
 class Report:
-    """What a head was fitted on and how well it does on photos that it was not fitted on."""
+    """What a head was fitted on and how well it does on photos that it was not fitted on.
+
+    All values are plain JSON. Figures are of the photos of `evaluated_on`, of each by a head fitted without it and its
+    near-copies. C classes in the order of `classes`.
+    """
 
     classes: list[str]
-    photos: int
+    photos: int  # that the head is fitted on
     method: str
     accuracy: float
-    log_loss: float
+    log_loss: float  # nats, of the calibrated probabilities
     evaluated_on: str
     seconds: float
+    measured: int  # photos of `evaluated_on`
+    left_out: int  # held-out photos that are not measured on, being near-copies of training photos
+    near_copies: int  # photos that share a group with another one
+    accuracy_interval: list[float]  # 95 %, [low, high]
+    accuracy_ungrouped: float  # what it would have been with near-copies on both sides
+    accuracy_knn: float  # of the nearest neighbours' vote on the same splits
+    per_class: list[dict[str, Any]]  # label, precision, recall, f1, support
+    roc_auc: float | None  # mean over the classes of one against the rest
+    confusion: list[list[int]]  # [true][predicted]
+    ece_before: float  # expected calibration error
+    ece_after: float  # with a temperature that was fitted on other photos
+    log_loss_before: float
+    reliability_before: list[dict[str, float]]  # bins: confidence, accuracy, photos
+    reliability_after: list[dict[str, float]]
+    temperature: float  # by which the head's logits are divided already
+    l2: float  # penalty l2/2 |W|² beside the summed losses: scikit-learn's 1/C
+    l2_grid: list[dict[str, float]]  # l2, log_loss
+    balanced: bool  # every class has the same weight in the loss
+    unfamiliar: dict[str, float]  # mean cosine to the nearest photos below which a photo is, and what it comes from
+    epochs: list[dict[str, float]]  # of `linear`: epoch, log_loss on the photos it is stopped by
+    risk_coverage: list[dict[str, float]]  # threshold, coverage, error: of the photos at least so probable
+    clip: float  # how far from 0 and 1 to keep, for the lowest log loss on held-out photos
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,12 +84,14 @@ class Head:
         }
 
 
-def softmax(logits: "np.ndarray") -> "np.ndarray":
-    """Probabilities (N, C), float64, of logits (N, C)."""
-    import numpy as np
+def threshold(report: Report, max_error: float) -> float | None:
+    """The probability from which on predictions are wrong no more often than `max_error`; None where none is.
 
-    odds = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
-    return np.asarray(odds / odds.sum(axis=1, keepdims=True))
+    Measured on held-out photos: of those at least so probable the share of wrong ones. As many photos as can be lie
+    above it.
+    """
+    good = [point for point in report.risk_coverage if point["error"] <= max_error]
+    return max(good, key=lambda point: point["coverage"])["threshold"] if good else None
 
 
 def save(head: Head, cache: Cache) -> None:

@@ -1,10 +1,11 @@
-"""A contact sheet: the query and its neighbours with what is known of them, as one JPEG."""
+"""A contact sheet: photos with what is known of them, as one JPEG."""
 
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from extractor.errors import PetrieveError
 from extractor.pixels import upright_image
 from extractor.store import write_named
 from extractor.upright import Undecodable
@@ -16,11 +17,12 @@ TILE = 220  # pixels
 GAP = 12
 CAPTION = 44
 COLUMNS = 4
+MOST = 40  # of audited photos: a sheet that a person looks through in a minute
 PAPER, INK, FAINT, MARK = "#fbfaf7", "#22252a", "#70757d", "#d9662b"
 
 
-def contact_sheet(file: Path, photos: Sequence[tuple[str, str, str]]) -> None:
-    """Write a sheet of (path, first line, second line), the first photo framed as the query.
+def contact_sheet(file: Path, photos: Sequence[tuple[str, str, str]], *, query: bool = True) -> None:
+    """Write a sheet of (path, first line, second line); the first photo is framed where it is the query.
 
     Raises:
         PetrieveError: the file's folder cannot be written to.
@@ -37,13 +39,28 @@ def contact_sheet(file: Path, photos: Sequence[tuple[str, str, str]]) -> None:
         x = GAP + position % columns * (TILE + GAP)
         y = GAP + position // columns * (TILE + CAPTION + GAP)
         sheet.paste(_tile(path), (x, y))
-        if position == 0:
+        if query and position == 0:
             pen.rectangle((x - 4, y - 4, x + TILE + 3, y + TILE + 3), outline=MARK, width=4)
         pen.text((x, y + TILE + 5), _fitted(title, large), INK, large)
         pen.text((x, y + TILE + 25), _fitted(note, small), FAINT, small)
     data = io.BytesIO()
     sheet.save(data, "JPEG", quality=88)
     write_named(file, data.getvalue())
+
+
+def findings_sheet(file: Path, findings: Sequence[dict[str, Any]]) -> None:
+    """Write a sheet of the worst audited photos; each has its label, what it may be instead, score and name.
+
+    Raises:
+        PetrieveError: nothing was found, or the file's folder cannot be written to.
+    """
+    if not findings:
+        raise PetrieveError(f"nothing was found that {file} could show", "leave out `--sheet`")
+    rows = []
+    for one in findings[:MOST]:
+        instead = f", or {one['suggested']}?" if one["suggested"] else f": {', '.join(one['kinds'])}"
+        rows.append((one["photo"], one["label"] + instead, f"{one['score']:.3f}  {Path(one['photo']).name}"))
+    contact_sheet(file, rows, query=False)
 
 
 def _tile(path: str) -> "Image.Image":

@@ -39,17 +39,31 @@ def embedded(summary: dict[str, Any], *, pruned: bool) -> None:
 
 def fitted(report: dict[str, Any]) -> None:
     """A head's figures."""
-    print(f"{report['method']} head, {report['photos']} photos, {len(report['classes'])} classes")
-    print(f"accuracy {report['accuracy']:.1%}, log loss {report['log_loss']:.3f} ({report['evaluated_on']})")
+    l2 = f", L2 {report['l2']:.3g}"
+    print(f"{report['method']} head, {report['photos']} photos, {len(report['classes'])} classes{l2}")
+    low, high = report["accuracy_interval"]
+    print(
+        f"accuracy {report['accuracy']:.1%} ({low:.1%} to {high:.1%}), log loss {report['log_loss']:.3f} "
+        f"({report['evaluated_on']})"
+    )
+    print(f"nearest neighbours {report['accuracy_knn']:.1%}, calibration error {report['ece_after']:.1%}")
+    if report["near_copies"]:
+        inflated = report["accuracy_ungrouped"] - report["accuracy"]
+        print(f"{report['near_copies']} near-copies; with them on both sides accuracy would be {inflated:+.1%}")
+    if report["left_out"]:
+        print(f"{report['left_out']} held-out photos are near-copies of training photos and are not measured on")
 
 
 def predicted(predictions: Sequence[dict[str, Any]]) -> None:
     """What is in which photo."""
-    rows = [
-        (one["photo"], one.get("label", "unreadable"), f"{one['probability']:.1%}" if "label" in one else one["error"])
-        for one in predictions
-    ]
-    _table(("photo", "label", "probability"), rows)
+    rows = []
+    for one in predictions:
+        if "error" in one:
+            rows.append((one["photo"], "unreadable", one["error"], ""))
+        else:
+            doubts = ", ".join(doubt for doubt in ("unsure", "unfamiliar") if one[doubt])
+            rows.append((one["photo"], one["label"], f"{one['probability']:.1%}", doubts))
+    _table(("photo", "label", "probability", ""), rows)
 
 
 def neighbours(found: dict[str, Any]) -> None:
@@ -82,6 +96,43 @@ def _reasons(info: dict[str, Any]) -> list[tuple[str, str]]:
     return [(bad["photo"], bad["reason"]) for bad in info["unreadable"]]
 
 
+AUDITED = {  # what each kind of finding is called, of one photo and of several
+    "label": "has a label that is probably wrong|have a label that is probably wrong",
+    "conflict": "has a near-copy with another label|have a near-copy with another label",
+    "leak": "has a near-copy in another split|have a near-copy in another split",
+    "outlier": "is unlike all others|are unlike all others",
+}
+
+
+def audited(found: dict[str, Any]) -> None:
+    """How many photos are worth a look and why, and the worst of them."""
+    print(f"{found['photos']} labelled photos")
+    for kind, count in found["found"].items():
+        if count:
+            print(f"{count} {AUDITED[kind].split('|')[count > 1]}")
+    worst = worth_a_look(found["ranked"])
+    rows = [(f"{one['score']:.3f}", one["photo"], one["label"], one["reason"]) for one in worst]
+    if rows:
+        _table(("score", "photo", "label", "reason"), rows)
+    else:
+        print("nothing was found")
+
+
+def worth_a_look(ranked: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The audited photos that something was found on."""
+    return [one for one in ranked if one["kinds"]]
+
+
+def findings_csv(file: Path, ranked: Sequence[dict[str, Any]]) -> None:
+    """Write the audited photos, worst first: photo, label, suggested, reason, score.
+
+    Raises:
+        PetrieveError: the file cannot be written.
+    """
+    columns = ("photo", "label", "suggested", "reason", "score")
+    write_csv(file, columns, [[one[column] if one[column] is not None else "" for column in columns] for one in ranked])
+
+
 def diagnosed(found: dict[str, Any]) -> None:
     """How fast each step is."""
     print(
@@ -108,6 +159,21 @@ def verified(found: dict[str, Any]) -> None:
     _rest(found["findings"], LINES)
     if not found["findings"]:
         print("all is well")
+
+
+def exported(made: dict[str, Any]) -> None:
+    """What was written, and how near it is to what it was made from."""
+    print(f"{printable(made['file'])}: {made['size_bytes'] / 1e6:.2f} MB")
+    if made["compared"]:
+        difference = f"{made['largest_difference']:.1g} at most"
+        print(f"probabilities differ from ours by {difference}, on {made['compared']} photos in onnxruntime")
+    elif made["largest_difference"] is None and made["file"].endswith(".onnx"):
+        print("not compared with ours: none of the store's first photos is at hand", file=sys.stderr)
+
+
+def reported(made: dict[str, Any]) -> None:
+    """Where the report is."""
+    print(f"{printable(made['file'])}: {made['size_bytes'] / 1e6:.1f} MB, opens in any browser, needs no network")
 
 
 def sampled(made: dict[str, Any]) -> None:
@@ -147,7 +213,7 @@ def _bar(quiet: bool) -> Iterator[Callable[[int, int], None] | None]:
 
 
 def predictions_csv(file: Path, predictions: Sequence[dict[str, Any]]) -> None:
-    """Write predictions: photo, label, probability, error, and a column for each class.
+    """Write predictions: photo, label, probability, error, a column for each class, unsure and unfamiliar.
 
     Raises:
         PetrieveError: the file cannot be written.
@@ -157,8 +223,10 @@ def predictions_csv(file: Path, predictions: Sequence[dict[str, Any]]) -> None:
     for one in predictions:
         shares = one.get("probabilities", {})
         start = [one["photo"], one.get("label", ""), one.get("probability", ""), one.get("error", "")]
-        rows.append([*start, *(shares.get(name, "") for name in classes)])
-    write_csv(file, ["photo", "label", "probability", "error", *(f"p({name})" for name in classes)], rows)
+        doubts = (str(one[doubt]).lower() if doubt in one else "" for doubt in ("unsure", "unfamiliar"))
+        rows.append([*start, *(shares.get(name, "") for name in classes), *doubts])
+    named = (f"p({name})" for name in classes)
+    write_csv(file, ["photo", "label", "probability", "error", *named, "unsure", "unfamiliar"], rows)
 
 
 def unreadable_csv(file: Path, photos: Sequence[Unreadable]) -> None:

@@ -49,9 +49,12 @@ def test_every_command_is_in_the_readme_with_its_keys(run: Run, store: Path, dra
         "fit-head": (),
         "predict": (photo,),
         "similar": (photo,),
+        "audit": (),
         "info": (),
         "verify": (),
         "doctor": (photo,),
+        "report": ("--out", tmp_path / "report.html"),
+        "export": (tmp_path / "pets.onnx",),
     }
     rows = dict(re.findall(r"^\| `([a-z-]+)` \| (.*) \|$", README, re.MULTILINE))
     assert set(rows) == set(COMMANDS)
@@ -59,9 +62,12 @@ def test_every_command_is_in_the_readme_with_its_keys(run: Run, store: Path, dra
         document = run(name, *given, "--store", store, "--json").json
         keys = set(document[0] if isinstance(document, list) else document)
         named = set(re.findall(r"`(\w+)`", rows[name]))
-        inner = {"similar": {"label", "similarity"}, "predict": {"error"}, "verify": {"what", "remedy"}}.get(
-            name, set()
-        )
+        inner = {
+            "similar": {"label", "similarity"},
+            "predict": {"error"},
+            "verify": {"what", "remedy"},
+            "audit": {"label", "conflict", "leak", "outlier", "photo", "suggested", "reason", "score", "kinds"},
+        }.get(name, set())
         assert keys == named - inner, name
     assert set(run("sample", tmp_path / "s", "--photos", 1, "--json").json) <= set(
         re.findall(r"`(\w+)`", rows["sample"])
@@ -90,7 +96,8 @@ def test_the_changelog_begins_with_this_version() -> None:
 def test_every_dependency_has_its_reason_and_its_pin() -> None:
     lock = (ROOT / "requirements.lock").read_text()
     assert "http" not in lock
-    for requirement in [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["dev"]]:
+    extras = [one for extra in PROJECT["optional-dependencies"].values() for one in extra]
+    for requirement in [*PROJECT["dependencies"], *extras]:
         name = re.split("[>=<]", requirement)[0]
         assert re.search(rf"^{re.escape(name)}==", lock, re.MULTILINE), f"{name} is not in the lock"
     for requirement in PROJECT["dependencies"]:

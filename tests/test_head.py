@@ -29,7 +29,7 @@ def planted(store: Path, counts: dict[tuple[str | None, str | None], int], *, no
         for number in range(count):
             photo = Photo("/made-up", f"{label}-{split}-{number}.jpg", 1, 1, label, split)
             vector = middles.get(label or "", np.zeros(DIMENSION)) + SEED.normal(size=DIMENSION) * noise
-            rows.append(Embedded(photo, number.to_bytes(16, "big"), 1, 1, vector.astype(np.float32)))
+            rows.append(Embedded(photo, len(rows).to_bytes(16, "big"), 1, 1, vector.astype(np.float32)))
     cache.commit(rows, {})
     return cache
 
@@ -40,22 +40,15 @@ def test_a_head_tells_planted_classes_apart(tmp_path: Path, method: str, classes
     labels = ("cat", "dog", "rabbit")[:classes]
     cache = planted(tmp_path, {(label, None): 20 for label in labels})
     fitted, report = fit(cache, method=method)
-    assert (report.accuracy, report.photos, report.evaluated_on) == (1.0, 20 * classes, "5-fold cross-validation")
-    assert 0 < report.log_loss < 0.1
+    assert report.accuracy == 1.0
+    measured = {"logistic": "5-fold cross-validation", "linear": f"held-out photos, {4 * classes} photos"}
+    assert report.evaluated_on == measured[method]
+    assert report.photos == (20 * classes if method == "logistic" else 12 * classes)
+    assert 0 < report.log_loss < 0.2
     vectors = np.concatenate([batch for _, batch in cache.embeddings()])
     probabilities = fitted.predict(vectors)
     assert fitted.weight.shape == (classes, DIMENSION)
     assert np.allclose(probabilities.sum(axis=1), 1)
-
-
-@pytest.mark.parametrize("classes", [2, 3])
-def test_both_methods_find_the_same_head(tmp_path: Path, classes: int) -> None:
-    """They minimise the same loss."""
-    labels = ("cat", "dog", "rabbit")[:classes]
-    cache = planted(tmp_path, {(label, None): 40 for label in labels}, noise=20)
-    vectors = np.concatenate([batch for _, batch in cache.embeddings()])
-    one, other = (fit(cache, method=method)[0].predict(vectors) for method in ("logistic", "linear"))
-    assert np.abs(one - other).max() < 0.01
 
 
 @pytest.mark.parametrize("method", ["logistic", "linear"])
@@ -63,7 +56,7 @@ def test_labels_that_mean_nothing_are_reported_as_chance(tmp_path: Path, method:
     """Out of fold: a head that was measured on its own photos would report nearly 100 %."""
     cache = planted(tmp_path, {(None, None): 1, ("cat", None): 1, ("dog", None): 1})
     rows = [
-        Embedded(Photo("/r", f"{n}.jpg", 1, 1, ("cat", "dog")[n % 2]), bytes(16), 1, 1, vector)
+        Embedded(Photo("/r", f"{n}.jpg", 1, 1, ("cat", "dog")[n % 2]), n.to_bytes(16, "big"), 1, 1, vector)
         for n, vector in enumerate(SEED.normal(size=(150, DIMENSION)).astype(np.float32))
     ]
     cache.commit(rows, {})
@@ -88,7 +81,8 @@ def test_a_head_does_not_depend_on_the_order_of_rows(tmp_path: Path) -> None:
     rows = list(cache.rows([known.row for known in cache.known().values()]).values())
     other = Cache.create(Store(tmp_path / "b"), fingerprint="planted", weights="bundled")
     other.commit(rows[::-1], {})
-    assert np.array_equal(fit(cache)[0].weight, fit(other)[0].weight)
+    for method in ("logistic", "linear"):
+        assert np.array_equal(fit(cache, method=method)[0].weight, fit(other, method=method)[0].weight)
 
 
 @pytest.mark.parametrize(
@@ -154,12 +148,12 @@ def test_predict_gives_table_json_and_csv(run: Run, store: Path, drawn: Path, tm
     assert done.status == 0
     assert len(done.json) == 20
     for one in done.json:
-        assert set(one) == {"photo", "label", "probability", "probabilities"}
+        assert set(one) == {"photo", "label", "probability", "probabilities", "unsure", "unfamiliar"}
         assert one["probability"] == max(one["probabilities"].values())
         assert sum(one["probabilities"].values()) == pytest.approx(1, abs=1e-5)
     assert sum(one["label"] == "cat" for one in done.json) >= 19  # they are the photos it was fitted on
     lines = (tmp_path / "p.csv").read_text().splitlines()
-    assert lines[0] == "photo,label,probability,error,p(cat),p(dog)"
+    assert lines[0] == "photo,label,probability,error,p(cat),p(dog),unsure,unfamiliar"
     assert len(lines) == 21
     assert run("predict", drawn / "cat", "--store", store).out.splitlines()[0].split() == [
         "photo",

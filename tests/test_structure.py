@@ -6,7 +6,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = ("extractor", "classifier", "index", "gallery")
 # What a room outside the extractor may know of it.
-NARROW_WAIST = {"extractor.cache", "extractor.errors", "extractor.rows", "extractor.store"}
+NARROW_WAIST = {"extractor.cache", "extractor.errors", "extractor.rows", "extractor.store", "extractor.photos"}
 ALLOWED = {
     "classifier": NARROW_WAIST,
     "index": NARROW_WAIST,
@@ -15,7 +15,7 @@ ALLOWED = {
 # Each file of the extractor may import those before it.
 ORDER = (
     "errors store labels photos upright apart pixels views weights densenet int8 trunk rows tables upgrade cache plan "
-    "stream calibration embed verify doctor"
+    "stream calibration embed graph onnx verify doctor"
 ).split()
 
 

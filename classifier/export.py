@@ -1,0 +1,27 @@
+"""A head → a file that torchvision's own DenseNet-121 loads."""
+
+import json
+from pathlib import Path
+
+from classifier.head import Head
+from extractor.cache import Cache
+from extractor.errors import PetrieveError
+from extractor.store import write_named
+
+
+def export(file: Path, head: Head, cache: Cache) -> int:
+    """How many bytes were written: the head as `classifier.weight` (C, 1024) and `classifier.bias` (C,), safetensors.
+
+    The metadata has `classes` as a JSON list, `weights` and `fingerprint` of the trunk that belongs to it.
+
+    Raises:
+        PetrieveError: the file is the store's own head, or cannot be written.
+    """
+    from safetensors.numpy import save
+
+    if file.resolve() == cache.store.head.resolve():
+        raise PetrieveError(f"{file} is the store's own head", "name another file")
+    facts = {"classes": json.dumps(head.classes), "weights": cache.weights, "fingerprint": head.fingerprint}
+    data = save({"classifier.weight": head.weight, "classifier.bias": head.bias}, facts)
+    write_named(file, data)
+    return len(data)

@@ -1,0 +1,240 @@
+"""A linear layer fitted in mini-batches, for caches that are larger than memory. N rows, D = 1024, C classes.
+
+Rows are copied once, shuffled by their paths and not by when they were written, into a file without a name beside the
+cache; every epoch reads it from end to end. So the same cache gives the same head, and memory holds a batch.
+"""
+
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain
+from typing import IO, TYPE_CHECKING, Any
+
+from classifier import calibrate, familiar, near
+from classifier.folds import FOLDS, SEED, grouped
+from classifier.labelled import Names, chunks, names
+from extractor.cache import Cache
+from extractor.errors import PetrieveError
+from extractor.rows import DIMENSION
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+    from classifier.fit import Fitted
+
+BATCH = 4096
+BLOCK = 8192
+RATE = 1e-3  # Adam's own default
+EPOCHS, PATIENCE = 100, 5  # it ends when the held-out loss has not fallen for so many epochs
+MOST_HELD_OUT = 10_000  # photos to stop by, and as many to measure on: accuracy to a point at least
+L2 = 10.0  # 1/C; the grid's best for cat and dog lie around it, and early stopping does the rest
+SIZE = DIMENSION * 2  # bytes of a row
+
+
+@dataclass(frozen=True, eq=False)
+class Shuffled:
+    """Rows in a file: of the photos to stop by, of those to measure on, and the training rows behind them."""
+
+    file: IO[bytes]
+    targets: "np.ndarray"  # (N,) of each row in the file
+    weights: "np.ndarray"  # (N,) float32
+    stop: int  # rows [0, stop) decide when to stop
+    test: int  # rows [stop, test) are measured on
+
+    def read(self, start: int, end: int) -> "np.ndarray":
+        """Rows [start, end), float32."""
+        import numpy as np
+
+        self.file.seek(start * SIZE)
+        return np.frombuffer(self.file.read((end - start) * SIZE), np.float16).reshape(-1, DIMENSION).astype(np.float32)
+
+    def blocks(self) -> "Iterator[tuple[int, np.ndarray]]":
+        """The training rows, in blocks, each beside the place of its first."""
+        for start in range(self.test, len(self.targets), BLOCK):
+            yield start, self.read(start, min(start + BLOCK, len(self.targets)))
+
+
+def fit_linear(cache: Cache, *, l2: float | None, balanced: bool, device: str) -> "tuple[list[str], Fitted]":
+    """The classes of the labels in the cache, and a head for them that was stopped by its loss on held-out photos.
+
+    Raises:
+        PetrieveError: no such device, fewer than two classes, or a class with one photo.
+    """
+    import numpy as np
+
+    from classifier.fit import Fitted, plan, warn_of_copies
+
+    place = _device(device)
+    listed = names(cache)
+    groups = np.unique(listed.digests, return_inverse=True)[1]
+    warn_of_copies(listed.paths, listed.labels, groups)
+    one = plan(listed.labels, listed.splits, groups)
+    roles = _roles(one.targets, groups, one.fitted_on, one.tested)
+    with tempfile.TemporaryFile(dir=cache.store.path) as file:
+        rows = _shuffle(cache, listed, one.targets, roles, file, balanced)
+        strength = L2 if l2 is None else l2
+        mean, scale = _standard(rows)
+        weight, bias, losses = _train(rows, len(one.classes), strength, place, mean, scale)
+        stop, test = rows.read(0, rows.stop), rows.read(rows.stop, rows.test)
+        alike, said = _beside(rows, test, mean.astype(np.float32), scale.astype(np.float32))
+    logits = test @ weight.T.astype(np.float32) + bias
+    truth = rows.targets[rows.stop : rows.test]
+    heat = calibrate.temperature(stop @ weight.T.astype(np.float32) + bias, rows.targets[: rows.stop])
+    given = bool(one.tested.any())
+    said |= {
+        "photos": int((roles == TRAIN).sum()),
+        "near_copies": int((np.bincount(groups)[groups] > 1).sum() + alike.sum()),
+        "left_out": int(alike.sum()),
+        "l2": strength,
+        "l2_grid": [],
+        "epochs": losses,
+        "evaluated_on": f"{'held-out split' if given else 'held-out photos'}, {(~alike).sum()} photos",
+        "accuracy_ungrouped": round(float((logits.argmax(axis=1) == truth).mean()), 4),
+    }
+    kept = ~alike
+    return one.classes, Fitted(weight, bias, logits[kept], logits[kept] / heat, truth[kept], heat, said)
+
+
+TRAIN, STOP, TEST, UNUSED = 0, 1, 2, 3
+
+
+def _roles(targets: "np.ndarray", groups: "np.ndarray", fitted_on: "np.ndarray", tested: "np.ndarray") -> "np.ndarray":
+    """What each photo is for (N,): copies of one file are for the same, or for nothing."""
+    import numpy as np
+
+    roles = np.full(len(targets), UNUSED)
+    places = np.flatnonzero(fitted_on)
+    folds = grouped(targets[places], groups[places], FOLDS)
+    roles[places] = TRAIN
+    roles[_some(places[folds == 1], groups)] = STOP
+    roles[_some(np.flatnonzero(tested) if tested.any() else places[folds == 0], groups)] = TEST
+    roles[(roles == TEST) & np.isin(groups, groups[(roles == TRAIN) | (roles == STOP)])] = UNUSED
+    if not (roles == STOP).any() or not (roles == TEST).any():
+        raise PetrieveError(
+            f"{len(places)} photos are too few to hold some out for `--method linear`", "use `--method logistic`"
+        )
+    return roles
+
+
+def _some(places: "np.ndarray", groups: "np.ndarray") -> "np.ndarray":
+    """No more than can be held in memory, whole groups, drawn at random."""
+    import numpy as np
+
+    own = np.unique(groups[places])
+    drawn = np.random.default_rng(SEED).permutation(own)[:MOST_HELD_OUT]
+    return places[np.isin(groups[places], drawn)]
+
+
+def _shuffle(
+    cache: Cache, listed: Names, targets: "np.ndarray", roles: "np.ndarray", file: IO[bytes], balanced: bool
+) -> Shuffled:
+    """Write each row to its place in the file: those to stop by, those to measure on, then all training views."""
+    import numpy as np
+
+    views = listed.views + 1  # of each photo
+    kept = np.where(roles == TRAIN, views, (roles == STOP) | (roles == TEST))
+    owners = np.repeat(np.arange(len(kept)), kept)
+    number = np.arange(len(owners)) - np.repeat(np.cumsum(kept) - kept, kept)  # of a row among its photo's
+    order = np.random.default_rng(SEED).permutation(len(owners))
+    order = order[np.argsort(np.array([2, 0, 1])[roles[owners[order]]], kind="stable")]
+    place = np.empty(len(order), np.int64)
+    place[order] = np.arange(len(order))
+    first = np.cumsum(kept) - kept
+    for photos, seen, rows in chunks(cache, listed):
+        wanted = np.flatnonzero(seen < kept[photos])
+        halves = rows[wanted].astype(np.float16)
+        for row, where in zip(halves, place[first[photos[wanted]] + seen[wanted]].tolist(), strict=True):
+            file.seek(where * SIZE)
+            file.write(row.tobytes())
+    assert len(number) == len(order)
+    weights = 1 / kept[owners[order]]
+    if balanced:
+        counts = np.bincount(targets[roles == TRAIN])
+        weights *= (counts.sum() / (len(counts) * np.maximum(counts, 1)))[targets[owners[order]]]
+    stop, test = int((roles == STOP).sum()), int((roles == TEST).sum())
+    return Shuffled(file, targets[owners[order]], weights.astype(np.float32), stop, stop + test)
+
+
+def _standard(rows: Shuffled) -> "tuple[np.ndarray, np.ndarray]":
+    """Mean and scale (D,) of the training rows, in one pass."""
+    import numpy as np
+
+    total, squares, count = np.zeros(DIMENSION), np.zeros(DIMENSION), 0
+    for _, block in rows.blocks():
+        total += block.sum(axis=0, dtype=np.float64)
+        squares += np.einsum("nd,nd->d", block, block, dtype=np.float64)
+        count += len(block)
+    mean = total / count
+    scale = np.sqrt(np.maximum(squares / count - mean**2, 0))
+    scale[scale < 1e-6] = 1  # a feature that never changes says nothing, and must not be blown up
+    return mean, scale
+
+
+def _train(
+    rows: Shuffled, classes: int, l2: float, device: "torch.device", mean: "np.ndarray", scale: "np.ndarray"
+) -> "tuple[np.ndarray, np.ndarray, list[dict[str, float]]]":
+    """Weight (C, D) and bias (C,) for raw embeddings, of the epoch with the lowest loss on the photos to stop by."""
+    import numpy as np
+    import torch
+    from torch.nn.functional import cross_entropy
+
+    shift, shrink = (torch.from_numpy(part.astype(np.float32)).to(device) for part in (mean, 1 / scale))
+    targets, weights = torch.from_numpy(rows.targets), torch.from_numpy(rows.weights)
+    weight = torch.zeros(classes, DIMENSION, device=device, requires_grad=True)
+    bias = torch.zeros(classes, device=device, requires_grad=True)
+    optimiser = torch.optim.Adam([weight, bias], lr=RATE)
+    total = float(rows.weights[rows.test :].sum())
+    held_out = (torch.from_numpy(rows.read(0, rows.stop)).to(device) - shift) * shrink
+    truth = targets[: rows.stop].to(device)
+    best, losses, kept = float("inf"), list[dict[str, float]](), (weight, bias)
+    for epoch in range(EPOCHS):
+        for start, block in rows.blocks():
+            for part in range(0, len(block), BATCH):
+                own = slice(start + part, start + min(part + BATCH, len(block)))
+                x = (torch.from_numpy(block[part : part + BATCH]).to(device) - shift) * shrink
+                each = cross_entropy(x @ weight.T + bias, targets[own].to(device), reduction="none")
+                share = weights[own].to(device)
+                loss = (each * share).sum() / share.sum() + l2 / 2 / total * weight.square().sum()
+                optimiser.zero_grad()
+                loss.backward()  # type: ignore[no-untyped-call]
+                optimiser.step()
+        with torch.no_grad():
+            value = float(cross_entropy(held_out @ weight.T + bias, truth))
+        losses.append({"epoch": epoch + 1, "log_loss": round(value, 6)})
+        if value < best - 1e-5:
+            best, since, kept = value, 0, (weight.detach().clone(), bias.detach().clone())
+        else:
+            since += 1
+            if since >= PATIENCE:
+                break
+    found, free = (part.detach().cpu().double().numpy() for part in kept)
+    found = found / scale
+    return found, free - found @ mean, losses
+
+
+def _beside(
+    rows: Shuffled, test: "np.ndarray", mean: "np.ndarray", scale: "np.ndarray"
+) -> "tuple[np.ndarray, dict[str, Any]]":
+    """Which measured photos have a near-copy among the training ones, and figures of their nearest neighbours."""
+    some = slice(None, None, 1 + len(test) // familiar.SAMPLE)
+    known = chain([rows.read(0, rows.stop)], (block for _, block in rows.blocks()))
+    copies, _ = familiar.nearest((test - mean) / scale, ((block - mean) / scale for block in known))
+    close, places = familiar.nearest(test[some], (block for _, block in rows.blocks()))
+    truth = rows.targets[rows.stop : rows.test][some]
+    return copies[:, 0] >= near.SAME, familiar.figures(close, rows.targets[rows.test :][places], truth)
+
+
+def _device(name: str) -> "torch.device":
+    """The device of this name; `auto` is a GPU where there is one."""
+    import torch
+
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.zeros(1, device=name)
+        return torch.device(name)
+    except (RuntimeError, AssertionError) as error:
+        raise PetrieveError(
+            f"there is no device {name!r} here", "use `--device cpu`, or `--device auto` for the best one"
+        ) from error

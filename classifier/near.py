@@ -1,0 +1,83 @@
+"""Near-copies: photos that are the same picture, so that none may be on both sides of a split."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+
+# Cosine of standardised embeddings from which on two photos count as one picture. Measured: of 800 of Kaggle's photos,
+# with the bundled trunk, no two that differ reach 0.951, and half of those at half size or in a worse JPEG are above
+# 0.98; with an ImageNet trunk, of 2,459 photos the one pair of copies has 0.984, the next look-alikes have 0.80.
+SAME = 0.96
+# Numbers that stand for an embedding in the first pass, and pairs of it that are looked at again in one go.
+SKETCH, PAIRS = 96, 1 << 14
+BLOCK = 1024
+
+
+def groups(embeddings: "np.ndarray", digests: "np.ndarray") -> "np.ndarray":
+    """Each photo's group (N,), of embeddings (N, D) and digests (N,): near-copies and equal bytes share a number."""
+    import numpy as np
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    pairs = [*_alike(unit_length(standardised(embeddings))), _equal(digests)]
+    one, other = (np.concatenate(ends) for ends in zip(*pairs, strict=True))
+    links = coo_array((np.ones(len(one), bool), (one, other)), shape=(len(digests),) * 2)
+    return np.asarray(connected_components(links, directed=False)[1])
+
+
+def standardised(embeddings: "np.ndarray") -> "np.ndarray":
+    """Embeddings (N, D) of which every number has mean 0 and deviation 1."""
+    scale = embeddings.std(axis=0)
+    scale[scale < 1e-6] = 1
+    return (embeddings - embeddings.mean(axis=0)) / scale  # type: ignore[no-any-return]
+
+
+def unit_length(embeddings: "np.ndarray") -> "np.ndarray":
+    """Embeddings (N, D) scaled to length 1."""
+    import numpy as np
+
+    return np.asarray(embeddings / np.maximum(np.linalg.norm(embeddings, axis=1, keepdims=True), 1e-12))
+
+
+def _alike(units: "np.ndarray") -> "Iterator[tuple[np.ndarray, np.ndarray]]":
+    """The pairs whose cosine reaches `SAME`, all of them.
+
+    In an orthonormal basis the product of two embeddings is that of their first numbers plus that of the rest, which
+    is no more than the product of the rests' lengths: what stays below `SAME` with those is not looked at again.
+    """
+    import numpy as np
+
+    sketches = _sketches(units)
+    for start in range(0, len(units), BLOCK):
+        likely = np.flatnonzero((sketches[start : start + BLOCK] @ sketches[start:].T >= SAME - 1e-4).ravel())
+        for part in range(0, len(likely), PAIRS):
+            one, other = np.divmod(likely[part : part + PAIRS], len(units) - start)
+            one, other = one + start, other + start
+            apart = one < other
+            one, other = one[apart], other[apart]
+            same = np.einsum("pd,pd->p", units[one], units[other]) >= SAME
+            yield one[same], other[same]
+
+
+def _sketches(units: "np.ndarray") -> "np.ndarray":
+    """The first `SKETCH` numbers of each row in a basis that holds most of them, and the length of the rest."""
+    import numpy as np
+
+    drawn = np.random.default_rng(0).normal(size=(units.shape[1], SKETCH)).astype(np.float32)
+    spread = (units.T @ (units @ drawn)).astype(np.float64)  # Halko, Martinsson and Tropp 2011
+    squares, turn = np.linalg.eigh(spread.T @ spread)  # numpy's QR takes 3 s beside other load, this 10 ms
+    kept = squares > squares[-1] * 1e-10
+    basis = (spread @ (turn[:, kept] / np.sqrt(squares[kept]))).astype(np.float32)
+    first = units @ basis
+    rest = np.sqrt(np.maximum((units**2).sum(axis=1) - (first**2).sum(axis=1), 0))
+    return np.concatenate([first, rest[:, None]], axis=1)
+
+
+def _equal(digests: "np.ndarray") -> "tuple[np.ndarray, np.ndarray]":
+    """Each photo beside the first one with its bytes."""
+    import numpy as np
+
+    _, first, which = np.unique(digests, return_index=True, return_inverse=True)
+    return np.arange(len(digests)), first[which]

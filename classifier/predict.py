@@ -1,0 +1,67 @@
+"""What a head says of new photos: their class, whether that is sure enough, and whether they are like any other."""
+
+import re
+import warnings
+from typing import TYPE_CHECKING, Any
+
+from classifier import familiar
+from classifier.head import Head, threshold
+from extractor.cache import Cache
+from extractor.errors import PetrieveError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+def predict(
+    cache: Cache, head: Head, photos: "list[np.ndarray]", max_error: str | float | None = None
+) -> list[dict[str, Any]]:
+    """Of each photo `label`, `probability`, `probabilities`, `unsure` and `unfamiliar`, of its views (V, 1024).
+
+    `unsure`: less probable than where predictions on held-out photos were wrong no more often than `max_error`, a share
+    such as 0.01 or "1%"; without it nothing is. `unfamiliar`: the canonical view lies farther from its nearest photos
+    in the cache than 99 % of held-out photos do.
+
+    Raises:
+        PetrieveError: `max_error` is no share.
+    """
+    import numpy as np
+
+    if not photos:
+        return []
+    least = 0.0 if max_error is None else _least(head, share(max_error))
+    canonical = np.stack([views[0] for views in photos])
+    blocks = (block for _, block in cache.embeddings())
+    strange = familiar.unlike(canonical, blocks, head.report.unfamiliar["similarity"])
+    told = [head.predict_one(views) for views in photos]
+    return [
+        {**one, "unsure": one["probability"] < least, "unfamiliar": bool(unlike)}
+        for one, unlike in zip(told, strange, strict=True)
+    ]
+
+
+def share(value: str | float) -> float:
+    """The share that a number such as 0.01, or a text such as "1%", says.
+
+    Raises:
+        PetrieveError: it says none from 0 to 1.
+    """
+    found = re.fullmatch(r"(\d*\.?\d+(?:e-?\d+)?)(\s*%)?", str(value).strip())
+    number = float(found[1]) / (100 if found[2] else 1) if found else -1.0
+    if not 0 <= number <= 1:
+        raise PetrieveError(f"{value!r} is no rate of errors", "give `--max-error` one such as 1%")
+    return number
+
+
+def _least(head: Head, max_error: float) -> float:
+    """The least probability that is sure enough; above 1 where none is."""
+    least = threshold(head.report, max_error)
+    if least is None:
+        lowest = min(point["error"] for point in head.report.risk_coverage)
+        warnings.warn(
+            f"no threshold reaches an error rate of {max_error:.2%}: the surest held-out photos reach {lowest:.2%}; "
+            "all is marked unsure",
+            stacklevel=3,
+        )
+        return 2.0
+    return least
