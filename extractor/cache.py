@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from extractor.errors import PetrieveError
+from extractor.filters import filtered
 from extractor.photos import Photo, path_of
 from extractor.rows import (
     Embedded,
@@ -162,6 +163,39 @@ class Cache:
         """
         for batch in self._scan(self._rows.schema.names):
             yield batch.drop_columns(["embedding"]), vectors(batch)
+
+    def columns(self) -> list[str]:
+        """The columns that say something of a photo, the user's own among them."""
+        hidden = {"embedding", "checksum", "digest", "view"}
+        return [name for name in self._rows.schema.names if name not in hidden]
+
+    def where(self, condition: str) -> "Iterator[tuple[pa.RecordBatch, np.ndarray]]":
+        """What `embeddings` yields, of the photos for which a condition in SQL on their columns holds.
+
+        Raises:
+            PetrieveError: it is no condition, or names a column that is not there.
+        """
+        import pyarrow.compute as pc
+
+        names, known = self._rows.schema.names, self.columns()
+        with readable(self.store):
+            for batch in filtered(self._rows, condition, names, known=known, batch=SCAN):
+                photos = batch.filter(pc.equal(batch["view"], 0))
+                yield photos.drop_columns(["embedding"]), vectors(photos)
+
+    def sample(self, count: int, *, seed: int = 0) -> "tuple[pa.RecordBatch, np.ndarray]":
+        """As many photos drawn by a seed, or all, beside their embeddings (n, 1024) float32."""
+        import numpy as np
+        import pyarrow as pa
+
+        ids = np.concatenate(
+            [np.zeros(0, np.uint64), *(b["_rowid"].to_numpy() for b in self._scan(["view"], "view = 0"))]
+        )
+        drawn = np.random.default_rng(seed).choice(np.sort(ids), min(count, len(ids)), replace=False)
+        names = self._rows.schema.names
+        rows = pa.Table.from_batches(self._scan(names, _with_ids(drawn.tolist()) if len(drawn) else "false"))
+        batch = rows.combine_chunks().to_batches()[0]
+        return batch.drop_columns(["embedding"]), vectors(batch)
 
     def rows(self, ids: Sequence[int]) -> dict[int, Embedded]:
         """The rows with these ids, by id; ids that are not there are left out."""
