@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 # Photos per scanned batch: 2 kB each, so 16 MB at a time.
 SCAN = 8192
+# Columns beside label, split and the user's own that a filter can be made of.
+OTHERS = ("uri", "root", "size", "modified", "width", "height")
 CANONICAL, AUGMENTED = "view = 0", "view > 0"
 
 
@@ -178,9 +180,8 @@ class Cache:
             yield batch.drop_columns(["embedding"]), vectors(batch)
 
     def columns(self) -> list[str]:
-        """The columns that say something of a photo, the user's own among them."""
-        hidden = {"embedding", "checksum", "digest", "view"}
-        return [name for name in self._rows.schema.names if name not in hidden]
+        """Label, split and the user's own columns."""
+        return said(self._rows.schema)
 
     def where(self, condition: str) -> "Iterator[tuple[pa.RecordBatch, np.ndarray]]":
         """What `embeddings` yields, of the photos for which a condition in SQL on their columns holds.
@@ -190,7 +191,7 @@ class Cache:
         """
         import pyarrow.compute as pc
 
-        names, known = self._rows.schema.names, self.columns()
+        names, known = self._rows.schema.names, [*self.columns(), *OTHERS]
         with readable(self.store):
             for batch in filtered(self._rows, condition, names, known=known, batch=SCAN):
                 photos = batch.filter(pc.equal(batch["view"], 0))
@@ -201,14 +202,14 @@ class Cache:
         import numpy as np
         import pyarrow as pa
 
-        ids = np.concatenate(
-            [np.zeros(0, np.uint64), *(b["_rowid"].to_numpy() for b in self._scan(["view"], "view = 0"))]
-        )
+        none = np.zeros(0, np.uint64)
+        ids = np.concatenate([none, *(batch["_rowid"].to_numpy() for batch in self._scan(["view"], CANONICAL))])
         drawn = np.random.default_rng(seed).choice(np.sort(ids), min(count, len(ids)), replace=False)
         names = self._rows.schema.names
-        rows = pa.Table.from_batches(self._scan(names, _with_ids(drawn.tolist()) if len(drawn) else "false"))
-        batch = rows.combine_chunks().to_batches()[0]
-        return batch.drop_columns(["embedding"]), vectors(batch)
+        batches = list(self._scan(names, _with_ids(drawn.tolist()) if len(drawn) else "false"))
+        schema = self._rows.schema.append(pa.field("_rowid", pa.uint64()))
+        rows = pa.concat_batches(batches) if batches else pa.RecordBatch.from_pylist([], schema)
+        return rows.drop_columns(["embedding"]), vectors(rows)
 
     def rows(self, ids: Sequence[int]) -> dict[int, Embedded]:
         """The photos of which these are rows, by the id of view 0's; ids that are not there are left out.

@@ -56,8 +56,7 @@ def evaluate(cache: Cache, *, column: str = "label", near_copy: float = 1.0, see
     """
     import numpy as np
 
-    ids, digests, values = _said(cache, column)
-    codes = np.unique(values, return_inverse=True)[1]
+    ids, digests, codes = _said(cache, column)
     shared = np.flatnonzero(np.bincount(codes)[codes] > 1) if len(ids) else ids
     if not len(shared):
         raise PetrieveError(
@@ -81,10 +80,12 @@ def evaluate(cache: Cache, *, column: str = "label", near_copy: float = 1.0, see
 
 
 def _said(cache: Cache, column: str) -> "tuple[np.ndarray, np.ndarray, np.ndarray]":
-    """Row ids (N,), in their order, digests and values of the photos that have a value in a column."""
+    """Row ids (N,), in their order, of the photos that have a value in a column; numbers for bytes and values."""
     import numpy as np
 
-    ids, digests, values = [], [], []
+    ids: list[int] = []
+    digests: list[bytes] = []
+    values: list[str] = []
     for photos, _ in cache.embeddings():
         if column not in photos.schema.names:
             raise PetrieveError(f"there is no column {column!r}", f"use {', '.join(cache.columns())}")
@@ -93,7 +94,8 @@ def _said(cache: Cache, column: str) -> "tuple[np.ndarray, np.ndarray, np.ndarra
         digests += there["digest"].to_pylist()
         values += map(str, there[column].to_pylist())
     order = np.argsort(np.array(ids, np.int64))
-    return np.array(ids, np.int64)[order], np.array(digests, object)[order], np.array(values, object)[order]
+    codes = [np.unique(words, return_inverse=True)[1] for words in (digests, values)]
+    return np.array(ids, np.int64)[order], codes[0][order], codes[1][order]
 
 
 def _similarities(cache: Cache, ids: "np.ndarray", chosen: "np.ndarray") -> "np.ndarray":
