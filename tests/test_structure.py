@@ -9,13 +9,13 @@ ROOMS = ("extractor", "classifier", "index", "gallery")
 NARROW_WAIST = {"extractor.cache", "extractor.errors", "extractor.rows", "extractor.store"}
 ALLOWED = {
     "classifier": NARROW_WAIST,
-    "index": NARROW_WAIST,
+    "index": NARROW_WAIST | {"extractor.photos"},
     "gallery": NARROW_WAIST | {"extractor.pixels", "extractor.upright"},
 }
 # Each file of the extractor may import those before it.
 ORDER = (
     "errors store labels filters photos upright apart pixels weights densenet int8 trunk rows tables upgrade cache "
-    "plan stream calibration embed verify doctor watch"
+    "plan stream calibration embed verify doctor watch copies"
 ).split()
 
 
