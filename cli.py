@@ -12,13 +12,16 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from extractor.errors import PetrieveError, first_line
 from extractor.photos import FORMATS
 from gallery import text
+
+if TYPE_CHECKING:
+    from extractor.cache import Cache
 
 app = typer.Typer(
     help="Embed pet photos once; then know what is in them, and find the pets that look alike.",
@@ -124,10 +127,23 @@ def predict(
         raise PetrieveError("not one photo could be read", f"name {FORMATS} files")
 
 
-@app.command(epilog="Example: cli.py similar photo.jpg -k 5 --sheet alike.jpg")
+@app.command(epilog="Example: cli.py similar photo.jpg -k 5 --where \"label = 'dog'\" --sheet alike.jpg")
 def similar(
-    photo: Annotated[Path, typer.Argument(metavar="PHOTO", help="A photo; it need not be among the embedded ones.")],
+    photos: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="PHOTO...", help="A photo, embedded or not; or several photos of one pet."),
+    ] = None,
     k: Annotated[int, typer.Option("-k", min=1, help="How many.")] = 10,
+    where: Annotated[
+        str | None, typer.Option(help="Only photos for which this holds: SQL on label, split, the CSV's columns.")
+    ] = None,
+    group_by: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="The best photo alone of each value: of each animal, say.")
+    ] = None,
+    min_similarity: Annotated[float, typer.Option(min=-1, max=1, help="Only photos at least so similar.")] = -1.0,
+    watch: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Answer for each photo that appears there, in lines of JSON.")
+    ] = None,
     store: Store = DEFAULT_STORE,
     weights: Weights = None,
     device: Device = "auto",
@@ -135,25 +151,35 @@ def similar(
     sheet: Annotated[Path | None, typer.Option(help="Draw the photo and its neighbours into this JPEG.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Find the embedded photos that look most like one photo."""
+    """Find the embedded photos that look most like a pet."""
     from extractor import embed as extractor
     from extractor.cache import Cache
     from gallery.sheet import contact_sheet
-    from index import build, search
+    from index import build, question
 
+    if bool(photos) == bool(watch) or (watch and sheet):
+        raise typer.BadParameter("name photos, or a folder to `--watch`, which draws no sheet")
     cache = Cache.open(store)
-    query = extractor.query_one(photo, cache, weights=weights, device=device, precision=precision)
-    same = extractor.same_photo(query, cache)
-    neighbours = search.search(build.build(cache), query.embedding, k=k, leave_out=frozenset(same))
+    listed = partial(text.matches, grouped=group_by is not None)
+    ask = partial(question.ask, k=k, where=where, group_by=group_by, min_similarity=min_similarity)
+    if watch:
+        _watch(watch, cache, lambda *a, **b: listed(ask(*a, **b)), weights=weights, device=device, precision=precision)
+        return
+    queries = [
+        extractor.query_one(photo, cache, weights=weights, device=device, precision=precision) for photo in photos or []
+    ]
+    known = cache.known()
+    same = {path for query in queries for path in extractor.same_photo(query, known)}
+    found = ask(build.build(cache), [query.embedding for query in queries], leave_out=frozenset(same))
     if sheet:
-        rows = [
-            (one.photo, one.label or "no label", f"{one.similarity:.3f}  {Path(one.photo).name}") for one in neighbours
-        ]
-        contact_sheet(sheet, [(query.photo.path, "the photo", photo.name), *rows])
-    found = [{**asdict(one), "photo": text.name(one.photo)} for one in neighbours]
-    _show({"photo": str(photo), "neighbours": found}, text.neighbours, as_json)
-    if same != [query.photo.path] and same:
-        print(f"left out, being the same photo: {', '.join(map(text.name, same))}", file=sys.stderr)
+        rows = [(one.photo, one.label or "no label", f"{one.similarity:.3f}  {Path(one.photo).name}") for one in found]
+        shown = [(query.photo.path, "the photo", os.path.basename(query.photo.path)) for query in queries]
+        contact_sheet(sheet, [*shown, *rows], framed=range(len(shown)))
+    named = {"photo": str(photos[0])} if photos and len(photos) == 1 else {"photos": [*map(str, photos or [])]}
+    _show({**named, "neighbours": listed(found)}, text.neighbours, as_json)
+    left_out = sorted(same - {query.photo.path for query in queries})
+    if left_out:
+        print(f"left out, being the same photo: {', '.join(map(text.name, left_out))}", file=sys.stderr)
 
 
 @app.command(epilog="Example: cli.py info --json")
@@ -254,6 +280,28 @@ def main() -> None:
         sys.exit(f"error: {what}; check the path, its permissions and the space on its disk")
 
 
+def _watch(folder: Path, cache: "Cache", ask: Callable[..., Any], **settings: str | None) -> None:
+    """Print a line of JSON for each photo that appears, until Ctrl-C; what `embed` adds meanwhile is found too."""
+    from extractor.embed import same_photo
+    from extractor.rows import Unreadable
+    from extractor.watch import watch
+    from index import build, reading
+
+    index, meaning, known = build.build(cache), reading.reading(cache), cache.known()
+    print(f"watching {text.printable(str(folder))}; Ctrl-C ends it", file=sys.stderr)
+    for result in watch(folder, cache, **settings):  # type: ignore[arg-type]
+        answer: dict[str, Any] = {"photo": text.name(result.photo.path)}
+        if isinstance(result, Unreadable):
+            answer["error"] = result.reason
+        else:
+            now = cache.open(cache.store.path)
+            if now.version != index.cache.version:
+                index, meaning, known = build.build(now), reading.reading(now), now.known()
+            same = frozenset(same_photo(result, known))
+            answer["neighbours"] = ask(index, [result.embedding], leave_out=same, meaning=meaning)
+        print(json.dumps(answer, default=str), flush=True)
+
+
 @contextmanager
 def _asked_to_stop() -> Iterator[list[int]]:
     """The signals, Ctrl-C and SIGTERM, that have asked the run to stop; another one ends it where it stands."""
@@ -279,7 +327,7 @@ def _asked_to_stop() -> Iterator[list[int]]:
 
 def _show(result: Any, as_text: Callable[[Any], None], as_json: bool) -> None:
     if as_json:
-        print(json.dumps(result, indent=1))
+        print(json.dumps(result, indent=1, default=str))  # str: dates of the user's CSV
     else:
         as_text(result)
 

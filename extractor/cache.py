@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from extractor.errors import PetrieveError
+from extractor.filters import filtered
 from extractor.photos import Photo, path_of
 from extractor.rows import (
     Embedded,
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
 
 # Photos per scanned batch: 2 kB each, so 16 MB at a time.
 SCAN = 8192
+# Columns beside label, split and the user's own that a filter can be made of.
+OTHERS = ("uri", "root", "size", "modified", "width", "height")
+CANONICAL, AUGMENTED = "view = 0", "view > 0"
 
 
 class Cache:
@@ -115,7 +119,8 @@ class Cache:
             )
 
     def __len__(self) -> int:
-        return int(self._rows.count_rows())
+        """How many photos there are."""
+        return int(self._rows.count_rows(CANONICAL))
 
     @property
     def version(self) -> str:
@@ -126,28 +131,39 @@ class Cache:
     def known(self) -> dict[str, Known]:
         """What is cached, by path."""
         columns = ["root", "uri", "size", "modified", "digest"]
+        augmented = self._augmented()
         found = {}
-        for batch in self._scan(columns):
+        for batch in self._scan(columns, CANONICAL):
             numbers = batch.set_column(3, "modified", batch["modified"].cast("int64"))
-            for known in map(Known, *(numbers[name].to_pylist() for name in ["_rowid", *columns])):
-                found[path_of(known.root, known.uri)] = known
+            for one in map(Known, *(numbers[name].to_pylist() for name in ["_rowid", *columns])):
+                others = augmented.get((one.root, one.uri))
+                found[path_of(one.root, one.uri)] = replace(one, augmented=others) if others else one
         return found
+
+    def _augmented(self) -> dict[tuple[str, str], tuple[int, ...]]:
+        """The rows of each photo's views 1, 2, …, by root and uri."""
+        found: dict[tuple[str, str], list[tuple[int, int]]] = defaultdict(list)
+        for batch in self._scan(["root", "uri", "view"], AUGMENTED):
+            for root, uri, *row in zip(*(batch[n].to_pylist() for n in ("root", "uri", "view", "_rowid")), strict=True):
+                found[root, uri].append((row[0], row[1]))
+        return {photo: tuple(row for _, row in sorted(views)) for photo, views in found.items()}
 
     def counts(self) -> dict[str, Any]:
         """How many photos and views there are, and how many photos of each label and in each split."""
         labels: Counter[str | None] = Counter()
         splits: Counter[str | None] = Counter()
-        for batch in self._scan(["label", "split"], "view = 0"):
+        for batch in self._scan(["label", "split"], CANONICAL):
             labels.update(batch["label"].to_pylist())
             splits.update(batch["split"].to_pylist())
         named = ({name: count for name, count in one.items() if name is not None} for one in (labels, splits))
         in_labels, in_splits = (dict(sorted(one.items())) for one in named)
-        return {"photos": labels.total(), "views": len(self), "labels": in_labels, "splits": in_splits}
+        views = int(self._rows.count_rows())
+        return {"photos": labels.total(), "views": views, "labels": in_labels, "splits": in_splits}
 
     def labelled(self) -> dict[str, dict[str, Any]]:
         """Label, split and the user's own columns, by path."""
         names = ["root", "uri", *said(self._rows.schema)]
-        rows = (row for batch in self._scan(names) for row in batch.to_pylist())
+        rows = (row for batch in self._scan(names, CANONICAL) for row in batch.to_pylist())
         return {path_of(row["root"], row["uri"]): {name: row[name] for name in names[2:]} for row in rows}
 
     def unreadable(self) -> dict[str, Unreadable]:
@@ -155,24 +171,68 @@ class Cache:
         with readable(self.store):
             return {failed.photo.path: failed for failed in unreadable_photos(self._bad.to_table())}
 
-    def embeddings(self) -> "Iterator[tuple[pa.RecordBatch, np.ndarray]]":
-        """Batches of photos, each beside its embeddings (n, 1024) float32.
+    def embeddings(self, *, every_view: bool = False) -> "Iterator[tuple[pa.RecordBatch, np.ndarray]]":
+        """Batches of photos, each beside its embeddings (n, 1024) float32: of view 0, or a row for every view.
 
         A photo's columns are all of the table's but the embedding; `_rowid` is its row's id for good.
         """
-        for batch in self._scan(self._rows.schema.names):
+        for batch in self._scan(self._rows.schema.names, None if every_view else CANONICAL):
             yield batch.drop_columns(["embedding"]), vectors(batch)
 
+    def columns(self) -> list[str]:
+        """Label, split and the user's own columns."""
+        return said(self._rows.schema)
+
+    def where(self, condition: str) -> "Iterator[tuple[pa.RecordBatch, np.ndarray]]":
+        """What `embeddings` yields, of the photos for which a condition in SQL on their columns holds.
+
+        Raises:
+            PetrieveError: it is no condition, or names a column that is not there.
+        """
+        import pyarrow.compute as pc
+
+        names, known = self._rows.schema.names, [*self.columns(), *OTHERS]
+        with readable(self.store):
+            for batch in filtered(self._rows, condition, names, known=known, batch=SCAN):
+                photos = batch.filter(pc.equal(batch["view"], 0))
+                yield photos.drop_columns(["embedding"]), vectors(photos)
+
+    def sample(self, count: int, *, seed: int = 0) -> "tuple[pa.RecordBatch, np.ndarray]":
+        """As many photos drawn by a seed, or all, beside their embeddings (n, 1024) float32."""
+        import numpy as np
+        import pyarrow as pa
+
+        none = np.zeros(0, np.uint64)
+        ids = np.concatenate([none, *(batch["_rowid"].to_numpy() for batch in self._scan(["view"], CANONICAL))])
+        drawn = np.random.default_rng(seed).choice(np.sort(ids), min(count, len(ids)), replace=False)
+        names = self._rows.schema.names
+        batches = list(self._scan(names, _with_ids(drawn.tolist()) if len(drawn) else "false"))
+        schema = self._rows.schema.append(pa.field("_rowid", pa.uint64()))
+        rows = pa.concat_batches(batches) if batches else pa.RecordBatch.from_pylist([], schema)
+        return rows.drop_columns(["embedding"]), vectors(rows)
+
     def rows(self, ids: Sequence[int]) -> dict[int, Embedded]:
-        """The rows with these ids, by id; ids that are not there are left out."""
+        """The photos of which these are rows, by the id of view 0's; ids that are not there are left out.
+
+        Each has the views whose rows are named, and none without view 0's.
+        """
         batches = self._scan(self._rows.schema.names, _with_ids(ids)) if ids else ()
-        return {row: photo for batch in batches for row, photo in embedded_photos(batch)}
+        views: dict[str, dict[int, tuple[int, Embedded]]] = defaultdict(dict)
+        for row, view, one in (each for batch in batches for each in embedded_photos(batch)):
+            views[one.photo.path][view] = row, one
+        found = {}
+        for of_one in views.values():
+            (row, first), *others = (of_one[view] for view in sorted(of_one))
+            if 0 in of_one:
+                found[row] = replace(first, augmented=tuple(other.embedding for _, other in others))
+        return found
 
     def commit(self, results: Sequence[Embedded | Unreadable], known: Mapping[str, Known]) -> None:
-        """Write the results of one batch: each photo's row is added or replaced whole.
+        """Write the results of one batch: each photo's rows are added or replaced all at once.
 
-        `known` is what the cache held before the run, by path. A run that ends between the two tables leaves a
-        photo in both or in neither: in both it is taken for embedded, in neither for new.
+        `known` is what the cache held before the run, by path. Of a photo that is as it was then, only the views that
+        it lacks are written. A run that ends between the two tables leaves a photo in both or in neither: in both it
+        is taken for embedded, in neither for new.
 
         Raises:
             PetrieveError: the store cannot be written to, or is gone.
@@ -189,34 +249,38 @@ class Cache:
     def _commit(self, results: Sequence[Embedded | Unreadable], known: Mapping[str, Known]) -> None:
         good = [result for result in results if isinstance(result, Embedded)]
         bad = [result for result in results if isinstance(result, Unreadable)]
-        new = [row for row in good if row.photo.path not in known]
-        changed = [row for row in good if row.photo.path in known]
+        good = self._told_as_before(good, known)
+        new = [one for one in good if _is_new(one, known.get(one.photo.path))]
+        changed = [one for one in good if not _is_new(one, known.get(one.photo.path))]
         schema = self._rows.schema
         if new:
-            self._rows.insert(embedded_table(new, schema), mode="append")
-        if changed:  # label, split and the user's columns stay
-            rows = embedded_table(self._told_as_before(changed, known), schema)
-            self._merge(self._rows, rows, ["root", "uri", "view"])
+            there = [len(known[one.photo.path].rows) if one.photo.path in known else 0 for one in new]
+            self._rows.insert(embedded_table(new, schema, there=there), mode="append")
+        if changed:
+            self._merge(self._rows, embedded_table(changed, schema), ["root", "uri", "view"], insert=True)
         if bad:  # what only cannot be reached keeps its row
             self._remove([one.photo.path for one in bad if not one.may_pass], known)
             self._merge(self._bad, unreadable_table(bad), ["root", "uri"], insert=True)
         self.forgive([row.photo for row in good])
 
-    def relabel(self, rows: Mapping[str, Mapping[str, Any]], known: Mapping[str, Known]) -> None:
+    def relabel(self, rows: Mapping[str, Mapping[str, Any]]) -> None:
         """Write what a CSV says of cached photos (by path) into their rows; what it leaves out stays."""
+        if not rows:
+            return
         schema = self._rows.schema
-        before = self.labelled() if rows else {}
+        before, known = self.labelled(), self.known()
         changed = [
-            known[path].row
+            known[path].rows
             for path, row in rows.items()
             if path in before and any(before[path][name] != value for name, value in row.items())
         ]
-        for start in range(0, len(changed), SCAN):
-            there = self.rows(changed[start : start + SCAN]).values()
+        at_once = max(1, SCAN // max(map(len, changed), default=1))
+        for start in range(0, len(changed), at_once):
+            there = self.rows([row for one in changed[start : start + at_once] for row in one]).values()
             told = [replace(one, photo=_told(one.photo, rows[one.photo.path])) for one in there]
-            kept = ["root", "uri", *said(schema), "checksum"]
+            kept = ["root", "uri", "view", *said(schema), "checksum"]
             with self._writing():
-                self._merge(self._rows, embedded_table(told, schema).select(kept), ["root", "uri"])
+                self._merge(self._rows, embedded_table(told, schema).select(kept), ["root", "uri", "view"])
 
     def forget(self, paths: Sequence[str], known: Mapping[str, Known]) -> None:
         """Drop these photos, embedded or unreadable."""
@@ -234,14 +298,14 @@ class Cache:
             with self._writing():
                 self._bad.merge_insert(["root", "uri"]).when_matched_delete().execute(keys)
 
-    def _told_as_before(self, changed: Sequence[Embedded], known: Mapping[str, Known]) -> list[Embedded]:
-        """Changed photos with the label, split and columns that their rows have."""
-        there = self.rows([known[one.photo.path].row for one in changed])
+    def _told_as_before(self, photos: Sequence[Embedded], known: Mapping[str, Known]) -> list[Embedded]:
+        """The photos; label, split and the user's columns of those that are known stay what their rows say."""
+        there = self.rows([known[one.photo.path].row for one in photos if one.photo.path in known])
         before = {one.photo.path: one.photo for one in there.values()}
-        return [replace(one, photo=_told(one.photo, said_of(before.get(one.photo.path, one.photo)))) for one in changed]
+        return [replace(one, photo=_told(one.photo, said_of(before.get(one.photo.path, one.photo)))) for one in photos]
 
     def _remove(self, paths: Sequence[str], known: Mapping[str, Known]) -> None:
-        rows = [known[path].row for path in paths if path in known]
+        rows = [row for path in paths if path in known for row in known[path].rows]
         if rows:
             self._rows.delete(_with_ids(rows))
 
@@ -298,6 +362,14 @@ def _check_columns(there: "pa.Schema", wanted: "pa.Schema") -> None:
     for column in wanted:
         if column.name not in there.names or there.field(column.name).type != column.type:
             raise ValueError(f"no column {column.name!r} of {column.type}")
+
+
+def _is_new(one: Embedded, then: Known | None) -> bool:
+    """Whether no row of a photo must be replaced: it is new itself, or has not changed and lacks views."""
+    if then is None:
+        return True
+    now = (one.digest, one.photo.size, one.photo.modified)
+    return now == (then.digest, then.size, then.modified) and len(then.rows) < len(one.views)
 
 
 def _told(photo: Photo, row: Mapping[str, Any]) -> Photo:

@@ -77,7 +77,7 @@ def plan(
 
 def settle(cache: Cache, made: Plan, known: Mapping[str, Known], *, prune: bool) -> None:
     """What a run owes to photos that it did not embed."""
-    cache.relabel({**_labels_from_another_root(cache, made, known), **made.said}, known)
+    cache.relabel({**_labels_from_another_root(cache, made, known), **made.said})
     bad = cache.unreadable()
     cache.forgive([bad[photo.path].photo for photo in made.cached if photo.path in bad])
     if prune:

@@ -20,13 +20,21 @@ PASSING = "cannot be read: "
 
 @dataclass(frozen=True, eq=False)
 class Embedded:
-    """A photo beside its embedding: one row, indivisible."""
+    """A photo beside the embeddings of its views, indivisible: a row for each view."""
 
     photo: Photo
     digest: bytes  # 16 bytes, of the file's content
     width: int  # pixels, upright
     height: int
-    embedding: "np.ndarray"  # float32 (1024,), not normalised
+    embedding: "np.ndarray"  # of view 0, the canonical one: float32 (1024,), not normalised
+    augmented: "Sequence[np.ndarray]" = ()  # of views 1, 2, …
+
+    @property
+    def views(self) -> "np.ndarray":
+        """The embeddings (V, 1024) of all views, in their order."""
+        import numpy as np
+
+        return np.stack([self.embedding, *self.augmented])
 
 
 @dataclass(frozen=True)
@@ -44,14 +52,20 @@ class Unreadable:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What the cache holds of a photo beside its embedding."""
+    """What the cache holds of a photo beside its embeddings."""
 
-    row: int  # stays the row's own for the table's life
+    row: int  # view 0's; stays the row's own for the table's life
     root: str
     uri: str
     size: int
     modified: int
     digest: bytes
+    augmented: tuple[int, ...] = ()  # the rows of views 1, 2, …
+
+    @property
+    def rows(self) -> tuple[int, ...]:
+        """The rows of all views, in their order."""
+        return self.row, *self.augmented
 
 
 def photo_schema() -> "pa.Schema":
@@ -88,13 +102,13 @@ def _microseconds(moment: datetime) -> int:
     return (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
 
 
-def embedded_photos(batch: "pa.RecordBatch") -> Iterator[tuple[int, Embedded]]:
-    """The rows of a batch of the embeddings' table, each with its id."""
+def embedded_photos(batch: "pa.RecordBatch") -> Iterator[tuple[int, int, Embedded]]:
+    """The rows of a batch of the embeddings' table, each with its id and its view, as if it were the only one."""
     for row, vector in zip(batch.drop_columns(["embedding"]).to_pylist(), vectors(batch), strict=True):
         own = {name: row[name] for name in said(batch.schema) if name not in ("label", "split", "_rowid")}
         moment = _microseconds(row["modified"])
         photo = Photo(row["root"], row["uri"], row["size"], moment, row["label"], row["split"], own)
-        yield row["_rowid"], Embedded(photo, row["digest"], row["width"], row["height"], vector)
+        yield row["_rowid"], row["view"], Embedded(photo, row["digest"], row["width"], row["height"], vector)
 
 
 def unreadable_photos(table: "pa.Table") -> Iterator[Unreadable]:
@@ -120,24 +134,35 @@ def said_of(photo: Photo) -> dict[str, Any]:
     return {"label": photo.label, "split": photo.split, **photo.columns}
 
 
-def embedded_table(rows: Sequence[Embedded], schema: "pa.Schema") -> "pa.Table":
-    """Photos with their embeddings as rows of a table with this schema."""
+def embedded_table(
+    photos: Sequence[Embedded], schema: "pa.Schema", *, there: Sequence[int] | None = None
+) -> "pa.Table":
+    """Photos with their embeddings as rows of a table with this schema, without the views that are there already.
+
+    `there` has their number for each photo; by default none is.
+    """
     import numpy as np
     import pyarrow as pa
 
+    views = [
+        (photo, view, embedding)
+        for photo, first in zip(photos, there or [0] * len(photos), strict=True)
+        for view, embedding in enumerate(photo.views[first:], first)
+    ]
+    rows = [photo for photo, _, _ in views]
     columns: dict[str, Any] = {
         "uri": [row.photo.uri for row in rows],
         "root": [row.photo.root for row in rows],
         "digest": [row.digest for row in rows],
         "size": [row.photo.size for row in rows],
         "modified": [row.photo.modified for row in rows],
-        "view": [0] * len(rows),
+        "view": [view for _, view, _ in views],
         "width": [row.width for row in rows],
         "height": [row.height for row in rows],
     }
     told = [said_of(row.photo) for row in rows]
     columns |= {name: [of_one.get(name) for of_one in told] for name in said(schema)}
-    embeddings = np.stack([row.embedding for row in rows])
+    embeddings = np.stack([embedding for _, _, embedding in views])
     flat = pa.array(embeddings.astype(np.float16).reshape(-1))
     columns["embedding"] = pa.FixedSizeListArray.from_arrays(flat, DIMENSION)
     fields = [field for field in schema if field.name != "checksum"]

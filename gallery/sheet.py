@@ -1,7 +1,7 @@
 """A contact sheet: the query and its neighbours with what is known of them, as one JPEG."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,8 +19,8 @@ COLUMNS = 4
 PAPER, INK, FAINT, MARK = "#fbfaf7", "#22252a", "#70757d", "#d9662b"
 
 
-def contact_sheet(file: Path, photos: Sequence[tuple[str, str, str]]) -> None:
-    """Write a sheet of (path, first line, second line), the first photo framed as the query.
+def contact_sheet(file: Path, photos: Sequence[tuple[str, str, str]], *, framed: Collection[int] = (0,)) -> None:
+    """Write a sheet of (path, first line, second line), with the photos framed that stand at these positions.
 
     Raises:
         PetrieveError: the file's folder cannot be written to.
@@ -37,7 +37,7 @@ def contact_sheet(file: Path, photos: Sequence[tuple[str, str, str]]) -> None:
         x = GAP + position % columns * (TILE + GAP)
         y = GAP + position // columns * (TILE + CAPTION + GAP)
         sheet.paste(_tile(path), (x, y))
-        if position == 0:
+        if position in framed:
             pen.rectangle((x - 4, y - 4, x + TILE + 3, y + TILE + 3), outline=MARK, width=4)
         pen.text((x, y + TILE + 5), _fitted(title, large), INK, large)
         pen.text((x, y + TILE + 25), _fitted(note, small), FAINT, small)

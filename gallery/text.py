@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -51,10 +52,22 @@ def predicted(predictions: Sequence[dict[str, Any]]) -> None:
     _table(("photo", "label", "probability"), rows)
 
 
+def matches(found: Sequence[Any], *, grouped: bool) -> list[dict[str, Any]]:
+    """Matches as the document has them: paths as `name` writes them, groups where they were asked for."""
+    listed = [{**asdict(one), "photo": name(one.photo)} for one in found]
+    return listed if grouped else [{key: one[key] for key in one if key != "group"} for one in listed]
+
+
 def neighbours(found: dict[str, Any]) -> None:
-    """The photos most like a query."""
-    rows = [(f"{one['similarity']:.3f}", one["label"] or "", one["photo"]) for one in found["neighbours"]]
-    _table(("similarity", "label", "photo"), rows)
+    """The photos most like a query; how many random pairs of photos are as close tells what a similarity means."""
+    titles = ["similarity", "random pairs as close", "label", "photo"]
+    grouped = any("group" in one for one in found["neighbours"])
+    rows = []
+    for one in found["neighbours"]:
+        close = f"1 of {1 / one['pairs_as_close']:,.0f}"
+        own = ["" if one["group"] is None else str(one["group"])] if grouped else []
+        rows.append([f"{one['similarity']:.3f}", close, one["label"] or "", *own, one["photo"]])
+    _table([*titles[:3], "group", "photo"] if grouped else titles, rows)
 
 
 def contents(info: dict[str, Any]) -> None:

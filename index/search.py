@@ -27,16 +27,31 @@ def search(
     Raises:
         PetrieveError: `k` is below 1.
     """
-    if k < 1:
-        raise PetrieveError(f"cannot look for {k} neighbours", "give `-k` a number from 1 on")
-    wanted = min(k + len(leave_out), index.faiss.ntotal)
-    if not wanted:
-        return []
-    similarities, ids = index.faiss.search(unit_length(embedding[None]), wanted)  # (1, wanted) each
-    rows = index.cache.rows(ids[0].tolist())
+    check_k(k)
+    similarities, ids = nearest(index, embedding, k + len(leave_out))
+    rows = index.cache.rows(ids)
     neighbours = []
-    for row, similarity in zip(ids[0].tolist(), similarities[0].tolist(), strict=True):
+    for row, similarity in zip(ids, similarities, strict=True):
         photo = rows[row].photo
         if photo.path not in leave_out:
             neighbours.append(Neighbour(photo.path, photo.label, round(min(similarity, 1.0), 4)))
     return neighbours[:k]
+
+
+def nearest(index: Index, embedding: "np.ndarray", wanted: int) -> tuple[list[float], list[int]]:
+    """The cosines of so many rows most like an embedding (1024,), or of all, best first; and their ids."""
+    wanted = min(wanted, index.faiss.ntotal)
+    if not wanted:
+        return [], []
+    similarities, ids = index.faiss.search(unit_length(embedding[None]), wanted)  # (1, wanted) each
+    return similarities[0].tolist(), ids[0].tolist()
+
+
+def check_k(k: int) -> None:
+    """Refuse to look for nothing.
+
+    Raises:
+        PetrieveError: `k` is below 1.
+    """
+    if k < 1:
+        raise PetrieveError(f"cannot look for {k} neighbours", "give `-k` a number from 1 on")
