@@ -4,9 +4,9 @@
     python benchmarks/large.py /tmp/large/6 --photos 1000000  a store of so many
 
 The real ones are MobileNetV2's of 2,459 pet photos, 1,280 numbers each; 1,024 of their channels are drawn once, which
-keeps what a pooled ReLU gives: nothing below zero, few large values. A made-up embedding is a real one moved by a random
-mixture of the ways to its nearest neighbours, cut off at zero: a kernel density with a covariance of its own at each
-point (Vincent and Bengio, "Manifold Parzen Windows", 2002). Batch n depends on the seed and n alone.
+keeps what a pooled ReLU gives: nothing below zero, few large values. A made-up embedding is a real one moved by a
+random mixture of the ways to its nearest neighbours, cut off at zero: a kernel density with a covariance of its own at
+each point (Vincent and Bengio, "Manifold Parzen Windows", 2002). Batch n depends on the seed and n alone.
 """
 
 import argparse
