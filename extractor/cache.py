@@ -18,6 +18,8 @@ from extractor.rows import (
     Unreadable,
     embedded_photos,
     embedded_table,
+    marks,
+    one_batch,
     photo_schema,
     said,
     said_of,
@@ -204,16 +206,23 @@ class Cache:
     def sample(self, count: int, *, seed: int = 0) -> "tuple[pa.RecordBatch, np.ndarray]":
         """As many photos drawn by a seed, or all, beside their embeddings (n, 1024) float32."""
         import numpy as np
-        import pyarrow as pa
 
-        none = np.zeros(0, np.uint64)
-        ids = np.concatenate([none, *(batch["_rowid"].to_numpy() for batch in self._scan(["view"], CANONICAL))])
-        drawn = np.random.default_rng(seed).choice(np.sort(ids), min(count, len(ids)), replace=False)
-        names = self._rows.schema.names
-        batches = list(self._scan(names, _with_ids(drawn.tolist()) if len(drawn) else "false"))
-        schema = self._rows.schema.append(pa.field("_rowid", pa.uint64()))
-        rows = pa.concat_batches(batches) if batches else pa.RecordBatch.from_pylist([], schema)
+        ids, _ = self.marks()
+        drawn = np.random.default_rng(seed).choice(ids, min(count, len(ids)), replace=False)
+        rows = self.take(drawn, [*self._rows.schema.names, "_rowid"])
         return rows.drop_columns(["embedding"]), vectors(rows)
+
+    def marks(self) -> "tuple[np.ndarray, np.ndarray]":
+        """The ids of all photos' rows, ascending, int64, and of each the first 8 bytes of its digest, as one uint64."""
+        return marks(self._scan(["digest"], CANONICAL))
+
+    def take(self, ids: "np.ndarray", columns: list[str]) -> "pa.RecordBatch":
+        """Columns of the rows with these ids, in their order; ids that are not there are left out.
+
+        Lance's quickest way to a few rows: the embeddings of 100 in 3 ms, where a filter takes 10.
+        """
+        with readable(self.store):
+            return one_batch(self._rows._take_rows(ids.tolist(), columns=columns))
 
     def rows(self, ids: Sequence[int]) -> dict[int, Embedded]:
         """The photos of which these are rows, by the id of view 0's; ids that are not there are left out.
