@@ -182,6 +182,20 @@ def similar(
         print(f"left out, being the same photo: {', '.join(map(text.name, left_out))}", file=sys.stderr)
 
 
+@app.command(epilog="Example: cli.py evaluate --column breed")
+def evaluate(
+    store: Store = DEFAULT_STORE,
+    column: Annotated[str, typer.Option(help="What photos that are alike have in common.")] = "label",
+    as_json: Json = False,
+) -> None:
+    """Measure how many of a photo's neighbours are of its own kind, by its label, and what the index misses."""
+    from extractor.cache import Cache
+    from index import build
+    from index import evaluate as measure
+
+    _show(asdict(measure.evaluate(build.build(Cache.open(store)), column=column)), text.evaluated, as_json)
+
+
 @app.command(epilog="Example: cli.py duplicates --csv copies.csv --sheet copies.jpg")
 def duplicates(
     store: Store = DEFAULT_STORE,
@@ -320,9 +334,8 @@ def _watch(folder: Path, cache: "Cache", ask: Callable[..., Any], **settings: st
         if isinstance(result, Unreadable):
             answer["error"] = result.reason
         else:
-            now = cache.open(cache.store.path)
-            if now.version != index.cache.version:
-                index, meaning, known = build.build(now), reading.reading(now), now.known()
+            if (now := build.follow(index)) is not index:
+                index, meaning, known = now, reading.reading(now.cache), now.cache.known()
             same = frozenset(same_photo(result, known))
             answer["neighbours"] = ask(index, [result.embedding], leave_out=same, meaning=meaning)
         print(json.dumps(answer, default=str), flush=True)

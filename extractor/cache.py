@@ -181,10 +181,6 @@ class Cache:
         for batch in self._scan(self._rows.schema.names, None if every_view else CANONICAL):
             yield batch.drop_columns(["embedding"]), vectors(batch)
 
-    def photos(self, columns: list[str]) -> "Iterator[pa.RecordBatch]":
-        """Batches of photos with these columns and `_rowid` alone."""
-        yield from self._scan(columns, CANONICAL)
-
     def columns(self) -> list[str]:
         """Label, split and the user's own columns."""
         return said(self._rows.schema)

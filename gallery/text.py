@@ -71,6 +71,22 @@ def neighbours(found: dict[str, Any]) -> None:
     _table([*titles[:3], "group", "photo"] if grouped else titles, rows)
 
 
+def evaluated(found: dict[str, Any]) -> None:
+    """What the search is worth, with 95 % confidence intervals."""
+    print(f"{found['queries']} of {found['photos']} photos asked, {found['values']} values of {found['column']}")
+    names = {
+        "precision_at_5": "precision@5",
+        "recall_at_10": "recall@10",
+        "mean_average_precision": "mean average precision",
+        "index_recall": "the index's recall@10 against exact search",
+    }
+    figures = [(title, found[key]) for key, title in names.items() if found[key]]
+    rows = [(title, f"{one['value']:.3f}", f"{one['low']:.3f} to {one['high']:.3f}") for title, one in figures]
+    _table(("cosine similarity", "mean", "95 % interval"), rows)
+    if found["near_copies"]:
+        print(f"left out: {found['near_copies']} near-copies of what was asked", file=sys.stderr)
+
+
 def duplicated(found: Any) -> dict[str, Any]:
     """Near-copies as the document has them: paths as `name` writes them."""
     document: dict[str, Any] = asdict(found)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from extractor.cache import Cache
 from extractor.errors import PetrieveError
-from extractor.photos import path_of
+from extractor.rows import path_of
 from index.build import unit_length
 from index.looks import as_picture, as_scene
 from index.near import Near, near, pairs
@@ -24,6 +24,8 @@ STRICT = 0.75
 HINT = 0.3
 # Pairs with different labels that are enough to measure with; else so many random ones are drawn.
 FEW_OTHERS, RANDOM = 30, 300
+NOT_LOOKED = -1.0
+ALIKE = 0.8  # of the sharpest
 BLOCK = 20_000  # pairs at a time
 BYTES, PICTURE, SCENE = "same bytes", "same picture", "same scene"
 Glances = Callable[[Iterable[str]], "Mapping[str, np.ndarray]"]
@@ -167,15 +169,11 @@ def _twins(found: Near) -> list[list[int]]:
 
 
 def _described(cache: Cache, ids: "np.ndarray") -> dict[int, Copy]:
-    import numpy as np
-
-    found = {}
-    for batch in cache.photos(["root", "uri", "label", "width", "height", "size"]):
-        wanted = np.isin(batch["_rowid"].cast("int64").to_numpy(), ids)
-        for row in batch.take(np.flatnonzero(wanted)).to_pylist():
-            path = path_of(row["root"], row["uri"])
-            found[row["_rowid"]] = Copy(path, row["label"], row["width"], row["height"], row["size"])
-    return found
+    """What is said of the photos with these ids."""
+    rows = cache.take(ids, ["root", "uri", "label", "width", "height", "size"]).to_pylist()
+    return {
+        row: Copy(path_of(one.pop("root"), one.pop("uri")), **one) for row, one in zip(ids.tolist(), rows, strict=True)
+    }
 
 
 def _looks(photos: Mapping[int, Copy], ids: "np.ndarray", glances: Glances) -> "dict[int, np.ndarray]":
@@ -189,7 +187,7 @@ def _scores(pairs_: "np.ndarray", looks: "Mapping[int, np.ndarray]") -> "np.ndar
     """How alike the photos of each pair are (2, m): as a picture, and as a scene."""
     import numpy as np
 
-    scores = np.full((2, len(pairs_)), -1.0, np.float32)
+    scores = np.full((2, len(pairs_)), NOT_LOOKED, np.float32)
     for start in range(0, len(pairs_), BLOCK):
         part = slice(start, start + BLOCK)
         one, other = (np.stack([looks[row] for row in ids]) for ids in pairs_[part].T.tolist())
@@ -211,7 +209,9 @@ def _others(
         return scores[:, differ], "look-alikes with different labels"
     ids = np.array(sorted(looks), np.int64)
     drawn = np.random.default_rng(0).choice(ids, (RANDOM, 2)) if len(ids) else np.zeros((0, 2), np.int64)
-    drawn = drawn[drawn[:, 0] != drawn[:, 1]]
+    near_ones = set(map(tuple, candidates.tolist()))
+    apart = [one != other and (min(one, other), max(one, other)) not in near_ones for one, other in drawn.tolist()]
+    drawn = drawn[np.array(apart, bool)]
     return _scores(drawn, looks), "random pairs"
 
 
@@ -236,12 +236,27 @@ def _fit(
         reached[one.kind] = ((ids == first[:, None]) & (cosines >= least)).any(axis=1)
     copies = np.quantile(np.concatenate([*scores.values()]), MISSED)
     threshold = float(copies)
-    if len(others):
-        alike = float(np.quantile(others, 1 - TAKEN))
+    if (others > NOT_LOOKED).sum() >= FEW_OTHERS:
+        alike = _reached_by_few(others[others > NOT_LOOKED])
         threshold = max(alike, STRICT * threshold + (1 - STRICT) * alike)
     shares = {name: float(((scores[name] >= threshold) & reached[name]).mean()) for name in scores if len(scores[name])}
     rounded = {name: round(share, 4) for name, share in shares.items()}
     return Fitted(kind, round(threshold, 4), rounded, len(others), int((others >= round(threshold, 4)).sum()))
+
+
+def _reached_by_few(scores: "np.ndarray") -> float:
+    """The correlation that only TAKEN of such pairs reach, by median and spread: copies among them hardly move it.
+
+    Fisher's z makes correlations normal (Fisher, 1915); 1.4826 times the median deviation is a normal one's.
+    """
+    from statistics import NormalDist
+
+    import numpy as np
+
+    z = np.arctanh(np.clip(scores, -0.999, 0.999))
+    middle = np.median(z)
+    spread = 1.4826 * np.median(np.abs(z - middle))
+    return float(np.tanh(middle + NormalDist().inv_cdf(1 - TAKEN) * spread))
 
 
 def _made_scores(kind: str, originals: "list[np.ndarray]", copies: "np.ndarray") -> "np.ndarray":
@@ -288,8 +303,12 @@ def _grouped(
 
 
 def _best_first(rows: list[int], photos: Mapping[int, Copy], sharpness: Callable[[str], float] | None) -> list[int]:
-    """The largest first; of those that are equally large the sharpest, then the one with the most bytes."""
+    """The largest first; of those that are equally large the sharpest, then the one with the most bytes.
+
+    Sharpness within ALIKE counts as equal: what compression adds looks like detail.
+    """
     pixels = {row: photos[row].width * photos[row].height for row in rows}
     largest = [row for row in rows if pixels[row] == max(pixels.values())]
     sharp = {row: sharpness(photos[row].photo) for row in largest} if sharpness and len(largest) > 1 else {}
-    return sorted(rows, key=lambda row: (-pixels[row], -sharp.get(row, 0), -photos[row].size, photos[row].photo))
+    soft = {row for row in sharp if sharp[row] < ALIKE * max(sharp.values())}
+    return sorted(rows, key=lambda row: (-pixels[row], row in soft, -photos[row].size, photos[row].photo))

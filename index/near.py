@@ -97,14 +97,14 @@ def _contents(cache: Cache) -> "tuple[np.ndarray, np.ndarray]":
     """All photos' row ids (n,), in order, and for each the first id with the same bytes."""
     import numpy as np
 
-    ids, digests = [np.zeros(0, np.int64)], [np.zeros(0, "S16")]
-    for photos in cache.photos(["digest"]):
-        ids.append(photos["_rowid"].cast("int64").to_numpy())
-        digests.append(np.frombuffer(b"".join(photos["digest"].to_pylist()), "S16"))
-    order = np.argsort(np.concatenate(ids))
-    every = np.concatenate(ids)[order]
-    _, first, content = np.unique(np.concatenate(digests)[order], return_index=True, return_inverse=True)
-    return every, every[first][content]
+    ids, marks = cache.marks()
+    _, first, content = np.unique(marks, return_index=True, return_inverse=True)
+    same = ids[first][content]
+    again = np.flatnonzero(same != ids)  # marks are the first half of digests
+    digests = [cache.take(rows[again], ["digest"])["digest"].to_pylist() for rows in (ids, same)] if len(again) else []
+    differ = [place for place, one, other in zip(again, *digests, strict=True) if one != other] if digests else []
+    same[differ] = ids[differ]
+    return ids, same
 
 
 def _every(cache: Cache, found: Near, step: int) -> "np.ndarray":

@@ -9,7 +9,7 @@ ROOMS = ("extractor", "classifier", "index", "gallery")
 NARROW_WAIST = {"extractor.cache", "extractor.errors", "extractor.rows", "extractor.store"}
 ALLOWED = {
     "classifier": NARROW_WAIST,
-    "index": NARROW_WAIST | {"extractor.photos"},
+    "index": NARROW_WAIST,
     "gallery": NARROW_WAIST | {"extractor.pixels", "extractor.upright"},
 }
 # Each file of the extractor may import those before it.
