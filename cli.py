@@ -59,9 +59,10 @@ def embed(
 ) -> None:
     """Embed the photos that are new or have changed, and keep their embeddings."""
     from extractor import embed as extractor
+    from index import update
 
     with text.progress(as_json) as progress, _asked_to_stop() as asked:
-        summary, _ = extractor.embed(
+        summary, cache = extractor.embed(
             sources,
             store=store,
             labels=labels,
@@ -74,6 +75,8 @@ def embed(
             stop=lambda: bool(asked),
         )
     _show(asdict(summary), partial(text.embedded, pruned=prune and not summary.left), as_json)
+    if not asked:
+        update.update(cache, tell=_note)
     if asked:
         print(f"stopped with {summary.left} photos left; the next `embed` goes on from here", file=sys.stderr)
         raise typer.Exit(128 + asked[0])
@@ -170,7 +173,10 @@ def similar(
     ]
     known = cache.known()
     same = {path for query in queries for path in extractor.same_photo(query, known)}
-    found = ask(build.build(cache), [query.embedding for query in queries], leave_out=frozenset(same))
+    index = build.build(cache)
+    if index.held is None:
+        _note("there is no index yet, so each photo is read and compared; `cli.py build-index` makes it quick")
+    found = ask(index, [query.embedding for query in queries], leave_out=frozenset(same))
     if sheet:
         rows = [(one.photo, one.label or "no label", f"{one.similarity:.3f}  {Path(one.photo).name}") for one in found]
         shown = [(query.photo.path, "the photo", os.path.basename(query.photo.path)) for query in queries]
@@ -221,6 +227,26 @@ def duplicates(
     _show(text.duplicated(found), text.duplicates, as_json)
 
 
+@app.command("build-index", epilog="Example: cli.py build-index --recall 0.99")
+def build_index(
+    store: Store = DEFAULT_STORE,
+    kind: Annotated[
+        str | None, typer.Option(help="A FAISS factory string, such as `PCA256,IVF4096,SQ8`; by default what fits.")
+    ] = None,
+    recall: Annotated[
+        float | None, typer.Option(min=0.5, max=1, help="Share of the ten nearest that a search must find: 0.99.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Build the index, or bring it up to date. `embed` does so by itself where each photo can no longer be compared."""
+    from extractor.cache import Cache
+    from index import build, update
+
+    cache = Cache.open(store)
+    update.update(cache, kind=kind, recall=recall, tell=_note)
+    _show(build.describe(cache), text.index, as_json)
+
+
 @app.command(epilog="Example: cli.py info --json")
 def info(
     store: Store = DEFAULT_STORE,
@@ -260,12 +286,13 @@ def verify(
     from classifier import head
     from extractor import verify as extractor
     from extractor.cache import Cache
+    from index import build
 
     cache = Cache.open(store)
     found = asdict(extractor.verify(cache, sample=sample, device=device, precision=precision))
     found["changed"] = [text.name(path) for path in found["changed"]]
     if found["photos"]:
-        found["findings"] += head.check(cache)
+        found["findings"] += [*head.check(cache), *build.check(cache)]
     _show(found, text.verified, as_json)
     if found["findings"]:
         raise typer.Exit(1)
@@ -334,7 +361,8 @@ def _watch(folder: Path, cache: "Cache", ask: Callable[..., Any], **settings: st
         if isinstance(result, Unreadable):
             answer["error"] = result.reason
         else:
-            if (now := build.follow(index)) is not index:
+            now = build.follow(index)
+            if now is not index:
                 index, meaning, known = now, reading.reading(now.cache), now.cache.known()
             same = frozenset(same_photo(result, known))
             answer["neighbours"] = ask(index, [result.embedding], leave_out=same, meaning=meaning)
@@ -362,6 +390,10 @@ def _asked_to_stop() -> Iterator[list[int]]:
     finally:
         for one, handler in before.items():  # what was asked to stop is about to end: another Ctrl-C needs no words
             signal.signal(one, signal.SIG_DFL if asked else handler)
+
+
+def _note(words: str) -> None:
+    print(f"note: {text.printable(words)}", file=sys.stderr)
 
 
 def _show(result: Any, as_text: Callable[[Any], None], as_json: bool) -> None:

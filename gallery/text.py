@@ -155,8 +155,21 @@ def contents(info: dict[str, Any]) -> None:
     print(f"head: {_state(head, 'fit-head')}")
     if head and head["fits"]:
         fitted(head)
+    index(info["index"])
     if info["unreadable"]:
         _table(("unreadable", "reason"), _reasons(info))
+
+
+def index(card: dict[str, Any]) -> None:
+    """What the index is and finds."""
+    if not card["fits"]:
+        print(f"index: {_state(card, 'build-index')}")
+    elif "recall" not in card:
+        print(f"index: none is needed, {card['photos']} photos are compared one by one")
+    else:
+        print(f"index: {card['kind']}, {card['photos']} photos, {card['memory_mb']} MB, built in {card['seconds']} s")
+        found = f"a search looks into {card['lists']} lists, compares {card['shortlist']} photos"
+        print(f"{found} and finds {card['recall']:.1%} of the ten nearest (wanted: {card['target']:.1%})")
 
 
 def unreadable(info: dict[str, Any]) -> None:

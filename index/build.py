@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 from extractor.cache import Cache
 from extractor.errors import PetrieveError
 from index import kept as files
+from index import update
 from index.exact import Exact, held, taken
 from index.exact import unit_length as unit_length
 from index.kept import Kept
-from index.update import EXACT, differences, mended
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,18 +36,19 @@ class Index:
 
 
 def build(cache: Cache) -> Index:
-    """The index of a cache: kept in its store and brought up to date in memory, or of all photos' embeddings there.
+    """The index of a cache as it is now: the one kept in its store, brought up to date, or all embeddings in memory.
 
     A damaged one is built anew, with a warning.
 
     Raises:
         PetrieveError: the index in the store was built from embeddings of another trunk.
     """
+    cache = Cache.open(cache.store.path)  # the index's own, which no other's writes move on
     try:
         kept = files.load(cache)
     except files.Damaged as error:
         warnings.warn(f"{error.what}: it is built anew", stacklevel=2)
-        kept = mended(cache)
+        kept = update.mended(cache)
     return _assembled(cache, kept)
 
 
@@ -91,6 +92,6 @@ def _assembled(cache: Cache, kept: Kept | None) -> Index:
 
     none = np.zeros(0, np.int64)
     if kept is None:
-        return Index(cache, held(cache.embeddings()) if len(cache) <= EXACT else None, None, none)
-    fresh, stale = differences(kept.inverted, *cache.marks())
+        return Index(cache, held(cache.embeddings()) if len(cache) <= update.EXACT else None, None, none)
+    fresh, stale = update.differences(kept.inverted, *cache.marks())
     return Index(cache, held(taken(cache, fresh)), kept, stale)

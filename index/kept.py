@@ -37,6 +37,7 @@ class Card:
     shortlist: int  # photos that are compared exactly
     target: float
     recall: float  # at 10, on photos that the lists and the shortlist were not chosen by
+    recall_built: float  # the same, when it was built; photos that came later are asked with 32 of theirs
     photos: int
     trained_on: int  # photos that there were when it was built
     seconds: float  # that building it took

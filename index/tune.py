@@ -1,5 +1,6 @@
 """Which kind of index, how much of it a search looks at, and how much it finds of what there is to be found."""
 
+import math
 import os
 from dataclasses import dataclass
 from functools import cached_property
@@ -34,7 +35,7 @@ def kinds_for(photos: int) -> list[str]:
     The first takes an eighth of the machine's memory at most, with fewer directions where need be. With about 4 √N
     lists, finding the lists costs as much as scanning a few of them.
     """
-    lists = 1 << max(4, round(4 * photos**0.5).bit_length() - 1)
+    lists = 1 << max(4, round(math.log2(4 * photos**0.5)))
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 8
     directions = next((n for n in (256, 192, 128) if photos * n <= memory), 64)
     return [f"PCA{directions},IVF{lists},SQ8", f"PCA{2 * directions},IVF{lists},SQ8", f"IVF{lists},SQ8"]
@@ -78,23 +79,27 @@ class Trial:
 def tuned(inverted: Inverted, trial: Trial, target: float) -> Effort:
     """The least effort that reaches the target, chosen on half of the trial's queries and measured on the other half.
 
-    Where none does, the greatest.
+    Where none does, the greatest. Lists are tried in steps of a quarter, until more of them alone cost more.
     """
-    half = len(trial.ids) // 2
     options: list[tuple[float, int, int]] = []
-    lists, recalls = 1, None
+    lists = 1
     while True:
-        recalls = trial.recalls(inverted, lists)
-        reached = recalls[:half].mean(axis=0)
-        margin = recalls[:half].std(axis=0) / max(half, 1) ** 0.5
-        if (enough := (reached - margin >= target).nonzero()[0]).size:
-            shortlist = max(AT, int(enough[0]) + 1)
+        if shortlist := _enough(trial.recalls(inverted, lists)[: len(trial.ids) // 2], target):
             options.append((_cost(inverted, lists, shortlist), lists, shortlist))
         if lists == inverted.lists or (options and _cost(inverted, lists, AT) > min(options)[0]):
             break
-        lists = min(2 * lists, inverted.lists)
+        lists = min(max(lists + 1, round(1.25 * lists)), inverted.lists)
     _, lists, shortlist = min(options, default=(0.0, inverted.lists, LONGEST))
     return Effort(lists, shortlist, measured(inverted, trial, lists, shortlist))
+
+
+def _enough(recalls: "np.ndarray", target: float) -> int:
+    """The shortest shortlist that reaches the target by more than chance would (one standard error); 0 if none does."""
+    import numpy as np
+
+    lower = recalls.mean(axis=0) - recalls.std(axis=0) / max(len(recalls), 1) ** 0.5
+    (enough,) = np.nonzero(lower >= min(target, 1 - 1e-6))
+    return max(AT, int(enough[0]) + 1) if len(enough) else 0
 
 
 def measured(inverted: Inverted, trial: Trial, lists: int, shortlist: int) -> float:

@@ -25,7 +25,7 @@ RECALL = 0.99
 FITTED_TO = 40  # photos for each list: FAISS asks for 39
 # Of fewer new photos than this nobody can tell whether they are found; so many of them are asked with.
 ENOUGH, ASKED = 100, 32
-SUFFERED = 0.02  # below its target: the index is built anew
+SUFFERED = 0.02  # below what it was when the index was built: it is built anew
 
 
 def update(
@@ -40,6 +40,8 @@ def update(
     Raises:
         PetrieveError: there is no such kind, or there are too few photos for it.
     """
+    if kind is not None:
+        lists.untrained(kind)
     old, tell = None, tell or (lambda _: None)
     with suppress(PetrieveError):
         old = files.load(cache)
@@ -65,7 +67,7 @@ def build_anew(cache: Cache, *, kind: str | None = None, target: float = RECALL)
     ids, marks = cache.marks()
     if not len(ids):
         raise PetrieveError(f"there are no embeddings in {cache.store.path}", "run `cli.py embed FOLDER` first")
-    for one in [kind] if kind else tune.kinds_for(len(ids)):
+    for one in [kind] if kind is not None else tune.kinds_for(len(ids)):
         fitted_to = max(FITTED_TO * lists.lists_of(one), lists.LEARNED)
         codes = lists.train(one, _unit(cache, _drawn(ids, fitted_to, drawn)))
         asked = _drawn(ids, min(tune.QUERIES, len(ids)), drawn)
@@ -84,6 +86,7 @@ def build_anew(cache: Cache, *, kind: str | None = None, target: float = RECALL)
             kind=one,
             chosen=kind is None,
             **asdict(effort),
+            recall_built=effort.recall,
             target=target,
             photos=len(ids),
             trained_on=len(ids),
@@ -109,8 +112,13 @@ def differences(codes: Inverted, ids: "np.ndarray", marks: "np.ndarray") -> "tup
 
 def mended(cache: Cache) -> Kept | None:
     """What takes a damaged index's place: nothing where each photo is compared, else one built anew, and kept."""
-    cache.store.index.unlink(missing_ok=True)
-    return _keep(build_anew(cache), cache) if len(cache) > EXACT else None
+    kept = build_anew(cache) if len(cache) > EXACT else None
+    with suppress(OSError):  # a search goes on where nothing can be written
+        if kept is None:
+            cache.store.index.unlink(missing_ok=True)
+        else:
+            files.save(kept, cache)
+    return kept
 
 
 def _grown(old: Kept, cache: Cache) -> Kept:
@@ -149,7 +157,7 @@ def _recall_of(kept: Kept, cache: Cache, asked: "np.ndarray") -> float:
 
 
 def _has_suffered(card: Card) -> bool:
-    return card.recall < card.target - SUFFERED or card.photos > 2 * card.trained_on
+    return card.recall < card.recall_built - SUFFERED or card.photos > 2 * card.trained_on
 
 
 def _keep(kept: Kept, cache: Cache) -> Kept:
