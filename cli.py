@@ -4,11 +4,9 @@
 import json
 import logging
 import os
-import signal
 import sys
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -19,6 +17,7 @@ import typer
 from extractor.errors import PetrieveError, first_line
 from extractor.photos import FORMATS
 from gallery import text
+from gallery.stop import asked_to_stop
 
 if TYPE_CHECKING:
     from extractor.cache import Cache
@@ -42,7 +41,6 @@ Device = Annotated[str, typer.Option(help="`cpu`, `cuda`, `cuda:1` … or `auto`
 Precision = Annotated[str, typer.Option(help="`float32`, `bfloat16`, `float16`, `int8` (CPUs, quickest) or `auto`.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 DEFAULT_STORE = Path(".petrieve")
-SHOW_CURSOR = b"\x1b[?25h"  # ECMA-48, as DEC's terminals have it
 
 
 @app.command(epilog="Example: cli.py embed data/ --labels pets.csv")
@@ -61,7 +59,7 @@ def embed(
     from extractor import embed as extractor
     from index import update
 
-    with text.progress(as_json) as progress, _asked_to_stop() as asked:
+    with text.progress(as_json) as progress, asked_to_stop() as asked:
         summary, cache = extractor.embed(
             sources,
             store=store,
@@ -247,6 +245,33 @@ def build_index(
     _show(build.describe(cache), text.index, as_json)
 
 
+@app.command(epilog="Example: cli.py export embeddings/")
+def export(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A folder that is new or empty.")],
+    store: Store = DEFAULT_STORE,
+    as_json: Json = False,
+) -> None:
+    """Write the embeddings as clip-retrieval, autofaiss and embedding-reader read them, and as Parquet for DuckDB."""
+    from extractor.cache import Cache
+    from extractor.interop import export_embeddings
+
+    _show({"folder": str(folder), "photos": export_embeddings(Cache.open(store), folder)}, text.sampled, as_json)
+
+
+@app.command("import", epilog="Example: cli.py import embeddings/ --photos data/")
+def import_(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="What `export` wrote.")],
+    store: Store = DEFAULT_STORE,
+    photos: Annotated[Path | None, typer.Option(help="Where the photos are now, if their folder has moved.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Read exported embeddings into a store, a new one or one of the same weights."""
+    from extractor.interop import import_embeddings
+
+    count, _ = import_embeddings(folder, store, photos=photos)
+    _show({"store": str(store), "photos": count}, text.imported, as_json)
+
+
 @app.command(epilog="Example: cli.py info --json")
 def info(
     store: Store = DEFAULT_STORE,
@@ -367,29 +392,6 @@ def _watch(folder: Path, cache: "Cache", ask: Callable[..., Any], **settings: st
             same = frozenset(same_photo(result, known))
             answer["neighbours"] = ask(index, [result.embedding], leave_out=same, meaning=meaning)
         print(json.dumps(answer, default=str), flush=True)
-
-
-@contextmanager
-def _asked_to_stop() -> Iterator[list[int]]:
-    """The signals, Ctrl-C and SIGTERM, that have asked the run to stop; another one ends it where it stands."""
-    asked: list[int] = []
-
-    def ask(number: int, _frame: object) -> None:
-        asked.append(number)
-        with suppress(OSError):  # not print: a signal can come in the midst of another print
-            os.write(2, SHOW_CURSOR if os.isatty(2) else b"")  # the bar hides it, and may not come to show it again
-            os.write(2, b"stopping as soon as the batch under way is committed; another Ctrl-C ends at once\n")
-        for one in before:
-            signal.signal(one, signal.SIG_DFL)
-
-    # What a shell has set to be ignored, for a run in the background, stays ignored.
-    signals = [one for one in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(one) != signal.SIG_IGN]
-    before = {one: signal.signal(one, ask) for one in signals}
-    try:
-        yield asked
-    finally:
-        for one, handler in before.items():  # what was asked to stop is about to end: another Ctrl-C needs no words
-            signal.signal(one, signal.SIG_DFL if asked else handler)
 
 
 def _note(words: str) -> None:

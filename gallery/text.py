@@ -214,6 +214,11 @@ def sampled(made: dict[str, Any]) -> None:
     print(f"{made['photos']} photos in {printable(made['folder'])}")
 
 
+def imported(made: dict[str, Any]) -> None:
+    """Where the embeddings are now."""
+    print(f"{made['photos']} photos in the store {printable(made['store'])}")
+
+
 @contextmanager
 def progress(quiet: bool) -> Iterator[Callable[[int, int], None] | None]:
     """A callback that draws a bar with rate and time left on stderr, where that is a terminal."""

@@ -106,8 +106,8 @@ def find_duplicates(
     """The near-copies in a cache.
 
     Photos whose embeddings are near are compared by their looks, because embeddings alone cannot tell a copy from a
-    look-alike. Thresholds are fitted to copies `made` of the user's own photos, and to pairs that are none: look-alikes
-    with different labels, or random pairs where there are few of those.
+    look-alike. Thresholds stand between copies `made` of the user's own photos and what nearly all candidates reach.
+    How often they are wrong is counted on look-alikes with different labels; where there are few, on random pairs.
 
     Raises:
         PetrieveError: not one copy could be made.
@@ -130,6 +130,7 @@ def find_duplicates(
         _fit(
             kind,
             [one for one in made if (one.kind == "cropped") == (kind == SCENE)],
+            scores[place],
             others[place],
             looks,
             found,
@@ -218,12 +219,13 @@ def _others(
 def _fit(
     kind: str,
     made: Sequence[Made],
+    near_ones: "np.ndarray",
     others: "np.ndarray",
     looks: "Mapping[int, np.ndarray]",
     found: Near,
     least: float,
 ) -> Fitted:
-    """The threshold between copies and others, and what it is worth."""
+    """The threshold between copies and look-alikes (scores of all candidates, few of them copies), and its worth."""
     import numpy as np
 
     scores, reached = {}, {}
@@ -236,8 +238,9 @@ def _fit(
         reached[one.kind] = ((ids == first[:, None]) & (cosines >= least)).any(axis=1)
     copies = np.quantile(np.concatenate([*scores.values()]), MISSED)
     threshold = float(copies)
-    if (others > NOT_LOOKED).sum() >= FEW_OTHERS:
-        alike = _reached_by_few(others[others > NOT_LOOKED])
+    looked = near_ones[near_ones > NOT_LOOKED]
+    if len(looked) >= FEW_OTHERS:
+        alike = _reached_by_few(looked)
         threshold = max(alike, STRICT * threshold + (1 - STRICT) * alike)
     shares = {name: float(((scores[name] >= threshold) & reached[name]).mean()) for name in scores if len(scores[name])}
     rounded = {name: round(share, 4) for name, share in shares.items()}
