@@ -130,21 +130,12 @@ def predict(
 
 @app.command(epilog="Example: cli.py similar photo.jpg -k 5 --where \"label = 'dog'\" --sheet alike.jpg")
 def similar(
-    photos: Annotated[
-        list[Path] | None,
-        typer.Argument(metavar="PHOTO...", help="A photo, embedded or not; or several photos of one pet."),
-    ] = None,
+    photos: Annotated[list[Path] | None, typer.Argument(metavar="PHOTO...", help="One, or several of one pet.")] = None,
     k: Annotated[int, typer.Option("-k", min=1, help="How many.")] = 10,
-    where: Annotated[
-        str | None, typer.Option(help="Only photos for which this holds: SQL on label, split, the CSV's columns.")
-    ] = None,
-    group_by: Annotated[
-        str | None, typer.Option(metavar="COLUMN", help="The best photo alone of each value: of each animal, say.")
-    ] = None,
+    where: Annotated[str | None, typer.Option(help="SQL that holds: of label, split, the CSV's columns.")] = None,
+    group_by: Annotated[str | None, typer.Option(help="A column: the best photo of each value alone.")] = None,
     min_similarity: Annotated[float, typer.Option(min=-1, max=1, help="Only photos at least so similar.")] = -1.0,
-    watch: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Answer for each photo that appears there, in lines of JSON.")
-    ] = None,
+    watch: Annotated[Path | None, typer.Option(help="A folder: answer for what appears there, in JSON lines.")] = None,
     store: Store = DEFAULT_STORE,
     weights: Weights = None,
     device: Device = "auto",

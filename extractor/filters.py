@@ -40,13 +40,14 @@ def filtered(
         raise PetrieveError(
             f"the filter has the column {quoted} in double quotes", f"write {_word(quoted)}, and texts in single quotes"
         )
+    condition = condition.encode(errors="replace").decode()  # what is no text, no column holds
     scanner = table.scanner(columns=columns, filter=f"(\n{condition}\n)", with_row_id=True, batch_size=batch)
     try:
         scanner.explain_plan()
         yield from scanner.to_batches()
-    except ValueError as error:
-        said = str(error)
-        if not re.search(r"Invalid user input|filter expression|sql parser", said):
+    except (ValueError, RuntimeError) as error:
+        said = str(error)  # "aborted" is how Lance ends a plan that it cannot make, of a placeholder such as `?`
+        if not re.search(r"Invalid user input|filter expression|sql parser|Task was aborted", said):
             raise
         raise _explained(said.replace("\n", " "), known) from error
 
