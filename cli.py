@@ -188,6 +188,45 @@ def similar(
         print(f"left out, being the same photo: {', '.join(map(text.name, left_out))}", file=sys.stderr)
 
 
+@app.command(epilog="Example: cli.py evaluate --column breed")
+def evaluate(
+    store: Store = DEFAULT_STORE,
+    column: Annotated[str, typer.Option(help="What photos that are alike have in common.")] = "label",
+    as_json: Json = False,
+) -> None:
+    """Measure how many of a photo's neighbours are of its own kind, by its label, and what the index misses."""
+    from extractor.cache import Cache
+    from index import build
+    from index import evaluate as measure
+
+    _show(asdict(measure.evaluate(build.build(Cache.open(store)), column=column)), text.evaluated, as_json)
+
+
+@app.command(epilog="Example: cli.py duplicates --csv copies.csv --sheet copies.jpg")
+def duplicates(
+    store: Store = DEFAULT_STORE,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    csv: Annotated[Path | None, typer.Option(help="Write a line for each photo of each group to this file.")] = None,
+    sheet: Annotated[Path | None, typer.Option(help="Draw the first groups into this JPEG, the best framed.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Find near-copies: same bytes, same picture, same scene. Says which is the best, and deletes nothing."""
+    from extractor import copies
+    from extractor.cache import Cache
+    from gallery.sheet import group_sheet
+    from index.duplicates import find_duplicates
+
+    cache = Cache.open(store)
+    made = copies.make_copies(cache, device=device, precision=precision)
+    found = find_duplicates(cache, made, glances=copies.glances, sharpness=copies.sharpness)
+    if csv:
+        text.duplicates_csv(csv, found.groups)
+    if sheet:
+        group_sheet(sheet, [[(one.photo, group.kind) for one in group.photos] for group in found.groups])
+    _show(text.duplicated(found), text.duplicates, as_json)
+
+
 @app.command("build-index", epilog="Example: cli.py build-index --recall 0.99")
 def build_index(
     store: Store = DEFAULT_STORE,
@@ -315,8 +354,9 @@ def _watch(folder: Path, cache: "Cache", ask: Callable[..., Any], **settings: st
     from index import build, reading
 
     index, meaning, known = build.build(cache), reading.reading(cache), cache.known()
+    results = watch(folder, cache, **settings)  # type: ignore[arg-type]
     print(f"watching {text.printable(str(folder))}; Ctrl-C ends it", file=sys.stderr)
-    for result in watch(folder, cache, **settings):  # type: ignore[arg-type]
+    for result in results:
         answer: dict[str, Any] = {"photo": text.name(result.photo.path)}
         if isinstance(result, Unreadable):
             answer["error"] = result.reason

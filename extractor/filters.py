@@ -54,7 +54,7 @@ def filtered(
 def _explained(said: str, known: Sequence[str]) -> PetrieveError:
     """Lance's words on a condition, as ours."""
     there = ", ".join(map(_word, known))
-    if missing := re.search(r"No field named (.+?)\. Valid", said):
+    if missing := re.search(r"No field named (\"[^\"]+\"|\S+?)\.(?= |$)", said):
         return PetrieveError(
             f"the filter names {missing[1]}, which is no column",
             f"the columns are {there}; write texts in single quotes",

@@ -10,6 +10,7 @@ from extractor.embed import fitting_trunk
 from extractor.photos import Photo, find
 from extractor.rows import Embedded, Unreadable
 from extractor.stream import results
+from extractor.trunk import Trunk
 
 # Between two looks at the folder; longer where a look itself takes long.
 SECONDS = 0.25
@@ -23,24 +24,30 @@ def watch(
     device: str = "auto",
     precision: str = "auto",
 ) -> Iterator[Embedded | Unreadable]:
-    """The embedding of each photo that appears in a folder or changes there, without end; nothing is written.
+    """The embedding of each photo that appears in a folder, or changes there, from this call on, without end.
+
+    Nothing is written.
 
     Raises:
         PetrieveError: the folder cannot be listed, or the weights or the device cannot be used.
     """
+    before = _there(folder)
     trunk = fitting_trunk(cache, cache.store, weights or cache.weights, device, precision)
-    for photo in appearing(folder):
+    return _embedded(_appearing(folder, before), trunk, cache)
+
+
+def _embedded(photos: Iterator[Photo], trunk: Trunk, cache: Cache) -> Iterator[Embedded | Unreadable]:
+    for photo in photos:
         with closing(results([photo], trunk=lambda: trunk, cache=cache, rows={}, batch=1, workers=1)) as ready:
             for some in ready:
                 yield from some
 
 
-def appearing(folder: str | os.PathLike[str]) -> Iterator[Photo]:
-    """The photos that are not there yet, each as soon as its size and time have stood still between two looks.
+def _appearing(folder: str | os.PathLike[str], before: dict[str, Photo]) -> Iterator[Photo]:
+    """The photos that were not there before, each as soon as its size and time have stood still between two looks.
 
     One that changes again, also one that was there before, appears again.
     """
-    before = _there(folder)
     done = dict(before)
     while True:
         started = time.perf_counter()

@@ -1,10 +1,12 @@
 """A contact sheet: the query and its neighbours with what is known of them, as one JPEG."""
 
 import io
+import os
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from extractor.errors import PetrieveError
 from extractor.pixels import upright_image
 from extractor.store import write_named
 from extractor.upright import Undecodable
@@ -16,6 +18,7 @@ TILE = 220  # pixels
 GAP = 12
 CAPTION = 44
 COLUMNS = 4
+MOST = 80  # tiles of a sheet of groups
 PAPER, INK, FAINT, MARK = "#fbfaf7", "#22252a", "#70757d", "#d9662b"
 
 
@@ -44,6 +47,19 @@ def contact_sheet(file: Path, photos: Sequence[tuple[str, str, str]], *, framed:
     data = io.BytesIO()
     sheet.save(data, "JPEG", quality=88)
     write_named(file, data.getvalue())
+
+
+def group_sheet(file: Path, groups: Sequence[Sequence[tuple[str, str]]]) -> None:
+    """Write a sheet of the first groups of (path, kind), of each the first photo framed.
+
+    Raises:
+        PetrieveError: there is no group, or the file's folder cannot be written to.
+    """
+    if not groups:
+        raise PetrieveError("there is nothing to draw: no two photos are copies", "leave out `--sheet`")
+    photos = [(path, kind, os.path.basename(path)) for group in groups for path, kind in group]
+    first = [place for group in groups for place in range(len(group))]
+    contact_sheet(file, photos[:MOST], framed={at for at, place in enumerate(first) if place == 0})
 
 
 def _tile(path: str) -> "Image.Image":

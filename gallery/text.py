@@ -5,6 +5,7 @@ import io
 import os
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -68,6 +69,79 @@ def neighbours(found: dict[str, Any]) -> None:
         own = ["" if one["group"] is None else str(one["group"])] if grouped else []
         rows.append([f"{one['similarity']:.3f}", close, one["label"] or "", *own, one["photo"]])
     _table([*titles[:3], "group", "photo"] if grouped else titles, rows)
+
+
+def evaluated(found: dict[str, Any]) -> None:
+    """What the search is worth, with 95 % confidence intervals."""
+    print(f"{found['queries']} of {found['photos']} photos asked, {found['values']} values of {found['column']}")
+    names = {
+        "precision_at_5": "precision@5",
+        "recall_at_10": "recall@10",
+        "mean_average_precision": "mean average precision",
+        "index_recall": "the index's recall@10 against exact search",
+    }
+    figures = [(title, found[key]) for key, title in names.items() if found[key]]
+    rows = [(title, f"{one['value']:.3f}", f"{one['low']:.3f} to {one['high']:.3f}") for title, one in figures]
+    _table(("cosine similarity", "mean", "95 % interval"), rows)
+    if found["near_copies"]:
+        print(f"left out: {found['near_copies']} near-copies of what was asked", file=sys.stderr)
+
+
+def duplicated(found: Any) -> dict[str, Any]:
+    """Near-copies as the document has them: paths as `name` writes them."""
+    document: dict[str, Any] = asdict(found)
+    for group in document["groups"]:
+        group["best"] = name(group["best"])
+        for one in group["photos"]:
+            one["photo"] = name(one["photo"])
+    return document
+
+
+def duplicates(found: dict[str, Any]) -> None:
+    """Groups of near-copies, each with its best photo first, and what the thresholds are worth."""
+    rows = [
+        (str(number), group["kind"] if place == 0 else "", f"{one['width']} × {one['height']}", one["photo"])
+        for number, group in enumerate(found["groups"], 1)
+        for place, one in enumerate(group["photos"])
+    ]
+    if rows:
+        _table(("group", "kind", "size", "photo, the best first"), rows)
+    kinds = Counter(group["kind"] for group in found["groups"])
+    counted = ", ".join(f"{count} of the {kind}" for kind, count in kinds.items())
+    print(f"{found['photos']} photos, {found['compared']} pairs compared; groups: {counted or 'none'}")
+    for fit in found["fitted"]:
+        shares = ", ".join(f"{share:.0%} {kind}" for kind, share in fit["found"].items())
+        print(f"{fit['kind']}: finds of copies made of your photos {shares}; {_false(fit, found['others'])}")
+
+
+def _false(fit: dict[str, Any], others: str) -> str:
+    """The false-positive rate, with its upper bound where nothing was taken: the rule of three."""
+    if not fit["others"]:
+        return "no other pairs to tell how often it is wrong"
+    rate = f"at most {3 / fit['others']:.1%}" if not fit["taken"] else f"{fit['taken'] / fit['others']:.2%}"
+    return f"takes {fit['taken']} of {fit['others']} {others} for copies ({rate})"
+
+
+def duplicates_csv(file: Path, groups: Sequence[Any]) -> None:
+    """Write near-copies, a line for each photo: group, kind, photo, whether it is the best, pixels and bytes.
+
+    Raises:
+        PetrieveError: the file cannot be written.
+    """
+    rows = [
+        [
+            number,
+            group.kind,
+            name(one.photo),
+            "yes" if one is group.photos[0] else "no",
+            one.width,
+            one.height,
+            one.size,
+        ]
+        for number, group in enumerate(groups, 1)
+        for one in group.photos
+    ]
+    write_csv(file, ["group", "kind", "photo", "best", "width", "height", "size"], rows)
 
 
 def contents(info: dict[str, Any]) -> None:

@@ -5,8 +5,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from extractor.errors import PetrieveError
-from extractor.rows import said_of
+from extractor.rows import path_of
 from index.build import Index, unit_length
+from index.exact import NAMES
 from index.reading import Reading, reading
 from index.search import check_k, nearest
 
@@ -113,11 +114,13 @@ def _matches(
     index: Index, ids: list[int], similarities: list[float], leave_out: frozenset[str], group_by: str | None
 ) -> Iterator[Match]:
     """The photos with these row ids, best first: the best of each group alone."""
-    rows, seen = index.cache.rows(ids), set()
-    for row, similarity in zip(ids, similarities, strict=True):
-        photo = rows[row].photo
-        group = said_of(photo)[group_by] if group_by else None
-        if photo.path in leave_out or (group is not None and group in seen):
+    import numpy as np
+
+    columns = list(dict.fromkeys([*NAMES, *([group_by] if group_by else [])]))
+    rows, seen = index.cache.take(np.array(ids, np.int64), columns).to_pylist(), set()
+    for row, similarity in zip(rows, similarities, strict=True):
+        path, group = path_of(row["root"], row["uri"]), row[group_by] if group_by else None
+        if path in leave_out or (group is not None and group in seen):
             continue
         seen.add(group)
-        yield Match(photo.path, photo.label, round(min(similarity, 1.0), 4), 1.0, group)
+        yield Match(path, row["label"], round(min(similarity, 1.0), 4), 1.0, group)

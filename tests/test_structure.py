@@ -15,7 +15,7 @@ ALLOWED = {
 # Each file of the extractor may import those before it.
 ORDER = (
     "errors store labels filters photos upright apart pixels weights densenet int8 trunk rows tables upgrade cache "
-    "plan stream calibration embed verify doctor watch"
+    "plan stream calibration embed verify doctor watch copies"
 ).split()
 
 
