@@ -12,8 +12,8 @@
 Ten million are the same: 21 GB on disk, a folder for them, and time (about ten times the million's).
 
 Queries are made-up photos that are in no store, by a seed of their own. Memory is what the process holds (VmRSS,
-VmHWM): the system's cache of the table's file is not part of it, and is given back when others need it. `search` is warm: the
-table's pages that queries need have been read before where the machine has room for them.
+VmHWM): the system's cache of the table's file is not part of it, and is given back when others need it. `search` is
+warm: the table's pages that queries need have been read before where the machine has room for them.
 """
 
 import os
