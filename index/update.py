@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from extractor.cache import Cache
 from extractor.errors import PetrieveError
-from extractor.rows import vectors
+from extractor.rows import DIMENSION, vectors
 from index import inverted as lists
 from index import kept as files
 from index import tune
@@ -174,5 +174,8 @@ def _unit(cache: Cache, ids: "np.ndarray") -> "np.ndarray":
     """The unit-length embeddings (n, 1024) of these rows, in their order."""
     import numpy as np
 
-    parts = [ids[start : start + TAKEN] for start in range(0, len(ids), TAKEN)]
-    return np.concatenate([unit_length(vectors(cache.take(part, ["embedding"]))) for part in parts])
+    unit = np.empty((len(ids), DIMENSION), np.float32)
+    for start in range(0, len(ids), TAKEN):
+        rows = cache.take(ids[start : start + TAKEN], ["embedding"])
+        unit[start : start + TAKEN] = unit_length(vectors(rows))
+    return unit

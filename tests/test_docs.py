@@ -61,6 +61,7 @@ def test_every_command_is_in_the_readme_with_its_keys(run: Run, store: Path, dra
         "similar": (photo,),
         "evaluate": (),
         "duplicates": (),
+        "build-index": ("--kind", "PCA8,IVF4,SQ8"),
         "info": (),
         "verify": (),
         "doctor": (photo,),
