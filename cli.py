@@ -367,9 +367,9 @@ def _watch(folder: Path, cache: "Cache", ask: Callable[..., Any], **settings: st
     from extractor.embed import same_photo
     from extractor.rows import Unreadable
     from extractor.watch import watch
-    from index import build, reading
+    from index import build
 
-    index, meaning, known = build.build(cache), reading.reading(cache), cache.known()
+    index, known = build.build(cache), cache.known()
     results = watch(folder, cache, **settings)  # type: ignore[arg-type]
     print(f"watching {text.printable(str(folder))}; Ctrl-C ends it", file=sys.stderr)
     for result in results:
@@ -379,9 +379,9 @@ def _watch(folder: Path, cache: "Cache", ask: Callable[..., Any], **settings: st
         else:
             now = build.follow(index)
             if now is not index:
-                index, meaning, known = now, reading.reading(now.cache), now.cache.known()
+                index, known = now, now.cache.known()
             same = frozenset(same_photo(result, known))
-            answer["neighbours"] = ask(index, [result.embedding], leave_out=same, meaning=meaning)
+            answer["neighbours"] = ask(index, [result.embedding], leave_out=same)
         print(json.dumps(answer, default=str), flush=True)
 
 

@@ -8,7 +8,7 @@ from extractor.errors import PetrieveError
 from extractor.rows import path_of
 from index.build import Index, unit_length
 from index.exact import NAMES
-from index.reading import Reading, reading
+from index.reading import reading
 from index.search import check_k, nearest
 
 if TYPE_CHECKING:
@@ -43,13 +43,11 @@ def ask(
     where: str | None = None,
     group_by: str | None = None,
     min_similarity: float = -1.0,
-    meaning: Reading | None = None,
 ) -> list[Match]:
     """The `k` photos most like a pet, best first, but for paths that are left out; its photos' embeddings are (1024,).
 
     `where` is a condition in SQL on the photos' columns: those for which it holds are compared one by one. With
     `group_by`, a column, only the best photo of each of its values counts; photos without a value stand alone.
-    `meaning` is what `reading` gave, if it has been asked for already.
 
     Raises:
         PetrieveError: `k` is below 1, the condition cannot be used, or there is no such column.
@@ -75,7 +73,7 @@ def ask(
         if len(found) == k or exhausted:
             break
         wanted *= GROWTH
-    shares = (meaning or reading(index.cache)).as_close([one.similarity for one in found])
+    shares = reading(index.cache).as_close([one.similarity for one in found])
     return [replace(one, pairs_as_close=share) for one, share in zip(found, shares, strict=True)]
 
 

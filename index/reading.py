@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from extractor.cache import Cache
@@ -32,8 +33,12 @@ class Reading:
         return [float(share) for share in (at_least + 1) / (len(self.pairs) + 1)]
 
 
+@lru_cache(maxsize=2)
 def reading(cache: Cache, *, seed: int = 0) -> Reading:
-    """The similarities of random pairs of photos of the cache; copies of the same bytes are no pair."""
+    """The similarities of random pairs of photos of the cache; copies of the same bytes are no pair.
+
+    It is remembered for the cache, as an index is that is asked again and again.
+    """
     import numpy as np
 
     photos, embeddings = cache.sample(DRAWN, seed=seed)
