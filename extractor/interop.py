@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 PART = 65_536
 CARD = "petrieve.json"
 COMMIT = 4096  # photos at a time
+LARGEST_ROW = 1 << 16  # bytes of metadata of one photo, unpacked
 # What a row of the metadata needs, beside the user's own columns, to become a row of a cache again.
 NAMED = ("imagenet", "bundled")  # weights that are the same everywhere
 NEEDED = ("root", "uri", "digest", "size", "modified", "width", "height", "length")
@@ -122,7 +123,8 @@ def import_embeddings(folder: Path, store: Path, *, photos: Path | None = None) 
         cache = Cache.open(store)
         cache.check(card["fingerprint"], card["weights"])
         known, seen = cache.known(), set[str]()
-        for embeddings, metadata in parts:
+        for embeddings, file in parts:
+            metadata = _read(file)
             cache.add_columns(_own(metadata))
             for start in range(0, len(embeddings), COMMIT):
                 rows = _rows(embeddings[start : start + COMMIT], metadata.slice(start, COMMIT), photos)
@@ -155,8 +157,8 @@ def _card(folder: Path) -> dict[str, Any]:
     return told
 
 
-def _checked_parts(folder: Path, photos: int) -> "list[tuple[np.ndarray, pa.Table]]":
-    """The embeddings, not yet read, beside their metadata; as many as the card says."""
+def _checked_parts(folder: Path, photos: int) -> "list[tuple[np.ndarray, Path]]":
+    """The embeddings, not yet read, beside the file of their metadata; as many as the card says."""
     import numpy as np
     from pyarrow import parquet
 
@@ -165,20 +167,32 @@ def _checked_parts(folder: Path, photos: int) -> "list[tuple[np.ndarray, pa.Tabl
         beside = folder / "metadata" / f"metadata_{file.stem.removeprefix('img_emb_')}.parquet"
         try:
             embeddings = np.load(file, mmap_mode="r", allow_pickle=False)
-            metadata = parquet.read_table(beside)
+            metadata = parquet.ParquetFile(beside)
         except (OSError, ValueError) as error:
             raise _damaged(folder, f"{file.name} or {beside.name} cannot be read: {first_line(error)}") from error
         if embeddings.ndim != 2 or embeddings.shape[1] != DIMENSION:
             raise _damaged(folder, f"{file.name} is {' × '.join(map(str, embeddings.shape))}, not photos × {DIMENSION}")
-        if embeddings.dtype != np.float16 or len(embeddings) != len(metadata):
+        if embeddings.dtype != np.float16 or len(embeddings) != metadata.metadata.num_rows:
             raise _damaged(folder, f"{file.name} and {beside.name} do not fit each other")
-        missing = sorted({*NEEDED, "image_path"} - set(metadata.column_names))
+        missing = sorted({*NEEDED, "image_path"} - set(metadata.schema_arrow.names))
         if missing:
             raise _damaged(folder, f"{beside.name} has no column {missing[0]}")
-        parts.append((embeddings, metadata))
+        groups = [metadata.metadata.row_group(group) for group in range(metadata.num_row_groups)]
+        if sum(group.total_byte_size for group in groups) > LARGEST_ROW * (len(embeddings) + 1):
+            raise _damaged(folder, f"{beside.name} unpacks to more than {LARGEST_ROW} bytes a photo")
+        parts.append((embeddings, beside))
     if sum(len(embeddings) for embeddings, _ in parts) != photos:
         raise _damaged(folder, f"it holds {sum(len(one) for one, _ in parts)} photos, and its card says {photos}")
     return parts
+
+
+def _read(file: Path) -> "pa.Table":
+    from pyarrow import parquet
+
+    try:
+        return parquet.read_table(file)
+    except (OSError, ValueError) as error:
+        raise PetrieveError(f"{file} cannot be read: {first_line(error)}", "export it again") from error
 
 
 def _rows(embeddings: "np.ndarray", metadata: "pa.Table", photos: Path | None) -> list[Embedded]:
