@@ -4,21 +4,23 @@
 import json
 import logging
 import os
-import signal
 import sys
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from extractor.errors import PetrieveError, first_line
 from extractor.photos import FORMATS, find
 from gallery import text
+from gallery.stop import asked_to_stop
+
+if TYPE_CHECKING:
+    from extractor.cache import Cache
 
 app = typer.Typer(
     help="Embed pet photos once; then know what is in them, and find the pets that look alike.",
@@ -38,9 +40,8 @@ Weights = Annotated[
 Device = Annotated[str, typer.Option(help="`cpu`, `cuda`, `cuda:1` … or `auto`: a GPU where there is one.")]
 Precision = Annotated[str, typer.Option(help="`float32`, `bfloat16`, `float16`, `int8` (CPUs, quickest) or `auto`.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
-EXPORTED = "`.onnx` (pixels to probabilities) or `.safetensors` (the head alone)"
+EXPORTED = "`NAME.onnx` (pixels to probabilities), `NAME.safetensors` (the head alone) or a new folder (the embeddings)"
 DEFAULT_STORE = Path(".petrieve")
-SHOW_CURSOR = b"\x1b[?25h"  # ECMA-48, as DEC's terminals have it
 
 
 @app.command(epilog="Example: cli.py embed data/ --labels pets.csv")
@@ -60,9 +61,10 @@ def embed(
 ) -> None:
     """Embed the photos that are new or have changed, and keep their embeddings."""
     from extractor import embed as extractor
+    from index import update
 
-    with text.progress(as_json) as progress, _asked_to_stop() as asked:
-        summary, _ = extractor.embed(
+    with text.progress(as_json) as progress, asked_to_stop() as asked:
+        summary, cache = extractor.embed(
             sources,
             store=store,
             labels=labels,
@@ -76,6 +78,8 @@ def embed(
             stop=lambda: bool(asked),
         )
     _show(asdict(summary), partial(text.embedded, pruned=prune and not summary.left), as_json)
+    if not asked:
+        update.update(cache, tell=_note)
     if asked:
         print(f"stopped with {summary.left} photos left; the next `embed` goes on from here", file=sys.stderr)
         raise typer.Exit(128 + asked[0])
@@ -146,10 +150,14 @@ def predict(
         raise PetrieveError("not one photo could be read", f"name {FORMATS} files")
 
 
-@app.command(epilog="Example: cli.py similar photo.jpg -k 5 --sheet alike.jpg")
+@app.command(epilog="Example: cli.py similar photo.jpg -k 5 --where \"label = 'dog'\" --sheet alike.jpg")
 def similar(
-    photo: Annotated[Path, typer.Argument(metavar="PHOTO", help="A photo; it need not be among the embedded ones.")],
+    photos: Annotated[list[Path] | None, typer.Argument(metavar="PHOTO...", help="One, or several of one pet.")] = None,
     k: Annotated[int, typer.Option("-k", min=1, help="How many.")] = 10,
+    where: Annotated[str | None, typer.Option(help="SQL that holds: of label, split, the CSV's columns.")] = None,
+    group_by: Annotated[str | None, typer.Option(help="A column: the best photo of each value alone.")] = None,
+    min_similarity: Annotated[float, typer.Option(min=-1, max=1, help="Only photos at least so similar.")] = -1.0,
+    watch: Annotated[Path | None, typer.Option(help="A folder: answer for what appears there, in JSON lines.")] = None,
     store: Store = DEFAULT_STORE,
     weights: Weights = None,
     device: Device = "auto",
@@ -157,25 +165,111 @@ def similar(
     sheet: Annotated[Path | None, typer.Option(help="Draw the photo and its neighbours into this JPEG.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Find the embedded photos that look most like one photo."""
+    """Find the embedded photos that look most like a pet."""
     from extractor import embed as extractor
     from extractor.cache import Cache
     from gallery.sheet import contact_sheet
-    from index import build, search
+    from index import build, question
+
+    if bool(photos) == bool(watch) or (watch and sheet):
+        raise typer.BadParameter("name photos, or a folder to `--watch`, which draws no sheet")
+    cache = Cache.open(store)
+    listed = partial(text.matches, grouped=group_by is not None)
+    ask = partial(question.ask, k=k, where=where, group_by=group_by, min_similarity=min_similarity)
+    if watch:
+        _watch(watch, cache, lambda *a, **b: listed(ask(*a, **b)), weights=weights, device=device, precision=precision)
+        return
+    queries = [
+        extractor.query_one(photo, cache, weights=weights, device=device, precision=precision) for photo in photos or []
+    ]
+    known = cache.known()
+    same = {path for query in queries for path in extractor.same_photo(query, known)}
+    index = build.build(cache)
+    if index.held is None:
+        _note("there is no index yet, so each photo is read and compared; `cli.py build-index` makes it quick")
+    found = ask(index, [query.embedding for query in queries], leave_out=frozenset(same))
+    if sheet:
+        rows = [(one.photo, one.label or "no label", f"{one.similarity:.3f}  {Path(one.photo).name}") for one in found]
+        shown = [(query.photo.path, "the photo", os.path.basename(query.photo.path)) for query in queries]
+        contact_sheet(sheet, [*shown, *rows], framed=range(len(shown)))
+    named = {"photo": str(photos[0])} if photos and len(photos) == 1 else {"photos": [*map(str, photos or [])]}
+    _show({**named, "neighbours": listed(found)}, text.neighbours, as_json)
+    left_out = sorted(same - {query.photo.path for query in queries})
+    if left_out:
+        print(f"left out, being the same photo: {', '.join(map(text.name, left_out))}", file=sys.stderr)
+
+
+@app.command(epilog="Example: cli.py evaluate --column breed")
+def evaluate(
+    store: Store = DEFAULT_STORE,
+    column: Annotated[str, typer.Option(help="What photos that are alike have in common.")] = "label",
+    as_json: Json = False,
+) -> None:
+    """Measure how many of a photo's neighbours are of its own kind, by its label, and what the index misses."""
+    from extractor.cache import Cache
+    from index import build
+    from index import evaluate as measure
+
+    _show(asdict(measure.evaluate(build.build(Cache.open(store)), column=column)), text.evaluated, as_json)
+
+
+@app.command(epilog="Example: cli.py duplicates --csv copies.csv --sheet copies.jpg")
+def duplicates(
+    store: Store = DEFAULT_STORE,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    csv: Annotated[Path | None, typer.Option(help="Write a line for each photo of each group to this file.")] = None,
+    sheet: Annotated[Path | None, typer.Option(help="Draw the first groups into this JPEG, the best framed.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Find near-copies: same bytes, same picture, same scene. Says which is the best, and deletes nothing."""
+    from extractor import copies
+    from extractor.cache import Cache
+    from gallery.sheet import group_sheet
+    from index.duplicates import find_duplicates
 
     cache = Cache.open(store)
-    query = extractor.query_one(photo, cache, weights=weights, device=device, precision=precision)
-    same = extractor.same_photo(query, cache)
-    neighbours = search.search(build.build(cache), query.embedding, k=k, leave_out=frozenset(same))
+    made = copies.make_copies(cache, device=device, precision=precision)
+    found = find_duplicates(cache, made, glances=copies.glances, sharpness=copies.sharpness)
+    if csv:
+        text.duplicates_csv(csv, found.groups)
     if sheet:
-        rows = [
-            (one.photo, one.label or "no label", f"{one.similarity:.3f}  {Path(one.photo).name}") for one in neighbours
-        ]
-        contact_sheet(sheet, [(query.photo.path, "the photo", photo.name), *rows])
-    found = [{**asdict(one), "photo": text.name(one.photo)} for one in neighbours]
-    _show({"photo": str(photo), "neighbours": found}, text.neighbours, as_json)
-    if same != [query.photo.path] and same:
-        print(f"left out, being the same photo: {', '.join(map(text.name, same))}", file=sys.stderr)
+        group_sheet(sheet, [[(one.photo, group.kind) for one in group.photos] for group in found.groups])
+    _show(text.duplicated(found), text.duplicates, as_json)
+
+
+@app.command("build-index", epilog="Example: cli.py build-index --recall 0.99")
+def build_index(
+    store: Store = DEFAULT_STORE,
+    kind: Annotated[
+        str | None, typer.Option(help="A FAISS factory string, such as `PCA256,IVF4096,SQ8`; by default what fits.")
+    ] = None,
+    recall: Annotated[
+        float | None, typer.Option(min=0.5, max=1, help="Share of the ten nearest that a search must find: 0.99.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Build the index, or bring it up to date. `embed` does so by itself where each photo can no longer be compared."""
+    from extractor.cache import Cache
+    from index import build, update
+
+    cache = Cache.open(store)
+    update.update(cache, kind=kind, recall=recall, tell=_note)
+    _show(build.describe(cache), text.index, as_json)
+
+
+@app.command("import", epilog="Example: cli.py import embeddings/ --photos data/")
+def import_(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="What `export` wrote.")],
+    store: Store = DEFAULT_STORE,
+    photos: Annotated[Path | None, typer.Option(help="Where the photos are now, if their folder has moved.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Read exported embeddings into a store, a new one or one of the same weights."""
+    from extractor.interop import import_embeddings
+
+    count, _ = import_embeddings(folder, store, photos=photos)
+    _show({"store": str(store), "photos": count}, text.imported, as_json)
 
 
 @app.command(epilog="Example: cli.py audit --csv audit.csv --sheet worst.jpg")
@@ -228,27 +322,40 @@ def info(
 
 @app.command(epilog="Example: cli.py export pets.onnx")
 def export(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help=f"What to write; {EXPORTED}.")],
+    where: Annotated[Path, typer.Argument(metavar="FILE_OR_FOLDER", help=f"What to write: {EXPORTED}.")],
     store: Store = DEFAULT_STORE,
     as_json: Json = False,
 ) -> None:
-    """Write the head for use elsewhere: with its trunk as ONNX, or alone for torchvision's DenseNet-121."""
-    from classifier import export as classifier
-    from classifier import head
+    """Write the head, or the embeddings, for use elsewhere."""
     from extractor.cache import Cache
 
-    cache = Cache.open(store)
-    fitted = head.load(cache)
-    made: dict[str, Any] = {"file": str(file), "compared": 0, "largest_difference": None}
-    if file.suffix == ".onnx":
-        from extractor import onnx
+    if where.suffix not in EXPORTS:
+        raise PetrieveError(f"cannot tell from its name what {where} shall be", f"write {EXPORTED}")
+    _show(EXPORTS[where.suffix](where, Cache.open(store)), text.exported, as_json)
 
-        made |= asdict(onnx.export(file, cache, weight=fitted.weight, bias=fitted.bias, classes=fitted.classes))
-    elif file.suffix == ".safetensors":
-        made["size_bytes"] = classifier.export(file, fitted, cache)
-    else:
-        raise PetrieveError(f"cannot tell from its name what {file} shall be", f"end it in {EXPORTED}")
-    _show(made, text.exported, as_json)
+
+def _export_onnx(file: Path, cache: "Cache") -> dict[str, Any]:
+    from classifier import head
+    from extractor import onnx
+
+    fitted = head.load(cache)
+    made = onnx.export(file, cache, weight=fitted.weight, bias=fitted.bias, classes=fitted.classes)
+    return {"written": str(file), **asdict(made)}
+
+
+def _export_head(file: Path, cache: "Cache") -> dict[str, Any]:
+    from classifier import export, head
+
+    return {"written": str(file), "size_bytes": export.export(file, head.load(cache), cache)}
+
+
+def _export_embeddings(folder: Path, cache: "Cache") -> dict[str, Any]:
+    from extractor.interop import export_embeddings
+
+    return {"written": str(folder), "photos": export_embeddings(cache, folder)}
+
+
+EXPORTS = {".onnx": _export_onnx, ".safetensors": _export_head, "": _export_embeddings}
 
 
 @app.command(epilog="Example: cli.py report --out report.html")
@@ -291,12 +398,13 @@ def verify(
     from classifier import head
     from extractor import verify as extractor
     from extractor.cache import Cache
+    from index import build
 
     cache = Cache.open(store)
     found = asdict(extractor.verify(cache, sample=sample, device=device, precision=precision))
     found["changed"] = [text.name(path) for path in found["changed"]]
     if found["photos"]:
-        found["findings"] += head.check(cache)
+        found["findings"] += [*head.check(cache), *build.check(cache)]
     _show(found, text.verified, as_json)
     if found["findings"]:
         raise typer.Exit(1)
@@ -350,32 +458,36 @@ def main() -> None:
         sys.exit(f"error: {what}; check the path, its permissions and the space on its disk")
 
 
-@contextmanager
-def _asked_to_stop() -> Iterator[list[int]]:
-    """The signals, Ctrl-C and SIGTERM, that have asked the run to stop; another one ends it where it stands."""
-    asked: list[int] = []
+def _watch(folder: Path, cache: "Cache", ask: Callable[..., Any], **settings: str | None) -> None:
+    """Print a line of JSON for each photo that appears, until Ctrl-C; what `embed` adds meanwhile is found too."""
+    from extractor.embed import same_photo
+    from extractor.rows import Unreadable
+    from extractor.watch import watch
+    from index import build
 
-    def ask(number: int, _frame: object) -> None:
-        asked.append(number)
-        with suppress(OSError):  # not print: a signal can come in the midst of another print
-            os.write(2, SHOW_CURSOR if os.isatty(2) else b"")  # the bar hides it, and may not come to show it again
-            os.write(2, b"stopping as soon as the batch under way is committed; another Ctrl-C ends at once\n")
-        for one in before:
-            signal.signal(one, signal.SIG_DFL)
+    index, known = build.build(cache), cache.known()
+    results = watch(folder, cache, **settings)  # type: ignore[arg-type]
+    print(f"watching {text.printable(str(folder))}; Ctrl-C ends it", file=sys.stderr)
+    for result in results:
+        answer: dict[str, Any] = {"photo": text.name(result.photo.path)}
+        if isinstance(result, Unreadable):
+            answer["error"] = result.reason
+        else:
+            now = build.follow(index)
+            if now is not index:
+                index, known = now, now.cache.known()
+            same = frozenset(same_photo(result, known))
+            answer["neighbours"] = ask(index, [result.embedding], leave_out=same)
+        print(json.dumps(answer, default=str), flush=True)
 
-    # What a shell has set to be ignored, for a run in the background, stays ignored.
-    signals = [one for one in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(one) != signal.SIG_IGN]
-    before = {one: signal.signal(one, ask) for one in signals}
-    try:
-        yield asked
-    finally:
-        for one, handler in before.items():  # what was asked to stop is about to end: another Ctrl-C needs no words
-            signal.signal(one, signal.SIG_DFL if asked else handler)
+
+def _note(words: str) -> None:
+    print(f"note: {text.printable(words)}", file=sys.stderr)
 
 
 def _show(result: Any, as_text: Callable[[Any], None], as_json: bool) -> None:
     if as_json:
-        print(json.dumps(result, indent=1))
+        print(json.dumps(result, indent=1, default=str))  # str: dates of the user's CSV
     else:
         as_text(result)
 

@@ -2,31 +2,27 @@
 
 import os
 import time
-from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from extractor.contents import AUGMENTED, SCAN, Contents, with_ids
 from extractor.errors import PetrieveError
-from extractor.photos import Photo, path_of
+from extractor.photos import Photo
 from extractor.rows import (
     Embedded,
     Known,
     Unreadable,
-    check_dates,
     embedded_table,
     is_new,
     photo_schema,
-    photos_of,
     said,
     said_of,
     told,
-    unreadable_photos,
     unreadable_schema,
     unreadable_table,
-    vectors,
 )
 from extractor.store import FORMAT, OLD_FORMAT, Store, read_card, write_card
 from extractor.tables import (
@@ -44,24 +40,14 @@ from extractor.views import RECIPE
 
 if TYPE_CHECKING:
     import lance
-    import numpy as np
     import pyarrow as pa
 
-# Photos per scanned batch: 2 kB each, so 16 MB at a time.
-SCAN = 8192
-CANONICAL, AUGMENTED = "view = 0", "view > 0"
 
-
-class Cache:
+class Cache(Contents):
     """A store's embeddings, as they were when it was opened or last written to through this object."""
 
-    def __init__(self, store: Store, *, fingerprint: str, weights: str, views: int = 0, recipe: str = "") -> None:
-        self.store = store
-        self.fingerprint = fingerprint
-        self.weights = weights
-        self.views = views  # how many augmented ones a run embeds of each photo
-        self.recipe = recipe  # theirs
-        self._rows, self._bad = opened(store.embeddings), opened(store.unreadable)
+    def __init__(self, store: Store, **card: Any) -> None:
+        super().__init__(store, **card)
         self._commits = 0
         self._tidied = time.time()
         self._before: int | None = None  # a version that this object's writes must leave readable
@@ -147,77 +133,6 @@ class Cache:
                 f"use `--weights {self.weights}`, or another `--store`",
             )
 
-    def __len__(self) -> int:
-        """How many photos there are."""
-        return int(self._rows.count_rows(CANONICAL))
-
-    @property
-    def version(self) -> str:
-        """Changes with every write to the embeddings."""
-        version = self._rows.get_version()
-        return f"{version['version']} of {version['timestamp']}"
-
-    def known(self) -> dict[str, Known]:
-        """What is cached, by path; augmented views of another recipe are passed over."""
-        columns = ["root", "uri", "size", "modified", "digest"]
-        augmented = self._augmented() if self.recipe in ("", RECIPE) else {}
-        found = {}
-        for batch in self._scan(columns, CANONICAL):
-            numbers = batch.set_column(3, "modified", batch["modified"].cast("int64"))
-            for one in map(Known, *(numbers[name].to_pylist() for name in ["_rowid", *columns])):
-                others = augmented.get((one.root, one.uri))
-                found[path_of(one.root, one.uri)] = replace(one, augmented=others) if others else one
-        return found
-
-    def _augmented(self) -> dict[tuple[str, str], tuple[int, ...]]:
-        """The rows of each photo's views 1, 2, …, by root and uri."""
-        found: dict[tuple[str, str], list[tuple[int, int]]] = defaultdict(list)
-        for batch in self._scan(["root", "uri", "view"], AUGMENTED):
-            for root, uri, *row in zip(*(batch[n].to_pylist() for n in ("root", "uri", "view", "_rowid")), strict=True):
-                found[root, uri].append((row[0], row[1]))
-        return {photo: tuple(row for _, row in sorted(views)) for photo, views in found.items()}
-
-    def counts(self) -> dict[str, Any]:
-        """How many photos and views there are, and how many photos of each label and in each split."""
-        labels: Counter[str | None] = Counter()
-        splits: Counter[str | None] = Counter()
-        for batch in self._scan(["label", "split"], CANONICAL):
-            labels.update(batch["label"].to_pylist())
-            splits.update(batch["split"].to_pylist())
-        named = ({name: count for name, count in one.items() if name is not None} for one in (labels, splits))
-        in_labels, in_splits = (dict(sorted(one.items())) for one in named)
-        views = int(self._rows.count_rows())
-        return {"photos": labels.total(), "views": views, "labels": in_labels, "splits": in_splits}
-
-    def labelled(self) -> dict[str, dict[str, Any]]:
-        """Label, split and the user's own columns, by path."""
-        names = ["root", "uri", *said(self._rows.schema)]
-        rows = (row for batch in self._scan(names, CANONICAL) for row in batch.to_pylist())
-        return {path_of(row["root"], row["uri"]): {name: row[name] for name in names[2:]} for row in rows}
-
-    def unreadable(self) -> dict[str, Unreadable]:
-        """The photos that could not be embedded, by path."""
-        with readable(self.store):
-            table = self._bad.to_table()
-            check_dates(table)
-            return {failed.photo.path: failed for failed in unreadable_photos(table)}
-
-    def embeddings(self, *, every_view: bool = False) -> "Iterator[tuple[pa.RecordBatch, np.ndarray]]":
-        """Batches of photos, each beside its embeddings (n, 1024) float32: of view 0, or a row for every view.
-
-        A photo's columns are all of the table's but the embedding; `_rowid` is its row's id for good.
-        """
-        for batch in self._scan(self._rows.schema.names, None if every_view else CANONICAL):
-            yield batch.drop_columns(["embedding"]), vectors(batch)
-
-    def rows(self, ids: Sequence[int]) -> dict[int, Embedded]:
-        """The photos of which these are rows, by the id of view 0's; ids that are not there are left out.
-
-        Each has the views whose rows are named, and none without view 0's.
-        """
-        batches = self._scan(self._rows.schema.names, _with_ids(ids)) if ids else ()
-        return photos_of(batches)
-
     def commit(self, results: Sequence[Embedded | Unreadable], known: Mapping[str, Known]) -> None:
         """Write the results of one batch: each photo's rows are added or replaced all at once.
 
@@ -298,7 +213,7 @@ class Cache:
     def _remove(self, paths: Sequence[str], known: Mapping[str, Known]) -> None:
         rows = [row for path in paths if path in known for row in known[path].rows]
         if rows:
-            self._rows.delete(_with_ids(rows))
+            self._rows.delete(with_ids(rows))
 
     def add_columns(self, columns: "pa.Schema") -> None:
         """Make room for the columns of the user's own CSV.
@@ -356,12 +271,6 @@ class Cache:
         with writable(self.store):
             yield
 
-    def _scan(self, columns: list[str], chosen: str | None = None) -> "Iterator[pa.RecordBatch]":
-        with readable(self.store):
-            for batch in self._rows.to_batches(columns=columns, filter=chosen, with_row_id=True, batch_size=SCAN):
-                check_dates(batch)
-                yield batch
-
     @staticmethod
     def _merge(table: "lance.LanceDataset", rows: "pa.Table", keys: list[str], *, insert: bool = False) -> None:
         merge = table.merge_insert(keys).when_matched_update_all()
@@ -379,7 +288,3 @@ def _fits(new: "pa.DataType", there: "pa.DataType") -> bool:
     import pyarrow as pa
 
     return bool(new == there or (pa.types.is_integer(new) and pa.types.is_floating(there)))
-
-
-def _with_ids(rows: Sequence[int]) -> str:
-    return f"_rowid IN ({', '.join(map(str, rows))})"

@@ -170,9 +170,8 @@ def query_one(source: Source, cache: Cache, **settings: str | None) -> Embedded:
     return result
 
 
-def same_photo(photo: Embedded, cache: Cache) -> list[str]:
+def same_photo(photo: Embedded, known: Mapping[str, Known]) -> list[str]:
     """The paths under which the cache holds this very photo: its own; else those with the same bytes."""
-    known = cache.known()
     if photo.photo.path in known:
         return [photo.photo.path]
     return sorted(path for path, row in known.items() if row.digest == photo.digest)

@@ -106,7 +106,7 @@ def read_labels(file: str | os.PathLike[str]) -> Labels:
             f"{file} has no column `photo`, only {', '.join(names)}",
             "name the column that holds each photo's path `photo`, and separate columns by commas",
         )
-    _check_columns(str(file), names)
+    check_columns(str(file), names)
     # A column without a single value has no type yet.
     own = [column for column in table.schema if column.name not in text and not pa.types.is_null(column.type)]
     table = table.select([name for name in names if name in text] + [column.name for column in own])
@@ -123,7 +123,12 @@ def read_labels(file: str | os.PathLike[str]) -> Labels:
     return Labels(str(file), rows, pa.schema(own))
 
 
-def _check_columns(file: str, names: list[str]) -> None:
+def check_columns(file: str, names: list[str]) -> None:
+    """Refuse columns that cannot be stored.
+
+    Raises:
+        PetrieveError: a name is the cache's own, no word, or there twice.
+    """
     for position, name in enumerate(names):
         if name in RESERVED or not _COLUMN.fullmatch(name) or name in names[:position]:
             raise PetrieveError(f"{file} has a column {name!r} that cannot be stored", "rename or remove it")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from extractor.labels import RESERVED
 from extractor.photos import Photo
+from extractor.photos import path_of as path_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -155,6 +156,28 @@ def check_dates(rows: "pa.Table | pa.RecordBatch") -> None:
             years = pc.min_max(pc.year(rows[field.name])).as_py()
             if years["min"] is not None and not 1 <= years["min"] <= years["max"] <= 9999:
                 raise ValueError(f"a date in column {field.name!r} is damaged")
+
+
+def one_batch(rows: "pa.Table") -> "pa.RecordBatch":
+    """The rows of a table, in one batch."""
+    import pyarrow as pa
+
+    batches = rows.combine_chunks().to_batches()
+    return batches[0] if batches else pa.RecordBatch.from_pylist([], rows.schema)
+
+
+def marks(batches: "Iterator[pa.RecordBatch]") -> "tuple[np.ndarray, np.ndarray]":
+    """The ids of rows (N,), ascending, int64; and the first 8 bytes of their digests (N,), uint64."""
+    import numpy as np
+
+    ids, found = [np.zeros(0, np.int64)], [np.zeros(0, "<u8")]
+    for batch in batches:
+        digests = batch["digest"]
+        data = np.frombuffer(digests.buffers()[1], "<u8")[2 * digests.offset :]
+        ids.append(batch["_rowid"].cast("int64").to_numpy())
+        found.append(data[: 2 * len(digests) : 2])
+    order = np.argsort(every := np.concatenate(ids), kind="stable")
+    return every[order], np.concatenate(found)[order]
 
 
 def said(schema: "pa.Schema") -> list[str]:

@@ -39,6 +39,11 @@ class Store:
         return self.path / "unreadable.lance"
 
     @property
+    def index(self) -> Path:
+        """The index, where there are too many photos to compare each."""
+        return self.path / "index.safetensors"
+
+    @property
     def head(self) -> Path:
         """The head."""
         return self.path / "head.safetensors"

@@ -1,7 +1,8 @@
 """A contact sheet: photos with what is known of them, as one JPEG."""
 
 import io
-from collections.abc import Sequence
+import os
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,12 +18,13 @@ TILE = 220  # pixels
 GAP = 12
 CAPTION = 44
 COLUMNS = 4
-MOST = 40  # of audited photos: a sheet that a person looks through in a minute
+MOST_FINDINGS = 40  # of audited photos: a sheet that a person looks through in a minute
+MOST = 80  # tiles of a sheet of groups
 PAPER, INK, FAINT, MARK = "#fbfaf7", "#22252a", "#70757d", "#d9662b"
 
 
-def contact_sheet(file: Path, photos: Sequence[tuple[str, str, str]], *, query: bool = True) -> None:
-    """Write a sheet of (path, first line, second line); the first photo is framed where it is the query.
+def contact_sheet(file: Path, photos: Sequence[tuple[str, str, str]], *, framed: Collection[int] = (0,)) -> None:
+    """Write a sheet of (path, first line, second line), with the photos framed that stand at these positions.
 
     Raises:
         PetrieveError: the file's folder cannot be written to.
@@ -39,7 +41,7 @@ def contact_sheet(file: Path, photos: Sequence[tuple[str, str, str]], *, query: 
         x = GAP + position % columns * (TILE + GAP)
         y = GAP + position // columns * (TILE + CAPTION + GAP)
         sheet.paste(_tile(path), (x, y))
-        if query and position == 0:
+        if position in framed:
             pen.rectangle((x - 4, y - 4, x + TILE + 3, y + TILE + 3), outline=MARK, width=4)
         pen.text((x, y + TILE + 5), _fitted(title, large), INK, large)
         pen.text((x, y + TILE + 25), _fitted(note, small), FAINT, small)
@@ -57,10 +59,23 @@ def findings_sheet(file: Path, findings: Sequence[dict[str, Any]]) -> None:
     if not findings:
         raise PetrieveError(f"nothing was found that {file} could show", "leave out `--sheet`")
     rows = []
-    for one in findings[:MOST]:
+    for one in findings[:MOST_FINDINGS]:
         instead = f", or {one['suggested']}?" if one["suggested"] else f": {', '.join(one['kinds'])}"
         rows.append((one["photo"], one["label"] + instead, f"{one['score']:.3f}  {Path(one['photo']).name}"))
-    contact_sheet(file, rows, query=False)
+    contact_sheet(file, rows, framed=())
+
+
+def group_sheet(file: Path, groups: Sequence[Sequence[tuple[str, str]]]) -> None:
+    """Write a sheet of the first groups of (path, kind), of each the first photo framed.
+
+    Raises:
+        PetrieveError: there is no group, or the file's folder cannot be written to.
+    """
+    if not groups:
+        raise PetrieveError("there is nothing to draw: no two photos are copies", "leave out `--sheet`")
+    photos = [(path, kind, os.path.basename(path)) for group in groups for path, kind in group]
+    first = [place for group in groups for place in range(len(group))]
+    contact_sheet(file, photos[:MOST], framed={at for at, place in enumerate(first) if place == 0})
 
 
 def _tile(path: str) -> "Image.Image":

@@ -5,8 +5,10 @@ import io
 import os
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -66,10 +68,95 @@ def predicted(predictions: Sequence[dict[str, Any]]) -> None:
     _table(("photo", "label", "probability", ""), rows)
 
 
+def matches(found: Sequence[Any], *, grouped: bool) -> list[dict[str, Any]]:
+    """Matches as the document has them: paths as `name` writes them, groups where they were asked for."""
+    listed = [{**asdict(one), "photo": name(one.photo)} for one in found]
+    return listed if grouped else [{key: one[key] for key in one if key != "group"} for one in listed]
+
+
 def neighbours(found: dict[str, Any]) -> None:
-    """The photos most like a query."""
-    rows = [(f"{one['similarity']:.3f}", one["label"] or "", one["photo"]) for one in found["neighbours"]]
-    _table(("similarity", "label", "photo"), rows)
+    """The photos most like a query; how many random pairs of photos are as close tells what a similarity means."""
+    titles = ["similarity", "random pairs as close", "label", "photo"]
+    grouped = any("group" in one for one in found["neighbours"])
+    rows = []
+    for one in found["neighbours"]:
+        close = f"1 of {1 / one['pairs_as_close']:,.0f}"
+        own = ["" if one["group"] is None else str(one["group"])] if grouped else []
+        rows.append([f"{one['similarity']:.3f}", close, one["label"] or "", *own, one["photo"]])
+    _table([*titles[:3], "group", "photo"] if grouped else titles, rows)
+
+
+def evaluated(found: dict[str, Any]) -> None:
+    """What the search is worth, with 95 % confidence intervals."""
+    print(f"{found['queries']} of {found['photos']} photos asked, {found['values']} values of {found['column']}")
+    names = {
+        "precision_at_5": "precision@5",
+        "recall_at_10": "recall@10",
+        "mean_average_precision": "mean average precision",
+        "index_recall": "the index's recall@10 against exact search",
+    }
+    figures = [(title, found[key]) for key, title in names.items() if found[key]]
+    rows = [(title, f"{one['value']:.3f}", f"{one['low']:.3f} to {one['high']:.3f}") for title, one in figures]
+    _table(("cosine similarity", "mean", "95 % interval"), rows)
+    if found["near_copies"]:
+        print(f"left out: {found['near_copies']} near-copies of what was asked", file=sys.stderr)
+
+
+def duplicated(found: Any) -> dict[str, Any]:
+    """Near-copies as the document has them: paths as `name` writes them."""
+    document: dict[str, Any] = asdict(found)
+    for group in document["groups"]:
+        group["best"] = name(group["best"])
+        for one in group["photos"]:
+            one["photo"] = name(one["photo"])
+    return document
+
+
+def duplicates(found: dict[str, Any]) -> None:
+    """Groups of near-copies, each with its best photo first, and what the thresholds are worth."""
+    rows = [
+        (str(number), group["kind"] if place == 0 else "", f"{one['width']} × {one['height']}", one["photo"])
+        for number, group in enumerate(found["groups"], 1)
+        for place, one in enumerate(group["photos"])
+    ]
+    if rows:
+        _table(("group", "kind", "size", "photo, the best first"), rows)
+    kinds = Counter(group["kind"] for group in found["groups"])
+    counted = ", ".join(f"{count} of the {kind}" for kind, count in kinds.items())
+    print(f"{found['photos']} photos, {found['compared']} pairs compared; groups: {counted or 'none'}")
+    for fit in found["fitted"]:
+        shares = ", ".join(f"{share:.0%} {kind}" for kind, share in fit["found"].items())
+        print(f"{fit['kind']}: finds of copies made of your photos {shares}; {_false(fit, found['others'])}")
+
+
+def _false(fit: dict[str, Any], others: str) -> str:
+    """The false-positive rate, with its upper bound where nothing was taken: the rule of three."""
+    if not fit["others"]:
+        return "no other pairs to tell how often it is wrong"
+    rate = f"at most {3 / fit['others']:.1%}" if not fit["taken"] else f"{fit['taken'] / fit['others']:.2%}"
+    return f"takes {fit['taken']} of {fit['others']} {others} for copies ({rate})"
+
+
+def duplicates_csv(file: Path, groups: Sequence[Any]) -> None:
+    """Write near-copies, a line for each photo: group, kind, photo, whether it is the best, pixels and bytes.
+
+    Raises:
+        PetrieveError: the file cannot be written.
+    """
+    rows = [
+        [
+            number,
+            group.kind,
+            name(one.photo),
+            "yes" if one is group.photos[0] else "no",
+            one.width,
+            one.height,
+            one.size,
+        ]
+        for number, group in enumerate(groups, 1)
+        for one in group.photos
+    ]
+    write_csv(file, ["group", "kind", "photo", "best", "width", "height", "size"], rows)
 
 
 def contents(info: dict[str, Any]) -> None:
@@ -83,8 +170,21 @@ def contents(info: dict[str, Any]) -> None:
     print(f"head: {_state(head, 'fit-head')}")
     if head and head["fits"]:
         fitted(head)
+    index(info["index"])
     if info["unreadable"]:
         _table(("unreadable", "reason"), _reasons(info))
+
+
+def index(card: dict[str, Any]) -> None:
+    """What the index is and finds."""
+    if not card["fits"]:
+        print(f"index: {_state(card, 'build-index')}")
+    elif "recall" not in card:
+        print(f"index: none is needed, {card['photos']} photos are compared one by one")
+    else:
+        print(f"index: {card['kind']}, {card['photos']} photos, {card['memory_mb']} MB, built in {card['seconds']} s")
+        found = f"a search looks into {card['lists']} lists, compares {card['shortlist']} photos"
+        print(f"{found} and finds {card['recall']:.1%} of the ten nearest (wanted: {card['target']:.1%})")
 
 
 def unreadable(info: dict[str, Any]) -> None:
@@ -163,11 +263,12 @@ def verified(found: dict[str, Any]) -> None:
 
 def exported(made: dict[str, Any]) -> None:
     """What was written, and how near it is to what it was made from."""
-    print(f"{printable(made['file'])}: {made['size_bytes'] / 1e6:.2f} MB")
-    if made["compared"]:
+    what = f"{made['photos']} photos" if "photos" in made else f"{made['size_bytes'] / 1e6:.2f} MB"
+    print(f"{printable(made['written'])}: {what}")
+    if made.get("compared"):
         difference = f"{made['largest_difference']:.1g} at most"
         print(f"probabilities differ from ours by {difference}, on {made['compared']} photos in onnxruntime")
-    elif made["largest_difference"] is None and made["file"].endswith(".onnx"):
+    elif "compared" in made:
         print("not compared with ours: none of the store's first photos is at hand", file=sys.stderr)
 
 
@@ -179,6 +280,11 @@ def reported(made: dict[str, Any]) -> None:
 def sampled(made: dict[str, Any]) -> None:
     """Where the sample is."""
     print(f"{made['photos']} photos in {printable(made['folder'])}")
+
+
+def imported(made: dict[str, Any]) -> None:
+    """Where the embeddings are now."""
+    print(f"{made['photos']} photos in the store {printable(made['store'])}")
 
 
 @contextmanager

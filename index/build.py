@@ -1,14 +1,20 @@
-"""A cache → a FAISS index, in memory.
+"""A cache → an index of the kind that its size asks for, which follows the cache.
 
-Nothing of it is kept: reading 25,000 embeddings from the cache and building the index takes 0.2 s, reading the index
-from a file and checking its digest took 0.3 s. What is not there cannot be stale, damaged or somebody else's.
+Few photos are held in memory and compared one by one: nothing is kept of that. Of many, codes are kept in a file; a
+shortlist by these is compared with the cache's own embeddings. What the file lacks is compared one by one beside it.
 """
 
-from dataclasses import dataclass
+import warnings
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from extractor.cache import Cache
-from extractor.rows import DIMENSION
+from extractor.errors import PetrieveError
+from index import kept as files
+from index import update
+from index.exact import Exact, held, taken
+from index.exact import unit_length as unit_length
+from index.kept import Kept
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,30 +24,74 @@ KIND = "flat"  # every embedding is compared: exact
 
 @dataclass(frozen=True, eq=False)
 class Index:
-    """Unit-length embeddings by their rows' ids in the cache; searched by inner product, which is then the cosine."""
+    """What answers for a cache as it was when opened: codes with a card, and what they lack, in memory.
 
-    faiss: Any  # IndexIDMap2 of IndexFlatIP
+    `held` is None where there are many photos and no codes: then the cache is read for each search.
+    """
+
     cache: Cache
+    held: Exact | None
+    kept: Kept | None
+    stale: "np.ndarray"  # int64: ids in the codes whose photos are gone or have changed
 
 
 def build(cache: Cache) -> Index:
-    """An exact index of all embeddings in the cache, as it was when it was opened."""
-    import faiss
+    """The index of a cache as it is now: the one kept in its store, brought up to date, or all embeddings in memory.
 
-    made = faiss.IndexIDMap2(faiss.IndexFlatIP(DIMENSION))
-    for photos, embeddings in cache.embeddings():
-        made.add_with_ids(unit_length(embeddings), photos["_rowid"].cast("int64").to_numpy())
-    return Index(made, cache)
+    A damaged one is built anew, with a warning.
+
+    Raises:
+        PetrieveError: the index in the store was built from embeddings of another trunk.
+    """
+    cache = Cache.open(cache.store.path)  # the index's own, which no other's writes move on
+    try:
+        kept = files.load(cache)
+    except files.Damaged as error:
+        warnings.warn(f"{error.what}: it is built anew", stacklevel=2)
+        kept = update.mended(cache)
+    return _assembled(cache, kept)
+
+
+def follow(index: Index) -> Index:
+    """The index of the cache as it is now: the same one where nothing was written since it was opened.
+
+    Raises:
+        PetrieveError: the store is gone, or now holds embeddings of another trunk.
+    """
+    cache = Cache.open(index.cache.store.path)
+    if cache.version == index.cache.version:
+        return index
+    cache.check(index.cache.fingerprint, index.cache.weights)
+    return _assembled(cache, index.kept)
 
 
 def describe(cache: Cache) -> dict[str, Any]:
-    """Kind and size of the index that `build` makes."""
-    return {"kind": KIND, "photos": len(cache), "fits": True}
+    """Kind and size of the index that `build` gives, whether it `fits`, and the card of one that is kept."""
+    try:
+        card = files.card(cache)
+    except files.Damaged as error:
+        return {"kind": None, "photos": 0, "fits": False, "why": str(error)}
+    if card is None:
+        return {"kind": KIND, "photos": len(cache), "fits": True}
+    fits = card.fingerprint == cache.fingerprint
+    told = {name: value for name, value in asdict(card).items() if name not in ("kind", "photos", "fingerprint")}
+    return {"kind": card.kind, "photos": card.photos, "fits": fits, **told}
 
 
-def unit_length(embeddings: "np.ndarray") -> "np.ndarray":
-    """Embeddings (N, 1024) scaled to length 1, float32."""
+def check(cache: Cache) -> list[dict[str, str]]:
+    """What is wrong with the index in the cache's store (`what`), and what mends it (`remedy`)."""
+    try:
+        files.load(cache)
+    except PetrieveError as error:
+        return [{"what": error.what, "remedy": error.remedy}]
+    return []
+
+
+def _assembled(cache: Cache, kept: Kept | None) -> Index:
     import numpy as np
 
-    lengths = np.linalg.norm(embeddings, axis=1, keepdims=True)
-    return np.ascontiguousarray(embeddings / np.maximum(lengths, 1e-12), dtype=np.float32)
+    none = np.zeros(0, np.int64)
+    if kept is None:
+        return Index(cache, held(cache.embeddings()) if len(cache) <= update.EXACT else None, None, none)
+    fresh, stale = update.differences(kept.inverted, *cache.marks())
+    return Index(cache, held(taken(cache, fresh)), kept, stale)

@@ -21,6 +21,7 @@ from extractor.cache import Cache
 from extractor.photos import path_of
 from extractor.sample import draw_sample
 
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the commands have it, before a library starts its threads
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
 PHOTOS, ODD = SHARED / "photos", SHARED / "odd"

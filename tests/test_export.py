@@ -141,7 +141,7 @@ def test_an_export_whose_photos_are_gone_says_that_it_was_not_compared(run: Run,
 def test_what_cannot_be_exported_is_one_clear_line(
     run: Run, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert "end it in `.onnx`" in run("export", "pets.pth", "--store", store).err
+    assert "write `NAME.onnx`" in run("export", "pets.pth", "--store", store).err
     assert "name another file" in run("export", store / "head.safetensors", "--store", store).err
     assert "name a file in a folder that is there" in run("export", "no/x.safetensors", "--store", store).err
     monkeypatch.setitem(sys.modules, "onnxruntime", None)

@@ -14,8 +14,8 @@ ALLOWED = {
 }
 # Each file of the extractor may import those before it.
 ORDER = (
-    "errors store labels photos upright apart pixels views weights densenet int8 trunk rows tables upgrade cache plan "
-    "stream calibration embed graph onnx verify doctor"
+    "errors store labels filters photos upright apart pixels views weights densenet int8 trunk rows tables upgrade "
+    "contents cache plan stream calibration embed graph onnx verify doctor watch copies interop"
 ).split()
 
 

@@ -1,0 +1,69 @@
+"""A filter that the user has typed: which rows of a table it chooses, and what is wrong with it, in one line."""
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from extractor.errors import PetrieveError
+
+if TYPE_CHECKING:
+    import lance
+    import pyarrow as pa
+
+EXAMPLE = "label = 'dog' and found_on >= date '2026-10-01'"
+
+# What of Lance's words says why, the plainest first.
+REASONS = (
+    r"Expected: .+?, found: \S+",
+    r"Unterminated \w+ \w+",
+    r"[Rr]eceived literal .+? of type '.+?'",
+    r"Invalid function '.+?'",
+    r"The filter .+? does not return a boolean",
+    r"Expression '.+?' is not supported",
+    r"Divide by zero|Cannot cast .+? type|recursion limit",
+)
+
+
+def filtered(
+    table: "lance.LanceDataset", condition: str, columns: list[str], *, known: Sequence[str], batch: int
+) -> "Iterator[pa.RecordBatch]":
+    """Batches of these columns and `_rowid` of the rows for which a condition in SQL holds; `known` are its words.
+
+    Lance parses it as what stands behind a WHERE, knows functions and no statements, and takes no notice of what
+    follows; in brackets, what follows is an error.
+
+    Raises:
+        PetrieveError: it is no condition, or names a column that is not there.
+    """
+    quoted = next((name for name in known if f'"{name}"' in condition), None)
+    if quoted:  # in Lance's SQL that is a text, and the condition would silently never hold
+        raise PetrieveError(
+            f"the filter has the column {quoted} in double quotes", f"write {_word(quoted)}, and texts in single quotes"
+        )
+    condition = condition.encode(errors="replace").decode()  # what is no text, no column holds
+    scanner = table.scanner(columns=columns, filter=f"(\n{condition}\n)", with_row_id=True, batch_size=batch)
+    try:
+        scanner.explain_plan()
+        yield from scanner.to_batches()
+    except (ValueError, RuntimeError) as error:
+        said = str(error)  # "aborted" is how Lance ends a plan that it cannot make, of a placeholder such as `?`
+        if not re.search(r"Invalid user input|filter expression|sql parser|Task was aborted", said):
+            raise
+        raise _explained(said.replace("\n", " "), known) from error
+
+
+def _explained(said: str, known: Sequence[str]) -> PetrieveError:
+    """Lance's words on a condition, as ours."""
+    there = ", ".join(map(_word, known))
+    if missing := re.search(r"No field named (\"[^\"]+\"|\S+?)\.(?= |$)", said):
+        return PetrieveError(
+            f"the filter names {missing[1]}, which is no column",
+            f"the columns are {there}; write texts in single quotes",
+        )
+    why = next((found[0] for found in (re.search(words, said) for words in REASONS) if found), "it is no condition")
+    return PetrieveError(f"the filter cannot be used: {why}", f"write it like {EXAMPLE}; the columns are {there}")
+
+
+def _word(name: str) -> str:
+    """A column's name as a filter has it."""
+    return name if name.isidentifier() else f"`{name}`"

@@ -1,0 +1,187 @@
+"""How often a photo's neighbours are of its own kind: what the search is worth on the user's own labels."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from extractor.cache import Cache
+from extractor.errors import PetrieveError
+from extractor.rows import DIMENSION
+from index.build import Index, unit_length
+from index.exact import streamed
+from index.search import nearest_of_each
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+
+PRECISION_AT, RECALL_AT = 5, 10
+# Resampled queries, and what of them a confidence interval spans: Efron and Tibshirani, "An Introduction to the
+# Bootstrap" (1993), 13.3.
+RESAMPLED, INTERVAL = 2000, 0.95
+# Photos whose neighbours are looked at, drawn by a seed: fewer where each has many to be compared with.
+QUERIES, FEWEST, COMPARED = 2000, 200, 200_000_000
+# From this cosine on, two photos count as one picture: with an ImageNet trunk, two frames of a burst have 0.993, the
+# next pair of 3 million 0.906; with the bundled trunk, pictures saved anew as JPEG at quality 75 have 0.994 and more.
+NEAR_COPY = 0.99
+ASKED = 200  # photos that an index is measured with
+# Similarities held at a time, and ranked at a time.
+HELD, RANKED = 50_000_000, 2_000_000
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A mean over queries, and the ends of its 95 % confidence interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """How many photos have a value in a column, and how well photos of the same value find each other."""
+
+    column: str
+    photos: int  # that have a value in this column
+    values: int
+    queries: int
+    near_copies: int  # that were left out, pairs of a query and a photo
+    precision_at_5: Figure
+    recall_at_10: Figure
+    mean_average_precision: Figure
+    index_recall: Figure | None  # None for an exact index
+
+
+def evaluate(index: Index, *, column: str = "label", seed: int = 0) -> Evaluated:
+    """How well cosine similarity finds the photos with the same value in a column, each photo asked once.
+
+    A query itself is left out, and so is what has its bytes or a similarity of NEAR_COPY and more: to find those is
+    no merit. Queries without another photo of their value are not asked. An approximate index is held against exact
+    search too.
+
+    Raises:
+        PetrieveError: there is no such column, or no value that two photos share.
+    """
+    import numpy as np
+
+    cache = index.cache
+    ids, digests, codes = _said(cache, column)
+    shared = np.flatnonzero(np.bincount(codes)[codes] > 1) if len(ids) else ids
+    if not len(shared):
+        raise PetrieveError(
+            f"no two photos in {cache.store.path} have the same {column}",
+            "embed labelled photos, or name another column with `--column`",
+        )
+    most = min(QUERIES, max(FEWEST, COMPARED // len(ids)), len(shared))
+    chosen = np.sort(np.random.default_rng(seed).choice(shared, most, replace=False))
+    left_out, measured = 0, []
+    for some in np.array_split(chosen, -(-len(chosen) * len(ids) // HELD)):
+        similarities = _similarities(cache, ids, some)
+        for rows in np.array_split(np.arange(len(some)), -(-similarities.size // RANKED)):
+            queries, part = some[rows], similarities[rows]
+            near = (part >= NEAR_COPY) | (digests[queries][:, None] == digests)
+            near[np.arange(len(queries)), queries] = False
+            left_out += int(near.sum())
+            part[near] = part[np.arange(len(queries)), queries] = -np.inf
+            measured.append(per_query(part, codes[queries][:, None] == codes))
+    scores = np.concatenate(measured, axis=1)
+    if not scores.size:
+        raise PetrieveError(f"all photos with the same {column} are near-copies", "embed more labelled photos")
+    return Evaluated(
+        column=column,
+        photos=len(ids),
+        values=int(codes.max()) + 1,
+        queries=scores.shape[1],
+        near_copies=left_out,
+        precision_at_5=figure(scores[0], seed=seed),
+        recall_at_10=figure(scores[1], seed=seed),
+        mean_average_precision=figure(scores[2], seed=seed),
+        index_recall=index_recall(index, seed=seed),
+    )
+
+
+def index_recall(index: Index, *, seed: int = 0) -> Figure | None:
+    """The share of the ten nearest photos that an approximate index finds, photos asked; None for an exact one."""
+    import numpy as np
+
+    if index.kept is None:
+        return None
+    _, queries = index.cache.sample(ASKED, seed=seed)
+    _, found = nearest_of_each(index, queries, RECALL_AT)
+    _, nearest = streamed(index.cache, unit_length(queries), RECALL_AT)
+    shares = [np.isin(own, others).mean() for own, others in zip(nearest, found, strict=True)]
+    return figure(np.array(shares), seed=seed)
+
+
+def _said(cache: Cache, column: str) -> "tuple[np.ndarray, np.ndarray, np.ndarray]":
+    """Row ids (N,), in their order, of the photos that have a value in a column; numbers for bytes and values."""
+    import numpy as np
+
+    if column not in cache.columns():
+        raise PetrieveError(f"there is no column {column!r}", f"the columns are {', '.join(cache.columns())}")
+
+    ids: list[int] = []
+    digests: list[bytes] = []
+    values: list[str] = []
+    for photos, _ in cache.embeddings():
+        there = photos.filter(photos[column].is_valid())
+        ids += there["_rowid"].to_pylist()
+        digests += there["digest"].to_pylist()
+        values += map(str, there[column].to_pylist())
+    order = np.argsort(np.array(ids, np.int64))
+    codes = [np.unique(words, return_inverse=True)[1] for words in (digests, values)]
+    return np.array(ids, np.int64)[order], codes[0][order], codes[1][order]
+
+
+def _similarities(cache: Cache, ids: "np.ndarray", chosen: "np.ndarray") -> "np.ndarray":
+    """Cosines (Q, N) of the photos at these positions to all whose row ids are given, which are in order."""
+    import numpy as np
+
+    queries = np.empty((len(chosen), DIMENSION), np.float32)
+    for photos, embeddings in cache.embeddings():
+        at, rows = _positions(photos, ids)
+        _, here, where = np.intersect1d(at, chosen, return_indices=True)
+        queries[where] = unit_length(embeddings[rows[here]])
+    similarities = np.empty((len(chosen), len(ids)), np.float32)
+    for photos, embeddings in cache.embeddings():
+        at, rows = _positions(photos, ids)
+        similarities[:, at] = queries @ unit_length(embeddings[rows]).T
+    return similarities
+
+
+def _positions(photos: "pa.RecordBatch", ids: "np.ndarray") -> "tuple[np.ndarray, np.ndarray]":
+    """Where in `ids` the photos of a batch stand, and which of its rows these are."""
+    import numpy as np
+
+    own = photos["_rowid"].cast("int64").to_numpy()
+    rows = np.flatnonzero(np.isin(own, ids))
+    return np.searchsorted(ids, own[rows]), rows
+
+
+def per_query(similarities: "np.ndarray", alike: "np.ndarray") -> "np.ndarray":
+    """Precision@5, recall@10 and average precision (3, Q) of similarities (Q, N), where `alike` (Q, N) says who is.
+
+    What is left out has a similarity of minus infinity. A query that nothing is like any more is dropped.
+    Average precision as in Manning, Raghavan and Schütze, "Introduction to Information Retrieval" (2008), 8.4.
+    """
+    import numpy as np
+
+    alike = alike & np.isfinite(similarities)
+    asked = alike.any(axis=1)
+    order = np.argsort(-similarities[asked], axis=1, kind="stable")
+    hits = np.take_along_axis(alike[asked], order, axis=1)  # (Q, N), best first
+    there = hits.sum(axis=1)
+    precision = hits[:, :PRECISION_AT].sum(axis=1) / PRECISION_AT
+    recall = hits[:, :RECALL_AT].sum(axis=1) / there
+    precisions = np.cumsum(hits, axis=1) / np.arange(1, hits.shape[1] + 1)
+    return np.stack([precision, recall, (precisions * hits).sum(axis=1) / there])
+
+
+def figure(scores: "np.ndarray", *, seed: int = 0) -> Figure:
+    """The mean of scores (Q,) with its confidence interval, queries resampled."""
+    import numpy as np
+
+    draw = np.random.default_rng(seed)
+    means = np.array([scores[draw.integers(0, len(scores), len(scores))].mean() for _ in range(RESAMPLED)])
+    low, high = np.quantile(means, [(1 - INTERVAL) / 2, (1 + INTERVAL) / 2])
+    return Figure(round(float(scores.mean()), 4), round(float(low), 4), round(float(high), 4))

@@ -1,0 +1,157 @@
+"""The index on disk: numbers in safetensors with a card, written whole, and trusted for nothing but speed.
+
+What it says of a photo counts only while the cache holds this very content under this very row id; what it leads to is
+compared anew with the cache's own embeddings. FAISS's own files are not read: they hold sizes that it believes.
+"""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from extractor.cache import Cache
+from extractor.errors import PetrieveError
+from extractor.rows import vectors
+from extractor.store import write_file
+from index.exact import unit_length
+from index.inverted import Inverted, filled, numbers
+
+if TYPE_CHECKING:
+    import numpy as np
+
+AT = 10  # recall is that of so many neighbours
+REMEDY = "run `cli.py build-index`"
+
+
+class Damaged(PetrieveError):
+    """The index cannot be read, and building it anew mends that."""
+
+
+@dataclass(frozen=True)
+class Card:
+    """What an index is and what it was measured to do."""
+
+    kind: str  # FAISS's factory string
+    chosen: bool  # by Petrieve, not by its user
+    lists: int  # that a search looks into: FAISS's nprobe
+    shortlist: int  # photos that are compared exactly
+    target: float
+    recall: float  # at 10, on photos that the lists and the shortlist were not chosen by
+    recall_built: float  # the same, when it was built; photos that came later are asked with 32 of theirs
+    photos: int
+    trained_on: int  # photos that there were when it was built
+    seconds: float  # that building it took
+    memory_mb: float  # of its codes, ids and lists
+    fingerprint: str
+
+
+@dataclass(frozen=True, eq=False)
+class Kept:
+    """An index and its card."""
+
+    inverted: Inverted
+    card: Card
+
+    def nearest(
+        self, cache: Cache, queries: "np.ndarray", wanted: int, stale: "np.ndarray | None" = None
+    ) -> "tuple[np.ndarray, np.ndarray]":
+        """Cosines and ids (Q, `wanted`), best first, of the photos most like unit-length queries (Q, 1024).
+
+        The shortlist's embeddings are read from the cache. Ids in `stale` are left out; -1 stands where none was found.
+        """
+        import numpy as np
+
+        more = max(1.0, wanted / AT)
+        shortlist, lists = round(self.card.shortlist * more), round(self.card.lists * more**0.5)
+        listed = self.inverted.shortlist(queries, wanted=shortlist, lists=lists, stale=stale)
+        found = np.unique(listed[listed >= 0])
+        unit = unit_length(vectors(cache.take(found, ["embedding"])))
+        places = np.searchsorted(found, listed)
+        similarities = np.full(listed.shape, -np.inf, np.float32)
+        for row, (query, some) in enumerate(zip(queries, places, strict=True)):
+            there = listed[row] >= 0
+            similarities[row, there] = unit[some[there]] @ query
+        order = np.argsort(-similarities, axis=1, kind="stable")[:, :wanted]
+        return np.take_along_axis(similarities, order, 1), np.take_along_axis(listed, order, 1)
+
+
+def save(kept: Kept, cache: Cache) -> None:
+    """Keep an index in the cache's store."""
+    import numpy as np
+    from safetensors.numpy import save as to_bytes
+
+    held = numbers(kept.inverted.faiss)
+    held["marks"] = kept.inverted.marks[np.searchsorted(kept.inverted.ids, held["ids"])]
+    card = json.dumps(asdict(kept.card))
+    write_file(cache.store.index, to_bytes(held, {"card": card, "digest": _digest(card, held)}))
+
+
+def load(cache: Cache) -> Kept | None:
+    """The index in the cache's store; None where there is none.
+
+    Raises:
+        Damaged: it cannot be read.
+        PetrieveError: it was built from embeddings of another trunk.
+    """
+    import numpy as np
+    from safetensors import SafetensorError, safe_open
+
+    if not cache.store.index.exists():
+        return None
+    try:
+        with safe_open(str(cache.store.index), "numpy") as opened:
+            metadata = opened.metadata() or {}
+            held = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+        if metadata["digest"] != _digest(metadata["card"], held):
+            raise ValueError("its digest is another's")
+        card = _card(metadata)
+        order = np.argsort(held["ids"])
+        ids, marks = held["ids"][order], held["marks"][order]
+        if marks.dtype != np.uint64 or len(ids) != card.photos or (ids[1:] == ids[:-1]).any():
+            raise ValueError("an id for each photo is wanted")
+        inverted = Inverted(filled(card.kind, held), ids, marks)
+    except (SafetensorError, KeyError, ValueError, TypeError, IndexError, PetrieveError) as error:
+        raise Damaged(f"the index {cache.store.index} is damaged, or of another release", REMEDY) from error
+    if card.fingerprint != cache.fingerprint:
+        raise PetrieveError(
+            f"the index was built from embeddings of other weights ({card.fingerprint[:8]}) "
+            f"than the store's ({cache.fingerprint[:8]})",
+            REMEDY,
+        )
+    return Kept(inverted, card)
+
+
+def card(cache: Cache) -> Card | None:
+    """The card of the index in the cache's store, as it says; None where there is none.
+
+    Raises:
+        Damaged: it cannot be read.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    if not cache.store.index.exists():
+        return None
+    try:
+        with safe_open(str(cache.store.index), "numpy") as opened:
+            return _card(opened.metadata() or {})
+    except (SafetensorError, KeyError, ValueError, TypeError) as error:
+        raise Damaged(f"the index {cache.store.index} is damaged, or of another release", REMEDY) from error
+
+
+def _card(metadata: dict[str, Any]) -> Card:
+    made = Card(**json.loads(metadata["card"]))
+    for name, type_ in Card.__annotations__.items():
+        if not isinstance(getattr(made, name), type_):
+            raise TypeError(f"{name} is no {type_}")
+    if made.lists < 1 or not 1 <= made.shortlist <= 1 << 16:
+        raise ValueError("no search looks at so much")
+    return made
+
+
+def _digest(card: str, held: "dict[str, np.ndarray]") -> str:
+    """Changes with every bit of an index: it tells damage, not forgery."""
+    digest = hashlib.blake2b(card.encode(), digest_size=16)
+    for name in sorted(held):
+        digest.update(f"{name} {held[name].dtype} {held[name].shape}\n".encode())
+        digest.update(held[name].data)
+    return digest.hexdigest()

@@ -1,0 +1,384 @@
+"""The index of many photos: as good as it says, alive, and trusted for nothing but speed."""
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import ROOT, SHARED, Done, need
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from safetensors.numpy import load_file, save_file
+from test_head import planted
+
+from extractor.cache import Cache
+from extractor.errors import PetrieveError
+from extractor.photos import Photo
+from extractor.rows import DIMENSION, Embedded
+from extractor.store import Store
+from index import build, kept, search, update
+from index.inverted import KINDS
+
+Run = Callable[..., Done]
+KIND = "PCA16,IVF4,SQ8"
+
+
+def made_up(number: int, content: int, label: str = "cat") -> Embedded:
+    """A photo whose embedding and digest follow from its content."""
+    vector = np.random.default_rng(content).normal(size=DIMENSION).astype(np.float16).astype(np.float32)
+    photo = Photo("/made-up", f"{number}.jpg", 1, content, label, None)
+    return Embedded(photo, content.to_bytes(16, "little"), 1, 1, vector)
+
+
+def brute_force(cache: Cache, query: np.ndarray) -> list[tuple[str, float]]:
+    """Every photo in the cache with its cosine, best first."""
+    found = []
+    for photos, vectors in cache.embeddings():
+        cosines = build.unit_length(vectors) @ build.unit_length(query[None])[0]
+        found += zip([f"/made-up/{uri}" for uri in photos["uri"].to_pylist()], cosines.tolist(), strict=True)
+    return sorted(found, key=lambda one: -one[1])
+
+
+def thorough(index: build.Index) -> build.Index:
+    """The same index, which looks into all its lists and compares all that it finds there."""
+    if index.kept is None:
+        return index
+    card = replace(index.kept.card, lists=index.kept.inverted.lists, shortlist=max(1, len(index.kept.inverted.ids)))
+    return replace(index, kept=replace(index.kept, card=card))
+
+
+def agree(index: build.Index, query: np.ndarray, k: int) -> None:
+    """A search finds what brute force over the cache's present rows finds."""
+    wanted = brute_force(Cache.open(index.cache.store.path), query)[:k]
+    found = search.search(thorough(index), query, k=k)
+    assert len({one.photo for one in found}) == len(found) == len(wanted)
+    assert np.allclose([one.similarity for one in found], [cosine for _, cosine in wanted], atol=2e-4)
+    assert {one.photo for one in found} == {photo for photo, _ in wanted}
+
+
+@pytest.fixture(scope="session")
+def made_many(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("many") / "s"
+    update.update(planted(folder, {("cat", None): 200, ("dog", None): 200}), kind=KIND)
+    return folder
+
+
+@pytest.fixture
+def many(made_many: Path, tmp_path: Path) -> Cache:
+    """A cache of 400 made-up photos with an index of codes, the test's own."""
+    return Cache.open(shutil.copytree(made_many, tmp_path / "many"))
+
+
+def first(cache: Cache) -> np.ndarray:
+    return np.asarray(next(vectors for _, vectors in cache.embeddings())[0])
+
+
+def test_the_card_says_what_is_measured_and_a_large_store_gets_its_index_by_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    need(SHARED / "embeddings")
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import large
+
+    large.store(tmp_path / "s", 20_000)
+    cache = Cache.open(tmp_path / "s")
+    assert update.update(cache) is None  # each is compared
+    monkeypatch.setattr(update, "EXACT", 10_000)
+    assert build.build(cache).held is None
+    card = update.update(cache, recall=0.97)
+    assert card is not None
+    assert (card.target, card.photos, card.chosen) == (0.97, 20_000, True)
+    assert card.recall > 0.955
+    index = build.build(cache)
+    rows = cache.take(cache.marks()[0][5:20_000:199], ["embedding"])
+    queries = np.stack(rows["embedding"].to_pylist()).astype(np.float32)
+    _, wanted = search.nearest_of_each(replace(index, held=None), queries, 11)
+    _, found = search.nearest_of_each(index, queries, 11)
+    recall = np.mean([np.isin(one[1:], other).mean() for one, other in zip(wanted, found, strict=True)])
+    assert recall > 0.95
+    assert card.lists < index.kept.inverted.lists / 2  # type: ignore[union-attr]
+    assert (build.unit_length(queries) * build.unit_length(queries)).sum(axis=1) == pytest.approx(1)
+
+
+OPERATIONS = st.lists(
+    st.one_of(
+        st.tuples(st.just("add"), st.integers(1, 12)),
+        st.tuples(st.sampled_from(["change", "remove", "swap", "relabel"]), st.integers(0, 10**6)),
+        st.tuples(st.sampled_from(["update", "follow", "search", "reopen"]), st.integers(1, 60)),
+    ),
+    max_size=12,
+)
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(operations=OPERATIONS)
+def test_a_search_is_brute_force_over_what_the_cache_holds_whatever_happened(
+    tmp_path_factory: pytest.TempPathFactory, operations: list[tuple[str, int]]
+) -> None:
+    cache = Cache.create(Store(tmp_path_factory.mktemp("s") / "s"), fingerprint="planted", weights="bundled")
+    cache.commit([made_up(n, n + 1) for n in range(60)], {})
+    update.update(cache, kind=KIND)
+    index, new = build.build(cache), 1000
+    for operation, number in [*operations, ("follow", 9)]:
+        known = cache.known()
+        paths = sorted(known)
+        if operation == "add":
+            new += number
+            cache.commit([made_up(n, n) for n in range(new - number, new)], known)
+        elif operation == "change" and paths:
+            path = paths[number % len(paths)]
+            new += 1
+            cache.commit([made_up(int(Path(path).stem), new)], known)
+        elif operation == "swap" and len(paths) > 1:
+            one, other = (int(Path(paths[(number + step) % len(paths)]).stem) for step in (0, 1))
+            new += 2
+            cache.commit([made_up(one, new), made_up(other, new - 1)], known)
+        elif operation == "remove" and paths:
+            cache.forget(paths[number % len(paths) :][: 1 + number % 7], known)
+        elif operation == "relabel" and paths:
+            cache.relabel({paths[number % len(paths)]: {"label": "rabbit"}})
+        elif operation == "update":
+            update.update(Cache.open(cache.store.path))
+        elif operation == "reopen":
+            index = build.build(Cache.open(cache.store.path))
+        index = build.follow(index)
+        agree(index, np.random.default_rng(number).normal(size=DIMENSION), 1 + number % 70)
+
+
+def test_an_index_follows_what_is_added_changed_and_removed_without_being_written(many: Cache) -> None:
+    file, index = many.store.index.read_bytes(), build.build(many)
+    new = made_up(9000, 9000)
+    assert search.search(index, new.embedding, k=1)[0].similarity < 0.5
+    many.commit([new], {})
+    before = index
+    index = build.follow(index)
+    assert search.search(index, new.embedding, k=1)[0].photo == "/made-up/9000.jpg"
+    assert search.search(before, new.embedding, k=1)[0].photo != "/made-up/9000.jpg"  # of the cache as it was
+    changed = made_up(9000, 9001)
+    many.commit([changed], many.known())
+    index = build.follow(index)
+    assert search.search(index, new.embedding, k=1)[0].similarity < 0.5
+    assert search.search(index, changed.embedding, k=1)[0].similarity == 1.0
+    gone = search.search(index, first(many), k=1)[0].photo
+    many.forget([gone], many.known())
+    index = build.follow(index)
+    assert gone not in {one.photo for one in search.search(index, first(many), k=400)}
+    assert len(search.search(index, first(many), k=1000)) == len(many) == 400
+    assert build.follow(index) is index
+    assert many.store.index.read_bytes() == file
+
+
+def test_update_takes_in_what_is_new_and_keeps_lists_and_codes(many: Cache) -> None:
+    before, held = kept.load(many), load_file(many.store.index)
+    assert before is not None
+    many.commit([made_up(n, n) for n in range(9000, 9090)], {})
+    card = update.update(many)
+    after = kept.load(many)
+    assert after is not None
+    assert card == after.card
+    assert (after.card.photos, after.card.trained_on, after.card.seconds) == (490, 400, before.card.seconds)
+    assert (load_file(many.store.index)["centroids"] == held["centroids"]).all()
+    assert len(build.build(many).held.ids) == 0  # type: ignore[union-attr]
+    written = many.store.index.stat().st_mtime_ns
+    update.update(many)
+    assert many.store.index.stat().st_mtime_ns == written
+
+
+def test_an_index_that_finds_too_little_is_built_anew(many: Cache) -> None:
+    told: list[str] = []
+    many.commit([made_up(n, n) for n in range(9000, 9450)], {})  # more than it was trained on
+    card = update.update(many, tell=told.append)
+    assert card is not None
+    assert (card.photos, card.trained_on) == (850, 850)
+    assert card.kind == KIND
+    assert "built anew" in told[0]
+    found = kept.load(many)
+    assert found is not None
+    kept.save(replace(found, card=replace(found.card, recall=found.card.recall_built - 0.05)), many)
+    many.commit([made_up(8000, 8000)], {})
+    card = update.update(many, tell=told.append)
+    assert card is not None
+    assert card.trained_on == 851
+
+
+def test_more_neighbours_than_there_are_and_more_than_the_lists_hold_are_all_there_are(many: Cache) -> None:
+    index = build.build(many)
+    assert len(search.search(index, first(many), k=400)) == 400
+    assert len(search.search(index, first(many), k=10**6)) == 400
+
+
+def test_the_commands_build_show_and_check_an_index(run: Run, store: Path, photos: Path, drawn: Path) -> None:
+    done = run("build-index", "--store", store, "--kind", "PCA8,IVF4,SQ8", "--recall", 0.9, "--json")
+    assert done.status == 0, done.err
+    assert (done.json["kind"], done.json["photos"], done.json["fits"], done.json["target"]) == (
+        "PCA8,IVF4,SQ8", 40, True, 0.9,
+    )  # fmt: skip
+    assert run("info", "--store", store, "--json").json["index"] == done.json
+    assert "finds" in run("info", "--store", store).out
+    photo = sorted((drawn / "cat").iterdir())[0]
+    assert len(run("similar", photo, "--store", store, "-k", 100, "--json").json["neighbours"]) == 39
+    shutil.copy(sorted((photos / "dog").iterdir())[0], photos / "twin.jpg")
+    assert run("embed", photos / "twin.jpg", "--store", store).status == 0
+    assert run("info", "--store", store, "--json").json["index"]["photos"] == 41  # embed has brought it up to date
+    assert run("verify", "--store", store, "--sample", 0).status == 0
+    data = store.joinpath("index.safetensors").read_bytes()
+    store.joinpath("index.safetensors").write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    done = run("verify", "--store", store, "--sample", 0, "--json")
+    assert (done.status, [one["remedy"] for one in done.json["findings"]]) == (1, ["run `cli.py build-index`"])
+    assert run("build-index", "--store", store, "--kind", "PCA8,IVF4,SQ8").status == 0
+    assert run("verify", "--store", store, "--sample", 0).status == 0
+
+
+@pytest.mark.parametrize("kind", ["HNSW32", "IVF4,PQ7", "IVF99999999,SQ8", "nonsense", "Flat", "PCA9999,IVF4,XX", ""])
+def test_a_kind_that_cannot_be_kept_is_one_line_that_names_those_that_can(run: Run, store: Path, kind: str) -> None:
+    done = run("build-index", "--store", store, "--kind", kind)
+    assert (done.status, done.out, done.err.splitlines()[-1].count("error: ")) == (1, "", 1)
+    assert KINDS in done.err
+    assert not (store / "index.safetensors").exists()
+
+
+def test_too_few_photos_for_a_kind_and_none_at_all_are_one_line(run: Run, store: Path, tmp_path: Path) -> None:
+    done = run("build-index", "--store", store, "--kind", "IVF64,SQ8")
+    assert (done.status, "too few" in done.err) == (1, True)
+    Cache.create(Store(tmp_path / "empty"), fingerprint="planted", weights="bundled")
+    done = run("build-index", "--store", tmp_path / "empty", "--kind", KIND)
+    assert (done.status, "cli.py embed" in done.err) == (1, True)
+    assert search.search(build.build(Cache.open(tmp_path / "empty")), np.ones(DIMENSION)) == []
+
+
+@pytest.mark.parametrize("kind", ["IVF4,Flat", "IVF4,SQfp16", "IVF4,SQ4", "RR64,IVF4,SQ6", "IVF4,PQ8x4"])
+def test_every_kind_comes_back_from_its_file_as_it_was(many: Cache, kind: str) -> None:
+    made = update.build_anew(many, kind=kind, target=0.9)
+    kept.save(made, many)
+    back = kept.load(many)
+    assert back is not None
+    assert back.card == made.card
+    queries = build.unit_length(np.stack([first(many), -first(many)]))
+    one, other = (which.inverted.shortlist(queries, wanted=20, lists=2) for which in (made, back))
+    assert (one == other).all()
+
+
+def test_a_damaged_index_is_seen_wherever_a_bit_is_flipped_or_the_file_is_cut(many: Cache) -> None:
+    data = many.store.index.read_bytes()
+    rng = np.random.default_rng(0)
+    places = [*range(0, 2000, 97), *rng.integers(len(data), size=60).tolist()]
+    for place in places:
+        many.store.index.write_bytes(data[:place] + bytes([data[place] ^ 1 << place % 8]) + data[place + 1 :])
+        with pytest.raises(PetrieveError, match="build-index"):
+            kept.load(many)
+    for end in (0, 1, 8, 100, len(data) // 2, len(data) - 1):
+        many.store.index.write_bytes(data[:end])
+        with pytest.raises(kept.Damaged, match="build-index"):
+            kept.load(many)
+
+
+def test_a_damaged_index_is_built_anew_and_that_is_said(
+    many: Cache, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
+) -> None:
+    many.store.index.write_bytes(many.store.index.read_bytes()[:-5])
+    monkeypatch.setattr(update, "EXACT", 100)
+    index = build.build(many)
+    assert "built anew" in str(recwarn.pop(UserWarning).message)
+    agree(index, first(many), 20)
+    assert kept.load(many) is not None
+    many.store.index.write_bytes(b"")
+    monkeypatch.setattr(update, "EXACT", 1000)
+    assert build.build(many).kept is None  # so few are compared one by one
+    assert not many.store.index.exists()
+
+
+def forged(file: Path, change: Callable[[dict[str, np.ndarray], dict[str, object]], None]) -> None:
+    """Rewrite an index with other numbers and a digest that fits them."""
+    held = load_file(file)
+    with open(file, "rb") as opened:
+        size = int.from_bytes(opened.read(8), "little")
+        card = json.loads(json.loads(opened.read(size))["__metadata__"]["card"])
+    change(held, card)
+    words = json.dumps(card)
+    held = {name: np.ascontiguousarray(array) for name, array in held.items()}
+    save_file(held, file, {"card": words, "digest": kept._digest(words, held)})
+
+
+LIES: dict[str, Callable[[dict[str, np.ndarray], dict[str, object]], None]] = {
+    "sizes beyond the codes": lambda held, _: held["sizes"].__setitem__(0, 10**12),
+    "a negative size": lambda held, _: held.update(sizes=np.array([-400, 400, 400, 0])),
+    "fewer codes": lambda held, _: held.update(codes=held["codes"][:-1]),
+    "narrower codes": lambda held, _: held.update(codes=held["codes"][:, :-1]),
+    "no ranges": lambda held, _: held.update(fitted=held["fitted"][:0]),
+    "a short matrix": lambda held, _: held.update(matrix=held["matrix"][:-1]),
+    "centroids that are no numbers": lambda held, _: held["centroids"].fill(np.nan),
+    "fewer lists": lambda held, _: held.update(sizes=held["sizes"][:3]),
+    "a kind with a billion lists": lambda _, card: card.update(kind="IVF1000000000,SQ8"),
+    "a kind of other codes": lambda _, card: card.update(kind="PCA16,IVF4,Flat"),
+    "a kind that is a program": lambda _, card: card.update(kind="HNSW32"),
+    "an id twice": lambda held, _: held["ids"].__setitem__(0, held["ids"][1]),
+    "no lists to look into": lambda _, card: card.update(lists=0),
+    "a shortlist of words": lambda _, card: card.update(shortlist="all"),
+    "marks that are too few": lambda held, _: held.update(marks=held["marks"][:-1]),
+    "codes of another type": lambda held, _: held.update(codes=held["codes"].astype(np.int16)),
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_an_index_that_lies_about_itself_is_refused(many: Cache, lie: str) -> None:
+    forged(many.store.index, LIES[lie])
+    with pytest.raises(kept.Damaged, match="build-index"):
+        kept.load(many)
+
+
+def test_an_index_that_lies_about_photos_finds_none_that_is_not_there(many: Cache) -> None:
+    forged(many.store.index, lambda held, _: held["ids"].__iadd__(200))
+    index = build.build(many)
+    agree(index, first(many), 400)
+    forged(many.store.index, lambda held, _: held["marks"].__iadd__(1))
+    index = build.build(many)
+    assert len(index.stale) == 400
+    agree(index, first(many), 10)
+    assert update.update(many) is not None
+    agree(build.build(many), first(many), 10)
+
+
+def test_an_index_of_other_weights_is_refused_with_the_command_that_mends_it(run: Run, many: Cache) -> None:
+    forged(many.store.index, lambda _, card: card.update(fingerprint="another"))
+    with pytest.raises(PetrieveError, match="build-index"):
+        build.build(many)
+    assert run("info", "--store", many.store.path, "--json").json["index"]["fits"] is False
+    assert run("build-index", "--store", many.store.path, "--kind", KIND).status == 0
+    assert build.build(many).kept is not None
+
+
+def test_a_builder_that_is_killed_and_two_at_once_leave_a_whole_index(
+    many: Cache, start: Callable[..., object]
+) -> None:
+    words = ("build-index", "--store", many.store.path, "--kind", "PCA8,IVF8,SQ8", "--recall")
+    one, other = start(*words, 0.9), start(*words, 0.8)
+    assert [one.done().status, other.done().status] == [0, 0]  # type: ignore[attr-defined]
+    found = kept.load(many)
+    assert found is not None
+    assert found.card.target in (0.8, 0.9)
+    killed = start(*words, 0.95)
+    killed.wait_for(lambda: list(many.store.path.glob(".index.safetensors.*")))  # type: ignore[attr-defined]
+    killed.kill_group()  # type: ignore[attr-defined]
+    assert kept.load(many) is not None
+    agree(build.build(many), first(many), 10)
+
+
+def test_a_full_disk_costs_no_search_and_leaves_the_index_as_it_was(
+    many: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = many.store.index.read_bytes()
+    many.commit([made_up(9000, 9000)], {})
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        update.update(many)
+    monkeypatch.undo()
+    assert many.store.index.read_bytes() == data
+    assert not list(many.store.path.glob(".index*"))
+    agree(build.build(many), made_up(9000, 9000).embedding, 5)
