@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 NEIGHBOURS = 5
 # The share of held-out photos, pets like those of the cache, that are taken for unfamiliar.
 QUANTILE = 0.01
-# Photos that are looked up to measure this: 1.4 points of accuracy at most between them and all, in 95 of 100 cases.
-SAMPLE = 2000
+# Photos that are looked up to measure this: of an accuracy of 98 %, to a point in 95 of 100 cases.
+SAMPLE = 1000
 BLOCK = 8192
 
 
@@ -28,15 +28,14 @@ def nearest(queries: "np.ndarray", blocks: "Iterable[np.ndarray]") -> "tuple[np.
     places = np.zeros((len(units), NEIGHBOURS), int)
     start = 0
     for block in blocks:
-        cosines = np.concatenate([near, units @ unit_length(block).T], axis=1)
-        there = np.concatenate(
-            [places, np.broadcast_to(np.arange(start, start + len(block)), (len(units), len(block)))], 1
-        )
-        best = np.argpartition(-cosines, NEIGHBOURS - 1, axis=1)[:, :NEIGHBOURS]
-        near, places = np.take_along_axis(cosines, best, 1), np.take_along_axis(there, best, 1)
+        cosines = units @ unit_length(block).T
+        best = np.argpartition(cosines, -min(NEIGHBOURS, len(block)), axis=1)[:, -NEIGHBOURS:]
+        near = np.concatenate([near, np.take_along_axis(cosines, best, 1)], axis=1)
+        places = np.concatenate([places, best + start], axis=1)
+        order = np.argsort(-near, axis=1, kind="stable")[:, :NEIGHBOURS]
+        near, places = np.take_along_axis(near, order, 1), np.take_along_axis(places, order, 1)
         start += len(block)
-    order = np.argsort(-near, axis=1, kind="stable")
-    return np.take_along_axis(near, order, 1), np.take_along_axis(places, order, 1)
+    return near, places
 
 
 def similarity(near: "np.ndarray") -> "np.ndarray":
