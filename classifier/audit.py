@@ -80,6 +80,11 @@ def _judge(photos: Labelled) -> _Judged:
     import numpy as np
 
     classes, targets = np.unique(photos.labels, return_inverse=True)
+    if len(classes) < 2:
+        raise PetrieveError(
+            f"all {len(targets)} labelled photos are of one class, {str(classes[0])!r}: nothing can be compared",
+            "embed photos of another class too",
+        )
     found, distances = alike.nearest(photos.embeddings)
     copy = alike.copies(found, distances)
     groups = alike.groups(found, copy, photos.digests)
@@ -114,11 +119,6 @@ def _check(classes: "np.ndarray", targets: "np.ndarray", groups: "np.ndarray") -
     import numpy as np
 
     pictures = np.array([len(np.unique(groups[targets == number])) for number in range(len(classes))])
-    if len(classes) < 2:
-        raise PetrieveError(
-            f"all {len(targets)} labelled photos are of one class, {str(classes[0])!r}: nothing can be compared",
-            "embed photos of another class too",
-        )
     if (pictures > 1).sum() < 2:
         lone = str(classes[pictures == 1][0])
         raise PetrieveError(
