@@ -55,7 +55,7 @@ def update(
         tell(f"the index finds {now.card.recall:.1%} of the ten nearest: it is built anew")
     own = kind or (old.card.kind if old and not old.card.chosen else None)
     target = recall or (old.card.target if old else RECALL)
-    tell(f"an index of {len(cache):,} photos is built, which takes a minute for every 300,000")
+    tell(f"an index of {len(cache):,} photos is built, which takes minutes")
     return _keep(build_anew(cache, kind=own, target=target), cache).card
 
 

@@ -19,7 +19,7 @@ from extractor.errors import PetrieveError
 from extractor.photos import Photo
 from extractor.rows import DIMENSION, Embedded
 from extractor.store import Store
-from index import build, kept, search, update
+from index import build, kept, search, tune, update
 from index.inverted import KINDS
 
 Run = Callable[..., Done]
@@ -230,6 +230,24 @@ def test_the_commands_build_show_and_check_an_index(run: Run, store: Path, photo
     assert (done.status, [one["remedy"] for one in done.json["findings"]]) == (1, ["run `cli.py build-index`"])
     assert run("build-index", "--store", store, "--kind", "PCA8,IVF4,SQ8").status == 0
     assert run("verify", "--store", store, "--sample", 0).status == 0
+
+
+def test_a_large_store_without_an_index_is_compared_photo_by_photo_and_embed_builds_one(
+    run: Run, store: Path, drawn: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photo = sorted((drawn / "cat").iterdir())[0]
+    before = run("similar", photo, "--store", store, "--json").json
+    monkeypatch.setattr(update, "EXACT", 30)
+    monkeypatch.setattr(tune, "kinds_for", lambda _: ["PCA8,IVF4,SQ8"])
+    done = run("similar", photo, "--store", store, "--json")
+    assert "cli.py build-index" in done.err
+    assert not (store / "index.safetensors").exists()
+    near = [one["similarity"] for one in done.json["neighbours"]]
+    assert near == pytest.approx([one["similarity"] for one in before["neighbours"]], abs=2e-4)
+    done = run("embed", drawn, "--store", store)
+    assert (done.status, "an index of 40 photos is built" in done.err) == (0, True)
+    assert run("info", "--store", store, "--json").json["index"]["chosen"] is True
+    assert "note" not in run("embed", drawn, "--store", store).err
 
 
 @pytest.mark.parametrize("kind", ["HNSW32", "IVF4,PQ7", "IVF99999999,SQ8", "nonsense", "Flat", "PCA9999,IVF4,XX", ""])
