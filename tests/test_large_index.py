@@ -187,6 +187,18 @@ def test_update_takes_in_what_is_new_and_keeps_lists_and_codes(many: Cache) -> N
     assert many.store.index.stat().st_mtime_ns == written
 
 
+def test_a_patient_update_leaves_little_to_be_compared_beside_and_takes_in_more(many: Cache) -> None:
+    written = many.store.index.read_bytes()
+    many.commit([made_up(n, n) for n in range(9000, 9004)], {})
+    update.update(many, patient=True)
+    assert many.store.index.read_bytes() == written
+    agree(build.build(many), made_up(9001, 9001).embedding, 3)
+    many.commit([made_up(9004, 9004)], {})
+    card = update.update(many, patient=True)
+    assert card is not None
+    assert card.photos == 405
+
+
 def test_an_index_that_finds_too_little_is_built_anew(many: Cache) -> None:
     told: list[str] = []
     many.commit([made_up(n, n) for n in range(9000, 9450)], {})  # more than it was trained on
