@@ -79,7 +79,7 @@ def embed(
         )
     _show(asdict(summary), partial(text.embedded, pruned=prune and not summary.left), as_json)
     if not asked:
-        update.update(cache, tell=_note)
+        update.update(cache, patient=True, tell=_note)
     if asked:
         print(f"stopped with {summary.left} photos left; the next `embed` goes on from here", file=sys.stderr)
         raise typer.Exit(128 + asked[0])

@@ -25,17 +25,24 @@ RECALL = 0.99
 FITTED_TO = 40  # photos for each list: FAISS asks for 39
 # Of fewer new photos than this nobody can tell whether they are found; so many of them are asked with.
 ENOUGH, ASKED = 100, 32
+BESIDE = 10_000  # photos that are not worth writing a file of hundreds of MB for
 SUFFERED = 0.02  # below what it was when the index was built: it is built anew
 
 
 def update(
-    cache: Cache, *, kind: str | None = None, recall: float | None = None, tell: Callable[[str], object] | None = None
+    cache: Cache,
+    *,
+    kind: str | None = None,
+    recall: float | None = None,
+    patient: bool = False,
+    tell: Callable[[str], object] | None = None,
 ) -> Card | None:
     """The card of the index kept in the cache's store, which holds what the cache holds afterwards; None if none is.
 
     One is built where there are too many photos to compare each, a kind is given, or the one there is damaged, of
-    other weights or finds too little; else it takes in what is new and lets go of what is gone. `tell` is told what
-    takes minutes. Whoever is killed here, or builds at the same time, leaves a whole index, this one or the other's.
+    other weights or finds too little; else it takes in what is new and lets go of what is gone. A `patient` one waits
+    until that is worth writing the file: a search compares up to one photo in a hundred, 10,000 at most, beside the
+    index in less than a millisecond. `tell` is told what takes minutes. Whoever is killed here, or builds at the same time, leaves a whole index, this one or the other's.
 
     Raises:
         PetrieveError: there is no such kind, or there are too few photos for it.
@@ -49,13 +56,13 @@ def update(
         cache.store.index.unlink(missing_ok=True)
         return None
     if old and kind in (None, old.card.kind) and recall in (None, old.card.target):
-        now = _grown(old, cache)
+        now = _grown(old, cache, BESIDE if patient else 0)
         if not _has_suffered(now.card):
             return _keep(now, cache).card if now is not old else old.card
         tell(f"the index finds {now.card.recall:.1%} of the ten nearest: it is built anew")
     own = kind or (old.card.kind if old and not old.card.chosen else None)
     target = recall or (old.card.target if old else RECALL)
-    tell(f"an index of {len(cache):,} photos is built, which takes a minute for every 300,000")
+    tell(f"an index of {len(cache):,} photos is built, which takes minutes")
     return _keep(build_anew(cache, kind=own, target=target), cache).card
 
 
@@ -121,14 +128,14 @@ def mended(cache: Cache) -> Kept | None:
     return kept
 
 
-def _grown(old: Kept, cache: Cache) -> Kept:
-    """The index with what is new in the cache, and without what is gone; the old one itself if nothing is."""
+def _grown(old: Kept, cache: Cache, beside: int) -> Kept:
+    """The index with what is new in the cache, and without what is gone; the old one itself if that is little."""
     import faiss
     import numpy as np
 
     ids, marks = cache.marks()
     fresh, stale = differences(old.inverted, ids, marks)
-    if not len(fresh) and not len(stale):
+    if len(fresh) + len(stale) <= min(beside, len(ids) // 100):
         return old
     codes = old.inverted.faiss
     if len(stale):

@@ -19,7 +19,7 @@ from extractor.errors import PetrieveError
 from extractor.photos import Photo
 from extractor.rows import DIMENSION, Embedded
 from extractor.store import Store
-from index import build, kept, search, update
+from index import build, kept, search, tune, update
 from index.inverted import KINDS
 
 Run = Callable[..., Done]
@@ -187,6 +187,18 @@ def test_update_takes_in_what_is_new_and_keeps_lists_and_codes(many: Cache) -> N
     assert many.store.index.stat().st_mtime_ns == written
 
 
+def test_a_patient_update_leaves_little_to_be_compared_beside_and_takes_in_more(many: Cache) -> None:
+    written = many.store.index.read_bytes()
+    many.commit([made_up(n, n) for n in range(9000, 9004)], {})
+    update.update(many, patient=True)
+    assert many.store.index.read_bytes() == written
+    agree(build.build(many), made_up(9001, 9001).embedding, 3)
+    many.commit([made_up(9004, 9004)], {})
+    card = update.update(many, patient=True)
+    assert card is not None
+    assert card.photos == 405
+
+
 def test_an_index_that_finds_too_little_is_built_anew(many: Cache) -> None:
     told: list[str] = []
     many.commit([made_up(n, n) for n in range(9000, 9450)], {})  # more than it was trained on
@@ -230,6 +242,24 @@ def test_the_commands_build_show_and_check_an_index(run: Run, store: Path, photo
     assert (done.status, [one["remedy"] for one in done.json["findings"]]) == (1, ["run `cli.py build-index`"])
     assert run("build-index", "--store", store, "--kind", "PCA8,IVF4,SQ8").status == 0
     assert run("verify", "--store", store, "--sample", 0).status == 0
+
+
+def test_a_large_store_without_an_index_is_compared_photo_by_photo_and_embed_builds_one(
+    run: Run, store: Path, drawn: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photo = sorted((drawn / "cat").iterdir())[0]
+    before = run("similar", photo, "--store", store, "--json").json
+    monkeypatch.setattr(update, "EXACT", 30)
+    monkeypatch.setattr(tune, "kinds_for", lambda _: ["PCA8,IVF4,SQ8"])
+    done = run("similar", photo, "--store", store, "--json")
+    assert "cli.py build-index" in done.err
+    assert not (store / "index.safetensors").exists()
+    near = [one["similarity"] for one in done.json["neighbours"]]
+    assert near == pytest.approx([one["similarity"] for one in before["neighbours"]], abs=2e-4)
+    done = run("embed", drawn, "--store", store)
+    assert (done.status, "an index of 40 photos is built" in done.err) == (0, True)
+    assert run("info", "--store", store, "--json").json["index"]["chosen"] is True
+    assert "note" not in run("embed", drawn, "--store", store).err
 
 
 @pytest.mark.parametrize("kind", ["HNSW32", "IVF4,PQ7", "IVF99999999,SQ8", "nonsense", "Flat", "PCA9999,IVF4,XX", ""])
