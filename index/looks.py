@@ -7,7 +7,11 @@ if TYPE_CHECKING:
 
 # The middle of one picture is looked for in the other, at these sizes of it.
 MIDDLE = 16 / 24
-SCALES = (0.8, 0.9, 1.0, 1.12, 1.25)
+SCALES = (0.8, 0.85, 0.9, 0.95, 1.0, 1.06, 1.12, 1.18, 1.25)
+# Of each pixel the mean around it is taken away first: light and dark areas lie alike in many photos. Of the 300 pairs
+# of look-alikes most alike as a whole the highest correlation was 0.62 so, and 0.93 without; of 120 crops the lowest
+# was 0.83 and 0.88.
+AROUND = 2  # pixels to each side
 FLAT = 1e-3  # what a photo without any contrast has in place of a length
 
 
@@ -42,11 +46,22 @@ def _middle_in(one: "np.ndarray", other: "np.ndarray") -> float:
     side = len(one)
     width = round(side * MIDDLE)
     start = (side - width) // 2
-    middle = one[start : start + width, start : start + width]
+    middle = _details(one)[start : start + width, start : start + width]
     wanted = _standardised(np.stack([middle, middle[:, ::-1]]))  # (2, width²)
     image, best = Image.fromarray(other), -1.0
     for scale in SCALES:
         size = round(side * scale)
-        parts = sliding_window_view(np.asarray(image.resize((size, size), Image.Resampling.BILINEAR)), (width, width))
+        whole = np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
+        parts = sliding_window_view(_details(whole), (width, width))
         best = max(best, float((_standardised(parts.reshape(-1, width, width)) @ wanted.T).max()))
     return best
+
+
+def _details(picture: "np.ndarray") -> "np.ndarray":
+    """A grey picture (S, S) without what is light or dark over more than a few pixels."""
+    import numpy as np
+    from numpy.lib.stride_tricks import sliding_window_view
+
+    wide = np.pad(picture.astype(np.float32), AROUND, mode="edge")
+    means = sliding_window_view(wide, (2 * AROUND + 1, 2 * AROUND + 1)).mean(axis=(2, 3))
+    return picture - means  # type: ignore[no-any-return]

@@ -115,7 +115,7 @@ def test_look_alikes_among_real_photos_are_no_copies() -> None:
     some = np.stack(looks)
     one, other = np.triu_indices(len(some), 1)
     assert as_picture(some[one], some[other]).max() < 0.8
-    assert max(as_scene(some[a], some[b]) for a, b in zip(one, other, strict=True)) < 0.95
+    assert max(as_scene(some[a], some[b]) for a, b in zip(one, other, strict=True)) < 0.75
     assert as_picture(some, some[:, :, ::-1]).min() > 0.999
 
 
