@@ -42,7 +42,8 @@ def update(
     One is built where there are too many photos to compare each, a kind is given, or the one there is damaged, of
     other weights or finds too little; else it takes in what is new and lets go of what is gone. A `patient` one waits
     until that is worth writing the file: a search compares up to one photo in a hundred, 10,000 at most, beside the
-    index in less than a millisecond. `tell` is told what takes minutes. Whoever is killed here, or builds at the same time, leaves a whole index, this one or the other's.
+    index in less than a millisecond. `tell` is told what takes minutes. Whoever is killed here, or builds at the same
+    time, leaves a whole index, this one or the other's.
 
     Raises:
         PetrieveError: there is no such kind, or there are too few photos for it.

@@ -4,7 +4,7 @@ import ast
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-ROOMS = ("extractor", "classifier", "index", "gallery")
+ROOMS = ("extractor", "classifier", "index", "gallery", "commands")
 # What a room outside the extractor may know of it.
 NARROW_WAIST = {"extractor.cache", "extractor.errors", "extractor.rows", "extractor.store", "extractor.photos"}
 ALLOWED = {

@@ -1,0 +1,144 @@
+"""What is embedded: made, listed, held against itself."""
+
+import sys
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from commands.options import DEFAULT_STORE, Device, Json, Precision, Store, Weights, note, show
+from extractor.errors import PetrieveError
+from gallery import text
+from gallery.stop import asked_to_stop
+
+if TYPE_CHECKING:
+    pass
+
+app = typer.Typer()
+
+
+@app.command(epilog="Example: cli.py embed data/ --labels pets.csv")
+def embed(
+    sources: Annotated[list[Path], typer.Argument(metavar="SOURCE...", help="Folders of photos, or photos.")],
+    store: Store = DEFAULT_STORE,
+    labels: Annotated[Path | None, typer.Option(help="CSV: column `photo`, then `label` and any others.")] = None,
+    weights: Weights = None,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    views: Annotated[
+        int, typer.Option(help="Embed so many augmented views of each photo too, now and in later runs.")
+    ] = 0,
+    prune: Annotated[bool, typer.Option(help="Forget the photos that are gone.")] = False,
+    retry: Annotated[bool, typer.Option(help="Open the unreadable ones again, though they have not changed.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Embed the photos that are new or have changed, and keep their embeddings."""
+    from extractor import embed as extractor
+    from index import update
+
+    with text.progress(as_json) as progress, asked_to_stop() as asked:
+        summary, cache = extractor.embed(
+            sources,
+            store=store,
+            labels=labels,
+            weights=weights,
+            device=device,
+            precision=precision,
+            views=views,
+            prune=prune,
+            retry=retry,
+            progress=progress,
+            stop=lambda: bool(asked),
+        )
+    show(asdict(summary), partial(text.embedded, pruned=prune and not summary.left), as_json)
+    if not asked:
+        update.update(cache, patient=True, tell=note)
+    if asked:
+        print(f"stopped with {summary.left} photos left; the next `embed` goes on from here", file=sys.stderr)
+        raise typer.Exit(128 + asked[0])
+
+
+@app.command(epilog="Example: cli.py info --json")
+def info(
+    store: Store = DEFAULT_STORE,
+    unreadable: Annotated[bool, typer.Option("--unreadable", help="List only these photos, but all of them.")] = False,
+    csv: Annotated[Path | None, typer.Option(help="Write the list of unreadable photos to this file.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Say what the store holds, and whether the head fits it."""
+    from classifier import head
+    from extractor.cache import Cache
+    from index import build
+
+    cache = Cache.open(store)
+    listed = [bad for _, bad in sorted(cache.unreadable().items())]
+    if csv:
+        text.unreadable_csv(csv, listed)
+    contents = {
+        **cache.counts(),
+        "unreadable": [{"photo": text.name(bad.photo.path), "reason": bad.reason} for bad in listed],
+        "fingerprint": cache.fingerprint,
+        "weights": cache.weights,
+        "head": head.describe(cache),
+        "index": build.describe(cache),
+    }
+    show(contents, text.unreadable if unreadable else text.contents, as_json)
+
+
+@app.command(epilog="Example: cli.py verify --sample 100")
+def verify(
+    store: Store = DEFAULT_STORE,
+    sample: Annotated[int, typer.Option(min=0, help="How many photos to embed again, evenly spread.")] = 32,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    as_json: Json = False,
+) -> None:
+    """Hold the store against itself and against some of its photos: what is wrong, and what mends it."""
+    from classifier import head
+    from extractor import verify as extractor
+    from extractor.cache import Cache
+    from index import build
+
+    cache = Cache.open(store)
+    found = asdict(extractor.verify(cache, sample=sample, device=device, precision=precision))
+    found["changed"] = [text.name(path) for path in found["changed"]]
+    if found["photos"]:
+        found["findings"] += [*head.check(cache), *build.check(cache)]
+    show(found, text.verified, as_json)
+    if found["findings"]:
+        raise typer.Exit(1)
+
+
+@app.command(epilog="Example: cli.py doctor data/")
+def doctor(
+    sources: Annotated[list[Path], typer.Argument(metavar="SOURCE...", help="Some of your photos.")],
+    store: Store = DEFAULT_STORE,
+    weights: Weights = None,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    as_json: Json = False,
+) -> None:
+    """Measure each step of embedding on your own photos, and name the one that holds up the rest."""
+    from extractor.doctor import diagnose
+
+    found = diagnose(sources, store=store, weights=weights, device=device, precision=precision)
+    show(asdict(found), text.diagnosed, as_json)
+
+
+@app.command(epilog="Example: cli.py sample data/drawn --photos 40")
+def sample(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where the photos go.")],
+    photos: Annotated[int, typer.Option(help="How many to draw.")] = 120,
+    seed: Annotated[int, typer.Option(help="Other numbers draw other pets.")] = 0,
+    origin: Annotated[str | None, typer.Option("--from", help="`oxford-iiit-pet`: real photos, 800 MB.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Draw labelled pictures of cats and dogs, or fetch real ones, to try things with."""
+    from extractor.sample import draw_sample, fetch_oxford_pets
+
+    if origin not in (None, "oxford-iiit-pet"):
+        raise PetrieveError(f"no photos can be had from {origin!r}", "use `--from oxford-iiit-pet`")
+    made = fetch_oxford_pets(folder) if origin else draw_sample(folder, photos=photos, seed=seed)
+    show({"folder": str(folder), "photos": made}, text.sampled, as_json)

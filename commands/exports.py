@@ -1,0 +1,69 @@
+"""Heads and embeddings for use elsewhere, and back."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from commands.options import DEFAULT_STORE, Json, Store, show
+from extractor.errors import PetrieveError
+from gallery import text
+
+if TYPE_CHECKING:
+    from extractor.cache import Cache
+
+app = typer.Typer()
+EXPORTED = "`NAME.onnx` (pixels to probabilities), `NAME.safetensors` (the head alone) or a new folder (the embeddings)"
+
+
+@app.command(epilog="Example: cli.py export pets.onnx")
+def export(
+    where: Annotated[Path, typer.Argument(metavar="FILE_OR_FOLDER", help=f"What to write: {EXPORTED}.")],
+    store: Store = DEFAULT_STORE,
+    as_json: Json = False,
+) -> None:
+    """Write the head, or the embeddings, for use elsewhere."""
+    from extractor.cache import Cache
+
+    if where.suffix not in EXPORTS:
+        raise PetrieveError(f"cannot tell from its name what {where} shall be", f"write {EXPORTED}")
+    show(EXPORTS[where.suffix](where, Cache.open(store)), text.exported, as_json)
+
+
+def _export_onnx(file: Path, cache: "Cache") -> dict[str, Any]:
+    from classifier import head
+    from extractor import onnx
+
+    fitted = head.load(cache)
+    made = onnx.export(file, cache, weight=fitted.weight, bias=fitted.bias, classes=fitted.classes)
+    return {"written": str(file), **asdict(made)}
+
+
+def _export_head(file: Path, cache: "Cache") -> dict[str, Any]:
+    from classifier import export, head
+
+    return {"written": str(file), "size_bytes": export.export(file, head.load(cache), cache)}
+
+
+def _export_embeddings(folder: Path, cache: "Cache") -> dict[str, Any]:
+    from extractor.interop import export_embeddings
+
+    return {"written": str(folder), "photos": export_embeddings(cache, folder)}
+
+
+EXPORTS = {".onnx": _export_onnx, ".safetensors": _export_head, "": _export_embeddings}
+
+
+@app.command("import", epilog="Example: cli.py import embeddings/ --photos data/")
+def import_(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="What `export` wrote.")],
+    store: Store = DEFAULT_STORE,
+    photos: Annotated[Path | None, typer.Option(help="Where the photos are now, if their folder has moved.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Read exported embeddings into a store, a new one or one of the same weights."""
+    from extractor.interop import import_embeddings
+
+    count, _ = import_embeddings(folder, store, photos=photos)
+    show({"store": str(store), "photos": count}, text.imported, as_json)

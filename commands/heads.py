@@ -1,0 +1,131 @@
+"""What is in a photo: a head, its predictions, and what is known of both."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from commands.options import DEFAULT_STORE, Device, Json, Precision, Store, Weights, show
+from extractor.errors import PetrieveError
+from extractor.photos import FORMATS, find
+from gallery import text
+
+if TYPE_CHECKING:
+    pass
+
+app = typer.Typer()
+
+
+@app.command("fit-head", epilog="Example: cli.py fit-head --method linear")
+def fit_head(
+    store: Store = DEFAULT_STORE,
+    method: Annotated[
+        str, typer.Option(help="`logistic`, or `linear`: in mini-batches, for caches larger than memory.")
+    ] = "logistic",
+    l2: Annotated[float | None, typer.Option(help="Strength of L2 (scikit-learn's 1/C), instead of the grid.")] = None,
+    balanced: Annotated[bool, typer.Option("--balanced", help="Give every class the same weight.")] = False,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Fit a head on the labelled photos, and say how well it does on photos that it has not seen."""
+    from classifier import fit, head
+    from extractor.cache import Cache
+
+    cache = Cache.open(store)
+    fitted, report = fit.fit(cache, method=method, l2=l2, balanced=balanced, device=device)
+    head.save(fitted, cache)
+    show(asdict(report), text.fitted, as_json)
+
+
+@app.command(epilog="Example: cli.py predict photo.jpg --json")
+def predict(
+    sources: Annotated[list[Path], typer.Argument(metavar="PHOTO_OR_FOLDER...", help="Photos, or folders of them.")],
+    store: Store = DEFAULT_STORE,
+    weights: Weights = None,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    views: Annotated[int, typer.Option(help="Average over so many augmented views of each photo too.")] = 0,
+    max_error: Annotated[
+        str | None, typer.Option(help="Call predictions unsure that are wrong more often than this: `1%`.")
+    ] = None,
+    csv: Annotated[Path | None, typer.Option(help="Write the predictions to this file too.")] = None,
+    kaggle: Annotated[Path | None, typer.Option(help="Write `id,label` for dogs-vs-cats to this file too.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Say what is in photos, and how sure that is."""
+    from classifier import head
+    from classifier import predict as predicting
+    from extractor import embed as extractor
+    from extractor.cache import Cache
+    from extractor.rows import Embedded
+    from gallery import submission
+
+    cache = Cache.open(store)
+    fitted = head.load(cache)
+    if kaggle:
+        numbers = submission.ids([text.name(one.path) for source in sources for one in find(source)], fitted.classes)
+    results = extractor.query(sources, cache, weights=weights, device=device, precision=precision, views=views)
+    found = list(results)
+    told = iter(predicting.predict(cache, fitted, [one.views for one in found if isinstance(one, Embedded)], max_error))
+    predictions = [
+        {"photo": text.name(one.photo.path), **(next(told) if isinstance(one, Embedded) else {"error": one.reason})}
+        for one in found
+    ]
+    if csv:
+        text.predictions_csv(csv, predictions)
+    if kaggle:
+        labels = cache.counts()["labels"]
+        submission.write_submission(kaggle, predictions, numbers, labels=labels, clip=fitted.report.clip)
+    show(predictions, text.predicted, as_json)
+    if all("error" in prediction for prediction in predictions):
+        raise PetrieveError("not one photo could be read", f"name {FORMATS} files")
+
+
+@app.command(epilog="Example: cli.py audit --csv audit.csv --sheet worst.jpg")
+def audit(
+    store: Store = DEFAULT_STORE,
+    csv: Annotated[Path | None, typer.Option(help="Write all labelled photos to this file, worst first.")] = None,
+    sheet: Annotated[Path | None, typer.Option(help="Draw the worst into this JPEG.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Find photos whose label is probably wrong, near-copies that contradict it, leaks between splits, and outliers."""
+    from classifier import audit as classifier
+    from extractor.cache import Cache
+    from gallery.sheet import findings_sheet
+
+    findings = classifier.audit(Cache.open(store), name=text.name)
+    ranked = [{**asdict(one), "photo": text.name(one.photo)} for one in findings]
+    if csv:
+        text.findings_csv(csv, ranked)
+    if sheet:
+        findings_sheet(sheet, text.worth_a_look(ranked))
+    show({"photos": len(ranked), "found": classifier.counts(findings), "ranked": ranked}, text.audited, as_json)
+
+
+@app.command(epilog="Example: cli.py report --out report.html")
+def report(
+    store: Store = DEFAULT_STORE,
+    out: Annotated[Path, typer.Option(help="The page to write.")] = Path("report.html"),
+    as_json: Json = False,
+) -> None:
+    """Write what is known of the head and of the labels as one HTML page, with its photos inside."""
+    from classifier import audit as classifier
+    from classifier import head
+    from classifier.outcomes import outcomes
+    from extractor.cache import Cache
+    from gallery import report as page
+
+    cache = Cache.open(store)
+    fitted = head.load(cache)
+    mistakes, curves = outcomes(cache, fitted)
+    suspects = text.worth_a_look([asdict(one) for one in classifier.audit(cache, name=text.name)])
+    size = page.write(
+        out,
+        {**asdict(fitted.report), "roc": [asdict(one) for one in curves]},
+        store={"photos": cache.counts()["photos"], "weights": cache.weights, "fingerprint": cache.fingerprint},
+        suspects=suspects,
+        mistakes=[asdict(one) for one in mistakes],
+    )
+    made = {"file": str(out), "size_bytes": size, "mistakes": len(mistakes), "suspects": len(suspects)}
+    show(made, text.reported, as_json)

@@ -1,0 +1,151 @@
+"""Which photos are alike."""
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from commands.options import DEFAULT_STORE, Device, Json, Precision, Store, Weights, note, show
+from gallery import text
+
+if TYPE_CHECKING:
+    from extractor.cache import Cache
+
+app = typer.Typer()
+
+
+@app.command(epilog="Example: cli.py similar photo.jpg -k 5 --where \"label = 'dog'\" --sheet alike.jpg")
+def similar(
+    photos: Annotated[list[Path] | None, typer.Argument(metavar="PHOTO...", help="One, or several of one pet.")] = None,
+    k: Annotated[int, typer.Option("-k", min=1, help="How many.")] = 10,
+    where: Annotated[str | None, typer.Option(help="SQL that holds: of label, split, the CSV's columns.")] = None,
+    group_by: Annotated[str | None, typer.Option(help="A column: the best photo of each value alone.")] = None,
+    min_similarity: Annotated[float, typer.Option(min=-1, max=1, help="Only photos at least so similar.")] = -1.0,
+    watch: Annotated[Path | None, typer.Option(help="A folder: answer for what appears there, in JSON lines.")] = None,
+    store: Store = DEFAULT_STORE,
+    weights: Weights = None,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    sheet: Annotated[Path | None, typer.Option(help="Draw the photo and its neighbours into this JPEG.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Find the embedded photos that look most like a pet."""
+    from extractor import embed as extractor
+    from extractor.cache import Cache
+    from gallery.sheet import contact_sheet
+    from index import build, question
+
+    if bool(photos) == bool(watch) or (watch and sheet):
+        raise typer.BadParameter("name photos, or a folder to `--watch`, which draws no sheet")
+    cache = Cache.open(store)
+    listed = partial(text.matches, grouped=group_by is not None)
+    ask = partial(question.ask, k=k, where=where, group_by=group_by, min_similarity=min_similarity)
+    if watch:
+        _watch(watch, cache, lambda *a, **b: listed(ask(*a, **b)), weights=weights, device=device, precision=precision)
+        return
+    queries = [
+        extractor.query_one(photo, cache, weights=weights, device=device, precision=precision) for photo in photos or []
+    ]
+    known = cache.known()
+    same = {path for query in queries for path in extractor.same_photo(query, known)}
+    index = build.build(cache)
+    if index.held is None:
+        note("there is no index yet, so each photo is read and compared; `cli.py build-index` makes it quick")
+    found = ask(index, [query.embedding for query in queries], leave_out=frozenset(same))
+    if sheet:
+        rows = [(one.photo, one.label or "no label", f"{one.similarity:.3f}  {Path(one.photo).name}") for one in found]
+        shown = [(query.photo.path, "the photo", os.path.basename(query.photo.path)) for query in queries]
+        contact_sheet(sheet, [*shown, *rows], framed=range(len(shown)))
+    named = {"photo": str(photos[0])} if photos and len(photos) == 1 else {"photos": [*map(str, photos or [])]}
+    show({**named, "neighbours": listed(found)}, text.neighbours, as_json)
+    left_out = sorted(same - {query.photo.path for query in queries})
+    if left_out:
+        print(f"left out, being the same photo: {', '.join(map(text.name, left_out))}", file=sys.stderr)
+
+
+def _watch(folder: Path, cache: "Cache", ask: Callable[..., Any], **settings: str | None) -> None:
+    """Print a line of JSON for each photo that appears, until Ctrl-C; what `embed` adds meanwhile is found too."""
+    from extractor.embed import same_photo
+    from extractor.rows import Unreadable
+    from extractor.watch import watch
+    from index import build
+
+    index, known = build.build(cache), cache.known()
+    results = watch(folder, cache, **settings)  # type: ignore[arg-type]
+    print(f"watching {text.printable(str(folder))}; Ctrl-C ends it", file=sys.stderr)
+    for result in results:
+        answer: dict[str, Any] = {"photo": text.name(result.photo.path)}
+        if isinstance(result, Unreadable):
+            answer["error"] = result.reason
+        else:
+            now = build.follow(index)
+            if now is not index:
+                index, known = now, now.cache.known()
+            same = frozenset(same_photo(result, known))
+            answer["neighbours"] = ask(index, [result.embedding], leave_out=same)
+        print(json.dumps(answer, default=str), flush=True)
+
+
+@app.command(epilog="Example: cli.py evaluate --column breed")
+def evaluate(
+    store: Store = DEFAULT_STORE,
+    column: Annotated[str, typer.Option(help="What photos that are alike have in common.")] = "label",
+    as_json: Json = False,
+) -> None:
+    """Measure how many of a photo's neighbours are of its own kind, by its label, and what the index misses."""
+    from extractor.cache import Cache
+    from index import build
+    from index import evaluate as measure
+
+    show(asdict(measure.evaluate(build.build(Cache.open(store)), column=column)), text.evaluated, as_json)
+
+
+@app.command(epilog="Example: cli.py duplicates --csv copies.csv --sheet copies.jpg")
+def duplicates(
+    store: Store = DEFAULT_STORE,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    csv: Annotated[Path | None, typer.Option(help="Write a line for each photo of each group to this file.")] = None,
+    sheet: Annotated[Path | None, typer.Option(help="Draw the first groups into this JPEG, the best framed.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Find near-copies: same bytes, same picture, same scene. Says which is the best, and deletes nothing."""
+    from extractor import copies
+    from extractor.cache import Cache
+    from gallery.sheet import group_sheet
+    from index.duplicates import find_duplicates
+
+    cache = Cache.open(store)
+    made = copies.make_copies(cache, device=device, precision=precision)
+    found = find_duplicates(cache, made, glances=copies.glances, sharpness=copies.sharpness)
+    if csv:
+        text.duplicates_csv(csv, found.groups)
+    if sheet:
+        group_sheet(sheet, [[(one.photo, group.kind) for one in group.photos] for group in found.groups])
+    show(text.duplicated(found), text.duplicates, as_json)
+
+
+@app.command("build-index", epilog="Example: cli.py build-index --recall 0.99")
+def build_index(
+    store: Store = DEFAULT_STORE,
+    kind: Annotated[
+        str | None, typer.Option(help="A FAISS factory string, such as `PCA256,IVF4096,SQ8`; by default what fits.")
+    ] = None,
+    recall: Annotated[
+        float | None, typer.Option(min=0.5, max=1, help="Share of the ten nearest that a search must find: 0.99.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Build the index, or bring it up to date. `embed` does so by itself where each photo can no longer be compared."""
+    from extractor.cache import Cache
+    from index import build, update
+
+    cache = Cache.open(store)
+    update.update(cache, kind=kind, recall=recall, tell=note)
+    show(build.describe(cache), text.index, as_json)

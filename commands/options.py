@@ -1,0 +1,37 @@
+"""What the commands share: their options, and how they print."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from gallery import text
+
+Store = Annotated[Path, typer.Option(envvar="PETRIEVE_STORE", help="Folder of the embeddings and the head.")]
+Weights = Annotated[
+    str | None,
+    typer.Option(
+        envvar="PETRIEVE_WEIGHTS",
+        help="`imagenet`, `bundled` or a file. By default the store's own; `imagenet` for a new one.",
+    ),
+]
+Device = Annotated[str, typer.Option(help="`cpu`, `cuda`, `cuda:1` … or `auto`: a GPU where there is one.")]
+Precision = Annotated[str, typer.Option(help="`float32`, `bfloat16`, `float16`, `int8` (CPUs, quickest) or `auto`.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
+DEFAULT_STORE = Path(".petrieve")
+
+
+def show(result: Any, as_text: Callable[[Any], None], as_json: bool) -> None:
+    """Print a result as one JSON document, or as text."""
+    if as_json:
+        print(json.dumps(result, indent=1, default=str))  # str: dates of the user's CSV
+    else:
+        as_text(result)
+
+
+def note(words: str) -> None:
+    """Say on stderr what a person should know and nothing depends on."""
+    print(f"note: {text.printable(words)}", file=sys.stderr)
