@@ -56,10 +56,11 @@ def rankings(embeddings: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray
     groups = alike.groups(found, alike.copies(found, distances), np.arange(len(labels)))
     head = out_of_fold(embeddings, labels, groups)
     votes = suspects.votes(alike.neighbours(found, distances, groups)[0], labels, classes)
-    both = suspects.combined(head, votes)
+    both = suspects.combined(head, votes, labels)
     shares = (votes + 1 / classes) / (votes.sum(axis=1, keepdims=True) + 1)
     ways = {
-        "ours: √(head · votes)": against(both, labels),
+        "ours: head and votes": against(both, labels),
+        "√(head · votes)": against(root(head, shares), labels),
         "head: self-confidence": against(head, labels),
         "head: normalised margin": margin(head, labels),
         "votes of 10 look-alikes": against(shares, labels),
@@ -69,6 +70,11 @@ def rankings(embeddings: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray
     if (np.bincount(labels[kept], minlength=classes) > 1).all():
         ways["ours, a second round without the suspects"] = second_round(embeddings, labels, groups, kept)
     return ways | cleanlabs(head, labels)
+
+
+def root(head: np.ndarray, shares: np.ndarray) -> np.ndarray:
+    both = np.sqrt(np.maximum(head, 1e-9) * shares)
+    return np.asarray(both / both.sum(axis=1, keepdims=True))
 
 
 def margin(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -95,7 +101,7 @@ def second_round(embeddings: np.ndarray, labels: np.ndarray, groups: np.ndarray,
     found, distances = alike.nearest(embeddings)
     near = alike.neighbours(found, distances, groups)[0]
     near = np.where(kept[near], near, -1)
-    return against(suspects.combined(head, suspects.votes(near, labels, classes)), labels)
+    return against(suspects.combined(head, suspects.votes(near, labels, classes), labels), labels)
 
 
 def cleanlabs(head: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
@@ -131,7 +137,7 @@ def measured(embeddings: np.ndarray, truth: np.ndarray, kind: str, rate: float, 
             found[way].append(share_found(score, labels != truth))
             precision[way].append(float(average_precision_score(labels != truth, score)))
         of_cleanlab = max(found[way][-1] for way in ways if way.startswith("cleanlab"))
-        fewer += found["ours: √(head · votes)"][-1] < of_cleanlab
+        fewer += found["ours: head and votes"][-1] < of_cleanlab
     ways_found = {
         way: {
             "found": round(float(np.mean(found[way])), 4),

@@ -92,7 +92,7 @@ def _judge(photos: Labelled) -> _Judged:
     head = out_of_fold(photos.embeddings, targets, groups)
     neighbours, far = alike.neighbours(found, distances, groups)
     votes = suspects.votes(neighbours, targets, len(classes))
-    both = suspects.combined(head, votes)
+    both = suspects.combined(head, votes, targets)
     pairs = _pairs(found, copy, distances, photos.digests)
     return _Judged(photos, classes, targets, head, votes, both, suspects.mean_distance(far), pairs)
 
