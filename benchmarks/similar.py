@@ -165,7 +165,8 @@ def lance(cache: Cache) -> dict[str, Any]:
     import lance as library
 
     wanted = truth(cache)
-    table = library.dataset(str(cache.store.embeddings)).shallow_clone(str(cache.store.path / "clone.lance"), "main")
+    original = library.dataset(str(cache.store.embeddings))
+    table = original.shallow_clone(str(cache.store.path / "clone.lance"), original.version)
     lists = 1 << round(np.log2(len(cache) ** 0.5))
     started = time.perf_counter()
     table = table.create_index(
