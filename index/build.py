@@ -93,5 +93,5 @@ def _assembled(cache: Cache, kept: Kept | None) -> Index:
     none = np.zeros(0, np.int64)
     if kept is None:
         return Index(cache, held(cache.embeddings()) if len(cache) <= update.EXACT else None, None, none)
-    fresh, stale = update.differences(kept.inverted, *cache.marks())
+    fresh, stale = update.differences(kept.inverted.ids, kept.inverted.marks, *cache.marks())
     return Index(cache, held(taken(cache, fresh)), kept, stale)

@@ -17,12 +17,13 @@ TAKEN = 8192  # rows at a time: 32 MB in float32
 
 @dataclass(frozen=True, eq=False)
 class Exact:
-    """Unit-length embeddings of N photos in float16, as precise as the cache's own, by their rows' ids.
+    """Embeddings of N photos in float16, as precise as the cache's own, by their rows' ids.
 
-    Cosines are off by 2e-5 at most; on two cores the scan is seven times as fast as in float32.
+    Of 2,459 real ones, cosines are off by 3e-5 at most and 3e-6 as a rule. In float32 a scan takes seven times as long.
     """
 
     faiss: Any  # IndexScalarQuantizer, inner products
+    lengths: "np.ndarray"  # float32 (N,): rounding makes them other than 1
     ids: "np.ndarray"  # int64 (N,)
     order: "np.ndarray"  # int64 (N,): the places of the ids, ascending
     photos: "pa.Table"  # root, uri and label of each
@@ -34,8 +35,10 @@ class Exact:
         wanted = min(wanted, len(self.ids))
         if not wanted:
             return np.zeros((len(queries), 0), np.float32), np.zeros((len(queries), 0), np.int64)
-        similarities, places = self.faiss.search(queries, wanted)
-        return similarities, self.ids[places]
+        products, places = self.faiss.search(queries, wanted)
+        similarities = products / self.lengths[places]
+        order = np.argsort(-similarities, axis=1, kind="stable")
+        return np.take_along_axis(similarities, order, 1), self.ids[np.take_along_axis(places, order, 1)]
 
     def of(self, ids: list[int]) -> "pa.Table | None":
         """Root, uri and label of these photos; None if one of them is not held."""
@@ -54,15 +57,17 @@ def held(batches: "Iterable[tuple[pa.RecordBatch, np.ndarray]]") -> Exact:
     import pyarrow as pa
 
     made = faiss.IndexScalarQuantizer(DIMENSION, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT)
-    ids, photos = [np.zeros(0, np.int64)], []
+    ids, lengths, photos = [np.zeros(0, np.int64)], [np.zeros(0, np.float32)], []
     for batch, embeddings in batches:
-        made.add(unit_length(embeddings))
+        unit = unit_length(embeddings)
+        made.add(unit)
+        lengths.append(np.linalg.norm(unit.astype(np.float16).astype(np.float32), axis=1))
         ids.append(batch["_rowid"].cast("int64").to_numpy())
         photos.append(batch.select(NAMES))
     none = pa.schema([(name, pa.string()) for name in NAMES])
     table = pa.Table.from_batches(photos) if photos else none.empty_table()
     every = np.concatenate(ids)
-    return Exact(made, every, np.argsort(every), table.combine_chunks())
+    return Exact(made, np.concatenate(lengths), every, np.argsort(every), table.combine_chunks())
 
 
 def taken(cache: Cache, ids: "np.ndarray") -> "Iterable[tuple[pa.RecordBatch, np.ndarray]]":

@@ -138,6 +138,20 @@ def card(cache: Cache) -> Card | None:
         raise Damaged(f"the index {cache.store.index} is damaged, or of another release", REMEDY) from error
 
 
+def glance(cache: Cache) -> "tuple[np.ndarray, np.ndarray] | None":
+    """Ids and marks of the photos in the index in the cache's store, unchecked; None where it is none of this cache."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        if (found := card(cache)) is None or found.fingerprint != cache.fingerprint:
+            return None
+        with safe_open(str(cache.store.index), "numpy") as opened:
+            ids, marks = opened.get_tensor("ids"), opened.get_tensor("marks")
+    except (SafetensorError, PetrieveError):
+        return None
+    return (ids, marks) if ids.shape == marks.shape == (found.photos,) else None
+
+
 def _card(metadata: dict[str, Any]) -> Card:
     made = Card(**json.loads(metadata["card"]))
     for name, type_ in Card.__annotations__.items():

@@ -50,6 +50,8 @@ def update(
     """
     if kind is not None:
         lists.untrained(kind)
+    if patient and (there := files.glance(cache)) and _is_little(*there, *cache.marks()):
+        return files.card(cache)
     old, tell = None, tell or (lambda _: None)
     with suppress(PetrieveError):
         old = files.load(cache)
@@ -57,7 +59,7 @@ def update(
         cache.store.index.unlink(missing_ok=True)
         return None
     if old and kind in (None, old.card.kind) and recall in (None, old.card.target):
-        now = _grown(old, cache, BESIDE if patient else 0)
+        now = _grown(old, cache)
         if not _has_suffered(now.card):
             return _keep(now, cache).card if now is not old else old.card
         tell(f"the index finds {now.card.recall:.1%} of the ten nearest: it is built anew")
@@ -105,17 +107,24 @@ def build_anew(cache: Cache, *, kind: str | None = None, target: float = RECALL)
     )
 
 
-def differences(codes: Inverted, ids: "np.ndarray", marks: "np.ndarray") -> "tuple[np.ndarray, np.ndarray]":
-    """Ids in the cache that the codes lack, and ids in the codes that the cache lacks: or holds with other content."""
+def differences(
+    coded: "np.ndarray", coded_marks: "np.ndarray", ids: "np.ndarray", marks: "np.ndarray"
+) -> "tuple[np.ndarray, np.ndarray]":
+    """Ids in the cache that have no code, and coded ids that the cache lacks: or holds with other content."""
     import numpy as np
 
     if not len(ids):
-        return ids, codes.ids
-    places = np.minimum(np.searchsorted(ids, codes.ids), len(ids) - 1)
-    same = (ids[places] == codes.ids) & (marks[places] == codes.marks)
+        return ids, coded
+    places = np.minimum(np.searchsorted(ids, coded), len(ids) - 1)
+    same = (ids[places] == coded) & (marks[places] == coded_marks)
     lacking = np.ones(len(ids), bool)
     lacking[places[same]] = False
-    return ids[lacking], codes.ids[~same]
+    return ids[lacking], coded[~same]
+
+
+def _is_little(coded: "np.ndarray", coded_marks: "np.ndarray", ids: "np.ndarray", marks: "np.ndarray") -> bool:
+    fresh, stale = differences(coded, coded_marks, ids, marks)
+    return len(fresh) + len(stale) <= min(BESIDE, len(ids) // 100)
 
 
 def mended(cache: Cache) -> Kept | None:
@@ -129,14 +138,14 @@ def mended(cache: Cache) -> Kept | None:
     return kept
 
 
-def _grown(old: Kept, cache: Cache, beside: int) -> Kept:
-    """The index with what is new in the cache, and without what is gone; the old one itself if that is little."""
+def _grown(old: Kept, cache: Cache) -> Kept:
+    """The index with what is new in the cache, and without what is gone; the old one itself if nothing is."""
     import faiss
     import numpy as np
 
     ids, marks = cache.marks()
-    fresh, stale = differences(old.inverted, ids, marks)
-    if len(fresh) + len(stale) <= min(beside, len(ids) // 100):
+    fresh, stale = differences(old.inverted.ids, old.inverted.marks, ids, marks)
+    if not len(fresh) and not len(stale):
         return old
     codes = old.inverted.faiss
     if len(stale):
