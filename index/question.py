@@ -5,11 +5,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from extractor.errors import PetrieveError
-from extractor.rows import path_of
 from index.build import Index, unit_length
-from index.exact import NAMES
 from index.reading import reading
-from index.search import check_k, nearest
+from index.search import check_k, named, nearest
 
 if TYPE_CHECKING:
     import numpy as np
@@ -112,13 +110,19 @@ def _matches(
     index: Index, ids: list[int], similarities: list[float], leave_out: frozenset[str], group_by: str | None
 ) -> Iterator[Match]:
     """The photos with these row ids, best first: the best of each group alone."""
-    import numpy as np
-
-    columns = list(dict.fromkeys([*NAMES, *([group_by] if group_by else [])]))
-    rows, seen = index.cache.take(np.array(ids, np.int64), columns).to_pylist(), set()
-    for row, similarity in zip(rows, similarities, strict=True):
-        path, group = path_of(row["root"], row["uri"]), row[group_by] if group_by else None
+    photos = named(index, ids)  # most often from memory
+    groups = _values(index, ids, group_by) if group_by else [None] * len(ids)
+    seen = set()
+    for (path, label), group, similarity in zip(photos, groups, similarities, strict=True):
         if path in leave_out or (group is not None and group in seen):
             continue
         seen.add(group)
-        yield Match(path, row["label"], round(min(similarity, 1.0), 4), 1.0, group)
+        yield Match(path, label, round(min(similarity, 1.0), 4), 1.0, group)
+
+
+def _values(index: Index, ids: list[int], column: str) -> list[Any]:
+    """What stands in a column of the photos with these row ids."""
+    import numpy as np
+
+    values: list[Any] = index.cache.take(np.array(ids, np.int64), [column])[column].to_pylist()
+    return values

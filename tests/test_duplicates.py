@@ -55,19 +55,18 @@ def groups(found: dict[str, Any]) -> set[tuple[str, str, frozenset[str]]]:
 
 def test_copies_are_found_each_of_its_kind_and_look_alikes_are_none(copied: tuple[Path, dict[str, Any]]) -> None:
     folder, found = copied
-    first, second, third, fourth, fifth = [file.stem for file in sorted((folder / "cat").iterdir())[:5]]
+    first, second, third, fourth = [file.stem for file in sorted((folder / "cat").iterdir())[:4]]
     pictures = [
         ("second-large", frozenset({second, "second-q60", "second-large"})),
         (third, frozenset({third, "third-mirrored"})),
         (fourth, frozenset({fourth, "fourth-small"})),
     ]
+    # Drawn pets share their outlines and places, so what is the same scene is tried on real photos.
     nearer = {one for one in groups(found) if one[0] != "same scene"}
     assert nearer == {
         ("same bytes", first, frozenset({first, "first-again"})),
         *(("same picture", *one) for one in pictures),
     }
-    assert ("same scene", fifth, frozenset({fifth, "fifth-cropped"})) in groups(found) - nearer
-    assert len(groups(found) - nearer) <= 2  # drawn pets of one name share their places
 
 
 def test_what_the_thresholds_are_worth_is_said(copied: tuple[Path, dict[str, Any]], run: Run) -> None:
@@ -117,6 +116,18 @@ def test_look_alikes_among_real_photos_are_no_copies() -> None:
     assert as_picture(some[one], some[other]).max() < 0.8
     assert max(as_scene(some[a], some[b]) for a, b in zip(one, other, strict=True)) < 0.75
     assert as_picture(some, some[:, :, ::-1]).min() > 0.999
+
+
+def test_a_crop_of_a_real_photo_is_the_same_scene_and_not_the_same_picture() -> None:
+    for file in sorted((need(PHOTOS) / "breeds" / "Birman").glob("*.jpg")):
+        with Image.open(file) as photo:
+            grey = photo.convert("L")
+        part = grey.crop((0, 0, grey.width * 17 // 20, grey.height * 17 // 20)).transpose(
+            Image.Transpose.FLIP_LEFT_RIGHT
+        )
+        one, other = (np.asarray(each.resize((24, 24), Image.Resampling.BOX)) for each in (grey, part))
+        assert as_scene(one, other) > 0.76
+        assert as_picture(one[None], other[None])[0] < 0.93
 
 
 def test_candidates_are_the_nearest_of_each_content(tmp_path: Path) -> None:
