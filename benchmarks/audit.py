@@ -24,8 +24,8 @@ from machine import machine
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from classifier import alike, suspects
-from classifier.outside import out_of_fold
+from classifier import alike, near, suspects
+from classifier.audit import out_of_fold
 
 FIRST = 0.05  # of the list
 
@@ -53,7 +53,7 @@ def rankings(embeddings: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray
     """The photos' scores, by way to rank; higher is worse."""
     classes = int(labels.max()) + 1
     found, distances = alike.nearest(embeddings)
-    groups = alike.groups(found, alike.copies(found, distances), np.arange(len(labels)))
+    groups = near.groups(embeddings, np.arange(len(labels)))
     head = out_of_fold(embeddings, labels, groups)
     votes = suspects.votes(alike.neighbours(found, distances, groups)[0], labels, classes)
     both = suspects.combined(head, votes, labels)
@@ -166,8 +166,8 @@ def timed(photos: int) -> dict[str, object]:
         seconds[name] = round(time.perf_counter() - started, 2)
         return result
 
-    found, distances = step("look-alikes", lambda: alike.nearest(embeddings))  # type: ignore[misc]
-    groups = alike.groups(found, alike.copies(found, distances), np.arange(photos))
+    step("look-alikes", lambda: alike.nearest(embeddings))
+    groups = step("near-copies", lambda: near.groups(embeddings, np.arange(photos)))
     step("head, out of fold", lambda: out_of_fold(embeddings, targets, groups))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     return {"photos": photos, "seconds": seconds, "peak_gb": round(peak, 2)}

@@ -1,4 +1,4 @@
-"""Which photos are most alike, and which of them are copies of each other.
+"""Which photos are most alike.
 
 N photos, D numbers each, K = 32 look-alikes of each (fewer where there are fewer photos).
 """
@@ -9,10 +9,6 @@ if TYPE_CHECKING:
     import numpy as np
 
 FETCHED = 32
-# A copy is so much nearer than the farther half of the look-alikes: Lowe 2004, "Distinctive Image Features", with a
-# ratio that was measured: 98 and 95 % of re-encoded photos are below it, no pair of 2,459 photos in an ImageNet
-# trunk's embeddings that is none. A bound on the cosine itself would be another one for each trunk.
-COPY = 0.15
 NEIGHBOURS = 10
 
 
@@ -32,27 +28,6 @@ def nearest(embeddings: "np.ndarray") -> "tuple[np.ndarray, np.ndarray]":
     itself[~itself.any(axis=1), -1] = True
     shape = (len(units), wanted - 1)
     return found[~itself].reshape(shape), np.maximum(1 - cosines[~itself], 0).reshape(shape)
-
-
-def copies(found: "np.ndarray", distances: "np.ndarray") -> "np.ndarray":
-    """Which of the look-alikes (N, K) are copies: near to both photos beside what is usual for each."""
-    import numpy as np
-
-    usual = np.median(distances[:, distances.shape[1] // 2 :], axis=1)
-    return np.asarray(distances <= COPY * np.minimum(usual[:, None], usual[found]))
-
-
-def groups(found: "np.ndarray", copy: "np.ndarray", digests: "np.ndarray") -> "np.ndarray":
-    """Each photo's group (N,): copies, and photos of equal bytes by digests (N,), share a number."""
-    import numpy as np
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    _, first, which = np.unique(digests, return_index=True, return_inverse=True)
-    one = np.concatenate([np.nonzero(copy)[0], np.arange(len(digests))])
-    other = np.concatenate([found[copy], first[which]])
-    links = coo_array((np.ones(len(one), bool), (one, other)), shape=(len(digests),) * 2)
-    return np.asarray(connected_components(links, directed=False)[1])
 
 
 def neighbours(found: "np.ndarray", distances: "np.ndarray", own: "np.ndarray") -> "tuple[np.ndarray, np.ndarray]":

@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from classifier import alike, suspects
+from classifier import alike, logistic, near, suspects
+from classifier.calibrate import softmax
+from classifier.folds import grouped
 from classifier.labelled import Labelled, read
-from classifier.outside import out_of_fold
 from extractor.cache import Cache
 from extractor.errors import PetrieveError
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
     Remark = tuple[int, str, str]  # a photo's position, the kind of trouble, the reason
 
+# Of L2 on standardised embeddings: wrong labels ask for more of it than a head that is to be used.
+STRENGTHS = (1000.0, 316.0, 100.0, 31.6, 10.0)
 KINDS = ("label", "conflict", "leak", "outlier")
 # A leak or an outlier says nothing against the label: it stands behind those that are more probably wrong than right.
 WORTH_A_LOOK = 0.5
@@ -50,7 +53,7 @@ class _Judged:
     votes: "np.ndarray"  # (N, C) labels of the neighbours
     probabilities: "np.ndarray"  # (N, C) of head and votes together
     far: "np.ndarray"  # (N,) mean distance to the neighbours
-    pairs: "list[tuple[int, int, float]]"  # photo, its copy, cosine
+    copies: "np.ndarray"  # (P, 2) pairs of near-copies
 
 
 def audit(cache: Cache, *, name: Callable[[str], str] = str) -> list[Finding]:
@@ -85,33 +88,28 @@ def _judge(photos: Labelled) -> _Judged:
             f"all {len(targets)} labelled photos are of one class, {str(classes[0])!r}: nothing can be compared",
             "embed photos of another class too",
         )
-    found, distances = alike.nearest(photos.embeddings)
-    copy = alike.copies(found, distances)
-    groups = alike.groups(found, copy, photos.digests)
+    copies = near.pairs(photos.embeddings, photos.digests)
+    groups = near.joined(copies, len(photos))
     _check(classes, targets, groups)
     head = out_of_fold(photos.embeddings, targets, groups)
+    found, distances = alike.nearest(photos.embeddings)
     neighbours, far = alike.neighbours(found, distances, groups)
     votes = suspects.votes(neighbours, targets, len(classes))
     both = suspects.combined(head, votes, targets)
-    pairs = _pairs(found, copy, distances, photos.digests)
-    return _Judged(photos, classes, targets, head, votes, both, suspects.mean_distance(far), pairs)
+    return _Judged(photos, classes, targets, head, votes, both, suspects.mean_distance(far), copies)
 
 
-def _pairs(
-    found: "np.ndarray", copy: "np.ndarray", distances: "np.ndarray", digests: "np.ndarray"
-) -> "list[tuple[int, int, float]]":
-    """Both orders of each pair of copies, with its cosine, the most similar first; equal bytes among them."""
+def out_of_fold(embeddings: "np.ndarray", targets: "np.ndarray", groups: "np.ndarray") -> "np.ndarray":
+    """Each photo's probabilities (N, C) by a head that was fitted without it and its near-copies.
+
+    Of embeddings (N, D), targets (N,) and groups (N,) of near-copies.
+    """
     import numpy as np
 
-    pairs = {}
-    for row, column in zip(*np.nonzero(copy), strict=True):
-        one, other = int(row), int(found[row, column])
-        pairs[one, other] = pairs[other, one] = 1 - float(distances[row, column])
-    _, first, which = np.unique(digests, return_index=True, return_inverse=True)
-    for one, other in enumerate(first[which].tolist()):
-        if one != other:
-            pairs[one, other] = pairs[other, one] = 1.0
-    return sorted(((*pair, cosine) for pair, cosine in pairs.items()), key=lambda one: -one[2])
+    count = len(targets)
+    folds = grouped(targets, groups)
+    found = logistic.path(embeddings, targets, folds, weights=np.ones(count), measured=count, strengths=STRENGTHS)
+    return softmax(found.logits)
 
 
 def _check(classes: "np.ndarray", targets: "np.ndarray", groups: "np.ndarray") -> None:
@@ -161,9 +159,9 @@ def _said(judged: _Judged, position: int, other: int) -> str:
 
 
 def _near_copies(judged: _Judged, name: Callable[[str], str]) -> "Iterator[Remark]":
-    """Conflicts and leaks, each told by the most similar near-copy that makes it one."""
+    """Conflicts and leaks, each told once."""
     photos, told = judged.photos, set()
-    for position, other, cosine in judged.pairs:
+    for position, other in [*judged.copies.tolist(), *judged.copies[:, ::-1].tolist()]:
         kinds = []
         if photos.labels[position] != photos.labels[other]:
             kinds.append(("conflict", f"labelled {photos.labels[other]}"))
@@ -173,7 +171,7 @@ def _near_copies(judged: _Judged, name: Callable[[str], str]) -> "Iterator[Remar
             if (position, kind) not in told:
                 told.add((position, kind))
                 same = photos.digests[position] == photos.digests[other]
-                how = "the same file as" if same else f"a near-copy (cosine {cosine:.3f}) of"
+                how = "the same file as" if same else "a near-copy of"
                 yield position, kind, f"{how} {name(photos.paths[other])}, which is {what}"
 
 

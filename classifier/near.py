@@ -17,13 +17,24 @@ BLOCK = 1024
 
 def groups(embeddings: "np.ndarray", digests: "np.ndarray") -> "np.ndarray":
     """Each photo's group (N,), of embeddings (N, D) and digests (N,): near-copies and equal bytes share a number."""
+    return joined(pairs(embeddings, digests), len(digests))
+
+
+def pairs(embeddings: "np.ndarray", digests: "np.ndarray") -> "np.ndarray":
+    """The pairs (P, 2) of near-copies, of embeddings (N, D); photos of equal digests (N,) each beside the first one."""
+    import numpy as np
+
+    found = [*_alike(unit_length(standardised(embeddings))), _equal(digests)]
+    return np.concatenate([np.stack(ends, axis=1) for ends in found])
+
+
+def joined(found: "np.ndarray", photos: int) -> "np.ndarray":
+    """Each photo's group (photos,), of pairs (P, 2)."""
     import numpy as np
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
-    pairs = [*_alike(unit_length(standardised(embeddings))), _equal(digests)]
-    one, other = (np.concatenate(ends) for ends in zip(*pairs, strict=True))
-    links = coo_array((np.ones(len(one), bool), (one, other)), shape=(len(digests),) * 2)
+    links = coo_array((np.ones(len(found), bool), (found[:, 0], found[:, 1])), shape=(photos, photos))
     return np.asarray(connected_components(links, directed=False)[1])
 
 
@@ -76,8 +87,9 @@ def _sketches(units: "np.ndarray") -> "np.ndarray":
 
 
 def _equal(digests: "np.ndarray") -> "tuple[np.ndarray, np.ndarray]":
-    """Each photo beside the first one with its bytes."""
+    """The first photo with each photo's bytes, and that photo, where these are two."""
     import numpy as np
 
     _, first, which = np.unique(digests, return_index=True, return_inverse=True)
-    return np.arange(len(digests)), first[which]
+    later = np.flatnonzero(first[which] != np.arange(len(digests)))
+    return first[which][later], later

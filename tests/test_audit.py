@@ -12,9 +12,9 @@ from cleanlab.filter import find_label_issues
 from conftest import SHARED, Done, need
 from PIL import Image
 
-from classifier import alike
+from classifier import alike, near
+from classifier.audit import out_of_fold
 from classifier.labelled import read
-from classifier.outside import out_of_fold
 from extractor.cache import Cache
 from extractor.photos import Photo
 from extractor.rows import DIMENSION, Embedded
@@ -54,9 +54,7 @@ def found_by_cleanlab(cache: Cache, wrong: set[str]) -> int:
     """How many wrong labels stand in the first 5 % of cleanlab's ranking of our head's probabilities."""
     photos = read(cache)
     targets = np.unique(photos.labels, return_inverse=True)[1]
-    found, distances = alike.nearest(photos.embeddings)
-    groups = alike.groups(found, alike.copies(found, distances), photos.digests)
-    probabilities = out_of_fold(photos.embeddings, targets, groups)
+    probabilities = out_of_fold(photos.embeddings, targets, near.groups(photos.embeddings, photos.digests))
     issues = find_label_issues(targets, probabilities, return_indices_ranked_by="self_confidence", n_jobs=1)
     return len(wrong & {photos.paths[i] for i in issues[: round(0.05 * len(photos))]})
 
@@ -205,22 +203,11 @@ def test_a_store_without_labels_and_no_store_are_one_line_each(run: Run, tmp_pat
         assert words in done.err
 
 
-def test_copies_are_told_by_how_near_they_are_beside_what_is_usual() -> None:
-    """Whatever the trunk: all distances may be small, or all large."""
-    chance = np.random.default_rng(0)
-    for common in (0.0, 5.0):
-        vectors = chance.normal(size=(60, DIMENSION)).astype(np.float32) + common
-        vectors[7] = vectors[40] + chance.normal(scale=0.05, size=DIMENSION)
-        found, distances = alike.nearest(vectors)
-        rows, columns = np.nonzero(alike.copies(found, distances))
-        assert set(zip(rows.tolist(), found[rows, columns].tolist(), strict=True)) == {(7, 40), (40, 7)}
-
-
 def test_equal_embeddings_are_copies_and_never_neighbours() -> None:
     vectors = np.repeat(np.random.default_rng(0).normal(size=(3, DIMENSION)), 40, axis=0).astype(np.float32)
     found, distances = alike.nearest(vectors)
     assert (found != np.arange(120)[:, None]).all()
     digests: Any = np.repeat(np.array([b"a", b"b", b"c"]), 40)
-    own = alike.groups(found, alike.copies(found, distances), digests)
+    own = near.groups(vectors, digests)
     assert len(np.unique(own)) == 3
     assert (alike.neighbours(found, distances, own)[0] == -1).all()
