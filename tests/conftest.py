@@ -21,7 +21,9 @@ from extractor.cache import Cache
 from extractor.photos import path_of
 from extractor.sample import draw_sample
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the commands have it, before a library starts its threads
+# As the commands have it, before a library starts its threads.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "10")
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
 PHOTOS, ODD = SHARED / "photos", SHARED / "odd"
