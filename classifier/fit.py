@@ -80,7 +80,10 @@ def fit(
         **fitted.said,
         seconds=round(time.perf_counter() - started, 3),
     )
-    weight, bias = (np.asarray(part / fitted.temperature, np.float32) for part in (fitted.weight, fitted.bias))
+    # Contiguous: safetensors writes an array's memory as it lies there.
+    weight, bias = (
+        np.ascontiguousarray(part / fitted.temperature, np.float32) for part in (fitted.weight, fitted.bias)
+    )
     return Head(weight, bias, tuple(classes), cache.fingerprint, report), report
 
 

@@ -9,6 +9,7 @@ from conftest import Done
 from safetensors.numpy import load_file, save_file
 
 from classifier import head
+from classifier.export import export
 from classifier.fit import fit
 from extractor.cache import Cache
 from extractor.photos import Photo
@@ -116,6 +117,16 @@ def test_a_saved_head_predicts_the_same(store: Path) -> None:
     vectors = np.concatenate([batch for _, batch in cache.embeddings()])
     assert np.array_equal(loaded.predict(vectors), fitted.predict(vectors))
     assert loaded.report == report
+
+
+@pytest.mark.parametrize("method", ["logistic", "linear"])
+def test_a_saved_head_of_three_classes_is_read_as_it_was(tmp_path: Path, method: str) -> None:
+    cache = planted(tmp_path, {(label, None): 20 for label in ("cat", "dog", "rabbit")})
+    fitted, _ = fit(cache, method=method)
+    head.save(fitted, cache)
+    assert np.array_equal(head.load(cache).weight, fitted.weight)
+    export(tmp_path / "alone.safetensors", fitted, cache)
+    assert np.array_equal(load_file(tmp_path / "alone.safetensors")["classifier.weight"], fitted.weight)
 
 
 def test_a_head_of_other_weights_or_a_damaged_one_is_refused(run: Run, store: Path, drawn: Path) -> None:
