@@ -52,7 +52,7 @@ def similar(
     queries = [
         extractor.query_one(photo, cache, weights=weights, device=device, precision=precision) for photo in photos or []
     ]
-    known = cache.known()
+    known = cache.known_of({query.photo.path: query.digest for query in queries})
     same = {path for query in queries for path in extractor.same_photo(query, known)}
     index = build.build(cache)
     if index.held is None:
@@ -76,7 +76,7 @@ def _watch(folder: Path, cache: "Cache", ask: Callable[..., Any], **settings: st
     from extractor.watch import watch
     from index import build
 
-    index, known = build.build(cache), cache.known()
+    index = build.build(cache)
     results = watch(folder, cache, **settings)  # type: ignore[arg-type]
     print(f"watching {text.printable(str(folder))}; Ctrl-C ends it", file=sys.stderr)
     for result in results:
@@ -84,10 +84,8 @@ def _watch(folder: Path, cache: "Cache", ask: Callable[..., Any], **settings: st
         if isinstance(result, Unreadable):
             answer["error"] = result.reason
         else:
-            now = build.follow(index)
-            if now is not index:
-                index, known = now, now.cache.known()
-            same = frozenset(same_photo(result, known))
+            index = build.follow(index)
+            same = frozenset(same_photo(result, index.cache.known_of({result.photo.path: result.digest})))
             answer["neighbours"] = ask(index, [result.embedding], leave_out=same)
         print(json.dumps(answer, default=str), flush=True)
 

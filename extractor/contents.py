@@ -1,17 +1,18 @@
 """What a store holds, read from its tables."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from extractor.filters import filtered
-from extractor.photos import path_of
+from extractor.photos import path_of, uris_of
 from extractor.rows import (
     Embedded,
     Known,
     Unreadable,
     check_dates,
+    chosen,
     marks,
     one_batch,
     photos_of,
@@ -32,6 +33,7 @@ SCAN = 8192
 # Columns beside label, split and the user's own that a filter can be made of.
 OTHERS = ("uri", "root", "size", "modified", "width", "height")
 CANONICAL, AUGMENTED = "view = 0", "view > 0"
+KNOWN, VIEWS = ["root", "uri", "size", "modified", "digest"], ["root", "uri", "view"]
 
 
 class Contents:
@@ -57,23 +59,30 @@ class Contents:
 
     def known(self) -> dict[str, Known]:
         """What is cached, by path; augmented views of another recipe are passed over."""
-        columns = ["root", "uri", "size", "modified", "digest"]
-        augmented = self._augmented() if self.recipe in ("", RECIPE) else {}
+        return self._known(self._scan(KNOWN, CANONICAL), self._scan(VIEWS, AUGMENTED))
+
+    def known_of(self, photos: Mapping[str, bytes | None]) -> dict[str, Known]:
+        """What `known` has of photos with one of these paths or digests; of a path without a digest, None.
+
+        The others are passed over before Python sees them: of a million rows, a few are found in 0.3 s and not in 16.
+        """
+        digests = {digest for digest in photos.values() if digest}
+        uris = {uri for path in photos for uri in uris_of(path)}
+        of_paths = chosen(self._scan(KNOWN, CANONICAL), {"uri": uris, "digest": digests})
+        every = [batch for batch in of_paths if len(batch)]
+        uris = {uri for batch in every for uri in batch["uri"].to_pylist()}
+        found = self._known(every, chosen(self._scan(VIEWS, AUGMENTED), {"uri": uris}))
+        return {path: one for path, one in found.items() if path in photos or one.digest in digests}
+
+    def _known(self, photos: "Iterable[pa.RecordBatch]", views: "Iterable[pa.RecordBatch]") -> dict[str, Known]:
+        augmented = _augmented(views) if self.recipe in ("", RECIPE) else {}
         found = {}
-        for batch in self._scan(columns, CANONICAL):
+        for batch in photos:
             numbers = batch.set_column(3, "modified", batch["modified"].cast("int64"))
-            for one in map(Known, *(numbers[name].to_pylist() for name in ["_rowid", *columns])):
+            for one in map(Known, *(numbers[name].to_pylist() for name in ["_rowid", *KNOWN])):
                 others = augmented.get((one.root, one.uri))
                 found[path_of(one.root, one.uri)] = replace(one, augmented=others) if others else one
         return found
-
-    def _augmented(self) -> dict[tuple[str, str], tuple[int, ...]]:
-        """The rows of each photo's views 1, 2, …, by root and uri."""
-        found: dict[tuple[str, str], list[tuple[int, int]]] = defaultdict(list)
-        for batch in self._scan(["root", "uri", "view"], AUGMENTED):
-            for root, uri, *row in zip(*(batch[n].to_pylist() for n in ("root", "uri", "view", "_rowid")), strict=True):
-                found[root, uri].append((row[0], row[1]))
-        return {photo: tuple(row for _, row in sorted(views)) for photo, views in found.items()}
 
     def counts(self) -> dict[str, Any]:
         """How many photos and views there are, and how many photos of each label and in each split."""
@@ -165,3 +174,12 @@ class Contents:
 def with_ids(rows: Sequence[int]) -> str:
     """A filter for rows by their ids."""
     return f"_rowid IN ({', '.join(map(str, rows))})"
+
+
+def _augmented(views: "Iterable[pa.RecordBatch]") -> dict[tuple[str, str], tuple[int, ...]]:
+    """The rows of each photo's views 1, 2, …, by root and uri."""
+    found: dict[tuple[str, str], list[tuple[int, int]]] = defaultdict(list)
+    for batch in views:
+        for root, uri, *row in zip(*(batch[name].to_pylist() for name in (*VIEWS, "_rowid")), strict=True):
+            found[root, uri].append((row[0], row[1]))
+    return {photo: tuple(row for _, row in sorted(own)) for photo, own in found.items()}

@@ -18,9 +18,10 @@ from extractor.photos import FORMATS, Photo
 from extractor.plan import find_all, plan, settle
 from extractor.rows import Embedded, Known, Unreadable
 from extractor.store import Store, read_card, writing
-from extractor.stream import load, results
+from extractor.stream import digest_of, load, read, results
 from extractor.trunk import Trunk, load_trunk
 from extractor.upgrade import upgrade
+from extractor.upright import Undecodable
 from extractor.views import MOST
 from extractor.weights import resolve
 
@@ -143,7 +144,7 @@ def query(
     _check_views(views)
     wanted = paths_of(sources)
     photos = find_all(wanted)
-    known = cache.known()
+    known = cache.known() if len(photos) > QUERY_BATCH else cache.known_of({one.path: _digest(one) for one in photos})
     rows = _by_digest(known)
     trunk = once(partial(fitting_trunk, cache, cache.store, weights or cache.weights, device, precision))
     if _asks(cache, weights, device, precision):
@@ -209,6 +210,14 @@ def _new(
 def _check_views(number: int) -> None:
     if not 0 <= number <= MOST:
         raise PetrieveError(f"there cannot be {number} augmented views", f"name a number from 0 to {MOST}")
+
+
+def _digest(photo: Photo) -> bytes | None:
+    """What a photo's bytes are known by; None where they cannot be read, which is said later."""
+    try:
+        return digest_of(read(photo.path)[0])
+    except (OSError, Undecodable, MemoryError):
+        return None
 
 
 def _by_digest(known: Mapping[str, Known]) -> dict[bytes, tuple[int, ...]]:

@@ -43,6 +43,12 @@ def path_of(root: str, uri: str) -> str:
     return os.path.join(root, uri).translate(_TO_BYTES)
 
 
+def uris_of(path: str) -> list[str]:
+    """The uris that the photo at this path can have: it depends on the folder that it was found in."""
+    parts = path.translate(_TO_TEXT).split("/")
+    return ["/".join(parts[start:]) for start in range(len(parts))]
+
+
 def find(source: str | os.PathLike[str]) -> Iterator[Photo]:
     """The photos of a folder, recursively and in a stable order; or the one photo that `source` is.
 

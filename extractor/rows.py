@@ -2,9 +2,10 @@
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 from extractor.labels import RESERVED
@@ -164,6 +165,16 @@ def one_batch(rows: "pa.Table") -> "pa.RecordBatch":
 
     batches = rows.combine_chunks().to_batches()
     return batches[0] if batches else pa.RecordBatch.from_pylist([], rows.schema)
+
+
+def chosen(batches: "Iterable[pa.RecordBatch]", values: Mapping[str, Collection[Any]]) -> "Iterator[pa.RecordBatch]":
+    """Of the rows in these batches those in which one of the columns named in `values` has one of its values."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    for batch in batches:
+        fits = [pc.is_in(batch[name], pa.array(list(some), batch[name].type)) for name, some in values.items()]
+        yield batch.filter(reduce(pc.or_, fits))
 
 
 def marks(batches: "Iterator[pa.RecordBatch]") -> "tuple[np.ndarray, np.ndarray]":

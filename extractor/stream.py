@@ -127,7 +127,7 @@ def load(photo: Photo, rows: Mapping[bytes, tuple[int, ...]], views: int = 0) ->
     try:
         data, status = read(photo.path)
         photo = replace(photo, size=status.st_size, modified=status.st_mtime_ns // 1000)
-        digest = hashlib.blake2b(data, digest_size=16).digest()
+        digest = digest_of(data)
         there = rows.get(digest, ())[: 1 + views]
         if len(there) > views:
             return Copy(photo, digest, there)
@@ -145,6 +145,11 @@ def _stacked(pixels: "Tensor", digest: bytes, views: Iterable[int]) -> "Tensor":
     import torch
 
     return torch.stack([view_of(pixels, digest, view) for view in views])  # (V, 3, 224, 224)
+
+
+def digest_of(data: bytes) -> bytes:
+    """The 16 bytes that a file's content is known by."""
+    return hashlib.blake2b(data, digest_size=16).digest()
 
 
 def read(path: str) -> tuple[bytes, os.stat_result]:
