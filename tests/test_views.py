@@ -85,6 +85,17 @@ def test_readers_that_ask_for_nothing_else_see_canonical_views(grown: tuple[Cach
     assert {row["view"] for photos, _ in cache.embeddings() for row in photos.to_pylist()} == {0}
 
 
+def test_a_few_photos_are_looked_up_as_all_are_read(grown: tuple[Cache, dict[str, Known]]) -> None:
+    cache, _ = grown
+    every = cache.known()
+    for path, one in every.items():
+        same = {other: row for other, row in every.items() if row.digest == one.digest}
+        assert cache.known_of({path: None}) == {path: one}, "by its path"
+        assert cache.known_of({"/elsewhere/" + Path(path).name: one.digest}) == same, "by its bytes alone"
+    assert cache.known_of({path: one.digest for path, one in every.items()}) == every
+    assert cache.known_of({"/elsewhere/none.jpg": bytes(16)}) == cache.known_of({}) == {}
+
+
 def test_a_photos_views_come_back_as_one_value_in_their_order(grown: tuple[Cache, dict[str, Known]]) -> None:
     cache, _ = grown
     for one in whole(cache).values():
