@@ -23,9 +23,10 @@ def temperature(logits: "np.ndarray", targets: "np.ndarray") -> float:
 
     low, high = np.log(0.02), np.log(50)
     golden = (5**0.5 - 1) / 2
+    turned = np.ascontiguousarray(logits.T)  # sums over few classes take a fifth of the time this way round
     for _ in range(40):  # the loss is convex in 1/T, so it has one minimum in log T too
         one, other = high - golden * (high - low), low + golden * (high - low)
-        if _loss(logits / np.exp(one), targets) < _loss(logits / np.exp(other), targets):
+        if _loss(turned / np.exp(one), targets) < _loss(turned / np.exp(other), targets):
             high = other
         else:
             low = one
@@ -33,14 +34,17 @@ def temperature(logits: "np.ndarray", targets: "np.ndarray") -> float:
 
 
 def _loss(logits: "np.ndarray", targets: "np.ndarray") -> float:
-    """Log loss against targets that are not wholly sure of themselves (Platt 1999): N right of N prove no 100 %."""
+    """Log loss of logits (C, N) against targets that are not wholly sure of themselves.
+
+    N right of N prove no 100 %: Platt 1999.
+    """
     import numpy as np
 
-    count, classes = logits.shape
-    logs = logits - logits.max(axis=1, keepdims=True)
-    logs = logs - np.log(np.exp(logs).sum(axis=1, keepdims=True))
-    given = logs[np.arange(count), targets]
-    others = (logs.sum(axis=1) - given) / (classes - 1)
+    classes, count = logits.shape
+    logs = logits - logits.max(axis=0)
+    logs -= np.log(np.exp(logs).sum(axis=0))
+    given = logs[targets, np.arange(count)]
+    others = (logs.sum(axis=0) - given) / (classes - 1)
     doubt = 1 / (count + 2)
     return float(-((1 - doubt) * given + doubt * others).mean())
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from classifier.near import unit_length
+from classifier.near import lengths, unit_length
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,7 +28,7 @@ def nearest(queries: "np.ndarray", blocks: "Iterable[np.ndarray]") -> "tuple[np.
     places = np.zeros((len(units), NEIGHBOURS), int)
     start = 0
     for block in blocks:
-        cosines = units @ unit_length(block).T
+        cosines = units @ block.T / lengths(block)
         best = np.argpartition(cosines, -min(NEIGHBOURS, len(block)), axis=1)[:, -NEIGHBOURS:]
         near = np.concatenate([near, np.take_along_axis(cosines, best, 1)], axis=1)
         places = np.concatenate([places, best + start], axis=1)

@@ -101,25 +101,38 @@ def principal(embeddings: "np.ndarray", weights: "np.ndarray") -> Inputs:
     L2 does not feel a rotation, and of fewer photos than numbers only their own span matters.
     """
     import numpy as np
+    from scipy.linalg import eigh
 
     count, wide = embeddings.shape
     share = (weights / weights.sum()).astype(np.float32)
     mean = share @ embeddings
     x = embeddings - mean
-    scale = np.sqrt(np.maximum(np.einsum("n,nd,nd->d", share, x, x, optimize=["einsum_path", (0, 1, 2)]), 0))
-    scale[scale < 1e-6] = 1  # a feature that never changes says nothing, and must not be blown up
-    x /= scale
     root = np.sqrt(weights).astype(np.float32)[:, None]
+    weighed = x if (root == 1).all() else x * root
     if count > wide:
-        squares, turn = np.linalg.eigh((x * root).T @ (x * root))
+        moments = weighed.T @ weighed
+        scale = _scale(np.diag(moments) / weights.sum())
+        squares, turn = eigh(moments / scale / scale[:, None], driver="evd")  # numpy's takes twice the time
     else:
-        squares, left = np.linalg.eigh((x * root) @ (x * root).T)
+        scale = _scale(np.einsum("nd,nd->d", weighed, weighed) / weights.sum())
+        weighed = weighed / scale
+        squares, left = eigh(weighed @ weighed.T, driver="evd")
         squares = np.maximum(squares, 0)
         kept = squares > squares.max(initial=0) * 1e-6
-        squares, turn = squares[kept], ((x * root).T @ left[:, kept]) / np.sqrt(squares[kept])
-    ones = np.ones((count, 1), np.float32)
-    rows = np.concatenate([x @ turn, ones], axis=1)
-    return Inputs(rows, np.append(np.maximum(squares, 0), weights.sum()), turn / scale[:, None], mean)
+        squares, turn = squares[kept], (weighed.T @ left[:, kept]) / np.sqrt(squares[kept])
+    back = turn / scale[:, None]
+    rows = np.ones((count, len(squares) + 1), np.float32)
+    rows[:, :-1] = x @ back
+    return Inputs(rows, np.append(np.maximum(squares, 0), weights.sum()), back, mean)
+
+
+def _scale(variances: "np.ndarray") -> "np.ndarray":
+    """The deviations (D,); 1 for a feature that never changes: it says nothing, and must not be blown up."""
+    import numpy as np
+
+    scale = np.sqrt(np.maximum(variances, 0)).astype(np.float32)
+    scale[scale < 1e-6] = 1
+    return scale
 
 
 def raw(inputs: Inputs, w: "np.ndarray") -> "tuple[np.ndarray, np.ndarray]":

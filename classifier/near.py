@@ -47,9 +47,14 @@ def standardised(embeddings: "np.ndarray") -> "np.ndarray":
 
 def unit_length(embeddings: "np.ndarray") -> "np.ndarray":
     """Embeddings (N, D) scaled to length 1."""
+    return embeddings / lengths(embeddings)[:, None]  # type: ignore[no-any-return]
+
+
+def lengths(embeddings: "np.ndarray") -> "np.ndarray":
+    """The length (N,) of each embedding (N, D); above 0, so that it can be divided by."""
     import numpy as np
 
-    return np.asarray(embeddings / np.maximum(np.linalg.norm(embeddings, axis=1, keepdims=True), 1e-12))
+    return np.maximum(np.sqrt(np.einsum("nd,nd->n", embeddings, embeddings)), 1e-12)
 
 
 def _alike(units: "np.ndarray") -> "Iterator[tuple[np.ndarray, np.ndarray]]":

@@ -5,7 +5,7 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from classifier import familiar
-from classifier.head import Head, threshold
+from classifier.head import Head, fewest, threshold
 from extractor.cache import Cache
 from extractor.errors import PetrieveError
 
@@ -18,9 +18,9 @@ def predict(
 ) -> list[dict[str, Any]]:
     """Of each photo `label`, `probability`, `probabilities`, `unsure` and `unfamiliar`, of its views (V, 1024).
 
-    `unsure`: less probable than where predictions on held-out photos were wrong no more often than `max_error`, a share
-    such as 0.01 or "1%"; without it nothing is. `unfamiliar`: the canonical view lies farther from its nearest photos
-    in the cache than 99 % of held-out photos do.
+    `unsure`: less probable than where predictions are wrong no more often than `max_error`, a share such as 0.01 or
+    "1%", as held-out photos show with 95 % confidence; without it nothing is. `unfamiliar`: the canonical view lies
+    farther from its nearest photos in the cache than 99 % of held-out photos do.
 
     Raises:
         PetrieveError: `max_error` is no share.
@@ -57,11 +57,12 @@ def _least(head: Head, max_error: float) -> float:
     """The least probability that is sure enough; above 1 where none is."""
     least = threshold(head.report, max_error)
     if least is None:
-        lowest = min(point["error"] for point in head.report.risk_coverage)
+        needed, lowest = fewest(max_error), min(point["error"] for point in head.report.risk_coverage)
+        why = f"the surest held-out photos reach {lowest:.2%}"
+        if head.report.measured < needed:
+            why = f"{head.report.measured} held-out photos are too few to show it, {needed} are needed"
         warnings.warn(
-            f"no threshold reaches an error rate of {max_error:.2%}: the surest held-out photos reach {lowest:.2%}; "
-            "all is marked unsure",
-            stacklevel=3,
+            f"no threshold reaches an error rate of {max_error:.2%}: {why}; all is marked unsure", stacklevel=3
         )
         return 2.0
     return least
