@@ -12,15 +12,18 @@ if TYPE_CHECKING:
 
 EXAMPLE = "label = 'dog' and found_on >= date '2026-10-01'"
 
+# What stands for a value that is given elsewhere; Lance ends a plan with one by a panic, which it prints.
+PLACEHOLDER = re.compile(r"'(?:[^']|'')*'|`[^`]*`|(\?|\$\w+|(?<!:):[A-Za-z_]\w*)")
 # What of Lance's words says why, the plainest first.
 REASONS = (
-    r"Expected: .+?, found: \S+",
+    r"Expected: .+?, found: .+?(?=\), /|$)",
     r"Unterminated \w+ \w+",
     r"[Rr]eceived literal .+? of type '.+?'",
     r"Invalid function '.+?'",
     r"The filter .+? does not return a boolean",
     r"Expression '.+?' is not supported",
     r"Divide by zero|Cannot cast .+? type|recursion limit",
+    r"Unsupported type '.+?'|Cannot access field .+?(?=, /|$)",
 )
 
 
@@ -40,28 +43,40 @@ def filtered(
         raise PetrieveError(
             f"the filter has the column {quoted} in double quotes", f"write {_word(quoted)}, and texts in single quotes"
         )
+    if placeholder := next((found[1] for found in PLACEHOLDER.finditer(condition) if found[1]), None):
+        raise _unusable(f"{placeholder} stands for nothing", known)
     condition = condition.encode(errors="replace").decode()  # what is no text, no column holds
     scanner = table.scanner(columns=columns, filter=f"(\n{condition}\n)", with_row_id=True, batch_size=batch)
     try:
-        scanner.explain_plan()
+        scanner.explain_plan()  # of a table that is open: what fails here is the condition
+    except (ValueError, RuntimeError) as error:
+        raise _explained(str(error).replace("\n", " "), known) from error
+    try:
         yield from scanner.to_batches()
     except (ValueError, RuntimeError) as error:
-        said = str(error)  # "aborted" is how Lance ends a plan that it cannot make, of a placeholder such as `?`
-        if not re.search(r"Invalid user input|filter expression|sql parser|Task was aborted", said):
+        if "filter expression" not in str(error):
             raise
-        raise _explained(said.replace("\n", " "), known) from error
+        raise _explained(str(error).replace("\n", " "), known) from error
 
 
 def _explained(said: str, known: Sequence[str]) -> PetrieveError:
     """Lance's words on a condition, as ours."""
-    there = ", ".join(map(_word, known))
     if missing := re.search(r"No field named (\"[^\"]+\"|\S+?)\.(?= |$)", said):
         return PetrieveError(
             f"the filter names {missing[1]}, which is no column",
-            f"the columns are {there}; write texts in single quotes",
+            f"the columns are {_words(known)}; write texts in single quotes",
         )
     why = next((found[0] for found in (re.search(words, said) for words in REASONS) if found), "it is no condition")
-    return PetrieveError(f"the filter cannot be used: {why}", f"write it like {EXAMPLE}; the columns are {there}")
+    return _unusable(why.replace("found: )", "found: ) or its end"), known)
+
+
+def _unusable(why: str, known: Sequence[str]) -> PetrieveError:
+    remedy = f"write it like {EXAMPLE}; the columns are {_words(known)}"
+    return PetrieveError(f"the filter cannot be used: {why}", remedy)
+
+
+def _words(known: Sequence[str]) -> str:
+    return ", ".join(map(_word, known))
 
 
 def _word(name: str) -> str:

@@ -7,6 +7,7 @@ from contextlib import closing
 
 from extractor.cache import Cache
 from extractor.embed import fitting_trunk
+from extractor.errors import PetrieveError
 from extractor.photos import Photo, find
 from extractor.rows import Embedded, Unreadable
 from extractor.stream import results
@@ -29,8 +30,10 @@ def watch(
     Nothing is written.
 
     Raises:
-        PetrieveError: the folder cannot be listed, or the weights or the device cannot be used.
+        PetrieveError: it is no folder or cannot be listed, or the weights or the device cannot be used.
     """
+    if os.path.isfile(folder):
+        raise PetrieveError(f"{os.fspath(folder)} is no folder", "name the folder in which photos appear")
     before = _there(folder)
     trunk = fitting_trunk(cache, cache.store, weights or cache.weights, device, precision)
     return _embedded(_appearing(folder, before), trunk, cache)

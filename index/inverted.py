@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 # Of FAISS's kinds those that can take in and let go of photos, and whose file is numbers alone: nothing in it is run,
 # and none of these numbers leads a search out of memory.
 KIND = re.compile(
-    r"(?:(?:PCAR?|RR|OPQ\d{1,3}_)\d{1,4},)?IVF(\d{1,7}),(?:Flat|SQ4|SQ6|SQ8|SQfp16|PQ\d{1,4}(?:x\d{1,2})?)"
+    r"(?:(?:PCAR?|RR|OPQ[1-9]\d{0,2}_)[1-9]\d{0,3},)?IVF([1-9]\d{0,6}),"
+    r"(?:Flat|SQ4|SQ6|SQ8|SQfp16|PQ[1-9]\d{0,3}(?:x(?:[1-9]|1[0-6]))?)"
 )
 KINDS = "an optional PCA256, RR256 or OPQ64_256, then IVF4096, then SQ8, SQ4, SQfp16, PQ64 or Flat"
 # The transform needs fewer embeddings than the lists: 64 for each of its numbers.

@@ -120,6 +120,12 @@ def test_a_condition_chooses_and_what_it_leaves_is_ranked_exactly(run: Run, pets
         ("label = 'dog' limit 1", "the filter cannot be used"),
         ("label in (select label from t)", "not supported"),
         ("read_csv('/etc/passwd') is null", "Invalid function"),
+        ("label = ?", "? stands for nothing"),
+        ("label = $1 and pet_id = 2", "$1 stands for nothing"),
+        ("sum(pet_id) > 1", "the filter cannot be used"),
+        ("label.colour = 'black'", "Cannot access field"),
+        ("arrow_cast(pet_id, 'Number') > 1", "Unsupported type 'Number'"),
+        ("label =", "found: ) or its end; write"),
     ],
 )
 def test_a_wrong_condition_is_one_line_that_names_the_columns(run: Run, pets: Cache, condition: str, said: str) -> None:
@@ -267,5 +273,6 @@ def test_watching_needs_a_folder_and_no_photo(run: Run, store: Path, drawn: Path
     photo = sorted((drawn / "cat").iterdir())[0]
     assert run("similar", photo, "--watch", tmp_path, "--store", store).status == 2
     assert run("similar", "--store", store).status == 2
-    done = run("similar", "--watch", tmp_path / "nowhere", "--store", store)
-    assert (done.status, done.out, "check the path" in done.err) == (1, "", True)
+    for where, said in ((tmp_path / "nowhere", "check the path"), (photo, "is no folder")):
+        done = run("similar", "--watch", where, "--store", store)
+        assert (done.status, done.out, said in done.err) == (1, "", True)
