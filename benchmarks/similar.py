@@ -112,7 +112,7 @@ def compared(cache: Cache) -> dict[str, Any]:
     """
     import faiss
 
-    few, index = queries()[:100], build.build(cache)
+    few, index = queries()[:20], build.build(cache)
     _, ours = timed(lambda one: search.search(index, one, k=K), queries())
     held = exact.held(cache.embeddings())
     _, half = timed(lambda one: held.nearest(build.unit_length(one[None]), K), few)

@@ -62,9 +62,9 @@ class Contents:
         return self._known(self._scan(KNOWN, CANONICAL), self._scan(VIEWS, AUGMENTED))
 
     def known_of(self, photos: Mapping[str, bytes | None]) -> dict[str, Known]:
-        """What `known` has of photos with one of these paths or digests; of a path without a digest, None.
+        """What `known` has of photos with one of these paths or digests (None where it is not known).
 
-        The others are passed over before Python sees them: of a million rows, a few are found in 0.3 s and not in 16.
+        The others are passed over before Python sees them: of a million rows, a few are found in half a second and not in 16.
         """
         digests = {digest for digest in photos.values() if digest}
         uris = {uri for path in photos for uri in uris_of(path)}
