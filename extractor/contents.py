@@ -64,7 +64,7 @@ class Contents:
     def known_of(self, photos: Mapping[str, bytes | None]) -> dict[str, Known]:
         """What `known` has of photos with one of these paths or digests (None where it is not known).
 
-        The others are passed over before Python sees them: of a million rows, a few are found in half a second and not in 16.
+        The others are passed over before Python sees them: of a million, a few are found in half a second, not in 16.
         """
         digests = {digest for digest in photos.values() if digest}
         uris = {uri for path in photos for uri in uris_of(path)}
