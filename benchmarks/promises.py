@@ -1,9 +1,9 @@
-"""Whether `--max-error`, `unfamiliar` and `--balanced` do what they say, on photos that neither head nor bound has seen.
+"""Whether `--max-error`, `unfamiliar` and `--balanced` do what they say, on photos that head and bound have not seen.
 
     python benchmarks/promises.py [--splits 20] [--store STORE]
 
-On the cats and dogs, and breeds, of ../shared/embeddings (MobileNetV2, ImageNet; the first 1,024 of its numbers, drawn
-once), or on a store's labelled photos. Every split fits on a half drawn at random and looks at the other. One JSON line.
+On the cats and dogs, and breeds, of ../shared/embeddings (MobileNetV2, ImageNet; 1,024 of its numbers, drawn once), or
+on a store's labelled photos. Every split fits on a half drawn at random and looks at the other. One JSON line.
 """
 
 import argparse

@@ -7,7 +7,7 @@ cache; every epoch reads it from end to end. So the same cache gives the same he
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import chain
+from functools import partial
 from typing import IO, TYPE_CHECKING, Any
 
 from classifier import calibrate, familiar, near
@@ -29,18 +29,20 @@ RATE = 1e-3  # Adam's own default
 EPOCHS, PATIENCE = 100, 5  # it ends when the held-out loss has not fallen for so many epochs
 MOST_HELD_OUT = 10_000  # photos to stop by, and as many to measure on: accuracy to a point at least
 L2 = 10.0  # 1/C; the grid's best for cat and dog lie around it, and early stopping does the rest
+# Held-out photos are worth fitting on in the end, for as many epochs as were best without them, from this share on.
+WORTH_FITTING = 0.05
 SIZE = DIMENSION * 2  # bytes of a row
 
 
 @dataclass(frozen=True, eq=False)
 class Shuffled:
-    """Rows in a file: of the photos to stop by, of those to measure on, and the training rows behind them."""
+    """Rows in a file: of the photos to measure on, of those to stop by, and the training rows behind them."""
 
     file: IO[bytes]
     targets: "np.ndarray"  # (N,) of each row in the file
     weights: "np.ndarray"  # (N,) float32
-    stop: int  # rows [0, stop) decide when to stop
-    test: int  # rows [stop, test) are measured on
+    test: int  # rows [0, test) are measured on
+    stop: int  # rows [test, stop) decide when to stop
 
     def read(self, start: int, end: int) -> "np.ndarray":
         """Rows [start, end), float32."""
@@ -49,9 +51,9 @@ class Shuffled:
         self.file.seek(start * SIZE)
         return np.frombuffer(self.file.read((end - start) * SIZE), np.float16).reshape(-1, DIMENSION).astype(np.float32)
 
-    def blocks(self) -> "Iterator[tuple[int, np.ndarray]]":
-        """The training rows, in blocks, each beside the place of its first."""
-        for start in range(self.test, len(self.targets), BLOCK):
+    def blocks(self, first: int) -> "Iterator[tuple[int, np.ndarray]]":
+        """The rows from `first` on, in blocks, each beside the place of its first."""
+        for start in range(first, len(self.targets), BLOCK):
             yield start, self.read(start, min(start + BLOCK, len(self.targets)))
 
 
@@ -75,13 +77,18 @@ def fit_linear(cache: Cache, *, l2: float | None, balanced: bool, device: str) -
         rows = _shuffle(cache, listed, one.targets, roles, file, balanced)
         strength = L2 if l2 is None else l2
         mean, scale = _standard(rows)
-        weight, bias, losses = _train(rows, len(one.classes), strength, place, mean, scale)
-        stop, test = rows.read(0, rows.stop), rows.read(rows.stop, rows.test)
+        train = partial(_train, rows, len(one.classes), strength, place, mean, scale)
+        weight, bias, losses = train(rows.stop, EPOCHS)
+        test, stop = rows.read(0, rows.test), rows.read(rows.test, rows.stop)
         alike, said = _beside(rows, test, mean.astype(np.float32), scale.astype(np.float32))
+        given = bool(one.tested.any())
+        fitted = weight, bias
+        if rows.stop > WORTH_FITTING * len(rows.targets):
+            best = min(losses, key=lambda one: one["log_loss"])
+            fitted = train(rows.test if given else 0, int(best["epoch"]), stopping=False)[:2]
     logits = test @ weight.T.astype(np.float32) + bias
-    truth = rows.targets[rows.stop : rows.test]
-    heat = calibrate.temperature(stop @ weight.T.astype(np.float32) + bias, rows.targets[: rows.stop])
-    given = bool(one.tested.any())
+    truth = rows.targets[: rows.test]
+    heat = calibrate.temperature(stop @ weight.T.astype(np.float32) + bias, rows.targets[rows.test : rows.stop])
     said |= {
         "photos": int((roles == TRAIN).sum()),
         "near_copies": int((np.bincount(groups)[groups] > 1).sum() + alike.sum()),
@@ -93,7 +100,7 @@ def fit_linear(cache: Cache, *, l2: float | None, balanced: bool, device: str) -
         "accuracy_ungrouped": round(float((logits.argmax(axis=1) == truth).mean()), 4),
     }
     kept = ~alike
-    return one.classes, Fitted(weight, bias, logits[kept], logits[kept] / heat, truth[kept], heat, said)
+    return one.classes, Fitted(*fitted, logits[kept], logits[kept] / heat, truth[kept], heat, said)
 
 
 TRAIN, STOP, TEST, UNUSED = 0, 1, 2, 3
@@ -129,7 +136,7 @@ def _some(places: "np.ndarray", groups: "np.ndarray") -> "np.ndarray":
 def _shuffle(
     cache: Cache, listed: Names, targets: "np.ndarray", roles: "np.ndarray", file: IO[bytes], balanced: bool
 ) -> Shuffled:
-    """Write each row to its place in the file: those to stop by, those to measure on, then all training views."""
+    """Write each row to its place in the file: those to measure on, those to stop by, then all training views."""
     import numpy as np
 
     views = listed.views + 1  # of each photo
@@ -137,7 +144,7 @@ def _shuffle(
     owners = np.repeat(np.arange(len(kept)), kept)
     number = np.arange(len(owners)) - np.repeat(np.cumsum(kept) - kept, kept)  # of a row among its photo's
     order = np.random.default_rng(SEED).permutation(len(owners))
-    order = order[np.argsort(np.array([2, 0, 1])[roles[owners[order]]], kind="stable")]
+    order = order[np.argsort(np.array([2, 1, 0])[roles[owners[order]]], kind="stable")]
     place = np.empty(len(order), np.int64)
     place[order] = np.arange(len(order))
     first = np.cumsum(kept) - kept
@@ -153,7 +160,7 @@ def _shuffle(
         counts = np.bincount(targets[roles == TRAIN])
         weights *= (counts.sum() / (len(counts) * np.maximum(counts, 1)))[targets[owners[order]]]
     stop, test = int((roles == STOP).sum()), int((roles == TEST).sum())
-    return Shuffled(file, targets[owners[order]], weights.astype(np.float32), stop, stop + test)
+    return Shuffled(file, targets[owners[order]], weights.astype(np.float32), test, test + stop)
 
 
 def _standard(rows: Shuffled) -> "tuple[np.ndarray, np.ndarray]":
@@ -161,7 +168,7 @@ def _standard(rows: Shuffled) -> "tuple[np.ndarray, np.ndarray]":
     import numpy as np
 
     total, squares, count = np.zeros(DIMENSION), np.zeros(DIMENSION), 0
-    for _, block in rows.blocks():
+    for _, block in rows.blocks(rows.stop):
         total += block.sum(axis=0, dtype=np.float64)
         squares += np.einsum("nd,nd->d", block, block, dtype=np.float64)
         count += len(block)
@@ -172,9 +179,21 @@ def _standard(rows: Shuffled) -> "tuple[np.ndarray, np.ndarray]":
 
 
 def _train(
-    rows: Shuffled, classes: int, l2: float, device: "torch.device", mean: "np.ndarray", scale: "np.ndarray"
+    rows: Shuffled,
+    classes: int,
+    l2: float,
+    device: "torch.device",
+    mean: "np.ndarray",
+    scale: "np.ndarray",
+    first: int,
+    epochs: int,
+    *,
+    stopping: bool = True,
 ) -> "tuple[np.ndarray, np.ndarray, list[dict[str, float]]]":
-    """Weight (C, D) and bias (C,) for raw embeddings, of the epoch with the lowest loss on the photos to stop by."""
+    """Weight (C, D) and bias (C,) for raw embeddings, fitted on the rows from `first` on.
+
+    Of the epoch with the lowest loss on the photos to stop by; without `stopping`, of the last.
+    """
     import numpy as np
     import torch
     from torch.nn.functional import cross_entropy
@@ -184,12 +203,12 @@ def _train(
     weight = torch.zeros(classes, DIMENSION, device=device, requires_grad=True)
     bias = torch.zeros(classes, device=device, requires_grad=True)
     optimiser = torch.optim.Adam([weight, bias], lr=RATE)
-    total = float(rows.weights[rows.test :].sum())
-    held_out = (torch.from_numpy(rows.read(0, rows.stop)).to(device) - shift) * shrink
-    truth = targets[: rows.stop].to(device)
+    total = float(rows.weights[first:].sum())
+    held_out = (torch.from_numpy(rows.read(rows.test, rows.stop)).to(device) - shift) * shrink
+    truth = targets[rows.test : rows.stop].to(device)
     best, losses, kept = float("inf"), list[dict[str, float]](), (weight, bias)
-    for epoch in range(EPOCHS):
-        for start, block in rows.blocks():
+    for epoch in range(epochs):
+        for start, block in rows.blocks(first):
             for part in range(0, len(block), BATCH):
                 own = slice(start + part, start + min(part + BATCH, len(block)))
                 x = (torch.from_numpy(block[part : part + BATCH]).to(device) - shift) * shrink
@@ -202,7 +221,7 @@ def _train(
         with torch.no_grad():
             value = float(cross_entropy(held_out @ weight.T + bias, truth))
         losses.append({"epoch": epoch + 1, "log_loss": round(value, 6)})
-        if value < best - 1e-5:
+        if value < best - 1e-5 or not stopping:
             best, since, kept = value, 0, (weight.detach().clone(), bias.detach().clone())
         else:
             since += 1
@@ -218,11 +237,11 @@ def _beside(
 ) -> "tuple[np.ndarray, dict[str, Any]]":
     """Which measured photos have a near-copy among the training ones, and figures of their nearest neighbours."""
     some = slice(None, None, 1 + len(test) // familiar.SAMPLE)
-    known = chain([rows.read(0, rows.stop)], (block for _, block in rows.blocks()))
+    known = (block for _, block in rows.blocks(rows.test))
     copies, _ = familiar.nearest((test - mean) / scale, ((block - mean) / scale for block in known))
-    close, places = familiar.nearest(test[some], (block for _, block in rows.blocks()))
-    truth = rows.targets[rows.stop : rows.test][some]
-    return copies[:, 0] >= near.SAME, familiar.figures(close, rows.targets[rows.test :][places], truth)
+    close, places = familiar.nearest(test[some], (block for _, block in rows.blocks(rows.stop)))
+    truth = rows.targets[: rows.test][some]
+    return copies[:, 0] >= near.SAME, familiar.figures(close, rows.targets[rows.stop :][places], truth)
 
 
 def _device(name: str) -> "torch.device":
