@@ -42,7 +42,7 @@ def embeddings(store: Path | None, *, breeds: bool) -> tuple[np.ndarray, np.ndar
     return rows[chosen][:, columns], labels[chosen]
 
 
-def fitted(x: np.ndarray, labels: np.ndarray, **options: bool) -> Head:
+def fitted(x: np.ndarray, labels: np.ndarray, *, balanced: bool = False) -> Head:
     """The head that `fit-head` gives on these photos."""
     with tempfile.TemporaryDirectory() as folder:
         cache = Cache.create(Store(Path(folder) / "s"), fingerprint="real", weights="bundled")
@@ -51,7 +51,7 @@ def fitted(x: np.ndarray, labels: np.ndarray, **options: bool) -> Head:
             for i, (label, vector) in enumerate(zip(labels.tolist(), x, strict=True))
         ]
         cache.commit(rows, {})
-        return fit(cache, **options)[0]
+        return fit(cache, balanced=balanced)[0]
 
 
 def plain(head: Head, rate: float) -> float | None:

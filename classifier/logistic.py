@@ -132,7 +132,7 @@ def _scale(variances: "np.ndarray") -> "np.ndarray":
 
     scale = np.sqrt(np.maximum(variances, 0)).astype(np.float32)
     scale[scale < 1e-6] = 1
-    return scale
+    return np.asarray(scale)
 
 
 def raw(inputs: Inputs, w: "np.ndarray") -> "tuple[np.ndarray, np.ndarray]":

@@ -54,7 +54,7 @@ def lengths(embeddings: "np.ndarray") -> "np.ndarray":
     """The length (N,) of each embedding (N, D); above 0, so that it can be divided by."""
     import numpy as np
 
-    return np.maximum(np.sqrt(np.einsum("nd,nd->n", embeddings, embeddings)), 1e-12)
+    return np.asarray(np.maximum(np.sqrt(np.einsum("nd,nd->n", embeddings, embeddings)), 1e-12))
 
 
 def _alike(units: "np.ndarray") -> "Iterator[tuple[np.ndarray, np.ndarray]]":
