@@ -62,12 +62,20 @@ def fit(
     started = time.perf_counter()
     if method not in METHODS:
         raise PetrieveError(f"there is no method {method!r}", f"use one of {', '.join(METHODS)}")
-    if l2 is not None and not 0 < l2 < float("inf"):
-        raise PetrieveError(f"an L2 strength of {l2} makes no head", "give `--l2` a number above 0, such as 10")
+    most, *_, least = logistic.STRENGTHS
+    if l2 is not None and not least <= l2 <= most:  # beyond, float32 no longer finds the optimum
+        raise PetrieveError(
+            f"an L2 strength of {l2} makes no head", f"give `--l2` a number from {least:g} to {most:g}, such as 10"
+        )
     if method == "linear":
         from classifier.linear import fit_linear
 
         classes, fitted = fit_linear(cache, l2=l2, balanced=balanced, device=device)
+    elif device not in ("auto", "cpu"):
+        raise PetrieveError(
+            f"logistic regression is fitted on the CPU, not on {device!r}",
+            "leave out `--device`, or use `--method linear`",
+        )
     else:
         classes, fitted = _fit_logistic(read(cache), l2, balanced)
     report = Report(

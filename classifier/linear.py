@@ -80,7 +80,13 @@ def fit_linear(cache: Cache, *, l2: float | None, balanced: bool, device: str) -
         train = partial(_train, rows, len(one.classes), strength, place, mean, scale)
         weight, bias, losses = train(rows.stop, EPOCHS)
         test, stop = rows.read(0, rows.test), rows.read(rows.test, rows.stop)
-        alike, said = _beside(rows, test, mean.astype(np.float32), scale.astype(np.float32))
+        alike = _copies(rows, test, mean.astype(np.float32), scale.astype(np.float32))
+        if alike.all():
+            raise PetrieveError(
+                f"all {len(test)} held-out photos are near-copies of training photos: nothing can be measured",
+                "use `--method logistic`, or embed other photos to measure on",
+            )
+        said = _nearest(rows, test, np.flatnonzero(~alike))
         given = bool(one.tested.any())
         fitted = weight, bias
         if rows.stop > WORTH_FITTING * len(rows.targets):
@@ -142,7 +148,6 @@ def _shuffle(
     views = listed.views + 1  # of each photo
     kept = np.where(roles == TRAIN, views, (roles == STOP) | (roles == TEST))
     owners = np.repeat(np.arange(len(kept)), kept)
-    number = np.arange(len(owners)) - np.repeat(np.cumsum(kept) - kept, kept)  # of a row among its photo's
     order = np.random.default_rng(SEED).permutation(len(owners))
     order = order[np.argsort(np.array([2, 1, 0])[roles[owners[order]]], kind="stable")]
     place = np.empty(len(order), np.int64)
@@ -154,7 +159,6 @@ def _shuffle(
         for row, where in zip(halves, place[first[photos[wanted]] + seen[wanted]].tolist(), strict=True):
             file.seek(where * SIZE)
             file.write(row.tobytes())
-    assert len(number) == len(order)
     weights = 1 / kept[owners[order]]
     if balanced:
         counts = np.bincount(targets[roles == TRAIN])
@@ -232,16 +236,18 @@ def _train(
     return found, free - found @ mean, losses
 
 
-def _beside(
-    rows: Shuffled, test: "np.ndarray", mean: "np.ndarray", scale: "np.ndarray"
-) -> "tuple[np.ndarray, dict[str, Any]]":
-    """Which measured photos have a near-copy among the training ones, and figures of their nearest neighbours."""
-    some = slice(None, None, 1 + len(test) // familiar.SAMPLE)
+def _copies(rows: Shuffled, test: "np.ndarray", mean: "np.ndarray", scale: "np.ndarray") -> "np.ndarray":
+    """Which of the held-out photos (T, D) have a near-copy that the head is fitted on or stopped by: (T,)."""
     known = (block for _, block in rows.blocks(rows.test))
     copies, _ = familiar.nearest((test - mean) / scale, ((block - mean) / scale for block in known))
+    return copies[:, 0] >= near.SAME
+
+
+def _nearest(rows: Shuffled, test: "np.ndarray", measured: "np.ndarray") -> dict[str, Any]:
+    """Figures of the nearest training rows of the measured ones (M,) among the held-out photos (T, D)."""
+    some = measured[:: 1 + len(measured) // familiar.SAMPLE]
     close, places = familiar.nearest(test[some], (block for _, block in rows.blocks(rows.stop)))
-    truth = rows.targets[: rows.test][some]
-    return copies[:, 0] >= near.SAME, familiar.figures(close, rows.targets[rows.stop :][places], truth)
+    return familiar.figures(close, rows.targets[rows.stop :][places], rows.targets[some])
 
 
 def _device(name: str) -> "torch.device":

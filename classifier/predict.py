@@ -23,12 +23,17 @@ def predict(
     farther from its nearest photos in the cache than 99 % of held-out photos do.
 
     Raises:
-        PetrieveError: `max_error` is no share.
+        PetrieveError: `max_error` is no share, or an embedding is damaged.
     """
     import numpy as np
 
     if not photos:
         return []
+    if not all(np.isfinite(views).all() for views in photos):
+        raise PetrieveError(
+            f"an embedding in {cache.store.path} holds what is no number",
+            "`cli.py verify` names the damaged rows and what mends them",
+        )
     least = 0.0 if max_error is None else _least(head, share(max_error))
     canonical = np.stack([views[0] for views in photos])
     blocks = (block for _, block in cache.embeddings())

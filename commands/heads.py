@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -10,9 +10,6 @@ from commands.options import DEFAULT_STORE, Device, Json, Precision, Store, Weig
 from extractor.errors import PetrieveError
 from extractor.photos import FORMATS, find
 from gallery import text
-
-if TYPE_CHECKING:
-    pass
 
 app = typer.Typer()
 
@@ -63,6 +60,8 @@ def predict(
 
     cache = Cache.open(store)
     fitted = head.load(cache)
+    if max_error is not None:
+        predicting.share(max_error)  # a slip is told before the photos are embedded
     if kaggle:
         numbers = submission.ids([text.name(one.path) for source in sources for one in find(source)], fitted.classes)
     results = extractor.query(sources, cache, weights=weights, device=device, precision=precision, views=views)

@@ -164,6 +164,31 @@ def test_held_out_photos_with_a_copy_in_training_are_left_out(run: Run, tmp_path
     assert "7 held-out photos are near-copies" in run("fit-head", "--store", tmp_path / "logistic").out
 
 
+def test_where_all_held_out_photos_are_copies_the_report_shows_what_fit_head_measured(run: Run, tmp_path: Path) -> None:
+    train = drawn({"cat": 30, "dog": 30}, apart=0.05, split="train")
+    store = tmp_path / "s"
+    cache_of(store, [*train, *((label, "test", vector + 0.01) for label, _, vector in train[::2])])
+    done = run("fit-head", "--store", store, "--method", "linear")
+    assert (done.status, done.out, done.err.count("\n")) == (1, "", 1)
+    assert "use `--method logistic`" in done.err
+    fitted = run("fit-head", "--store", store, "--json").json
+    assert fitted["evaluated_on"] == "5-fold cross-validation"
+    assert run("report", "--store", store, "--json").json["mistakes"] > 0
+
+
+def test_the_vote_of_near_copies_is_not_in_the_yardstick(tmp_path: Path) -> None:
+    """Labels that mean nothing: neighbours know only those of the copies."""
+    draw = np.random.default_rng(4)
+    rows: list[Row] = [
+        (("cat", "dog")[draw.integers(2)], split, draw.normal(size=DIMENSION))
+        for split in ["train"] * 100 + ["test"] * 20
+    ]
+    copies: list[Row] = [(label, "test", vector + 0.01) for label, _, vector in rows[:80]]
+    report = fit(cache_of(tmp_path, [*rows, *copies]), method="linear")[1]
+    assert (report.measured, report.left_out) == (20, 80)
+    assert report.accuracy_knn < 0.8
+
+
 def test_figures_are_those_of_scikit_learn() -> None:
     draw = np.random.default_rng(5)
     targets = draw.integers(0, 3, 400)
@@ -260,9 +285,23 @@ def test_a_damaged_embedding_is_named(run: Run, tmp_path: Path) -> None:
         assert "cli.py verify" in done.err
 
 
+def test_no_prediction_is_made_of_a_damaged_embedding(tmp_path: Path) -> None:
+    rows = drawn({"cat": 10, "dog": 10})
+    cache = cache_of(tmp_path, rows)
+    fitted, _ = fit(cache)
+    with pytest.raises(PetrieveError, match="cli.py verify"):
+        predict(cache, fitted, [rows[0][2][None], np.full((1, DIMENSION), np.nan)])
+
+
 @pytest.mark.parametrize(
     ("words", "remedy"),
-    [(("--l2", "0"), "a number above 0"), (("--method", "linear", "--device", "warp"), "--device cpu")],
+    [
+        (("--l2", "0"), "a number from 1e-05 to 1e+06"),
+        (("--l2", "1e300"), "a number from 1e-05 to 1e+06"),
+        (("--l2", "1e-12"), "a number from 1e-05 to 1e+06"),
+        (("--method", "linear", "--device", "warp"), "--device cpu"),
+        (("--device", "cuda"), "--method linear"),
+    ],
 )
 def test_options_that_mean_nothing_say_so(run: Run, store: Path, words: tuple[str, ...], remedy: str) -> None:
     done = run("fit-head", "--store", store, *words)
@@ -323,6 +362,12 @@ def test_an_error_rate_is_a_share_or_a_percentage(text: str | float, number: flo
 def test_other_rates_are_refused(run: Run, text: str) -> None:
     with pytest.raises(PetrieveError, match="such as 1%"):
         share(text)
+
+
+def test_a_slip_in_the_error_rate_is_told_before_a_photo_is_opened(run: Run, store: Path, tmp_path: Path) -> None:
+    (tmp_path / "bad.jpg").write_bytes(b"no photo")
+    done = run("predict", tmp_path / "bad.jpg", "--store", store, "--max-error", "banana")
+    assert (done.status, done.out, "such as 1%" in done.err) == (1, "", True)
 
 
 def test_pictures_of_no_pet_are_unfamiliar(run: Run, store: Path, drawn: Path, tmp_path: Path) -> None:
