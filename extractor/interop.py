@@ -147,7 +147,7 @@ def _card(folder: Path) -> dict[str, Any]:
             f"{folder} has no {CARD}, so nothing says which network made its embeddings",
             "name a folder that `cli.py export` wrote, or embed the photos with `cli.py embed`",
         ) from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise _damaged(folder, f"{CARD} cannot be read") from error
     if told["weights"] not in NAMED:  # a path that somebody else wrote is not opened
         raise PetrieveError(
@@ -166,9 +166,11 @@ def _checked_parts(folder: Path, photos: int) -> "list[tuple[np.ndarray, Path]]"
     for file in sorted((folder / "img_emb").glob("img_emb_*.npy")):
         beside = folder / "metadata" / f"metadata_{file.stem.removeprefix('img_emb_')}.parquet"
         try:
+            if not file.stat().st_size:  # a pipe, too, which would be waited for
+                raise ValueError("it is empty")
             embeddings = np.load(file, mmap_mode="r", allow_pickle=False)
             metadata = parquet.ParquetFile(beside)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, OverflowError) as error:
             raise _damaged(folder, f"{file.name} or {beside.name} cannot be read: {first_line(error)}") from error
         if embeddings.ndim != 2 or embeddings.shape[1] != DIMENSION:
             raise _damaged(folder, f"{file.name} is {' × '.join(map(str, embeddings.shape))}, not photos × {DIMENSION}")
@@ -201,8 +203,10 @@ def _rows(embeddings: "np.ndarray", metadata: "pa.Table", photos: Path | None) -
 
     made = []
     for unit, row in zip(np.asarray(embeddings, np.float32), _cast(metadata).to_pylist(), strict=True):
-        vector = unit * np.float32(row.pop("length"))
-        if not np.isfinite(vector.astype(np.float16)).all() or not vector.any():
+        with np.errstate(all="ignore"):  # what comes of it is looked at here
+            vector = unit * np.float32(row.pop("length"))
+            finite = bool(np.isfinite(vector.astype(np.float16)).all())
+        if not finite or not vector.any():
             raise PetrieveError(f"the embedding of {row['uri']} holds no numbers, or zeros alone", "export it again")
         root, uri = str(photos.absolute()) if photos else row.pop("root"), row.pop("uri")
         row.pop("root", None)
@@ -245,7 +249,7 @@ def _own(metadata: "pa.Table") -> "pa.Schema":
 
 def _check_inside(root: str, uri: str) -> None:
     """A photo lies in its root: what a stranger's file says must lead nowhere else."""
-    if not os.path.isabs(root) or os.path.isabs(uri) or "\0" in root + uri or os.pardir in Path(uri).parts:
+    if not uri or not os.path.isabs(root) or os.path.isabs(uri) or "\0" in root + uri or os.pardir in Path(uri).parts:
         raise PetrieveError(f"{uri!r} in {root!r} is no path inside a folder", "export it again")
 
 

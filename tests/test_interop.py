@@ -117,6 +117,12 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "zeros": (lambda f: save(f, np.zeros((40, DIMENSION), np.float16)), "zeros alone"),
     "no numbers": (lambda f: save(f, np.full((40, DIMENSION), np.nan, np.float16)), "holds no numbers"),
     "a pickle": (lambda f: save(f, np.array([print] * 40, object)), "cannot be read"),
+    "a length below zero": (lambda f: claim(f, "(-1, 1024)"), "cannot be read"),
+    "an empty file": (lambda f: (f / "img_emb" / "img_emb_0000.npy").write_bytes(b""), "cannot be read"),
+    "no end of photos": (lambda f: card(f, photos=float("inf")), "cannot be read"),
+    "a card without end": (lambda f: (f / "petrieve.json").write_text("[" * 99999), "cannot be read"),
+    "an endless length": (lambda f: change(f, "length", [float("inf")] * 40), "holds no numbers"),
+    "a photo without a name": (lambda f: change(f, "uri", ["", *map(str, range(39))]), "no path inside"),
     "cut short": (lambda f: cut(f / "img_emb" / "img_emb_0000.npy"), "cannot be read"),
     "metadata cut short": (lambda f: cut(f / "metadata" / "metadata_0000.parquet"), "cannot be read"),
     "a path that leads outside": (lambda f: change(f, "uri", ["../../etc/passwd"] * 40), "no path inside"),
@@ -137,6 +143,11 @@ def card(folder: Path, **changed: object) -> None:
 
 def save(folder: Path, array: np.ndarray) -> None:
     np.save(folder / "img_emb" / "img_emb_0000.npy", array, allow_pickle=True)
+
+
+def claim(folder: Path, shape: str) -> None:
+    said = f"{{'descr': '<f2', 'fortran_order': False, 'shape': {shape}, }}".ljust(117)
+    (folder / "img_emb" / "img_emb_0000.npy").write_bytes(b"\x93NUMPY\x01\x00v\x00" + said.encode() + b"\n")
 
 
 def cut(file: Path) -> None:
