@@ -112,11 +112,13 @@ def _matches(
     """The photos with these row ids, best first: the best of each group alone."""
     photos = named(index, ids)  # most often from memory
     groups = _values(index, ids, group_by) if group_by else [None] * len(ids)
-    seen = set()
+    seen = set[str]()
     for (path, label), group, similarity in zip(photos, groups, similarities, strict=True):
-        if path in leave_out or (group is not None and group in seen):
+        word = None if group is None else str(group)  # lists, which an import may bring, are not hashable
+        if path in leave_out or word in seen:
             continue
-        seen.add(group)
+        if word is not None:
+            seen.add(word)
         yield Match(path, label, round(min(similarity, 1.0), 4), 1.0, group)
 
 

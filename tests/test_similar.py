@@ -171,6 +171,14 @@ def test_grouped_the_best_photo_of_each_animal_counts_and_photos_without_one_sta
     assert (done.status, "the columns are label, split, pet_id" in done.err) == (1, True)
 
 
+def test_lists_can_be_grouped_by(tmp_path: Path) -> None:
+    cache = kept(tmp_path, np.eye(4, DIMENSION) + 1, [{} for _ in range(4)])
+    cache.add_columns(pa.schema([("tags", pa.list_(pa.int64()))]))
+    cache.relabel({path: {"tags": [1, n // 2]} for n, path in enumerate(sorted(cache.known()))})
+    found = ask(build(Cache.open(tmp_path / "store")), [np.ones(DIMENSION)], group_by="tags")
+    assert sorted(one.group for one in found) == [[1, 0], [1, 1]]
+
+
 def test_one_animal_with_most_photos_does_not_hide_the_others(tmp_path: Path) -> None:
     draw = np.random.default_rng(1)
     vectors = np.concatenate(
