@@ -151,13 +151,14 @@ def newton(
 ) -> "tuple[np.ndarray, np.ndarray]":
     """Weights (R + 1, F, K) of the lowest loss, and their logits (N, F, K), starting from `w`.
 
-    `wanted` (N, K) is 1 for the true class, `weights` (N, F) what each row counts in each problem.
+    `wanted` (N, K) is 1 for the true class, `weights` (N, F) what each row counts in each problem. A problem with fewer
+    rows has as much less of L2: what is best is best for each row.
     """
     import numpy as np
 
-    penalty = np.full((len(w), 1, 1), l2, np.float32)
-    penalty[-1] = 0  # the bias is free
     total = weights.sum(axis=0, dtype=np.float64)
+    penalty = np.tile((l2 * total / total.max()).astype(np.float32)[None, :, None], (len(w), 1, 1))
+    penalty[-1] = 0  # the bias is free
     logits = times(inputs.rows, w)
     loss = _loss(logits, wanted, weights) + _dot(penalty * w, w) / 2
     for _ in range(NEWTON_STEPS):

@@ -75,7 +75,8 @@ def test_every_fold_and_the_whole_reach_the_optimum_of_scikit_learn(
     z = (x - mean) / np.sqrt(share_ @ (x - mean) ** 2)
 
     def theirs(own: np.ndarray) -> Any:
-        model = LogisticRegression(C=1 / l2, tol=1e-8, max_iter=10_000)
+        part = weights[own].sum() / weights.sum()  # fewer rows, less of L2
+        model = LogisticRegression(C=1 / (l2 * part), tol=1e-8, max_iter=10_000)
         return model.fit(z[own], targets[own], sample_weight=weights[own])
 
     whole = theirs(np.ones(count, bool)).predict_proba(z)
@@ -94,7 +95,8 @@ def test_the_grid_takes_the_strength_that_scikit_learn_would() -> None:
     for one in found.grid:
         p = np.empty((400, 2))
         for fold in range(5):
-            model = LogisticRegression(C=1 / one["l2"], tol=1e-8, max_iter=10_000)
+            part = (folds != fold).mean()
+            model = LogisticRegression(C=1 / (one["l2"] * part), tol=1e-8, max_iter=10_000)
             p[folds == fold] = model.fit(z[folds != fold], targets[folds != fold]).predict_proba(z[folds == fold])
         losses[one["l2"]] = measure.log_loss(p, targets)
         assert one["log_loss"] == pytest.approx(losses[one["l2"]], abs=1e-4)
@@ -337,7 +339,7 @@ def test_a_threshold_keeps_the_error_rate_it_was_asked_for(tmp_path: Path) -> No
     told = predict(cache, fitted, list(vectors[:, None].astype(np.float32)), "3%")
     sure = np.array([not one["unsure"] for one in told])
     wrong = np.array([one["label"] for one in told]) != truth
-    assert 0.3 < sure.mean() < 0.95
+    assert 0.25 < sure.mean() < 0.95
     assert wrong[sure].mean() < 0.06 < wrong.mean()
     assert not any(one["unsure"] for one in predict(cache, fitted, list(vectors[:5, None])))
 
