@@ -50,8 +50,8 @@ def fitted(report: dict[str, Any]) -> None:
     )
     print(f"nearest neighbours {report['accuracy_knn']:.1%}, calibration error {report['ece_after']:.1%}")
     if report["near_copies"]:
-        inflated = report["accuracy_ungrouped"] - report["accuracy"]
-        print(f"{report['near_copies']} near-copies; with them on both sides accuracy would be {inflated:+.1%}")
+        inflated = f"{100 * (report['accuracy_ungrouped'] - report['accuracy']):+.1f} points"
+        print(f"{report['near_copies']} near-copies; with them on both sides accuracy would have shown {inflated}")
     if report["left_out"]:
         print(f"{report['left_out']} held-out photos are near-copies of training photos and are not measured on")
 

@@ -17,12 +17,13 @@ import cli
 Run = Callable[..., Done]
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
+GUIDE = (ROOT / "docs" / "guide.md").read_text()
 DOCUMENTS = [*ROOT.glob("*.md"), *ROOT.glob("benchmarks/*.md"), *ROOT.glob("docs/*.md")]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 COMMANDS = {command.name: command for command in typer.main.get_command(cli.app).commands.values()}  # type: ignore[attr-defined]
 
 
-# Keys that the README names with a command and that do not stand at the top of its document.
+# Keys that the guide names with a command and that do not stand at the top of its document.
 INNER = {
     "similar": {"photos", "label", "similarity", "pairs_as_close", "group"},
     "predict": {"error"},
@@ -54,7 +55,7 @@ def test_every_command_that_is_shown_is_one(words: list[str]) -> None:
     assert {word for word in words if re.match("--?[a-z]", word)} <= options
 
 
-def test_every_command_is_in_the_readme_with_its_keys(run: Run, store: Path, drawn: Path, tmp_path: Path) -> None:
+def test_every_command_is_in_the_guide_with_its_keys(run: Run, store: Path, drawn: Path, tmp_path: Path) -> None:
     photo = sorted((drawn / "cat").iterdir())[0]
     words = {
         "embed": (drawn,),
@@ -71,7 +72,7 @@ def test_every_command_is_in_the_readme_with_its_keys(run: Run, store: Path, dra
         "report": ("--out", tmp_path / "report.html"),
         "export": (tmp_path / "pets.onnx",),
     }
-    rows = dict(re.findall(r"^\| `([a-z-]+)` \| (.*) \|$", README, re.MULTILINE))
+    rows = dict(re.findall(r"^\| `([a-z-]+)` \| (.*) \|$", GUIDE, re.MULTILINE))
     assert set(rows) == set(COMMANDS)
     for name, given in words.items():
         document = run(name, *given, "--store", store, "--json").json
