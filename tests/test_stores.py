@@ -60,7 +60,9 @@ def test_a_store_of_this_format_is_read_searched_and_gone_on_with(run: Run, numb
     photos, store = kept(number, tmp_path)
     if number < FORMAT:
         again(run, store, photos / "cat" / "momo-1.jpg")
-        run("fit-head", "--store", store)
+    refused = run("predict", photos / "dog", "--store", store)  # heads say more today than those that are kept here
+    assert (refused.status, "run `cli.py fit-head`" in refused.err) == (1, True)
+    assert run("fit-head", "--store", store).status == 0
     document = run("info", "--store", store, "--json").json
     assert (document["photos"], document["labels"]) == (6 + (number < FORMAT), {"cat": 3, "dog": 3})
     assert (document["head"]["fits"], len(document["unreadable"])) == (True, 1)
