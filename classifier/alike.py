@@ -5,6 +5,8 @@ N photos, D numbers each, K = 32 look-alikes of each (fewer where there are fewe
 
 from typing import TYPE_CHECKING
 
+from classifier.near import unit_length
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -20,7 +22,7 @@ def nearest(embeddings: "np.ndarray") -> "tuple[np.ndarray, np.ndarray]":
     import faiss
     import numpy as np
 
-    units = embeddings / np.maximum(np.linalg.norm(embeddings, axis=1, keepdims=True), 1e-12)
+    units = unit_length(embeddings)
     wanted = min(FETCHED + 1, len(units))
     cosines, found = faiss.knn(units, units, wanted, metric=faiss.METRIC_INNER_PRODUCT)
     itself = found == np.arange(len(found))[:, None]

@@ -14,7 +14,6 @@ NEIGHBOURS = 5
 QUANTILE = 0.01
 # Photos that are looked up to measure this: of an accuracy of 98 %, to a point in 95 of 100 cases.
 SAMPLE = 1000
-BLOCK = 8192
 
 
 def nearest(queries: "np.ndarray", blocks: "Iterable[np.ndarray]") -> "tuple[np.ndarray, np.ndarray]":
@@ -61,7 +60,7 @@ def measured(
     for held_out, rest in parts:
         count = min(len(held_out), max(1, SAMPLE * len(held_out) // total))
         some = held_out[np.unique(np.linspace(0, len(held_out) - 1, count).astype(int))]  # evenly spread by path
-        blocks = (embeddings[rest[start : start + BLOCK]] for start in range(0, len(rest), BLOCK))
+        blocks = (embeddings[rest[start : start + PART]] for start in range(0, len(rest), PART))
         near, places = nearest(embeddings[some], blocks)
         found.append((near, targets[rest[places]], targets[some]))
     near, votes, truth = (np.concatenate(part) for part in zip(*found, strict=True))

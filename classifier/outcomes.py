@@ -67,9 +67,11 @@ def _measured(cache: Cache, head: Head) -> "Measured":
 
     photos = read(cache)
     known, train = np.isin(photos.labels, head.classes), photos.splits == "train"
-    groups = near.groups(photos.embeddings, photos.digests)
-    tested = known & ~train & ~np.isin(groups, groups[train])
-    if train.any() and tested.any():
+    tested = known & ~train & train.any()
+    if tested.any():
+        groups = near.groups(photos.embeddings, photos.digests)
+        tested &= ~np.isin(groups, groups[train])
+    if tested.any():
         probabilities = head.predict(photos.embeddings[tested])
     else:
         classes = np.unique(photos.labels)

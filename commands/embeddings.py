@@ -4,7 +4,7 @@ import sys
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -12,9 +12,6 @@ from commands.options import DEFAULT_STORE, Device, Json, Precision, Store, Weig
 from extractor.errors import PetrieveError
 from gallery import text
 from gallery.stop import asked_to_stop
-
-if TYPE_CHECKING:
-    pass
 
 app = typer.Typer()
 
@@ -53,11 +50,10 @@ def embed(
             stop=lambda: bool(asked),
         )
     show(asdict(summary), partial(text.embedded, pruned=prune and not summary.left), as_json)
-    if not asked:
-        update.update(cache, patient=True, tell=note)
     if asked:
         print(f"stopped with {summary.left} photos left; the next `embed` goes on from here", file=sys.stderr)
         raise typer.Exit(128 + asked[0])
+    update.update(cache, patient=True, tell=note)
 
 
 @app.command(epilog="Example: cli.py info --json")

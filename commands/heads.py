@@ -122,7 +122,7 @@ def report(
     size = page.write(
         out,
         {**asdict(fitted.report), "roc": [asdict(one) for one in curves]},
-        store={"photos": cache.counts()["photos"], "weights": cache.weights, "fingerprint": cache.fingerprint},
+        store={"photos": len(cache), "weights": cache.weights, "fingerprint": cache.fingerprint},
         suspects=suspects,
         mistakes=[asdict(one) for one in mistakes],
     )

@@ -238,9 +238,7 @@ def _fit(
         ids, cosines = found.search(one.embeddings[there], NEIGHBOURS)
         first = found.first[np.searchsorted(found.ids, np.array(one.rows, np.int64)[there])]
         reached[one.kind] = ((ids == first[:, None]) & (cosines >= least)).any(axis=1)
-    copies = np.quantile(np.concatenate([*scores.values()]), MISSED)
-    threshold = float(copies)
-    threshold = max(threshold, LEAST[kind])
+    threshold = max(float(np.quantile(np.concatenate([*scores.values()]), MISSED)), LEAST[kind])
     looked = near_ones[near_ones > NOT_LOOKED]
     if len(looked) >= FEW_OTHERS:
         alike = _reached_by_few(looked)

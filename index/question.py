@@ -58,9 +58,8 @@ def ask(
     if group_by is not None and group_by not in index.cache.columns():
         known = ", ".join(index.cache.columns())
         raise PetrieveError(f"there is no column {group_by!r} to group by", f"the columns are {known}")
-    pet = unit_length(np.stack(embeddings)).mean(
-        axis=0
-    )  # (1024,); its product with a photo's is the mean of the cosines
+    # (1024,): its product with a photo's embedding is the mean of the cosines.
+    pet = unit_length(np.stack(embeddings)).mean(axis=0)
     ranking = _chosen(index, pet, where) if where is not None else _all(index, pet)
     wanted, found = k + len(leave_out), list[Match]()
     while True:
