@@ -23,10 +23,11 @@ if TYPE_CHECKING:
 
     from classifier.fit import Fitted
 
-BATCH = 4096
+BATCH = 1024
 BLOCK = 8192
-RATE = 1e-3  # Adam's own default
-EPOCHS, PATIENCE = 100, 5  # it ends when the held-out loss has not fallen for so many epochs
+# Adam's rate: less whenever the held-out loss has not fallen for so many epochs, until it is below the last.
+RATE, DECAY, PATIENCE, LAST_RATE = 3e-3, 0.3, 2, 1e-4
+EPOCHS = 100
 MOST_HELD_OUT = 10_000  # photos to stop by, and as many to measure on: accuracy to a point at least
 L2 = 10.0  # 1/C; the grid's best for cat and dog lie around it, and early stopping does the rest
 # Held-out photos are worth fitting on in the end, for as many epochs as were best without them, from this share on.
@@ -44,17 +45,25 @@ class Shuffled:
     test: int  # rows [0, test) are measured on
     stop: int  # rows [test, stop) decide when to stop
 
-    def read(self, start: int, end: int) -> "np.ndarray":
-        """Rows [start, end), float32."""
+    def halves(self, start: int, end: int) -> "np.ndarray":
+        """Rows [start, end), or to the last one, float16."""
         import numpy as np
 
+        rows = np.empty((min(end, len(self.targets)) - start, DIMENSION), np.float16)
         self.file.seek(start * SIZE)
-        return np.frombuffer(self.file.read((end - start) * SIZE), np.float16).reshape(-1, DIMENSION).astype(np.float32)
+        self.file.readinto(rows.view(np.uint8).reshape(-1).data)  # type: ignore[attr-defined]
+        return rows
+
+    def read(self, start: int, end: int) -> "np.ndarray":
+        """Rows [start, end), or to the last one, float32."""
+        import numpy as np
+
+        return self.halves(start, end).astype(np.float32)
 
     def blocks(self, first: int) -> "Iterator[tuple[int, np.ndarray]]":
         """The rows from `first` on, in blocks, each beside the place of its first."""
         for start in range(first, len(self.targets), BLOCK):
-            yield start, self.read(start, min(start + BLOCK, len(self.targets)))
+            yield start, self.read(start, start + BLOCK)
 
 
 def fit_linear(cache: Cache, *, l2: float | None, balanced: bool, device: str) -> "tuple[list[str], Fitted]":
@@ -78,7 +87,7 @@ def fit_linear(cache: Cache, *, l2: float | None, balanced: bool, device: str) -
         strength = L2 if l2 is None else l2
         mean, scale = _standard(rows)
         train = partial(_train, rows, len(one.classes), strength, place, mean, scale)
-        weight, bias, losses = train(rows.stop, EPOCHS)
+        weight, bias, losses = train(rows.stop)
         test, stop = rows.read(0, rows.test), rows.read(rows.test, rows.stop)
         alike = _copies(rows, test, mean.astype(np.float32), scale.astype(np.float32))
         if alike.all():
@@ -91,7 +100,8 @@ def fit_linear(cache: Cache, *, l2: float | None, balanced: bool, device: str) -
         fitted = weight, bias
         if rows.stop > WORTH_FITTING * len(rows.targets):
             best = min(losses, key=lambda one: one["log_loss"])
-            fitted = train(rows.test if given else 0, int(best["epoch"]), stopping=False)[:2]
+            rates = [one["rate"] for one in losses[: int(best["epoch"])]]
+            fitted = train(rows.test if given else 0, rates)[:2]
     logits = test @ weight.T.astype(np.float32) + bias
     truth = rows.targets[: rows.test]
     heat = calibrate.temperature(stop @ weight.T.astype(np.float32) + bias, rows.targets[rows.test : rows.stop])
@@ -190,13 +200,11 @@ def _train(
     mean: "np.ndarray",
     scale: "np.ndarray",
     first: int,
-    epochs: int,
-    *,
-    stopping: bool = True,
+    rates: list[float] | None = None,
 ) -> "tuple[np.ndarray, np.ndarray, list[dict[str, float]]]":
     """Weight (C, D) and bias (C,) for raw embeddings, fitted on the rows from `first` on.
 
-    Of the epoch with the lowest loss on the photos to stop by; without `stopping`, of the last.
+    Without `rates`, of the epoch with the lowest loss on the photos to stop by; else of the last of as many epochs.
     """
     import numpy as np
     import torch
@@ -208,29 +216,38 @@ def _train(
     bias = torch.zeros(classes, device=device, requires_grad=True)
     optimiser = torch.optim.Adam([weight, bias], lr=RATE)
     total = float(rows.weights[first:].sum())
-    held_out = (torch.from_numpy(rows.read(rows.test, rows.stop)).to(device) - shift) * shrink
-    truth = targets[rows.test : rows.stop].to(device)
-    best, losses, kept = float("inf"), list[dict[str, float]](), (weight, bias)
-    for epoch in range(epochs):
-        for start, block in rows.blocks(first):
-            for part in range(0, len(block), BATCH):
-                own = slice(start + part, start + min(part + BATCH, len(block)))
-                x = (torch.from_numpy(block[part : part + BATCH]).to(device) - shift) * shrink
-                each = cross_entropy(x @ weight.T + bias, targets[own].to(device), reduction="none")
-                share = weights[own].to(device)
-                loss = (each * share).sum() / share.sum() + l2 / 2 / total * weight.square().sum()
-                optimiser.zero_grad()
-                loss.backward()  # type: ignore[no-untyped-call]
-                optimiser.step()
+    batch = torch.empty(BATCH, DIMENSION, device=device)  # one for all: new memory costs more than the arithmetic
+
+    def logits(x: torch.Tensor) -> torch.Tensor:
+        own = weight * shrink  # the weights take the standardisation, so that the rows need none
+        return x @ own.T + (bias - own @ shift)
+
+    held_out, truth = torch.from_numpy(rows.read(rows.test, rows.stop)).to(device), targets[rows.test : rows.stop]
+    best, since, losses, kept = float("inf"), 0, list[dict[str, float]](), (weight, bias)
+    rate = RATE
+    for epoch in range(EPOCHS if rates is None else len(rates)):
+        rate = rate if rates is None else rates[epoch]
+        optimiser.param_groups[0]["lr"] = rate
+        for start in range(first, len(targets), BATCH):
+            halves = torch.from_numpy(rows.halves(start, start + BATCH)).to(device)
+            own, x = slice(start, start + len(halves)), batch[: len(halves)].copy_(halves)
+            each = cross_entropy(logits(x), targets[own].to(device), reduction="none")
+            share = weights[own].to(device)
+            loss = (each * share).sum() / share.sum() + l2 / 2 / total * weight.square().sum()
+            optimiser.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
         with torch.no_grad():
-            value = float(cross_entropy(held_out @ weight.T + bias, truth))
-        losses.append({"epoch": epoch + 1, "log_loss": round(value, 6)})
-        if value < best - 1e-5 or not stopping:
+            value = float(cross_entropy(logits(held_out), truth.to(device)))
+        losses.append({"epoch": epoch + 1, "rate": rate, "log_loss": round(value, 6)})
+        if value < best - 1e-5 or rates is not None:
             best, since, kept = value, 0, (weight.detach().clone(), bias.detach().clone())
-        else:
-            since += 1
-            if since >= PATIENCE:
-                break
+            continue
+        since += 1
+        if since == PATIENCE:
+            rate, since = rate * DECAY, 0
+        if rate < LAST_RATE:
+            break
     found, free = (part.detach().cpu().double().numpy() for part in kept)
     found = found / scale
     return found, free - found @ mean, losses
@@ -239,8 +256,7 @@ def _train(
 def _copies(rows: Shuffled, test: "np.ndarray", mean: "np.ndarray", scale: "np.ndarray") -> "np.ndarray":
     """Which of the held-out photos (T, D) have a near-copy that the head is fitted on or stopped by: (T,)."""
     known = (block for _, block in rows.blocks(rows.test))
-    copies, _ = familiar.nearest((test - mean) / scale, ((block - mean) / scale for block in known))
-    return copies[:, 0] >= near.SAME
+    return near.copied((test - mean) / scale, ((block - mean) / scale for block in known))
 
 
 def _nearest(rows: Shuffled, test: "np.ndarray", measured: "np.ndarray") -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Near-copies: photos that are the same picture, so that none may be on both sides of a split."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -57,35 +57,64 @@ def lengths(embeddings: "np.ndarray") -> "np.ndarray":
     return np.asarray(np.maximum(np.sqrt(np.einsum("nd,nd->n", embeddings, embeddings)), 1e-12))
 
 
+def copied(queries: "np.ndarray", blocks: "Iterable[np.ndarray]") -> "np.ndarray":
+    """Which of `queries` (Q, D) have a near-copy in the blocks (n, D): (Q,). All are standardised alike."""
+    import numpy as np
+
+    units = unit_length(queries)
+    basis = _basis(units)
+    sketches, found = _sketched(units, basis), np.zeros(len(units), bool)
+    for block in blocks:
+        others = unit_length(block)
+        for one, _ in _same(units, others, sketches, _sketched(others, basis)):
+            found[one] = True
+    return found
+
+
 def _alike(units: "np.ndarray") -> "Iterator[tuple[np.ndarray, np.ndarray]]":
-    """The pairs whose cosine reaches `SAME`, all of them.
+    """The pairs whose cosine reaches `SAME`, all of them."""
+    sketches = _sketched(units, _basis(units))
+    for start in range(0, len(units), BLOCK):
+        own = slice(start, start + BLOCK)
+        for one, other in _same(units[own], units[start:], sketches[own], sketches[start:]):
+            apart = one < other
+            yield one[apart] + start, other[apart] + start
+
+
+def _same(
+    units: "np.ndarray", others: "np.ndarray", sketches: "np.ndarray", other_sketches: "np.ndarray"
+) -> "Iterator[tuple[np.ndarray, np.ndarray]]":
+    """Places in both of the pairs whose cosine reaches `SAME`.
 
     In an orthonormal basis the product of two embeddings is that of their first numbers plus that of the rest, which
     is no more than the product of the rests' lengths: what stays below `SAME` with those is not looked at again.
     """
     import numpy as np
 
-    sketches = _sketches(units)
     for start in range(0, len(units), BLOCK):
-        likely = np.flatnonzero((sketches[start : start + BLOCK] @ sketches[start:].T >= SAME - 1e-4).ravel())
+        likely = np.flatnonzero((sketches[start : start + BLOCK] @ other_sketches.T >= SAME - 1e-4).ravel())
         for part in range(0, len(likely), PAIRS):
-            one, other = np.divmod(likely[part : part + PAIRS], len(units) - start)
-            one, other = one + start, other + start
-            apart = one < other
-            one, other = one[apart], other[apart]
-            same = np.einsum("pd,pd->p", units[one], units[other]) >= SAME
+            one, other = np.divmod(likely[part : part + PAIRS], len(others))
+            one += start
+            same = np.einsum("pd,pd->p", units[one], others[other]) >= SAME
             yield one[same], other[same]
 
 
-def _sketches(units: "np.ndarray") -> "np.ndarray":
-    """The first `SKETCH` numbers of each row in a basis that holds most of them, and the length of the rest."""
+def _basis(units: "np.ndarray") -> "np.ndarray":
+    """The basis (D, `SKETCH` or fewer), orthonormal, that holds most of the rows (N, D)."""
     import numpy as np
 
     drawn = np.random.default_rng(0).normal(size=(units.shape[1], SKETCH)).astype(np.float32)
     spread = (units.T @ (units @ drawn)).astype(np.float64)  # Halko, Martinsson and Tropp 2011
     squares, turn = np.linalg.eigh(spread.T @ spread)  # numpy's QR takes 3 s beside other load, this 10 ms
     kept = squares > squares[-1] * 1e-10
-    basis = (spread @ (turn[:, kept] / np.sqrt(squares[kept]))).astype(np.float32)
+    return np.asarray((spread @ (turn[:, kept] / np.sqrt(squares[kept]))).astype(np.float32))
+
+
+def _sketched(units: "np.ndarray", basis: "np.ndarray") -> "np.ndarray":
+    """The numbers of each row in a basis, and the length of the rest."""
+    import numpy as np
+
     first = units @ basis
     rest = np.sqrt(np.maximum((units**2).sum(axis=1) - (first**2).sum(axis=1), 0))
     return np.concatenate([first, rest[:, None]], axis=1)
