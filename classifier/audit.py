@@ -1,4 +1,4 @@
-"""A cache → its labelled photos, those first whose label is most probably wrong, each with what speaks against it."""
+"""Labelled photos → the same, those first whose label is most probably wrong, each with what speaks against it."""
 
 import warnings
 from collections import Counter, defaultdict
@@ -6,11 +6,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from classifier import alike, logistic, near, suspects
+from classifier import alike, logistic, suspects
 from classifier.calibrate import softmax
 from classifier.folds import grouped
-from classifier.labelled import Labelled, read
-from extractor.cache import Cache
+from classifier.labelled import Labelled
 from extractor.errors import PetrieveError
 
 if TYPE_CHECKING:
@@ -53,23 +52,22 @@ class _Judged:
     votes: "np.ndarray"  # (N, C) labels of the neighbours
     probabilities: "np.ndarray"  # (N, C) of head and votes together
     far: "np.ndarray"  # (N,) mean distance to the neighbours
-    copies: "np.ndarray"  # (P, 2) pairs of near-copies
 
 
-def audit(cache: Cache, *, name: Callable[[str], str] = str) -> list[Finding]:
-    """All labelled photos of a cache, worst first; in reasons, `name` says how a photo's path is written.
+def audit(photos: Labelled, *, name: Callable[[str], str] = str) -> list[Finding]:
+    """The photos, worst first; in reasons, `name` says how a photo's path is written.
 
     Each is judged by a head that was fitted without it and its near-copies, and by its look-alikes' labels.
 
     Raises:
-        PetrieveError: no photo has a label, or fewer than two classes have photos that are no near-copies.
+        PetrieveError: fewer than two classes have photos that are no near-copies.
     """
-    judged = _judge(read(cache))
+    judged = _judge(photos)
     remarks: dict[int, list[tuple[str, str]]] = defaultdict(list)
     for found in (_wrong_labels(judged), _near_copies(judged, name), _outliers(judged)):
         for position, kind, reason in found:
             remarks[position].append((kind, reason))
-    findings = [_finding(judged, position, remarks[position]) for position in range(len(judged.photos))]
+    findings = [_finding(judged, position, remarks[position]) for position in range(len(photos))]
     return sorted(findings, key=lambda one: (-one.score, not one.kinds, one.photo))
 
 
@@ -88,15 +86,14 @@ def _judge(photos: Labelled) -> _Judged:
             f"all {len(targets)} labelled photos are of one class, {str(classes[0])!r}: nothing can be compared",
             "embed photos of another class too",
         )
-    copies = near.pairs(photos.embeddings, photos.digests)
-    groups = near.joined(copies, len(photos))
+    groups = photos.groups
     _check(classes, targets, groups)
     head = out_of_fold(photos.embeddings, targets, groups)
     found, distances = alike.nearest(photos.embeddings)
     neighbours, far = alike.neighbours(found, distances, groups)
     votes = suspects.votes(neighbours, targets, len(classes))
     both = suspects.combined(head, votes, targets)
-    return _Judged(photos, classes, targets, head, votes, both, suspects.mean_distance(far), copies)
+    return _Judged(photos, classes, targets, head, votes, both, suspects.mean_distance(far))
 
 
 def out_of_fold(embeddings: "np.ndarray", targets: "np.ndarray", groups: "np.ndarray") -> "np.ndarray":
@@ -161,7 +158,7 @@ def _said(judged: _Judged, position: int, other: int) -> str:
 def _near_copies(judged: _Judged, name: Callable[[str], str]) -> "Iterator[Remark]":
     """Conflicts and leaks, each told once."""
     photos, told = judged.photos, set()
-    for position, other in [*judged.copies.tolist(), *judged.copies[:, ::-1].tolist()]:
+    for position, other in [*photos.copies.tolist(), *photos.copies[:, ::-1].tolist()]:
         kinds = []
         if photos.labels[position] != photos.labels[other]:
             kinds.append(("conflict", f"labelled {photos.labels[other]}"))

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from classifier import calibrate, familiar, logistic, measure, near
+from classifier import calibrate, familiar, logistic, measure
 from classifier.calibrate import softmax
 from classifier.folds import FOLDS, grouped
 from classifier.head import Head, Report
@@ -95,21 +95,13 @@ def fit(
     return Head(weight, bias, tuple(classes), cache.fingerprint, report), report
 
 
-def out_of_fold(photos: Labelled, *, l2: float | None = None) -> "np.ndarray":
-    """Each photo's calibrated probabilities (N, C), classes sorted, from a head fitted without it and its near-copies.
+def out_of_fold(photos: Labelled, one: Plan, *, l2: float | None = None, balanced: bool = False) -> "np.ndarray":
+    """Calibrated probabilities (M, C) of the photos that a plan fits on, as `fit` measures them where none is held out.
 
-    Splits are not looked at.
-
-    Raises:
-        PetrieveError: fewer than two classes, or a class with one photo.
+    Each photo's are from a head fitted without it and its near-copies.
     """
-    import numpy as np
-
-    groups = near.groups(photos.embeddings, photos.digests)
-    everything = np.ones(len(photos), bool)
-    one = plan(photos.labels, np.full(len(photos), ""), groups)
-    found, folds = _cross_validated(photos, one, everything, l2, balanced=False)
-    return softmax(calibrate.cross_fitted(found.logits, one.targets, folds))
+    found, folds = _cross_validated(photos, one, l2, balanced)
+    return softmax(calibrate.cross_fitted(found.logits, one.targets[one.fitted_on], folds))
 
 
 def plan(labels: "np.ndarray", splits: "np.ndarray", groups: "np.ndarray") -> Plan:
@@ -151,10 +143,10 @@ def warn_of_copies(paths: list[str], labels: "np.ndarray", groups: "np.ndarray")
 def _fit_logistic(photos: Labelled, l2: float | None, balanced: bool) -> tuple[list[str], Fitted]:
     import numpy as np
 
-    groups = near.groups(photos.embeddings, photos.digests)
+    groups = photos.groups
     warn_of_copies(photos.paths, photos.labels, groups)
     one = plan(photos.labels, photos.splits, groups)
-    found, folds = _cross_validated(photos, one, one.fitted_on, l2, balanced)
+    found, folds = _cross_validated(photos, one, l2, balanced)
     targets, own = one.targets[one.fitted_on], groups[one.fitted_on]
     heat = calibrate.temperature(found.logits, targets)
     seen = np.isin(groups, own)
@@ -185,12 +177,12 @@ def _fit_logistic(photos: Labelled, l2: float | None, balanced: bool) -> tuple[l
 
 
 def _cross_validated(
-    photos: Labelled, one: Plan, chosen: "np.ndarray", l2: float | None, balanced: bool
+    photos: Labelled, one: Plan, l2: float | None, balanced: bool
 ) -> "tuple[logistic.Path, np.ndarray]":
-    """Fitted on the chosen photos and all their views; and the chosen photos' folds."""
-    targets, groups = one.targets[chosen], one.groups[chosen]
+    """Fitted on the planned photos and all their views; and these photos' folds."""
+    targets, groups = one.targets[one.fitted_on], one.groups[one.fitted_on]
     folds = grouped(targets, groups, _folds(targets, groups, one.classes))
-    return _path(photos, chosen, targets, folds, (l2,) if l2 else logistic.STRENGTHS, balanced), folds
+    return _path(photos, one.fitted_on, targets, folds, (l2,) if l2 else logistic.STRENGTHS, balanced), folds
 
 
 def _path(

@@ -2,8 +2,10 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
+from classifier import near
 from extractor.cache import Cache
 from extractor.errors import PetrieveError
 from extractor.rows import DIMENSION
@@ -26,6 +28,16 @@ class Labelled:
 
     def __len__(self) -> int:
         return len(self.paths)
+
+    @cached_property
+    def copies(self) -> "np.ndarray":
+        """The pairs (P, 2) of near-copies."""
+        return near.pairs(self.embeddings, self.digests)
+
+    @cached_property
+    def groups(self) -> "np.ndarray":
+        """Each photo's group (N,): near-copies share a number."""
+        return near.joined(self.copies, len(self))
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,6 +9,8 @@ from the solution of the one before.
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from classifier.near import deviations
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -111,10 +113,10 @@ def principal(embeddings: "np.ndarray", weights: "np.ndarray") -> Inputs:
     weighed = x if (root == 1).all() else x * root
     if count > wide:
         moments = weighed.T @ weighed
-        scale = _scale(np.diag(moments) / weights.sum())
+        scale = deviations(np.diag(moments) / weights.sum()).astype(np.float32)
         squares, turn = eigh(moments / scale / scale[:, None], driver="evd")  # numpy's takes twice the time
     else:
-        scale = _scale(np.einsum("nd,nd->d", weighed, weighed) / weights.sum())
+        scale = deviations(np.einsum("nd,nd->d", weighed, weighed) / weights.sum()).astype(np.float32)
         weighed = weighed / scale
         squares, left = eigh(weighed @ weighed.T, driver="evd")
         squares = np.maximum(squares, 0)
@@ -124,15 +126,6 @@ def principal(embeddings: "np.ndarray", weights: "np.ndarray") -> Inputs:
     rows = np.ones((count, len(squares) + 1), np.float32)
     rows[:, :-1] = x @ back
     return Inputs(rows, np.append(np.maximum(squares, 0), weights.sum()), back, mean)
-
-
-def _scale(variances: "np.ndarray") -> "np.ndarray":
-    """The deviations (D,); 1 for a feature that never changes: it says nothing, and must not be blown up."""
-    import numpy as np
-
-    scale = np.sqrt(np.maximum(variances, 0)).astype(np.float32)
-    scale[scale < 1e-6] = 1
-    return np.asarray(scale)
 
 
 def raw(inputs: Inputs, w: "np.ndarray") -> "tuple[np.ndarray, np.ndarray]":

@@ -15,11 +15,6 @@ SKETCH, PAIRS = 64, 1 << 14
 BLOCK = 1024
 
 
-def groups(embeddings: "np.ndarray", digests: "np.ndarray") -> "np.ndarray":
-    """Each photo's group (N,), of embeddings (N, D) and digests (N,): near-copies and equal bytes share a number."""
-    return joined(pairs(embeddings, digests), len(digests))
-
-
 def pairs(embeddings: "np.ndarray", digests: "np.ndarray") -> "np.ndarray":
     """The pairs (P, 2) of near-copies, of embeddings (N, D); photos of equal digests (N,) each beside the first one."""
     import numpy as np
@@ -40,9 +35,16 @@ def joined(found: "np.ndarray", photos: int) -> "np.ndarray":
 
 def standardised(embeddings: "np.ndarray") -> "np.ndarray":
     """Embeddings (N, D) of which every number has mean 0 and deviation 1."""
-    scale = embeddings.std(axis=0)
+    return (embeddings - embeddings.mean(axis=0)) / deviations(embeddings.var(axis=0))  # type: ignore[no-any-return]
+
+
+def deviations(variances: "np.ndarray") -> "np.ndarray":
+    """The deviations (D,); 1 for a number that never changes: it says nothing, and must not be blown up."""
+    import numpy as np
+
+    scale = np.sqrt(np.maximum(variances, 0))
     scale[scale < 1e-6] = 1
-    return (embeddings - embeddings.mean(axis=0)) / scale  # type: ignore[no-any-return]
+    return np.asarray(scale)
 
 
 def unit_length(embeddings: "np.ndarray") -> "np.ndarray":

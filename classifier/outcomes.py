@@ -3,10 +3,9 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from classifier import fit, near
+from classifier import fit
 from classifier.head import Head
-from classifier.labelled import read
-from extractor.cache import Cache
+from classifier.labelled import Labelled
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,18 +33,18 @@ class Curve:
     points: list[tuple[float, float]]
 
 
-def outcomes(cache: Cache, head: Head) -> tuple[list[Mistake], list[Curve]]:
+def outcomes(photos: Labelled, head: Head) -> tuple[list[Mistake], list[Curve]]:
     """The mistakes, those first of which the head was surest, and a curve for each class (of two, for the second).
 
-    Measured on held-out photos that are no near-copies of training photos, or else out of fold, by logistic regression
-    also where the head is `linear`.
+    Measured on the photos that the head was measured on: held-out ones that are no near-copies of training photos, or
+    else out of fold, by logistic regression also where the head is `linear`.
 
     Raises:
-        PetrieveError: no photo has a label; or, out of fold, one class, or a class with one photo.
+        PetrieveError: fewer than two classes, or a class with one photo.
     """
     import numpy as np
 
-    paths, probabilities, targets = _measured(cache, head)
+    paths, probabilities, targets = _measured(photos, head)
     predicted, surest = probabilities.argmax(axis=1), probabilities.max(axis=1)
     wrong = np.flatnonzero(predicted != targets)
     mistakes = [
@@ -61,27 +60,25 @@ def outcomes(cache: Cache, head: Head) -> tuple[list[Mistake], list[Curve]]:
     return mistakes, curves
 
 
-def _measured(cache: Cache, head: Head) -> "Measured":
+def _measured(photos: Labelled, head: Head) -> "Measured":
     """Paths, probabilities (N, C) and classes (N,) of the photos that a head is measured on."""
     import numpy as np
 
-    photos = read(cache)
-    known, train = np.isin(photos.labels, head.classes), photos.splits == "train"
-    tested = known & ~train & train.any()
-    if tested.any():
-        groups = near.groups(photos.embeddings, photos.digests)
-        tested &= ~np.isin(groups, groups[train])
-    if tested.any():
+    said = head.report
+    held_out = said.evaluated_on.startswith("held-out split")
+    # A head from before the photos had splits was fitted on all: to it, those that are now held out are not new.
+    as_then = held_out or said.photos == (photos.splits == "train").sum()
+    one = fit.plan(photos.labels, photos.splits if as_then else np.full(len(photos), ""), photos.groups)
+    tested = one.tested & ~np.isin(photos.groups, photos.groups[one.fitted_on]) & np.isin(photos.labels, head.classes)
+    if held_out and tested.any():
         probabilities = head.predict(photos.embeddings[tested])
     else:
-        classes = np.unique(photos.labels)
-        tested = known
-        l2 = head.report.l2 if head.report.method == "logistic" else None
-        every = fit.out_of_fold(photos, l2=l2)[tested]
+        tested = one.fitted_on & np.isin(photos.labels, head.classes)
+        l2 = said.l2 if said.method == "logistic" else None
+        every = fit.out_of_fold(photos, one, l2=l2, balanced=said.balanced)[tested[one.fitted_on]]
         probabilities = np.zeros((len(every), len(head.classes)))
-        there = np.isin(head.classes, classes)
-        probabilities[:, there] = every[:, np.isin(classes, head.classes)]
-    paths = [path for path, one in zip(photos.paths, tested, strict=True) if one]
+        probabilities[:, np.isin(head.classes, one.classes)] = every[:, np.isin(one.classes, head.classes)]
+    paths = [path for path, own in zip(photos.paths, tested, strict=True) if own]
     return paths, probabilities, np.searchsorted(head.classes, photos.labels[tested])
 
 

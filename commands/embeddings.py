@@ -10,7 +10,7 @@ import typer
 
 from commands.options import DEFAULT_STORE, Device, Json, Precision, Store, Weights, note, show
 from extractor.errors import PetrieveError
-from gallery import text
+from gallery import spreadsheet, text
 from gallery.stop import asked_to_stop
 
 app = typer.Typer()
@@ -71,7 +71,7 @@ def info(
     cache = Cache.open(store)
     listed = [bad for _, bad in sorted(cache.unreadable().items())]
     if csv:
-        text.unreadable_csv(csv, listed)
+        spreadsheet.unreadable(csv, listed)
     contents = {
         **cache.counts(),
         "unreadable": [{"photo": text.name(bad.photo.path), "reason": bad.reason} for bad in listed],

@@ -26,9 +26,10 @@ def export(
     """Write the head, or the embeddings, for use elsewhere."""
     from extractor.cache import Cache
 
-    if where.suffix not in EXPORTS:
+    kind = where.suffix.lower()
+    if kind not in EXPORTS:
         raise PetrieveError(f"cannot tell from its name what {where} shall be", f"write {EXPORTED}")
-    show(EXPORTS[where.suffix](where, Cache.open(store)), text.exported, as_json)
+    show(EXPORTS[kind](where, Cache.open(store)), text.exported, as_json)
 
 
 def _export_onnx(file: Path, cache: "Cache") -> dict[str, Any]:

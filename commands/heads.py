@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
-from commands.options import DEFAULT_STORE, Device, Json, Precision, Store, Weights, show
+from commands.options import DEFAULT_STORE, Device, Json, Precision, Store, Weights, note, show
 from extractor.errors import PetrieveError
 from extractor.photos import FORMATS, find
-from gallery import text
+from gallery import spreadsheet, text
 
 app = typer.Typer()
 
@@ -72,7 +72,7 @@ def predict(
         for one in found
     ]
     if csv:
-        text.predictions_csv(csv, predictions)
+        spreadsheet.predictions(csv, predictions)
     if kaggle:
         labels = cache.counts()["labels"]
         submission.write_submission(kaggle, predictions, numbers, labels=labels, clip=fitted.report.clip)
@@ -90,15 +90,19 @@ def audit(
 ) -> None:
     """Find photos whose label is probably wrong, near-copies that contradict it, leaks between splits, and outliers."""
     from classifier import audit as classifier
+    from classifier import labelled
     from extractor.cache import Cache
     from gallery.sheet import findings_sheet
 
-    findings = classifier.audit(Cache.open(store), name=text.name)
+    findings = classifier.audit(labelled.read(Cache.open(store)), name=text.name)
     ranked = [{**asdict(one), "photo": text.name(one.photo)} for one in findings]
     if csv:
-        text.findings_csv(csv, ranked)
-    if sheet:
-        findings_sheet(sheet, text.worth_a_look(ranked))
+        spreadsheet.findings(csv, ranked)
+    worst = text.worth_a_look(ranked)
+    if sheet and worst:
+        findings_sheet(sheet, worst)
+    elif sheet:
+        note(f"nothing was found that {sheet} could show: it is not written")
     show({"photos": len(ranked), "found": classifier.counts(findings), "ranked": ranked}, text.audited, as_json)
 
 
@@ -110,15 +114,16 @@ def report(
 ) -> None:
     """Write what is known of the head and of the labels as one HTML page, with its photos inside."""
     from classifier import audit as classifier
-    from classifier import head
+    from classifier import head, labelled
     from classifier.outcomes import outcomes
     from extractor.cache import Cache
     from gallery import report as page
 
     cache = Cache.open(store)
     fitted = head.load(cache)
-    mistakes, curves = outcomes(cache, fitted)
-    suspects = text.worth_a_look([asdict(one) for one in classifier.audit(cache, name=text.name)])
+    photos = labelled.read(cache)
+    mistakes, curves = outcomes(photos, fitted)
+    suspects = text.worth_a_look([asdict(one) for one in classifier.audit(photos, name=text.name)])
     size = page.write(
         out,
         {**asdict(fitted.report), "roc": [asdict(one) for one in curves]},

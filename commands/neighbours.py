@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from commands.options import DEFAULT_STORE, Device, Json, Precision, Store, Weights, note, show
-from gallery import text
+from gallery import spreadsheet, text
 
 if TYPE_CHECKING:
     from extractor.cache import Cache
@@ -123,7 +123,7 @@ def duplicates(
     made = copies.make_copies(cache, device=device, precision=precision)
     found = find_duplicates(cache, made, glances=copies.glances, sharpness=copies.sharpness)
     if csv:
-        text.duplicates_csv(csv, found.groups)
+        spreadsheet.duplicates(csv, found.groups)
     if sheet:
         group_sheet(sheet, [[(one.photo, group.kind) for one in group.photos] for group in found.groups])
     show(text.duplicated(found), text.duplicates, as_json)

@@ -8,6 +8,7 @@ from functools import lru_cache
 from queue import Queue
 from typing import TYPE_CHECKING
 
+from extractor.device import named
 from extractor.errors import PetrieveError
 from extractor.weights import fingerprint, read_weights, resolve
 
@@ -124,7 +125,7 @@ def load_trunk(weights: str, device: str = "auto", precision: str = "auto") -> T
 
     from extractor.densenet import DenseNet121
 
-    place = _device(device)
+    place = named(device)
     dtype = _precision(precision, place)
     tensors = read_weights(weights)
     _check_shapes(tensors, weights)
@@ -162,23 +163,6 @@ def _keep_freed_memory() -> None:
         libc = ctypes.CDLL(None)
         libc.mallopt(M_MMAP_THRESHOLD, 1 << 30)
         libc.mallopt(M_TRIM_THRESHOLD, (1 << 31) - 1)
-
-
-def _device(name: str) -> "torch.device":
-    import torch
-
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        place = torch.device(name)
-        torch.empty(0, device=place)
-        if not torch.amp.is_autocast_available(place.type):
-            raise NotImplementedError(place.type)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise PetrieveError(
-            f"there is no device {name!r} here", "use `--device cpu`, or `--device auto` for the best one"
-        ) from error
-    return place
 
 
 def _precision(name: str, device: "torch.device") -> "torch.dtype":

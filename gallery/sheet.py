@@ -54,10 +54,8 @@ def findings_sheet(file: Path, findings: Sequence[dict[str, Any]]) -> None:
     """Write a sheet of the worst audited photos; each has its label, what it may be instead, score and name.
 
     Raises:
-        PetrieveError: nothing was found, or the file's folder cannot be written to.
+        PetrieveError: the file's folder cannot be written to.
     """
-    if not findings:
-        raise PetrieveError(f"nothing was found that {file} could show", "leave out `--sheet`")
     rows = []
     for one in findings[:MOST_FINDINGS]:
         instead = f", or {one['suggested']}?" if one["suggested"] else f": {', '.join(one['kinds'])}"

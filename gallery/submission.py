@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from extractor.errors import PetrieveError
-from gallery.text import printable, write_csv
+from gallery import spreadsheet
+from gallery.text import printable
 
 CLASSES = ["cat", "dog"]
 LISTED = 10
@@ -62,7 +63,7 @@ def write_submission(
             unreadable.append(one["photo"])
         dog = one["probabilities"]["dog"] if "label" in one else prior
         rows.append((numbers[one["photo"]], round(min(max(dog, clip), 1 - clip), 6)))
-    write_csv(file, ["id", "label"], sorted(rows))
+    spreadsheet.write(file, ["id", "label"], sorted(rows))
     if unreadable:
         listed = printable(", ".join(unreadable[:LISTED])) + (", …" if len(unreadable) > LISTED else "")
         what = f"{len(unreadable)} of {len(rows)} photos cannot be read ({listed})"

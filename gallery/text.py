@@ -1,20 +1,13 @@
-"""Results as text in a terminal, and as CSV."""
+"""Results as text in a terminal."""
 
-import csv
-import io
 import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
-
-from extractor.rows import Unreadable
-from extractor.store import write_named
 
 # Longer lists are cut in the terminal; `--json` has all of them.
 LINES = 40
@@ -137,28 +130,6 @@ def _false(fit: dict[str, Any], others: str) -> str:
     return f"takes {fit['taken']} of {fit['others']} {others} for copies ({rate})"
 
 
-def duplicates_csv(file: Path, groups: Sequence[Any]) -> None:
-    """Write near-copies, a line for each photo: group, kind, photo, whether it is the best, pixels and bytes.
-
-    Raises:
-        PetrieveError: the file cannot be written.
-    """
-    rows = [
-        [
-            number,
-            group.kind,
-            name(one.photo),
-            "yes" if one is group.photos[0] else "no",
-            one.width,
-            one.height,
-            one.size,
-        ]
-        for number, group in enumerate(groups, 1)
-        for one in group.photos
-    ]
-    write_csv(file, ["group", "kind", "photo", "best", "width", "height", "size"], rows)
-
-
 def contents(info: dict[str, Any]) -> None:
     """What a store holds."""
     print(f"{info['photos']} photos, {info['views']} views, {printable(info['weights'])} weights")
@@ -223,16 +194,6 @@ def worth_a_look(ranked: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return [one for one in ranked if one["kinds"]]
 
 
-def findings_csv(file: Path, ranked: Sequence[dict[str, Any]]) -> None:
-    """Write the audited photos, worst first: photo, label, suggested, reason, score.
-
-    Raises:
-        PetrieveError: the file cannot be written.
-    """
-    columns = ("photo", "label", "suggested", "reason", "score")
-    write_csv(file, columns, [[one[column] if one[column] is not None else "" for column in columns] for one in ranked])
-
-
 def diagnosed(found: dict[str, Any]) -> None:
     """How fast each step is."""
     print(
@@ -249,7 +210,7 @@ def diagnosed(found: dict[str, Any]) -> None:
 
 def verified(found: dict[str, Any]) -> None:
     """What was held against what, and what is wrong."""
-    print(f"{found['photos']} rows read, {found['sampled']} photos embedded again")
+    print(f"{found['photos']} photos read, {found['sampled']} photos embedded again")
     if found["worst_cosine"] is not None:
         print(f"worst cosine between an embedding and its photo's new one: {found['worst_cosine']}")
     if found["changed"]:
@@ -316,55 +277,6 @@ def _bar(quiet: bool) -> Iterator[Callable[[int, int], None] | None]:
             bar.update(task, completed=done, total=total, description=f"embedding, {rate:.1f} photos/s")
 
         yield draw
-
-
-def predictions_csv(file: Path, predictions: Sequence[dict[str, Any]]) -> None:
-    """Write predictions: photo, label, probability, error, a column for each class, unsure and unfamiliar.
-
-    Raises:
-        PetrieveError: the file cannot be written.
-    """
-    classes = next((list(one["probabilities"]) for one in predictions if "label" in one), [])
-    rows = []
-    for one in predictions:
-        shares = one.get("probabilities", {})
-        start = [one["photo"], one.get("label", ""), one.get("probability", ""), one.get("error", "")]
-        doubts = (str(one[doubt]).lower() if doubt in one else "" for doubt in ("unsure", "unfamiliar"))
-        rows.append([*start, *(shares.get(name, "") for name in classes), *doubts])
-    named = (f"p({name})" for name in classes)
-    write_csv(file, ["photo", "label", "probability", "error", *named, "unsure", "unfamiliar"], rows)
-
-
-def unreadable_csv(file: Path, photos: Sequence[Unreadable]) -> None:
-    """Write unreadable photos: photo, reason, size in bytes, and when it was modified (UTC).
-
-    Raises:
-        PetrieveError: the file cannot be written.
-    """
-    rows = []
-    for bad in photos:
-        modified = datetime.fromtimestamp(bad.photo.modified / 1e6, UTC).isoformat(timespec="seconds")
-        rows.append([name(bad.photo.path), bad.reason, bad.photo.size, modified])
-    write_csv(file, ["photo", "reason", "size", "modified"], rows)
-
-
-def write_csv(file: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Write a CSV in which no cell is a spreadsheet's formula.
-
-    Raises:
-        PetrieveError: the file cannot be written.
-    """
-    lines = io.StringIO(newline="")
-    writer = csv.writer(lines)  # ends lines as RFC 4180 does: with "\n" alone it leaves a "\r" in a cell unquoted
-    writer.writerows([_cell(value) for value in row] for row in (header, *rows))
-    write_named(file, lines.getvalue().encode("utf-8", "surrogateescape"))
-
-
-def _cell(value: object) -> object:
-    """The value, behind an apostrophe where a spreadsheet would take its text for a formula."""
-    if not isinstance(value, str) or not value.startswith(FORMULA):
-        return value
-    return f"'{value}"
 
 
 def printable(text: str) -> str:

@@ -42,6 +42,11 @@ def exported(run: Run, made_store: Path, tmp_path_factory: pytest.TempPathFactor
     return folder
 
 
+def test_a_suffix_in_capitals_is_the_same_suffix(run: Run, made_store: Path) -> None:
+    done = run("export", "PETS.SafeTensors", "--store", made_store)
+    assert (done.status, Path("PETS.SafeTensors").exists()) == (0, True)
+
+
 @pytest.fixture(scope="module")
 def session(exported: Path) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(exported / "pets.onnx")

@@ -1,6 +1,7 @@
 """Fitting and its figures: the right optimum, honest splits, calibration, and what is unsure or unfamiliar."""
 
 import csv
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from sklearn.metrics import precision_recall_fscore_support, roc_auc_score
 
 from classifier import calibrate, familiar, head, logistic, measure, near
 from classifier.calibrate import softmax
-from classifier.fit import fit, out_of_fold
+from classifier.fit import fit, out_of_fold, plan
 from classifier.folds import grouped
 from classifier.labelled import read
 from classifier.predict import predict, share
@@ -128,7 +129,7 @@ def test_all_near_copies_are_found_and_no_others() -> None:
         x[i + 1] = x[i] + draw.normal(size=DIMENSION) * draw.uniform(0.05, 0.4)
     digests = np.array([i.to_bytes(16, "big") for i in range(1500)], "S16")
     digests[1400] = digests[1401]
-    groups = near.groups(x, digests)
+    groups = near.joined(near.pairs(x, digests), 1500)
     units = near.unit_length(near.standardised(x))
     alike = np.triu(units @ units.T >= near.SAME, 1)
     alike[1400, 1401] = True
@@ -176,6 +177,27 @@ def test_where_all_held_out_photos_are_copies_the_report_shows_what_fit_head_mea
     fitted = run("fit-head", "--store", store, "--json").json
     assert fitted["evaluated_on"] == "5-fold cross-validation"
     assert run("report", "--store", store, "--json").json["mistakes"] > 0
+
+
+def mistaken(report: dict[str, Any]) -> int:
+    return sum(map(sum, report["confusion"])) - sum(row[i] for i, row in enumerate(report["confusion"]))
+
+
+@pytest.mark.parametrize("words", [(), ("--balanced",)])
+def test_the_report_shows_the_mistakes_that_fit_head_counted(run: Run, tmp_path: Path, words: tuple[str, ...]) -> None:
+    store = tmp_path / "s"
+    cache_of(store, drawn({"cat": 90, "dog": 25}, apart=0.05))
+    counted = mistaken(run("fit-head", "--store", store, "--json", *words).json)
+    assert run("report", "--store", store, "--json").json["mistakes"] == counted > 0
+
+
+def test_a_head_from_before_the_splits_is_not_measured_on_the_photos_it_was_fitted_on(run: Run, tmp_path: Path) -> None:
+    rows = drawn({"cat": 40, "dog": 40}, apart=0.05)
+    cache_of(tmp_path / "before", rows)
+    counted = mistaken(run("fit-head", "--store", tmp_path / "before", "--json").json)
+    cache_of(tmp_path / "s", [(label, ("train", "test")[i % 2], vector) for i, (label, _, vector) in enumerate(rows)])
+    shutil.copy(tmp_path / "before" / "head.safetensors", tmp_path / "s")
+    assert run("report", "--store", tmp_path / "s", "--json").json["mistakes"] == counted > 5
 
 
 def test_the_vote_of_near_copies_is_not_in_the_yardstick(tmp_path: Path) -> None:
@@ -325,7 +347,8 @@ def test_balanced_classes_find_more_of_the_rare_one(tmp_path: Path) -> None:
 def test_probabilities_out_of_fold_do_not_know_their_photos_labels(tmp_path: Path) -> None:
     draw = np.random.default_rng(9)
     rows: list[Row] = [(("cat", "dog")[i % 2], None, draw.normal(size=DIMENSION)) for i in range(120)]
-    p = out_of_fold(read(cache_of(tmp_path, rows)))
+    photos = read(cache_of(tmp_path, rows))
+    p = out_of_fold(photos, plan(photos.labels, photos.splits, photos.groups))
     assert p.shape == (120, 2)
     assert 0.3 < (p.argmax(axis=1) == np.arange(120) % 2).mean() < 0.7
 

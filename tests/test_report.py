@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from classifier import head
+from classifier.labelled import read
 from classifier.outcomes import outcomes
 from extractor.cache import Cache
 from gallery import plots, report
@@ -93,7 +94,7 @@ def test_held_out_photos_are_what_is_shown_where_there_is_a_split(run: Run, draw
     run("embed", tmp_path / "train", tmp_path / "test", "--store", "s", "--weights", "bundled")
     run("fit-head", "--store", "s")
     cache = Cache.open("s")
-    mistakes, _ = outcomes(cache, head.load(cache))
+    mistakes, _ = outcomes(read(cache), head.load(cache))
     assert all("/test/" in one.photo for one in mistakes)
     report_ = head.load(cache).report
     assert len(mistakes) == sum(map(sum, report_.confusion)) - sum(report_.confusion[i][i] for i in range(2)) > 0

@@ -15,7 +15,8 @@ import torch
 from conftest import Done
 from PIL import Image
 
-from gallery.text import FORMULA, write_csv
+from gallery import spreadsheet
+from gallery.text import FORMULA
 
 Run = Callable[..., Done]
 ROOT = Path(__file__).resolve().parents[1]
@@ -97,7 +98,7 @@ def test_no_cell_of_a_csv_is_a_formula_and_its_paths_lead_to_the_photos(run: Run
     assert all(not cell.startswith(FORMULA) for row in rows for cell in row)
     assert {Path(row[0]).name for row in rows[1:]} == {f"{name}.jpg" for name in NASTY}
     assert all(Path(row[0]).exists() for row in rows[1:])
-    write_csv(Path("cells.csv"), NASTY, [NASTY, [-1, 0.5, None]])
+    spreadsheet.write(Path("cells.csv"), NASTY, [NASTY, [-1, 0.5, None]])
     with Path("cells.csv").open(newline="") as file:
         header, texts, numbers = csv.reader(file)
     assert header == texts == [f"'{cell}" if cell[0] in "=+-@\t\r" else cell for cell in NASTY]

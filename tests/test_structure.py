@@ -8,14 +8,14 @@ ROOMS = ("extractor", "classifier", "index", "gallery", "commands")
 # What a room outside the extractor may know of it.
 NARROW_WAIST = {"extractor.cache", "extractor.errors", "extractor.rows", "extractor.store", "extractor.photos"}
 ALLOWED = {
-    "classifier": NARROW_WAIST,
+    "classifier": NARROW_WAIST | {"extractor.device"},
     "index": NARROW_WAIST,
     "gallery": NARROW_WAIST | {"extractor.pixels", "extractor.upright"},
 }
 # Each file of the extractor may import those before it.
 ORDER = (
-    "errors store labels filters photos upright apart pixels views weights densenet int8 trunk rows tables upgrade "
-    "contents cache plan stream calibration embed graph onnx verify doctor watch copies interop"
+    "errors device store labels filters photos upright apart pixels views weights densenet int8 trunk rows tables "
+    "upgrade contents cache plan stream calibration embed graph onnx verify doctor watch copies interop"
 ).split()
 
 
