@@ -6,13 +6,14 @@ cache; every epoch reads it from end to end. So the same cache gives the same he
 
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import IO, TYPE_CHECKING, Any
 
 from classifier import calibrate, familiar, near
 from classifier.folds import FOLDS, SEED, grouped
 from classifier.labelled import Names, chunks, names
+from extractor import device as devices
 from extractor.cache import Cache
 from extractor.errors import PetrieveError
 from extractor.rows import DIMENSION
@@ -76,7 +77,7 @@ def fit_linear(cache: Cache, *, l2: float | None, balanced: bool, device: str) -
 
     from classifier.fit import Fitted, plan, warn_of_copies
 
-    place = _device(device)
+    place = devices.named(device)
     listed = names(cache)
     groups = np.unique(listed.digests, return_inverse=True)[1]
     warn_of_copies(listed.paths, listed.labels, groups)
@@ -85,26 +86,22 @@ def fit_linear(cache: Cache, *, l2: float | None, balanced: bool, device: str) -
     with tempfile.TemporaryFile(dir=cache.store.path) as file:
         rows = _shuffle(cache, listed, one.targets, roles, file, balanced)
         mean, scale = _standard(rows)
+        rows, alike = _apart(rows, mean.astype(np.float32), scale.astype(np.float32))
         train = partial(_train, rows, len(one.classes), place, mean, scale)
-        weight, bias, losses, best = train(rows.stop, STRENGTHS if l2 is None else (l2,))
         test, stop = rows.read(0, rows.test), rows.read(rows.test, rows.stop)
-        alike = _copies(rows, test, mean.astype(np.float32), scale.astype(np.float32))
-        if alike.all():
-            raise PetrieveError(
-                f"all {len(test)} held-out photos are near-copies of training photos: nothing can be measured",
-                "use `--method logistic`, or embed other photos to measure on",
-            )
+        weight, bias, losses, best = train(rows.stop, STRENGTHS if l2 is None else (l2,))
         said = _nearest(rows, test, np.flatnonzero(~alike))
         given = bool(one.tested.any())
-        fitted = weight, bias
+        fitted, first = (weight, bias), rows.stop
         if rows.stop > WORTH_FITTING * len(rows.targets):
             rates = [one["rate"] for one in losses[: int(best["epoch"])]]
-            fitted = train(rows.test if given else 0, (best["l2"],), rates)[:2]
+            first = rows.test if given else 0
+            fitted = train(first, (best["l2"],), rates)[:2]
     logits = test @ weight.T.astype(np.float32) + bias
     truth = rows.targets[: rows.test]
     heat = calibrate.temperature(stop @ weight.T.astype(np.float32) + bias, rows.targets[rows.test : rows.stop])
     said |= {
-        "photos": int((roles == TRAIN).sum()),
+        "photos": int(np.isin(roles, (TRAIN, STOP, TEST)).sum()) - first,  # held-out photos have one row each
         "near_copies": int((np.bincount(groups)[groups] > 1).sum() + alike.sum()),
         "left_out": int(alike.sum()),
         "l2": best["l2"],
@@ -185,9 +182,40 @@ def _standard(rows: Shuffled) -> "tuple[np.ndarray, np.ndarray]":
         squares += np.einsum("nd,nd->d", block, block, dtype=np.float64)
         count += len(block)
     mean = total / count
-    scale = np.sqrt(np.maximum(squares / count - mean**2, 0))
-    scale[scale < 1e-6] = 1  # a feature that never changes says nothing, and must not be blown up
-    return mean, scale
+    return mean, near.deviations(squares / count - mean**2)
+
+
+def _apart(rows: Shuffled, mean: "np.ndarray", scale: "np.ndarray") -> "tuple[Shuffled, np.ndarray]":
+    """The rows without near-copies across the splits, and which rows to measure on (T,) are to be left out for that.
+
+    Photos to stop by that have a near-copy among the training rows become such rows; their copies follow.
+
+    Raises:
+        PetrieveError: no photo is left to stop by, or to measure on.
+    """
+    import numpy as np
+
+    held = (rows.read(0, rows.stop) - mean) / scale
+    test, stop = held[: rows.test], held[rows.test :]
+    alike = near.copied(held, ((block - mean) / scale for _, block in rows.blocks(rows.stop)))
+    left_out, moved = alike[: rows.test] | near.copied(test, [stop]), alike[rows.test :]
+    new = moved
+    while new.any():
+        new = near.copied(stop, [stop[new]]) & ~moved
+        moved = moved | new
+    if left_out.all() or moved.all():
+        raise PetrieveError(
+            f"all {len(test)} held-out photos are near-copies of training photos: nothing can be measured",
+            "use `--method logistic`, or embed other photos to measure on",
+        )
+    order = np.argsort(moved, kind="stable")
+    halves = rows.halves(rows.test, rows.stop)
+    rows.file.seek(rows.test * SIZE)
+    rows.file.write(halves[order].tobytes())
+    places = np.arange(len(rows.targets))
+    places[rows.test : rows.stop] = rows.test + order
+    stop_end = rows.stop - int(moved.sum())
+    return replace(rows, targets=rows.targets[places], weights=rows.weights[places], stop=stop_end), left_out
 
 
 def _train(
@@ -223,7 +251,7 @@ def _train(
         return cross_entropy(logits.transpose(1, 2), targets[:, None].expand(-1, len(strengths)), reduction="none")
 
     held_out = torch.from_numpy(rows.read(rows.test, rows.stop)).to(device)
-    truth = torch.from_numpy(rows.targets[rows.test : rows.stop]).to(device)
+    truth, counts = (torch.from_numpy(part[rows.test : rows.stop]).to(device) for part in (rows.targets, rows.weights))
     epochs, best, since, rate = list[dict[str, float]](), {"log_loss": float("inf")}, 0, RATE
     for epoch in range(EPOCHS if rates is None else len(rates)):
         rate = rate if rates is None else rates[epoch]
@@ -234,7 +262,7 @@ def _train(
             (fit + penalty * weight.square().sum(dim=(1, 2))).sum().backward()  # type: ignore[no-untyped-call]
             optimiser.step()
         with torch.no_grad():
-            value, at = losses_of(held_out, truth).mean(dim=0).min(dim=0)
+            value, at = (counts @ losses_of(held_out, truth) / counts.sum()).min(dim=0)
         epochs.append({"epoch": epoch + 1, "rate": rate, "l2": strengths[at], "log_loss": round(float(value), 6)})
         if float(value) < best["log_loss"] - 1e-5 or rates is not None:
             best, since, kept = epochs[-1], 0, (weight[at].detach().clone(), bias[at].detach().clone())
@@ -263,29 +291,8 @@ def _batches(
         yield batch[: len(halves)].copy_(halves), targets[own].to(device), weights[own].to(device)
 
 
-def _copies(rows: Shuffled, test: "np.ndarray", mean: "np.ndarray", scale: "np.ndarray") -> "np.ndarray":
-    """Which of the held-out photos (T, D) have a near-copy that the head is fitted on or stopped by: (T,)."""
-    known = (block for _, block in rows.blocks(rows.test))
-    return near.copied((test - mean) / scale, ((block - mean) / scale for block in known))
-
-
 def _nearest(rows: Shuffled, test: "np.ndarray", measured: "np.ndarray") -> dict[str, Any]:
     """Figures of the nearest training rows of the measured ones (M,) among the held-out photos (T, D)."""
     some = measured[:: 1 + len(measured) // familiar.SAMPLE]
     close, places = familiar.nearest(test[some], (block for _, block in rows.blocks(rows.stop)))
     return familiar.figures(close, rows.targets[rows.stop :][places], rows.targets[some])
-
-
-def _device(name: str) -> "torch.device":
-    """The device of this name; `auto` is a GPU where there is one."""
-    import torch
-
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.zeros(1, device=name)
-        return torch.device(name)
-    except (RuntimeError, AssertionError) as error:
-        raise PetrieveError(
-            f"there is no device {name!r} here", "use `--device cpu`, or `--device auto` for the best one"
-        ) from error
