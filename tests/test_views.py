@@ -258,11 +258,12 @@ def test_views_that_come_later_have_their_photos_labels(run: Run, few: Path, tmp
 
 
 def test_a_run_that_is_killed_between_views_is_gone_on_with(
-    start: Callable[..., Process], drawn: Path, made_store: Path, tmp_path: Path
+    run: Run, start: Callable[..., Process], drawn: Path, made_store: Path, tmp_path: Path
 ) -> None:
     """From one view of each photo to three, killed at work twice: what is there then is whole and stays."""
     shutil.copytree(made_store, "s")
-    assert start("embed", drawn, "--store", made := tmp_path / "wanted", "--views", 2, *WEIGHTS).done().status == 0
+    shutil.copytree(made_store, made := tmp_path / "wanted")
+    assert run("embed", drawn, "--store", made, "--views", 2).status == 0
     before = bits(Path("s"))
     versions = Path("s/embeddings.lance/_versions")
     for _ in range(2):
@@ -277,7 +278,7 @@ def test_a_run_that_is_killed_between_views_is_gone_on_with(
         assert numbers <= {1, 3}, "a photo's views are written at once"
         before = now
     assert len(before) > 40
-    assert start("embed", drawn, "--store", "s").done().status == 0, "the number is remembered"
+    assert run("embed", drawn, "--store", "s").status == 0, "the number is remembered"
     assert bits(Path("s")) == bits(made)
 
 
