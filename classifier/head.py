@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 REMEDY = "run `cli.py fit-head`"
+LISTED = 5  # classes in a message
 DOUBT = 0.05  # that a threshold does not keep the error that it was chosen for
 
 
@@ -165,12 +167,22 @@ def check(cache: Cache) -> list[dict[str, str]]:
     if not cache.store.head.exists():
         return []
     try:
-        head = load(cache)
+        check_classes(load(cache), cache.counts()["labels"])
     except PetrieveError as error:
         return [{"what": error.what, "remedy": error.remedy}]
-    unknown = sorted(set(head.classes) - cache.counts()["labels"].keys())
-    wrong = f"the head knows {', '.join(map(repr, unknown))}, which no photo in the store is labelled"
-    return [{"what": wrong, "remedy": REMEDY}] if unknown else []
+    return []
+
+
+def check_classes(head: Head, labels: Collection[str]) -> None:
+    """Refuse a head for other classes than the store's photos now have.
+
+    Raises:
+        PetrieveError: a class of the head is none of these labels.
+    """
+    unknown = sorted(set(head.classes).difference(labels))
+    if unknown:
+        listed = ", ".join(map(repr, unknown[:LISTED])) + (", …" if len(unknown) > LISTED else "")
+        raise PetrieveError(f"the head knows {listed}, which no photo in the store is labelled", REMEDY)
 
 
 def _head(metadata: dict[str, Any], weight: "np.ndarray", bias: "np.ndarray") -> Head:

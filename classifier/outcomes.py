@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from classifier import fit
-from classifier.head import Head
+from classifier.head import Head, check_classes
 from classifier.labelled import Labelled
 
 if TYPE_CHECKING:
@@ -40,10 +40,11 @@ def outcomes(photos: Labelled, head: Head) -> tuple[list[Mistake], list[Curve]]:
     else out of fold, by logistic regression also where the head is `linear`.
 
     Raises:
-        PetrieveError: fewer than two classes, or a class with one photo.
+        PetrieveError: fewer than two classes, a class with one photo, or one of the head's that no photo has.
     """
     import numpy as np
 
+    check_classes(head, set(photos.labels.tolist()))
     paths, probabilities, targets = _measured(photos, head)
     predicted, surest = probabilities.argmax(axis=1), probabilities.max(axis=1)
     wrong = np.flatnonzero(predicted != targets)

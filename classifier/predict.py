@@ -5,7 +5,7 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from classifier import familiar
-from classifier.head import Head, fewest, threshold
+from classifier.head import Head, check_classes, fewest, threshold
 from extractor.cache import Cache
 from extractor.errors import PetrieveError
 
@@ -34,6 +34,7 @@ def predict(
             f"an embedding in {cache.store.path} holds what is no number",
             "`cli.py verify` names the damaged rows and what mends them",
         )
+    _warn_of_other_classes(cache, head)
     least = 0.0 if max_error is None else _least(head, share(max_error))
     canonical = np.stack([views[0] for views in photos])
     blocks = (block for _, block in cache.embeddings())
@@ -58,13 +59,24 @@ def share(value: str | float) -> float:
     return number
 
 
+def _warn_of_other_classes(cache: Cache, head: Head) -> None:
+    """A head may serve a store of photos without labels; beside other labels it is probably an old one."""
+    labels = cache.counts()["labels"]
+    try:
+        check_classes(head, labels or head.classes)
+    except PetrieveError as error:
+        warnings.warn(str(error), stacklevel=3)
+
+
 def _least(head: Head, max_error: float) -> float:
     """The least probability that is sure enough; above 1 where none is."""
     least = threshold(head.report, max_error)
     if least is None:
         needed, lowest = fewest(max_error), min(point["error"] for point in head.report.risk_coverage)
         why = f"the surest held-out photos reach {lowest:.2%}"
-        if head.report.measured < needed:
+        if max_error == 0:
+            why = "no number of held-out photos can show it"
+        elif head.report.measured < needed:
             why = f"{head.report.measured} held-out photos are too few to show it, {needed} are needed"
         warnings.warn(
             f"no threshold reaches an error rate of {max_error:.2%}: {why}; all is marked unsure", stacklevel=3

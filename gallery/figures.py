@@ -69,7 +69,7 @@ def _comparison(head: Row) -> str:
     values = [value for _, value, _ in rows] + list(head["accuracy_interval"])
     axis = percent("accuracy", min(values), max(values))
     copies = f"{head['near_copies']:,} photos have a near-copy" if head["near_copies"] else "No photo has a near-copy"
-    left_out = f"; {head['left_out']:,} held-out photos are left out for one" if head["left_out"] else ""
+    left_out = f"; held-out photos that are left out for one: {head['left_out']:,}" if head["left_out"] else ""
     return _figure(
         "Beside yardsticks", intervals("Accuracy", axis, rows), f"{copies}{left_out}. The bar is the 95% interval."
     )
@@ -137,7 +137,8 @@ def _risk(head: Row) -> str:
     return _figure(
         "Saying “unsure”",
         drawn,
-        f"Wrong answers, if only the surest photos are answered: {', '.join(stated)} of the photos.",
+        f"Wrong answers, if only the surest photos are answered: {', '.join(stated)} of the photos. "
+        "`predict --max-error` answers fewer, so that the rate holds for new photos with 95% confidence.",
     )
 
 
@@ -155,6 +156,8 @@ def _roc(head: Row) -> Iterator[str]:
     lines.append(Series(mean, "a", "mean" if len(curves) > 1 else f"{curves[0]['label']} found"))
     drawn = plot("ROC curve", percent("false alarms"), percent("found"), lines)
     area = "" if head["roc_auc"] is None else f"Area {head['roc_auc']:.3f}. "
+    if head["method"] == "linear" and not head["evaluated_on"].startswith("held-out split"):
+        area = "By logistic regression out of fold: so few photos were held out for the linear head. "
     yield _figure("Found, and false alarms", drawn, f"{area}One class against the rest, for every threshold.")
 
 

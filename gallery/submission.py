@@ -20,8 +20,9 @@ def ids(photos: Sequence[str], classes: Sequence[str]) -> dict[str, int]:
         PetrieveError: the head's classes are not cat and dog, a name is no number, or two photos have one number.
     """
     if sorted(classes) != CLASSES:
+        known = ", ".join(classes[:LISTED]) + (", …" if len(classes) > LISTED else "")
         raise PetrieveError(
-            f"the head knows {', '.join(classes)}, and a submission wants cat and dog",
+            f"the head knows {known}, and a submission wants cat and dog",
             "fit a head on photos with these two labels, or leave out `--kaggle`",
         )
     found: dict[int, str] = {}

@@ -46,7 +46,7 @@ def fitted(report: dict[str, Any]) -> None:
         inflated = f"{100 * (report['accuracy_ungrouped'] - report['accuracy']):+.1f} points"
         print(f"{report['near_copies']} near-copies; with them on both sides accuracy would have shown {inflated}")
     if report["left_out"]:
-        print(f"{report['left_out']} held-out photos are near-copies of training photos and are not measured on")
+        print(f"held-out photos not measured on, being near-copies of training photos: {report['left_out']}")
 
 
 def predicted(predictions: Sequence[dict[str, Any]]) -> None:

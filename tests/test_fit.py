@@ -164,7 +164,7 @@ def test_held_out_photos_with_a_copy_in_training_are_left_out(run: Run, tmp_path
         done = run("fit-head", "--store", store, "--method", method, "--json")
         assert (done.json["measured"], done.json["left_out"]) == (20, 7)
         assert done.json["evaluated_on"] == "held-out split, 20 photos"
-    assert "7 held-out photos are near-copies" in run("fit-head", "--store", tmp_path / "logistic").out
+    assert "near-copies of training photos: 7" in run("fit-head", "--store", tmp_path / "logistic").out
 
 
 def test_where_all_held_out_photos_are_copies_the_report_shows_what_fit_head_measured(run: Run, tmp_path: Path) -> None:
@@ -398,6 +398,12 @@ def test_an_error_rate_out_of_reach_is_said(tmp_path: Path) -> None:
         with pytest.warns(UserWarning, match="no threshold reaches an error rate of 0.01%"):
             told = predict(cache, fitted, [rows[0][2][None]], 0.0001)
         assert told[0]["unsure"]
+
+
+def test_no_number_of_photos_shows_that_nothing_is_ever_wrong(run: Run, store: Path, drawn: Path) -> None:
+    done = run("predict", next((drawn / "cat").iterdir()), "--store", store, "--max-error", 0)
+    assert (done.status, "unsure" in done.out, "inf" in done.err) == (0, True, False)
+    assert "no number of held-out photos can show it" in done.err
 
 
 @pytest.mark.parametrize(("text", "number"), [("1%", 0.01), ("0.01", 0.01), ("2.5 %", 0.025), (0.2, 0.2), ("0", 0)])

@@ -1,5 +1,6 @@
 """Heads: what they are fitted on, how they are measured, and what is refused."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -152,6 +153,19 @@ def test_a_head_of_other_weights_or_a_damaged_one_is_refused(run: Run, store: Pa
 def test_a_store_without_a_head_names_the_command(run: Run, store: Path, drawn: Path) -> None:
     (store / "head.safetensors").unlink()
     assert "run `cli.py fit-head`" in run("predict", drawn, "--store", store).err
+
+
+def test_a_head_for_other_classes_than_the_photos_now_have_is_told(run: Run, store: Path, photos: Path) -> None:
+    shutil.copytree(photos, "labelled")
+    Path("labelled/dog").rename("labelled/poodle")
+    assert run("embed", "labelled", "--store", "new", "--weights", "bundled").status == 0
+    shutil.copy(store / "head.safetensors", "new")
+    stale = "the head knows 'dog', which no photo in the store is labelled; run `cli.py fit-head`"
+    done = run("predict", "labelled/cat", "--store", "new")
+    assert (done.status, done.err) == (0, f"note: {stale}\n")
+    done = run("report", "--store", "new")
+    assert (done.status, done.out, done.err) == (1, "", f"error: {stale}\n")
+    assert run("predict", "labelled/cat", "--store", store).err == ""
 
 
 def test_predict_gives_table_json_and_csv(run: Run, store: Path, drawn: Path, tmp_path: Path) -> None:
