@@ -2,6 +2,7 @@
 
 import re
 import warnings
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from classifier import familiar
@@ -37,8 +38,7 @@ def predict(
     _warn_of_other_classes(cache, head)
     least = 0.0 if max_error is None else _least(head, share(max_error))
     canonical = np.stack([views[0] for views in photos])
-    blocks = (block for _, block in cache.embeddings())
-    strange = familiar.unlike(canonical, blocks, head.report.unfamiliar["similarity"])
+    strange = familiar.unlike(canonical, _undamaged(cache), head.report.unfamiliar["similarity"])
     told = [head.predict_one(views) for views in photos]
     return [
         {**one, "unsure": one["probability"] < least, "unfamiliar": bool(unlike)}
@@ -57,6 +57,20 @@ def share(value: str | float) -> float:
     if not 0 <= number <= 1:
         raise PetrieveError(f"{value!r} is no rate of errors", "give `--max-error` one such as 1%")
     return number
+
+
+def _undamaged(cache: Cache) -> "Iterator[np.ndarray]":
+    """The cache's embeddings (n, D), but for those that hold what is no number: they would push others out."""
+    import numpy as np
+
+    damaged = 0
+    for _, block in cache.embeddings():
+        sound = np.isfinite(block.sum(axis=1))
+        damaged += int((~sound).sum())
+        yield block if sound.all() else block[sound]
+    if damaged:
+        what = f"embeddings in {cache.store.path} that hold what is no number, and are passed over: {damaged}"
+        warnings.warn(f"{what}; `cli.py verify` names them and what mends them", stacklevel=2)
 
 
 def _warn_of_other_classes(cache: Cache, head: Head) -> None:

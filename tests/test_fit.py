@@ -339,6 +339,16 @@ def test_no_prediction_is_made_of_a_damaged_embedding(tmp_path: Path) -> None:
         predict(cache, fitted, [rows[0][2][None], np.full((1, DIMENSION), np.nan)])
 
 
+def test_damaged_embeddings_make_no_other_photo_unfamiliar(tmp_path: Path) -> None:
+    rows = drawn({"cat": 40, "dog": 40})
+    fitted, _ = fit(cache_of(tmp_path / "whole", rows))
+    for _, _, vector in rows[::2]:
+        vector[:] = np.nan
+    with pytest.warns(UserWarning, match="no number, and are passed over: 40; `cli.py verify`"):
+        (told,) = predict(cache_of(tmp_path / "damaged", rows), fitted, [rows[3][2][None].astype(np.float32)])
+    assert not told["unfamiliar"]
+
+
 @pytest.mark.parametrize(
     ("words", "remedy"),
     [
