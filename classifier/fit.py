@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from classifier import calibrate, familiar, logistic, measure
 from classifier.calibrate import softmax
-from classifier.folds import FOLDS, grouped
+from classifier.folds import FOLDS, grouped, pictures
 from classifier.head import Head, Report
 from classifier.labelled import Labelled, read
 from extractor.cache import Cache
@@ -51,8 +51,9 @@ def fit(
 
     Where some photos are in the split `train`, the head is fitted on those and measured on the other labelled
     photos. Otherwise it is fitted on all of them and measured out of fold (5 folds, fewer where a class has fewer
-    photos); `linear` holds out a fifth instead. Near-copies are never on both sides. `l2` is the penalty's strength,
-    1/C; without it `logistic` takes the best of a grid. `balanced` gives every class the same weight in the loss.
+    photos); `linear` holds out a fifth instead. Near-copies are never on both sides, and those with the same label are
+    measured as one. `l2` is the penalty's strength, 1/C; without it the best of a grid is taken. `balanced` gives every
+    class the same weight in the loss.
 
     Raises:
         PetrieveError: an unknown method or device, fewer than two classes, or a class with one photo.
@@ -150,7 +151,8 @@ def _fit_logistic(photos: Labelled, l2: float | None, balanced: bool) -> tuple[l
     targets, own = one.targets[one.fitted_on], groups[one.fitted_on]
     heat = calibrate.temperature(found.logits, targets)
     seen = np.isin(groups, own)
-    tested = one.tested & ~seen
+    tested = np.flatnonzero(one.tested & ~seen)
+    tested = tested[pictures(one.targets[tested], groups[tested])]
     said: dict[str, Any] = {
         "photos": int(one.fitted_on.sum()),
         "near_copies": int((np.bincount(groups)[groups] > 1).sum()),
@@ -160,18 +162,20 @@ def _fit_logistic(photos: Labelled, l2: float | None, balanced: bool) -> tuple[l
         "epochs": [],
     }
     places = np.flatnonzero(one.fitted_on)
-    if tested.any():
+    if len(tested):
         logits = photos.embeddings @ found.weight.T.astype(np.float32) + found.bias
         right = logits.argmax(axis=1) == one.targets
         before, after, truth = logits[tested], logits[tested] / heat, one.targets[tested]
         said |= {"evaluated_on": f"held-out split, {len(truth)} photos"}
         said |= {"accuracy_ungrouped": round(float(right[one.tested].mean()), 4)}
-        parts = [(np.flatnonzero(tested), places)]
+        parts = [(tested, places)]
     else:
-        before, after, truth = found.logits, calibrate.cross_fitted(found.logits, targets, folds), targets
+        lone = pictures(targets, own)
+        before, truth = found.logits[lone], targets[lone]
+        after = calibrate.cross_fitted(found.logits, targets, folds)[lone]
         said |= {"evaluated_on": f"{folds.max() + 1}-fold cross-validation"}
         said |= {"accuracy_ungrouped": _ungrouped(photos, one, found, balanced)}
-        parts = [(places[folds == fold], places[folds != fold]) for fold in range(folds.max() + 1)]
+        parts = [(places[lone[folds[lone] == fold]], places[folds != fold]) for fold in range(folds.max() + 1)]
     said |= familiar.measured(photos.embeddings, one.targets, parts)
     return one.classes, Fitted(found.weight, found.bias, before, after, truth, heat, said)
 
@@ -182,6 +186,11 @@ def _cross_validated(
     """Fitted on the planned photos and all their views; and these photos' folds."""
     targets, groups = one.targets[one.fitted_on], one.groups[one.fitted_on]
     folds = grouped(targets, groups, _folds(targets, groups, one.classes))
+    if (folds == folds[0]).all():
+        raise PetrieveError(
+            f"the {len(folds)} photos to fit on show two pictures, each with two labels",
+            "embed other photos of each class",
+        )
     return _path(photos, one.fitted_on, targets, folds, (l2,) if l2 else logistic.STRENGTHS, balanced), folds
 
 

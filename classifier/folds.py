@@ -1,4 +1,4 @@
-"""Which photos are held out together."""
+"""Which photos are held out together, and which of them are measured on."""
 
 from typing import TYPE_CHECKING
 
@@ -24,3 +24,13 @@ def grouped(targets: "np.ndarray", groups: "np.ndarray", folds: int = FOLDS) -> 
         middle = np.cumsum(sizes[own]) - sizes[own] / 2
         dealt[own] = folds * middle / sizes[own].sum()
     return dealt[which]
+
+
+def pictures(targets: "np.ndarray", groups: "np.ndarray") -> "np.ndarray":
+    """The first photo (P,) of each picture, of targets (N,) and groups (N,).
+
+    Copies with the same label prove one thing: counted one by one they would make an accuracy look surer than it is.
+    """
+    import numpy as np
+
+    return np.sort(np.unique(np.stack([groups, targets]), axis=1, return_index=True)[1])

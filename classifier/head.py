@@ -36,7 +36,7 @@ class Report:
     log_loss: float  # nats, of the calibrated probabilities
     evaluated_on: str
     seconds: float
-    measured: int  # photos of `evaluated_on`
+    measured: int  # photos of `evaluated_on`; near-copies with the same label are one
     left_out: int  # held-out photos that are not measured on, being near-copies of training photos
     near_copies: int  # photos that share a group with another one
     accuracy_interval: list[float]  # 95 %, [low, high]

@@ -11,7 +11,7 @@ from functools import partial
 from typing import IO, TYPE_CHECKING, Any
 
 from classifier import calibrate, familiar, near
-from classifier.folds import FOLDS, SEED, grouped
+from classifier.folds import FOLDS, SEED, grouped, pictures
 from classifier.labelled import Names, chunks, names
 from extractor import device as devices
 from extractor.cache import Cache
@@ -100,6 +100,8 @@ def fit_linear(cache: Cache, *, l2: float | None, balanced: bool, device: str) -
     logits = test @ weight.T.astype(np.float32) + bias
     truth = rows.targets[: rows.test]
     heat = calibrate.temperature(stop @ weight.T.astype(np.float32) + bias, rows.targets[rows.test : rows.stop])
+    kept = np.flatnonzero(~alike)
+    kept = kept[pictures(truth[kept], near.joined(near.pairs(test[kept], kept), len(kept)))]
     said |= {
         "photos": int(np.isin(roles, (TRAIN, STOP, TEST)).sum()) - first,  # held-out photos have one row each
         "near_copies": int((np.bincount(groups)[groups] > 1).sum() + alike.sum()),
@@ -107,10 +109,9 @@ def fit_linear(cache: Cache, *, l2: float | None, balanced: bool, device: str) -
         "l2": best["l2"],
         "l2_grid": [],
         "epochs": losses,
-        "evaluated_on": f"{'held-out split' if given else 'held-out photos'}, {(~alike).sum()} photos",
+        "evaluated_on": f"{'held-out split' if given else 'held-out photos'}, {len(kept)} photos",
         "accuracy_ungrouped": round(float((logits.argmax(axis=1) == truth).mean()), 4),
     }
-    kept = ~alike
     return one.classes, Fitted(*fitted, logits[kept], logits[kept] / heat, truth[kept], heat, said)
 
 

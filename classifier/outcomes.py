@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from classifier import fit
+from classifier.folds import pictures
 from classifier.head import Head, check_classes
 from classifier.labelled import Labelled
 
@@ -70,17 +71,21 @@ def _measured(photos: Labelled, head: Head) -> "Measured":
     # A head from before the photos had splits was fitted on all: to it, those that are now held out are not new.
     as_then = held_out or said.photos == (photos.splits == "train").sum()
     one = fit.plan(photos.labels, photos.splits if as_then else np.full(len(photos), ""), photos.groups)
-    tested = one.tested & ~np.isin(photos.groups, photos.groups[one.fitted_on]) & np.isin(photos.labels, head.classes)
+    known = np.isin(photos.labels, head.classes)
+    tested = one.tested & known & ~np.isin(photos.groups, photos.groups[one.fitted_on])
     if held_out and tested.any():
         probabilities = head.predict(photos.embeddings[tested])
     else:
-        tested = one.fitted_on & np.isin(photos.labels, head.classes)
+        tested = one.fitted_on & known
         l2 = said.l2 if said.method == "logistic" else None
         every = fit.out_of_fold(photos, one, l2=l2, balanced=said.balanced)[tested[one.fitted_on]]
         probabilities = np.zeros((len(every), len(head.classes)))
         probabilities[:, np.isin(head.classes, one.classes)] = every[:, np.isin(one.classes, head.classes)]
-    paths = [path for path, own in zip(photos.paths, tested, strict=True) if own]
-    return paths, probabilities, np.searchsorted(head.classes, photos.labels[tested])
+    places = np.flatnonzero(tested)
+    lone = pictures(one.targets[places], photos.groups[places])
+    places = places[lone]
+    paths = [photos.paths[place] for place in places.tolist()]
+    return paths, probabilities[lone], np.searchsorted(head.classes, photos.labels[places])
 
 
 def _curve(scores: "np.ndarray", own: "np.ndarray") -> list[tuple[float, float]]:

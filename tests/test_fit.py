@@ -225,6 +225,21 @@ def test_mini_batches_end_near_the_optimum(tmp_path: Path) -> None:
     assert losses["linear"] < 1.05 * losses["logistic"], losses
 
 
+def test_ten_copies_of_a_picture_prove_no_more_than_one(run: Run, tmp_path: Path) -> None:
+    test = drawn({"cat": 30, "dog": 30}, seed=1, split="test")
+    splits = [
+        *drawn({"cat": 30, "dog": 30}, split="train"),
+        *[(a, b, vector + 0.01 * i) for a, b, vector in test for i in range(10)],
+    ]
+    for name, rows in (("split", splits), ("folds", [(label, None, vector) for label, _, vector in splits])):
+        for method in ("logistic", "linear"):
+            store = tmp_path / f"{name} {method}"
+            cache_of(store, rows)
+            report = run("fit-head", "--store", store, "--method", method, "--json").json
+            pictures = {"split": 60, "folds": 120 if method == "logistic" else report["measured"]}[name]
+            assert report["measured"] == pictures == sum(map(sum, report["confusion"])) <= 120
+
+
 def test_near_copies_across_the_split_that_stops_make_no_head_too_sure(tmp_path: Path) -> None:
     """Labels that mean nothing: a temperature from photos whose copies were fitted on would believe in them."""
     draw = np.random.default_rng(0)

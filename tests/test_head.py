@@ -105,6 +105,21 @@ def test_labels_that_make_no_head_say_what_to_mend(
     assert not (tmp_path / "s" / "head.safetensors").exists()
 
 
+def test_two_pictures_with_two_labels_each_make_no_head(run: Run, tmp_path: Path) -> None:
+    cache = Cache.create(Store(tmp_path / "s"), fingerprint="planted", weights="bundled")
+    pictures = SEED.normal(size=(2, DIMENSION)).astype(np.float32)
+    cache.commit(
+        [
+            Embedded(Photo("/r", f"{n}.jpg", 1, 1, ("cat", "dog")[label]), bytes([n // 2] * 16), 1, 1, pictures[n // 2])
+            for n, label in enumerate((0, 1, 1, 0))
+        ],
+        {},
+    )
+    for method, words in (("logistic", "near-copies with different labels"), ("linear", "too few to hold some out")):
+        done = run("fit-head", "--store", tmp_path / "s", "--method", method)
+        assert (done.status, done.out, words in done.err.splitlines()[-1]) == (1, "", True)
+
+
 def test_an_unknown_method_is_an_error(run: Run, store: Path) -> None:
     done = run("fit-head", "--store", store, "--method", "forest")
     assert (done.status, "use one of logistic, linear" in done.err) == (1, True)
