@@ -188,7 +188,7 @@ def _cross_validated(
     folds = grouped(targets, groups, _folds(targets, groups, one.classes))
     if (folds == folds[0]).all():
         raise PetrieveError(
-            f"the {len(folds)} photos to fit on show two pictures, each with two labels",
+            f"the {len(folds)} photos to fit on are near-copies with different labels",
             "embed other photos of each class",
         )
     return _path(photos, one.fitted_on, targets, folds, (l2,) if l2 else logistic.STRENGTHS, balanced), folds
