@@ -97,9 +97,10 @@ def fit_linear(cache: Cache, *, l2: float | None, balanced: bool, device: str) -
             rates = [one["rate"] for one in losses[: int(best["epoch"])]]
             first = rows.test if given else 0
             fitted = train(first, (best["l2"],), rates)[:2]
-    logits = test @ weight.T.astype(np.float32) + bias
     truth = rows.targets[: rows.test]
     heat = calibrate.temperature(stop @ weight.T.astype(np.float32) + bias, rows.targets[rows.test : rows.stop])
+    weight, bias = fitted if given else (weight, bias)  # with a split, the head itself has not seen what is measured
+    logits = test @ weight.T.astype(np.float32) + bias
     kept = np.flatnonzero(~alike)
     kept = kept[pictures(truth[kept], near.joined(near.pairs(test[kept], kept), len(kept)))]
     said |= {

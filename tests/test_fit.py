@@ -183,6 +183,21 @@ def mistaken(report: dict[str, Any]) -> int:
     return sum(map(sum, report["confusion"])) - sum(row[i] for i, row in enumerate(report["confusion"]))
 
 
+def test_with_a_split_it_is_the_linear_head_itself_that_is_measured(run: Run, tmp_path: Path) -> None:
+    store = tmp_path / "s"
+    cache_of(
+        store,
+        [
+            *drawn({"cat": 60, "dog": 60}, apart=0.05, split="train"),
+            *drawn({"cat": 40, "dog": 40}, apart=0.05, seed=1, split="test"),
+        ],
+    )
+    counted = mistaken(run("fit-head", "--store", store, "--method", "linear", "--json").json)
+    vectors = read(Cache.open(store))
+    said = head.load(Cache.open(store)).predict(vectors.embeddings[vectors.splits == "test"]).argmax(axis=1)
+    assert (said != (vectors.labels == "dog")[vectors.splits == "test"]).sum() == counted > 0
+
+
 @pytest.mark.parametrize("words", [(), ("--balanced", "--l2", 300)])
 def test_the_report_shows_the_mistakes_that_fit_head_counted(run: Run, tmp_path: Path, words: tuple[str, ...]) -> None:
     store = tmp_path / "s"
