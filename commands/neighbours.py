@@ -52,9 +52,9 @@ def similar(
     queries = [
         extractor.query_one(photo, cache, weights=weights, device=device, precision=precision) for photo in photos or []
     ]
-    known = cache.known_of({query.photo.path: query.digest for query in queries})
-    same = {path for query in queries for path in extractor.same_photo(query, known)}
     index = build.build(cache)
+    known = index.cache.known_of({query.photo.path: query.digest for query in queries})  # as it is now
+    same = {path for query in queries for path in extractor.same_photo(query, known)}
     if index.held is None:
         note("there is no index yet, so each photo is read and compared; `cli.py build-index` makes it quick")
     found = ask(index, [query.embedding for query in queries], leave_out=frozenset(same))

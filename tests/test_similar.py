@@ -91,6 +91,7 @@ CONDITIONS: dict[str, Callable[[int], bool]] = {
     "uri like '1%.jpg'": lambda n: str(n).startswith("1"),
     "width = 4": lambda n: n < 99,
     "label = 'no such'": lambda n: n > 99,
+    "(label = ')' or /* ) */ width = 4) -- )": lambda n: n < 99,
 }
 
 
@@ -126,6 +127,10 @@ def test_a_condition_chooses_and_what_it_leaves_is_ranked_exactly(run: Run, pets
         ("label.colour = 'black'", "Cannot access field"),
         ("arrow_cast(pet_id, 'Number') > 1", "Unsupported type 'Number'"),
         ("label =", "found: ) or its end; write"),
+        ("label = 'dog') or (label = 'cat'", "closes a bracket that it has not opened"),
+        ("1 = 1) limit 1 --", "closes a bracket that it has not opened"),
+        ("pet_id = 1) garbage (x", "closes a bracket that it has not opened"),
+        ("label = $$dog$$", "$ stands for nothing"),
     ],
 )
 def test_a_wrong_condition_is_one_line_that_names_the_columns(run: Run, pets: Cache, condition: str, said: str) -> None:
