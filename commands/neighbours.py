@@ -71,12 +71,15 @@ def similar(
 
 def _watch(folder: Path, cache: "Cache", ask: Callable[..., Any], **settings: str | None) -> None:
     """Print a line of JSON for each photo that appears, until Ctrl-C; what `embed` adds meanwhile is found too."""
+    import numpy as np
+
     from extractor.embed import same_photo
-    from extractor.rows import Unreadable
+    from extractor.rows import DIMENSION, Unreadable
     from extractor.watch import watch
     from index import build
 
     index = build.build(cache)
+    ask(index, [np.ones(DIMENSION, np.float32)])  # a slip in what is asked is told before the first photo comes
     results = watch(folder, cache, **settings)  # type: ignore[arg-type]
     print(f"watching {text.printable(str(folder))}; Ctrl-C ends it", file=sys.stderr)
     for result in results:
