@@ -39,10 +39,10 @@ def watch(
         raise PetrieveError(
             f"{os.fspath(folder)} is no folder", "check the path, and name the folder in which photos appear"
         )
-    place = _place(folder)
-    before = _there(folder, place)
+    disk = _disk(folder)
+    before = _there(folder, disk)
     trunk = fitting_trunk(cache, cache.store, weights or cache.weights, device, precision)
-    return _appearing(folder, place, before, lambda photo: _embedded(photo, trunk, cache))
+    return _appearing(folder, disk, before, lambda photo: _embedded(photo, trunk, cache))
 
 
 def _embedded(photo: Photo, trunk: Trunk, cache: Cache) -> Embedded | Unreadable:
@@ -53,7 +53,7 @@ def _embedded(photo: Photo, trunk: Trunk, cache: Cache) -> Embedded | Unreadable
 
 def _appearing(
     folder: str | os.PathLike[str],
-    place: tuple[int, int] | None,
+    disk: int | None,
     done: dict[str, Photo],
     embedded: Callable[[Photo], Embedded | Unreadable],
 ) -> Iterator[Embedded | Unreadable]:
@@ -66,7 +66,7 @@ def _appearing(
     tried: dict[str, Photo] = {}
     while True:
         started = time.perf_counter()
-        now = _there(folder, place)
+        now = _there(folder, disk)
         seen = {
             path: seen[path] if path in seen and seen[path][0] == photo else (photo, started)
             for path, photo in now.items()
@@ -87,13 +87,13 @@ def _appearing(
         time.sleep(max(SECONDS, time.perf_counter() - started))
 
 
-def _there(folder: str | os.PathLike[str], place: tuple[int, int] | None) -> dict[str, Photo]:
+def _there(folder: str | os.PathLike[str], disk: int | None) -> dict[str, Photo]:
     """The photos that are in the folder now.
 
     Raises:
-        PetrieveError: it cannot be listed, or another folder is in its place: on a disk that is gone, say.
+        PetrieveError: it cannot be listed, is gone, or its disk is.
     """
-    while _place(folder) == place:
+    while _disk(folder) == disk:
         with suppress(FileNotFoundError):  # a photo went between the listing and the look at it
             try:
                 return {photo.path: photo for photo in find(folder)}
@@ -106,10 +106,9 @@ def _there(folder: str | os.PathLike[str], place: tuple[int, int] | None) -> dic
     )
 
 
-def _place(folder: str | os.PathLike[str]) -> tuple[int, int] | None:
-    """What a folder is known by, whatever has its name later; None where there is none."""
+def _disk(folder: str | os.PathLike[str]) -> int | None:
+    """The disk that a folder is on: another one where it was unmounted. None where there is no such folder."""
     try:
-        status = os.stat(folder)
+        return os.stat(folder).st_dev
     except OSError:
         return None
-    return status.st_dev, status.st_ino

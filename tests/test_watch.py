@@ -102,15 +102,16 @@ def test_photos_are_answered_once_however_they_come(
     away.rename(inbox / "renamed.jpg")
     assert next(results).photo.path.endswith("renamed.jpg")
     shutil.rmtree(inbox)
-    inbox.mkdir()
     with pytest.raises(PetrieveError, match="no longer the folder"):
         next(results)
 
 
-def test_a_disk_that_is_taken_away_ends_the_watch(store: Path, drawn: Path, tmp_path: Path) -> None:
-    if subprocess.run(["mount", "-t", "tmpfs", "tmpfs", tmp_path], capture_output=True).returncode:
+def test_a_disk_that_is_taken_away_ends_the_watch(store: Path, tmp_path: Path) -> None:
+    inbox = tmp_path / "inbox"
+    inbox.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "tmpfs", inbox], capture_output=True).returncode:
         pytest.skip("cannot mount")
-    results = watch(tmp_path, Cache.open(store))
-    subprocess.run(["umount", "-l", tmp_path], check=True)
+    results = watch(inbox, Cache.open(store))
+    subprocess.run(["umount", "-l", inbox], check=True)
     with pytest.raises(PetrieveError, match="no longer the folder"):
         next(results)
