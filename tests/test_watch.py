@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Done, Process
+from test_disks import disk as disk
 
 from extractor import watch as watching
 from extractor.cache import Cache
@@ -106,12 +107,8 @@ def test_photos_are_answered_once_however_they_come(
         next(results)
 
 
-def test_a_disk_that_is_taken_away_ends_the_watch(store: Path, tmp_path: Path) -> None:
-    inbox = tmp_path / "inbox"
-    inbox.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "tmpfs", inbox], capture_output=True).returncode:
-        pytest.skip("cannot mount")
-    results = watch(inbox, Cache.open(store))
-    subprocess.run(["umount", "-l", inbox], check=True)
+def test_a_disk_that_is_taken_away_ends_the_watch(store: Path, disk: Path) -> None:
+    results = watch(disk, Cache.open(store))
+    subprocess.run(["umount", "-l", disk], check=True)
     with pytest.raises(PetrieveError, match="no longer the folder"):
         next(results)
