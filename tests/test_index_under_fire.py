@@ -1,4 +1,4 @@
-"""The index while others write: a search answers with what the cache holds, whoever builds, embeds or dies meanwhile."""
+"""The index while others write: a search answers with what the cache holds, whoever builds, embeds or dies."""
 
 import os
 import shutil
