@@ -29,7 +29,7 @@ BLOCK = 8192
 RATE, DECAY, PATIENCE, LAST_RATE = 3e-3, 0.3, 2, 1e-4
 EPOCHS = 100
 MOST_HELD_OUT = 10_000  # photos to stop by, and as many to measure on: accuracy to a point at least
-L2 = 10.0  # 1/C; the grid's best for cat and dog lie around it, and early stopping does the rest
+STRENGTHS = (1.0, 10.0, 100.0, 1000.0)  # of L2, 1/C; all learn from the same pass, and early stopping does the rest
 # Held-out photos are worth fitting on in the end, for as many epochs as were best without them, from this share on.
 WORTH_FITTING = 0.05
 SIZE = DIMENSION * 2  # bytes of a row
@@ -84,10 +84,9 @@ def fit_linear(cache: Cache, *, l2: float | None, balanced: bool, device: str) -
     roles = _roles(one.targets, groups, one.fitted_on, one.tested)
     with tempfile.TemporaryFile(dir=cache.store.path) as file:
         rows = _shuffle(cache, listed, one.targets, roles, file, balanced)
-        strength = L2 if l2 is None else l2
         mean, scale = _standard(rows)
-        train = partial(_train, rows, len(one.classes), strength, place, mean, scale)
-        weight, bias, losses = train(rows.stop)
+        train = partial(_train, rows, len(one.classes), place, mean, scale)
+        weight, bias, losses, best = train(rows.stop, STRENGTHS if l2 is None else (l2,))
         test, stop = rows.read(0, rows.test), rows.read(rows.test, rows.stop)
         alike = _copies(rows, test, mean.astype(np.float32), scale.astype(np.float32))
         if alike.all():
@@ -99,9 +98,8 @@ def fit_linear(cache: Cache, *, l2: float | None, balanced: bool, device: str) -
         given = bool(one.tested.any())
         fitted = weight, bias
         if rows.stop > WORTH_FITTING * len(rows.targets):
-            best = min(losses, key=lambda one: one["log_loss"])
             rates = [one["rate"] for one in losses[: int(best["epoch"])]]
-            fitted = train(rows.test if given else 0, rates)[:2]
+            fitted = train(rows.test if given else 0, (best["l2"],), rates)[:2]
     logits = test @ weight.T.astype(np.float32) + bias
     truth = rows.targets[: rows.test]
     heat = calibrate.temperature(stop @ weight.T.astype(np.float32) + bias, rows.targets[rows.test : rows.stop])
@@ -109,7 +107,7 @@ def fit_linear(cache: Cache, *, l2: float | None, balanced: bool, device: str) -
         "photos": int((roles == TRAIN).sum()),
         "near_copies": int((np.bincount(groups)[groups] > 1).sum() + alike.sum()),
         "left_out": int(alike.sum()),
-        "l2": strength,
+        "l2": best["l2"],
         "l2_grid": [],
         "epochs": losses,
         "evaluated_on": f"{'held-out split' if given else 'held-out photos'}, {(~alike).sum()} photos",
@@ -195,53 +193,51 @@ def _standard(rows: Shuffled) -> "tuple[np.ndarray, np.ndarray]":
 def _train(
     rows: Shuffled,
     classes: int,
-    l2: float,
     device: "torch.device",
     mean: "np.ndarray",
     scale: "np.ndarray",
     first: int,
+    strengths: tuple[float, ...],
     rates: list[float] | None = None,
-) -> "tuple[np.ndarray, np.ndarray, list[dict[str, float]]]":
-    """Weight (C, D) and bias (C,) for raw embeddings, fitted on the rows from `first` on.
+) -> "tuple[np.ndarray, np.ndarray, list[dict[str, float]], dict[str, float]]":
+    """Weight (C, D) and bias (C,) for raw embeddings, fitted on the rows from `first` on; all epochs, and theirs.
 
-    Without `rates`, of the epoch with the lowest loss on the photos to stop by; else of the last of as many epochs.
+    Without `rates`, it is the epoch and the strength of L2 with the lowest loss on the photos to stop by; else the last
+    of as many epochs.
     """
     import numpy as np
     import torch
     from torch.nn.functional import cross_entropy
 
     shift, shrink = (torch.from_numpy(part.astype(np.float32)).to(device) for part in (mean, 1 / scale))
-    targets, weights = torch.from_numpy(rows.targets), torch.from_numpy(rows.weights)
-    weight = torch.zeros(classes, DIMENSION, device=device, requires_grad=True)
-    bias = torch.zeros(classes, device=device, requires_grad=True)
+    weight = torch.zeros(len(strengths), classes, DIMENSION, device=device, requires_grad=True)
+    bias = torch.zeros(len(strengths), classes, device=device, requires_grad=True)
     optimiser = torch.optim.Adam([weight, bias], lr=RATE)
     total = float(rows.weights[first:].sum())
-    batch = torch.empty(BATCH, DIMENSION, device=device)  # one for all: new memory costs more than the arithmetic
+    penalty = torch.tensor(strengths, device=device) / 2 / total
 
-    def logits(x: torch.Tensor) -> torch.Tensor:
+    def losses_of(x: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Of each row with each strength (n, S)."""
         own = weight * shrink  # the weights take the standardisation, so that the rows need none
-        return x @ own.T + (bias - own @ shift)
+        logits = (x @ own.flatten(0, 1).T).view(len(x), *own.shape[:2]) + (bias - own @ shift)
+        return cross_entropy(logits.transpose(1, 2), targets[:, None].expand(-1, len(strengths)), reduction="none")
 
-    held_out, truth = torch.from_numpy(rows.read(rows.test, rows.stop)).to(device), targets[rows.test : rows.stop]
-    best, since, losses, kept = float("inf"), 0, list[dict[str, float]](), (weight, bias)
-    rate = RATE
+    held_out = torch.from_numpy(rows.read(rows.test, rows.stop)).to(device)
+    truth = torch.from_numpy(rows.targets[rows.test : rows.stop]).to(device)
+    epochs, best, since, rate = list[dict[str, float]](), {"log_loss": float("inf")}, 0, RATE
     for epoch in range(EPOCHS if rates is None else len(rates)):
         rate = rate if rates is None else rates[epoch]
         optimiser.param_groups[0]["lr"] = rate
-        for start in range(first, len(targets), BATCH):
-            halves = torch.from_numpy(rows.halves(start, start + BATCH)).to(device)
-            own, x = slice(start, start + len(halves)), batch[: len(halves)].copy_(halves)
-            each = cross_entropy(logits(x), targets[own].to(device), reduction="none")
-            share = weights[own].to(device)
-            loss = (each * share).sum() / share.sum() + l2 / 2 / total * weight.square().sum()
+        for x, targets, share in _batches(rows, first, device):
+            fit = share @ losses_of(x, targets) / share.sum()
             optimiser.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            (fit + penalty * weight.square().sum(dim=(1, 2))).sum().backward()  # type: ignore[no-untyped-call]
             optimiser.step()
         with torch.no_grad():
-            value = float(cross_entropy(logits(held_out), truth.to(device)))
-        losses.append({"epoch": epoch + 1, "rate": rate, "log_loss": round(value, 6)})
-        if value < best - 1e-5 or rates is not None:
-            best, since, kept = value, 0, (weight.detach().clone(), bias.detach().clone())
+            value, at = losses_of(held_out, truth).mean(dim=0).min(dim=0)
+        epochs.append({"epoch": epoch + 1, "rate": rate, "l2": strengths[at], "log_loss": round(float(value), 6)})
+        if float(value) < best["log_loss"] - 1e-5 or rates is not None:
+            best, since, kept = epochs[-1], 0, (weight[at].detach().clone(), bias[at].detach().clone())
             continue
         since += 1
         if since == PATIENCE:
@@ -250,7 +246,21 @@ def _train(
             break
     found, free = (part.detach().cpu().double().numpy() for part in kept)
     found = found / scale
-    return found, free - found @ mean, losses
+    return found, free - found @ mean, epochs, best
+
+
+def _batches(
+    rows: Shuffled, first: int, device: "torch.device"
+) -> "Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]":
+    """Embeddings (n, D) float32, which the next batch overwrites, classes (n,) and weights (n,), from `first` on."""
+    import torch
+
+    targets, weights = torch.from_numpy(rows.targets), torch.from_numpy(rows.weights)
+    batch = torch.empty(BATCH, DIMENSION, device=device)  # one for all: new memory costs more than the arithmetic
+    for start in range(first, len(targets), BATCH):
+        halves = torch.from_numpy(rows.halves(start, start + BATCH)).to(device)
+        own = slice(start, start + len(halves))
+        yield batch[: len(halves)].copy_(halves), targets[own].to(device), weights[own].to(device)
 
 
 def _copies(rows: Shuffled, test: "np.ndarray", mean: "np.ndarray", scale: "np.ndarray") -> "np.ndarray":

@@ -192,6 +192,17 @@ def test_the_vote_of_near_copies_is_not_in_the_yardstick(tmp_path: Path) -> None
     assert report.accuracy_knn == alone.accuracy_knn
 
 
+def test_mini_batches_end_near_the_optimum(tmp_path: Path) -> None:
+    cache = cache_of(tmp_path, drawn({"cat": 1000, "dog": 1000}, apart=0.06))
+    asked = np.stack([vector for _, _, vector in drawn({"cat": 400, "dog": 400}, apart=0.06, seed=1)])
+    truth = np.repeat([0, 1], 400)
+    losses = {}
+    for method in ("logistic", "linear"):
+        p = fit(cache, method=method)[0].predict(asked.astype(np.float32))
+        losses[method] = -np.log(p[np.arange(len(p)), truth]).mean()
+    assert losses["linear"] < 1.05 * losses["logistic"], losses
+
+
 def test_figures_are_those_of_scikit_learn() -> None:
     draw = np.random.default_rng(5)
     targets = draw.integers(0, 3, 400)
