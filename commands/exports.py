@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from commands.options import DEFAULT_STORE, Json, Store, show
+from commands.options import DEFAULT_STORE, Json, Store, note, show
 from extractor.errors import PetrieveError
 from gallery import text
 
@@ -65,6 +65,8 @@ def import_(
 ) -> None:
     """Read exported embeddings into a store, a new one or one of the same weights."""
     from extractor.interop import import_embeddings
+    from index import update
 
-    count, _ = import_embeddings(folder, store, photos=photos)
+    count, cache = import_embeddings(folder, store, photos=photos)
     show({"store": str(store), "photos": count}, text.imported, as_json)
+    update.update(cache, patient=True, tell=note)

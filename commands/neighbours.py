@@ -52,9 +52,9 @@ def similar(
     queries = [
         extractor.query_one(photo, cache, weights=weights, device=device, precision=precision) for photo in photos or []
     ]
-    known = cache.known_of({query.photo.path: query.digest for query in queries})
-    same = {path for query in queries for path in extractor.same_photo(query, known)}
     index = build.build(cache)
+    known = index.cache.known_of({query.photo.path: query.digest for query in queries})  # as it is now
+    same = {path for query in queries for path in extractor.same_photo(query, known)}
     if index.held is None:
         note("there is no index yet, so each photo is read and compared; `cli.py build-index` makes it quick")
     found = ask(index, [query.embedding for query in queries], leave_out=frozenset(same))
@@ -71,12 +71,15 @@ def similar(
 
 def _watch(folder: Path, cache: "Cache", ask: Callable[..., Any], **settings: str | None) -> None:
     """Print a line of JSON for each photo that appears, until Ctrl-C; what `embed` adds meanwhile is found too."""
+    import numpy as np
+
     from extractor.embed import same_photo
-    from extractor.rows import Unreadable
+    from extractor.rows import DIMENSION, Unreadable
     from extractor.watch import watch
     from index import build
 
     index = build.build(cache)
+    ask(index, [np.ones(DIMENSION, np.float32)])  # a slip in what is asked is told before the first photo comes
     results = watch(folder, cache, **settings)  # type: ignore[arg-type]
     print(f"watching {text.printable(str(folder))}; Ctrl-C ends it", file=sys.stderr)
     for result in results:

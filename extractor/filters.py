@@ -12,8 +12,12 @@ if TYPE_CHECKING:
 
 EXAMPLE = "label = 'dog' and found_on >= date '2026-10-01'"
 
-# What stands for a value that is given elsewhere; Lance ends a plan with one by a panic, which it prints.
-PLACEHOLDER = re.compile(r"'(?:[^']|'')*'|`[^`]*`|(\?|\$\w+|(?<!:):[A-Za-z_]\w*)")
+# Texts, names and comments, which are passed over; what stands for a value that is given elsewhere, or begins a text
+# of PostgreSQL's, both of which end Lance's plan by a panic that it prints; and brackets.
+TOKENS = re.compile(
+    r"""'(?:[^']|'')*'|`[^`]*`|"[^"]*"|--[^\n]*|/\*.*?\*/|(?P<value>\?|\$\w*|(?<!:):[A-Za-z_]\w*)|(?P<bracket>[()])""",
+    re.DOTALL,
+)
 # What of Lance's words says why, the plainest first.
 REASONS = (
     r"Expected: .+?, found: .+?(?=\), /|$)",
@@ -33,7 +37,7 @@ def filtered(
     """Batches of these columns and `_rowid` of the rows for which a condition in SQL holds; `known` are its words.
 
     Lance parses it as what stands behind a WHERE, knows functions and no statements, and takes no notice of what
-    follows; in brackets, what follows is an error.
+    follows; in brackets, which it cannot close, what follows is an error.
 
     Raises:
         PetrieveError: it is no condition, or names a column that is not there.
@@ -43,8 +47,8 @@ def filtered(
         raise PetrieveError(
             f"the filter has the column {quoted} in double quotes", f"write {_word(quoted)}, and texts in single quotes"
         )
-    if placeholder := next((found[1] for found in PLACEHOLDER.finditer(condition) if found[1]), None):
-        raise _unusable(f"{placeholder} stands for nothing", known)
+    if why := _amiss(condition):
+        raise _unusable(why, known)
     condition = condition.encode(errors="replace").decode()  # what is no text, no column holds
     scanner = table.scanner(columns=columns, filter=f"(\n{condition}\n)", with_row_id=True, batch_size=batch)
     try:
@@ -57,6 +61,18 @@ def filtered(
         if "filter expression" not in str(error):
             raise
         raise _explained(str(error).replace("\n", " "), known) from error
+
+
+def _amiss(condition: str) -> str | None:
+    """Why a condition cannot be used that Lance would misread."""
+    depth = 0
+    for token in TOKENS.finditer(condition):
+        if token["value"]:
+            return f"{token['value']} stands for nothing"
+        depth += {"(": 1, ")": -1}.get(token["bracket"], 0)
+        if depth < 0:
+            return "it closes a bracket that it has not opened"
+    return None
 
 
 def _explained(said: str, known: Sequence[str]) -> PetrieveError:

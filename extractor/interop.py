@@ -9,6 +9,7 @@ FOLDER/petrieve.json                        what the embeddings depend on: finge
 import json
 import os
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -109,7 +110,8 @@ def import_embeddings(folder: Path, store: Path, *, photos: Path | None = None) 
     """How many photos' embeddings were read from a folder that `export_embeddings` wrote, and the cache they are in.
 
     A store that is there must be of the same trunk; what it holds of the same photos is replaced. `photos` is where
-    they are now, if all were in one folder and have moved. Embeddings come back to float16's rounding.
+    they are now, if all were in one folder and have moved. Embeddings come back to float16's rounding. All is looked at
+    before any of it is written.
 
     Raises:
         PetrieveError: the folder has no card or another trunk's, or is damaged; a photo's path leads outside its root.
@@ -117,24 +119,19 @@ def import_embeddings(folder: Path, store: Path, *, photos: Path | None = None) 
     card = _card(folder)
     place = Store(store)
     parts = _checked_parts(folder, card["photos"])
+    columns = _checked_rows(folder, parts, photos)
     with writing(place):
         if read_card(place) is None:
             Cache.create(place, fingerprint=card["fingerprint"], weights=card["weights"])
         cache = Cache.open(store)
         cache.check(card["fingerprint"], card["weights"])
-        known, seen = cache.known(), set[str]()
-        for embeddings, file in parts:
-            metadata = _read(file)
-            cache.add_columns(_own(metadata))
-            for start in range(0, len(embeddings), COMMIT):
-                rows = _rows(embeddings[start : start + COMMIT], metadata.slice(start, COMMIT), photos)
-                twice = seen & {row.photo.path for row in rows}
-                if twice or len({row.photo.path for row in rows}) < len(rows):
-                    raise _damaged(folder, "it names a photo twice")
-                seen |= {row.photo.path for row in rows}
-                cache.commit(rows, known)
+        cache.add_columns(columns)
+        known = cache.known()
+        for rows in _rows_of(parts, photos):
+            cache.commit(rows, known)
         cache.tidy()
-    return len(seen), Cache.open(store)
+        cache.sign()
+    return card["photos"], Cache.open(store)
 
 
 def _card(folder: Path) -> dict[str, Any]:
@@ -186,6 +183,29 @@ def _checked_parts(folder: Path, photos: int) -> "list[tuple[np.ndarray, Path]]"
     if sum(len(embeddings) for embeddings, _ in parts) != photos:
         raise _damaged(folder, f"it holds {sum(len(one) for one, _ in parts)} photos, and its card says {photos}")
     return parts
+
+
+def _checked_rows(folder: Path, parts: "list[tuple[np.ndarray, Path]]", photos: Path | None) -> "pa.Schema":
+    """The columns of the user's own CSV, once every photo has been looked at: each is named once."""
+    import pyarrow as pa
+
+    schemas = [_own(_read(file)) for _, file in parts]
+    if any(one != schemas[0] for one in schemas):
+        raise _damaged(folder, "its parts have different columns")
+    seen = set[str]()
+    for row in chain.from_iterable(_rows_of(parts, photos)):
+        if row.photo.path in seen:
+            raise _damaged(folder, "it names a photo twice")
+        seen.add(row.photo.path)
+    return schemas[0] if schemas else pa.schema([])
+
+
+def _rows_of(parts: "list[tuple[np.ndarray, Path]]", photos: Path | None) -> Iterator[list[Embedded]]:
+    """The photos of all parts beside their embeddings, COMMIT at a time."""
+    for embeddings, file in parts:
+        metadata = _read(file)
+        for start in range(0, len(embeddings), COMMIT):
+            yield _rows(embeddings[start : start + COMMIT], metadata.slice(start, COMMIT), photos)
 
 
 def _read(file: Path) -> "pa.Table":

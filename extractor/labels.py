@@ -26,7 +26,7 @@ SPLITS = {
 _KAGGLE = re.compile(r"(cat|dog)\.\d+\.\w+", re.IGNORECASE)
 # Columns of the cache that a CSV cannot set.
 RESERVED = frozenset("uri root digest size modified view width height embedding checksum".split())
-_COLUMN = re.compile(r"[A-Za-z][A-Za-z0-9_ -]*")  # Lance keeps names with a first _ to itself
+_COLUMN = re.compile(r"[^\W\d_][\w -]*")  # Lance keeps names with a first _ to itself
 
 
 def label_of(uri: str) -> str | None:

@@ -192,7 +192,7 @@ def writing(store: Store) -> Iterator[None]:
             f"cannot write to the store {store.path}: {error.strerror}", "make it writable, or name another `--store`"
         ) from error
     try:
-        _remove_abandoned(store)
+        remove_abandoned(store)
         yield
     finally:
         if made and not store.card.exists():  # a run that failed before its first embedding leaves no trace
@@ -219,7 +219,7 @@ def _holder(store: Store) -> str:
     return f"another run (process {pid} on {host})"
 
 
-def _remove_abandoned(store: Store) -> None:
+def remove_abandoned(store: Store) -> None:
     """Remove what `write_file` could not, because its process was killed."""
     for file in store.path.glob(".*.*." + "[0-9a-f]" * 32):
         with suppress(OSError):

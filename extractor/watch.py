@@ -2,8 +2,8 @@
 
 import os
 import time
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
 
 from extractor.cache import Cache
 from extractor.embed import fitting_trunk
@@ -15,6 +15,8 @@ from extractor.trunk import Trunk
 
 # Between two looks at the folder; longer where a look itself takes long.
 SECONDS = 0.25
+# What cannot be read may be half written: so long it must stand still before that is said of it.
+PATIENCE = 5.0
 
 
 def watch(
@@ -30,42 +32,83 @@ def watch(
     Nothing is written.
 
     Raises:
-        PetrieveError: it is no folder or cannot be listed, or the weights or the device cannot be used.
+        PetrieveError: it is no folder, cannot be listed or is no longer there, or the weights or the device cannot be
+            used.
     """
-    if os.path.isfile(folder):
-        raise PetrieveError(f"{os.fspath(folder)} is no folder", "name the folder in which photos appear")
-    before = _there(folder)
+    if not os.path.isdir(folder):
+        raise PetrieveError(
+            f"{os.fspath(folder)} is no folder", "check the path, and name the folder in which photos appear"
+        )
+    disk = _disk(folder)
+    before = _there(folder, disk)
     trunk = fitting_trunk(cache, cache.store, weights or cache.weights, device, precision)
-    return _embedded(_appearing(folder, before), trunk, cache)
+    return _appearing(folder, disk, before, lambda photo: _embedded(photo, trunk, cache))
 
 
-def _embedded(photos: Iterator[Photo], trunk: Trunk, cache: Cache) -> Iterator[Embedded | Unreadable]:
-    for photo in photos:
-        with closing(results([photo], trunk=lambda: trunk, cache=cache, rows={}, batch=1, workers=1)) as ready:
-            for some in ready:
-                yield from some
+def _embedded(photo: Photo, trunk: Trunk, cache: Cache) -> Embedded | Unreadable:
+    with closing(results([photo], trunk=lambda: trunk, cache=cache, rows={}, batch=1, workers=1)) as ready:
+        ((made,),) = ready
+    return made
 
 
-def _appearing(folder: str | os.PathLike[str], before: dict[str, Photo]) -> Iterator[Photo]:
-    """The photos that were not there before, each as soon as its size and time have stood still between two looks.
+def _appearing(
+    folder: str | os.PathLike[str],
+    disk: int | None,
+    done: dict[str, Photo],
+    embedded: Callable[[Photo], Embedded | Unreadable],
+) -> Iterator[Embedded | Unreadable]:
+    """The photos that are not `done`, each as soon as its size and time have stood still between two looks.
 
-    One that changes again, also one that was there before, appears again.
+    One that changes again, also one that was there before, appears again. One that cannot be read is tried a second
+    time when it has stood still for longer, and then listed.
     """
-    done = dict(before)
+    seen: dict[str, tuple[Photo, float]] = {}  # since when a photo is as it is
+    tried: dict[str, Photo] = {}
     while True:
         started = time.perf_counter()
-        now = _there(folder)
-        for path, photo in now.items():
-            if photo == before.get(path) and photo != done.get(path):
+        now = _there(folder, disk)
+        seen = {
+            path: seen[path] if path in seen and seen[path][0] == photo else (photo, started)
+            for path, photo in now.items()
+        }
+        done, tried = ({path: photo for path, photo in one.items() if path in now} for one in (done, tried))
+        for path, (photo, since) in seen.items():
+            still = started - since
+            if photo == done.get(path) or not still or (photo == tried.get(path) and still < PATIENCE):
+                continue
+            result = embedded(photo)
+            if result.photo != photo:  # it has changed since that look
+                continue
+            if isinstance(result, Embedded) or still >= PATIENCE:
                 done[path] = photo
-                yield photo
-        before, done = now, {path: photo for path, photo in done.items() if path in now}
+                yield result
+            else:
+                tried[path] = photo
         time.sleep(max(SECONDS, time.perf_counter() - started))
 
 
-def _there(folder: str | os.PathLike[str]) -> dict[str, Photo]:
-    while True:
-        try:
-            return {photo.path: photo for photo in find(folder)}
-        except FileNotFoundError:  # a photo went between the listing and the look at it
-            time.sleep(SECONDS)
+def _there(folder: str | os.PathLike[str], disk: int | None) -> dict[str, Photo]:
+    """The photos that are in the folder now.
+
+    Raises:
+        PetrieveError: it cannot be listed, is gone, or its disk is.
+    """
+    while _disk(folder) == disk:
+        with suppress(FileNotFoundError):  # a photo went between the listing and the look at it
+            try:
+                return {photo.path: photo for photo in find(folder)}
+            except PetrieveError as error:
+                if not isinstance(error.__cause__, FileNotFoundError | NotADirectoryError):  # a folder inside went
+                    raise
+        time.sleep(SECONDS)
+    raise PetrieveError(
+        f"{os.fspath(folder)} is no longer the folder that was watched", "bring it back, and watch it again"
+    )
+
+
+def _disk(folder: str | os.PathLike[str]) -> int | None:
+    """The disk that a folder is on: another one where it was unmounted. None where there is no such folder."""
+    try:
+        return os.stat(folder).st_dev
+    except OSError:
+        return None

@@ -127,7 +127,8 @@ def _false(fit: dict[str, Any], others: str) -> str:
     if not fit["others"]:
         return "no other pairs to tell how often it is wrong"
     rate = f"at most {3 / fit['others']:.1%}" if not fit["taken"] else f"{fit['taken'] / fit['others']:.2%}"
-    return f"takes {fit['taken']} of {fit['others']} {others} for copies ({rate})"
+    harder = "; look-alikes are harder, so look at the groups" if others == "random pairs" else ""
+    return f"takes {fit['taken']} of {fit['others']} {others} for copies ({rate}){harder}"
 
 
 def contents(info: dict[str, Any]) -> None:

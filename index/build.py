@@ -5,6 +5,7 @@ shortlist by these is compared with the cache's own embeddings. What the file la
 """
 
 import warnings
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -47,7 +48,8 @@ def build(cache: Cache) -> Index:
     try:
         kept = files.load(cache)
     except files.Damaged as error:
-        warnings.warn(f"{error.what}: it is built anew", stacklevel=2)
+        instead = "it is built anew" if len(cache) > update.EXACT else "each photo is compared instead"
+        warnings.warn(f"{error.what}: {instead}", stacklevel=2)
         kept = update.mended(cache)
     return _assembled(cache, kept)
 
@@ -55,14 +57,17 @@ def build(cache: Cache) -> Index:
 def follow(index: Index) -> Index:
     """The index of the cache as it is now: the same one where nothing was written since it was opened.
 
+    Codes that were kept meanwhile take the place of its own.
+
     Raises:
         PetrieveError: the store is gone, or now holds embeddings of another trunk.
     """
     cache = Cache.open(index.cache.store.path)
-    if cache.version == index.cache.version:
+    kept = _newest(cache, index.kept)
+    if cache.version == index.cache.version and kept is index.kept:
         return index
     cache.check(index.cache.fingerprint, index.cache.weights)
-    return _assembled(cache, index.kept)
+    return _assembled(cache, kept)
 
 
 def describe(cache: Cache) -> dict[str, Any]:
@@ -85,6 +90,15 @@ def check(cache: Cache) -> list[dict[str, str]]:
     except PetrieveError as error:
         return [{"what": error.what, "remedy": error.remedy}]
     return []
+
+
+def _newest(cache: Cache, kept: Kept | None) -> Kept | None:
+    """The index in the cache's store, if it is another than this one and can be read; else this one."""
+    with suppress(PetrieveError):
+        card = files.card(cache)
+        if card is not None and (kept is None or card != kept.card):
+            return files.load(cache) or kept
+    return kept
 
 
 def _assembled(cache: Cache, kept: Kept | None) -> Index:

@@ -128,11 +128,12 @@ def find_duplicates(
     candidates = candidates[np.isin(candidates, list(looks)).all(axis=1)]
     scores = _scores(candidates, looks)
     others, which = _others(candidates, scores, photos, looks)
+    unlike = scores[0] < LEAST[PICTURE]  # a store may hold more copies than look-alikes, and is fitted to these
     fitted = [
         _fit(
             kind,
             [one for one in made if (one.kind == "cropped") == (kind == SCENE)],
-            scores[place],
+            scores[place, unlike],
             others[place],
             looks,
             found,
@@ -227,7 +228,7 @@ def _fit(
     found: Near,
     least: float,
 ) -> Fitted:
-    """The threshold between copies and look-alikes (scores of all candidates, few of them copies), and its worth."""
+    """The threshold between copies and look-alikes (scores of candidates, few of them copies), and its worth."""
     import numpy as np
 
     scores, reached = {}, {}
@@ -240,9 +241,8 @@ def _fit(
         reached[one.kind] = ((ids == first[:, None]) & (cosines >= least)).any(axis=1)
     threshold = max(float(np.quantile(np.concatenate([*scores.values()]), MISSED)), LEAST[kind])
     looked = near_ones[near_ones > NOT_LOOKED]
-    if len(looked) >= FEW_OTHERS:
-        alike = _reached_by_few(looked)
-        threshold = max(alike, STRICT * threshold + (1 - STRICT) * alike)
+    alike = _reached_by_few(looked) if len(looked) >= FEW_OTHERS else LEAST[kind]
+    threshold = max(alike, STRICT * threshold + (1 - STRICT) * alike)
     shares = {name: float(((scores[name] >= threshold) & reached[name]).mean()) for name in scores if len(scores[name])}
     rounded = {name: round(share, 4) for name, share in shares.items()}
     return Fitted(kind, round(threshold, 4), rounded, len(others), int((others >= round(threshold, 4)).sum()))

@@ -6,13 +6,15 @@ compared anew with the cache's own embeddings. FAISS's own files are not read: t
 
 import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from extractor.cache import Cache
-from extractor.errors import PetrieveError
+from extractor.errors import PetrieveError, first_line
 from extractor.rows import vectors
-from extractor.store import write_file
+from extractor.store import remove_abandoned, write_file
 from index.exact import unit_length
 from index.inverted import Inverted, filled, numbers
 
@@ -76,13 +78,14 @@ class Kept:
 
 
 def save(kept: Kept, cache: Cache) -> None:
-    """Keep an index in the cache's store."""
+    """Keep an index in the cache's store, and remove what builders left there that were killed."""
     import numpy as np
     from safetensors.numpy import save as to_bytes
 
     held = numbers(kept.inverted.faiss)
     held["marks"] = kept.inverted.marks[np.searchsorted(kept.inverted.ids, held["ids"])]
     card = json.dumps(asdict(kept.card))
+    remove_abandoned(cache.store)
     write_file(cache.store.index, to_bytes(held, {"card": card, "digest": _digest(card, held)}))
 
 
@@ -91,14 +94,13 @@ def load(cache: Cache) -> Kept | None:
 
     Raises:
         Damaged: it cannot be read.
-        PetrieveError: it was built from embeddings of another trunk.
+        PetrieveError: it was built from embeddings of another trunk, or nobody here may read it.
     """
     import numpy as np
-    from safetensors import SafetensorError, safe_open
+    from safetensors import safe_open
 
-    if not cache.store.index.exists():
-        return None
-    try:
+    kept = None
+    with suppress(FileNotFoundError), _whole(cache):
         with safe_open(str(cache.store.index), "numpy") as opened:
             metadata = opened.metadata() or {}
             held = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
@@ -109,16 +111,30 @@ def load(cache: Cache) -> Kept | None:
         ids, marks = held["ids"][order], held["marks"][order]
         if marks.dtype != np.uint64 or len(ids) != card.photos or (ids[1:] == ids[:-1]).any():
             raise ValueError("an id for each photo is wanted")
-        inverted = Inverted(filled(card.kind, held), ids, marks)
-    except (SafetensorError, KeyError, ValueError, TypeError, IndexError, PetrieveError) as error:
-        raise Damaged(f"the index {cache.store.index} is damaged, or of another release", REMEDY) from error
-    if card.fingerprint != cache.fingerprint:
+        kept = Kept(Inverted(filled(card.kind, held), ids, marks), card)
+    if kept is not None and kept.card.fingerprint != cache.fingerprint:
         raise PetrieveError(
-            f"the index was built from embeddings of other weights ({card.fingerprint[:8]}) "
+            f"the index was built from embeddings of other weights ({kept.card.fingerprint[:8]}) "
             f"than the store's ({cache.fingerprint[:8]})",
             REMEDY,
         )
-    return Kept(inverted, card)
+    return kept
+
+
+@contextmanager
+def _whole(cache: Cache) -> Iterator[None]:
+    """Trouble with reading the index in the cache's store, said as ours; that there is none stays FileNotFoundError."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        what = f"cannot read the index {cache.store.index}: {first_line(error)}"
+        raise PetrieveError(what, "make it readable, or remove it") from error
+    except (SafetensorError, KeyError, ValueError, TypeError, IndexError, PetrieveError) as error:
+        raise Damaged(f"the index {cache.store.index} is damaged, or of another release", REMEDY) from error
 
 
 def card(cache: Cache) -> Card | None:
@@ -126,30 +142,26 @@ def card(cache: Cache) -> Card | None:
 
     Raises:
         Damaged: it cannot be read.
+        PetrieveError: nobody here may read it.
     """
-    from safetensors import SafetensorError, safe_open
+    from safetensors import safe_open
 
-    if not cache.store.index.exists():
-        return None
-    try:
-        with safe_open(str(cache.store.index), "numpy") as opened:
-            return _card(opened.metadata() or {})
-    except (SafetensorError, KeyError, ValueError, TypeError) as error:
-        raise Damaged(f"the index {cache.store.index} is damaged, or of another release", REMEDY) from error
+    with suppress(FileNotFoundError), _whole(cache), safe_open(str(cache.store.index), "numpy") as opened:
+        return _card(opened.metadata() or {})
+    return None
 
 
 def glance(cache: Cache) -> "tuple[np.ndarray, np.ndarray] | None":
     """Ids and marks of the photos in the index in the cache's store, unchecked; None where it is none of this cache."""
-    from safetensors import SafetensorError, safe_open
+    from safetensors import safe_open
 
-    try:
-        if (found := card(cache)) is None or found.fingerprint != cache.fingerprint:
-            return None
+    with suppress(FileNotFoundError, PetrieveError), _whole(cache):
         with safe_open(str(cache.store.index), "numpy") as opened:
+            found = _card(opened.metadata() or {})
             ids, marks = opened.get_tensor("ids"), opened.get_tensor("marks")
-    except (SafetensorError, PetrieveError):
-        return None
-    return (ids, marks) if ids.shape == marks.shape == (found.photos,) else None
+        if found.fingerprint == cache.fingerprint and ids.shape == marks.shape == (found.photos,):
+            return ids, marks
+    return None
 
 
 def _card(metadata: dict[str, Any]) -> Card:
@@ -157,7 +169,7 @@ def _card(metadata: dict[str, Any]) -> Card:
     for name, type_ in Card.__annotations__.items():
         if not isinstance(getattr(made, name), type_):
             raise TypeError(f"{name} is no {type_}")
-    if made.lists < 1 or not 1 <= made.shortlist <= 1 << 16:
+    if not 1 <= made.lists <= 1 << 24 or not 1 <= made.shortlist <= 1 << 16:
         raise ValueError("no search looks at so much")
     return made
 

@@ -42,7 +42,7 @@ def update(
     One is built where there are too many photos to compare each, a kind is given, or the one there is damaged, of
     other weights or finds too little; else it takes in what is new and lets go of what is gone. A `patient` one waits
     until that is worth writing the file: a search compares up to one photo in a hundred, 10,000 at most, beside the
-    index in less than a millisecond. `tell` is told what takes minutes. Whoever is killed here, or builds at the same
+    index in less than a millisecond. `tell` is told what is built. Whoever is killed here, or builds at the same
     time, leaves a whole index, this one or the other's.
 
     Raises:
@@ -65,7 +65,7 @@ def update(
         tell(f"the index finds {now.card.recall:.1%} of the ten nearest: it is built anew")
     own = kind or (old.card.kind if old and not old.card.chosen else None)
     target = recall or (old.card.target if old else RECALL)
-    tell(f"an index of {len(cache):,} photos is built, which takes minutes")
+    tell(f"an index of {len(cache):,} photos is built{', which takes minutes' if len(cache) > EXACT else ''}")
     return _keep(build_anew(cache, kind=own, target=target), cache).card
 
 

@@ -78,18 +78,6 @@ def test_on_a_full_disk_a_new_head_is_an_error_and_the_old_one_stays(
     assert run("predict", photo, "--store", full).status == 0
 
 
-def test_an_index_that_has_no_room_serves_from_memory(run: Run, drawn: Path, store: Path, disk: Path) -> None:
-    full = Path(shutil.copytree(store, disk / "s"))
-    photo = sorted((drawn / "cat").iterdir())[0]
-    wanted = run("similar", photo, "--store", store, "--json").json
-    for file in full.glob("index.*"):
-        file.unlink()
-    fill(disk, leave=8192)
-    assert run("similar", photo, "--store", full, "--json").json == wanted
-    assert not (full / "index.faiss").exists()
-    assert [file.name for file in full.glob(".index*")] == []
-
-
 def test_a_read_only_store_is_read_and_says_so_when_written_to(run: Run, drawn: Path, store: Path, disk: Path) -> None:
     fixed = Path(shutil.copytree(store, disk / "s"))
     photo = sorted((drawn / "cat").iterdir())[0]

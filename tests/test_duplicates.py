@@ -105,6 +105,24 @@ def test_a_store_without_copies_has_no_groups_and_one_whose_photos_are_gone_says
     assert (done.status, done.out, "bring the photos back" in done.err) == (1, "", True)
 
 
+def test_in_a_store_of_copies_crops_are_found_and_a_palette_is_never_the_best(
+    run: Run, drawn: Path, tmp_path: Path
+) -> None:
+    """What copies reach says nothing of look-alikes; and the dots of a palette look like detail."""
+    (tmp_path / "photos").mkdir()
+    for number, file in enumerate(sorted(drawn.rglob("*.jpg"))[:4]):
+        with Image.open(file) as photo:
+            for quality in range(60, 95, 10):
+                photo.save(tmp_path / "photos" / f"{number}-{quality}.jpg", quality=quality)
+            photo.convert("P", palette=Image.Palette.WEB).save(tmp_path / "photos" / f"{number}.gif")
+    assert run("embed", tmp_path / "photos", "--store", "s", "--weights", "bundled").status == 0
+    found = run("duplicates", "--store", "s", "--json").json
+    assert [group["kind"] for group in found["groups"]].count("same picture") == 4
+    assert sum(len(group["photos"]) for group in found["groups"]) >= 19
+    assert {Path(group["best"]).suffix for group in found["groups"]} == {".jpg"}
+    assert found["fitted"][1]["found"]["cropped"] > 0.5
+
+
 def test_look_alikes_among_real_photos_are_no_copies() -> None:
     folder = need(PHOTOS) / "breeds"
     looks = []

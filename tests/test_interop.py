@@ -168,7 +168,9 @@ def drop(folder: Path, column: str) -> None:
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_what_cannot_be_trusted_is_refused_in_one_line(run: Run, exported: Path, store: Path, damage: str) -> None:
+def test_what_cannot_be_trusted_is_refused_in_one_line(
+    run: Run, exported: Path, store: Path, tmp_path: Path, damage: str
+) -> None:
     harm, said = DAMAGES[damage]
     harm(exported)
     before = table(store)
@@ -176,6 +178,33 @@ def test_what_cannot_be_trusted_is_refused_in_one_line(run: Run, exported: Path,
     assert (done.status, done.out, done.err.count("\n")) == (1, "", 1), done.err
     assert said in done.err
     assert table(store) == before
+    if "other weights" not in damage:
+        assert run("import", exported, "--store", tmp_path / "new").status == 1
+        assert not (tmp_path / "new").exists()
+
+
+def test_what_is_wrong_with_the_last_photo_keeps_the_first_out_too(
+    run: Run, exported: Path, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(interop, "COMMIT", 8)
+    change(exported, "uri", [*(f"{n}.jpg" for n in range(39)), "../x.jpg"])
+    before = table(store)
+    for into in (store, tmp_path / "new"):
+        assert run("import", exported, "--store", into).status == 1
+    assert (table(store), (tmp_path / "new").exists()) == (before, False)
+
+
+def test_columns_of_any_language_are_stored_asked_for_and_brought_back(
+    run: Run, store: Path, drawn: Path, tmp_path: Path
+) -> None:
+    photo, other, *_ = sorted((drawn / "cat").iterdir())
+    (tmp_path / "l.csv").write_text(f"photo,größe,Fell Farbe é,年齢\n{photo},3,weiß,2\n{other},4,grau,2\n")
+    assert run("embed", drawn, "--store", store, "--labels", tmp_path / "l.csv").status == 0
+    assert run("export", tmp_path / "out", "--store", store).status == 0
+    assert run("import", tmp_path / "out", "--store", tmp_path / "new").status == 0
+    for where in ("größe > 3", "`Fell Farbe é` = 'grau'", "年齢 = 2 and `größe` = 4"):
+        done = run("similar", photo, "--store", tmp_path / "new", "--where", where, "--json")
+        assert [Path(one["photo"]).name for one in done.json["neighbours"]] == [other.name], done.err
 
 
 def test_a_folder_that_holds_something_is_not_written_to(run: Run, exported: Path, store: Path, tmp_path: Path) -> None:

@@ -1,12 +1,9 @@
-"""The questions behind `similar`: conditions, groups, several photos of one pet, what a similarity means, a folder."""
+"""The questions behind `similar`: conditions, groups, several photos of one pet, what a similarity means."""
 
 import datetime
 import hashlib
-import json
 import shutil
-import signal
 import string
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from conftest import Done, Process
+from conftest import Done
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -91,6 +88,7 @@ CONDITIONS: dict[str, Callable[[int], bool]] = {
     "uri like '1%.jpg'": lambda n: str(n).startswith("1"),
     "width = 4": lambda n: n < 99,
     "label = 'no such'": lambda n: n > 99,
+    "(label = ')' or /* ) */ width = 4) -- )": lambda n: n < 99,
 }
 
 
@@ -126,6 +124,10 @@ def test_a_condition_chooses_and_what_it_leaves_is_ranked_exactly(run: Run, pets
         ("label.colour = 'black'", "Cannot access field"),
         ("arrow_cast(pet_id, 'Number') > 1", "Unsupported type 'Number'"),
         ("label =", "found: ) or its end; write"),
+        ("label = 'dog') or (label = 'cat'", "closes a bracket that it has not opened"),
+        ("1 = 1) limit 1 --", "closes a bracket that it has not opened"),
+        ("pet_id = 1) garbage (x", "closes a bracket that it has not opened"),
+        ("label = $$dog$$", "$ stands for nothing"),
     ],
 )
 def test_a_wrong_condition_is_one_line_that_names_the_columns(run: Run, pets: Cache, condition: str, said: str) -> None:
@@ -246,41 +248,3 @@ def test_a_sheet_frames_every_photo_of_the_pet(run: Run, store: Path, drawn: Pat
         frames = [sheet.getpixel((12 + 232 * column + 110, 9)) for column in range(4)]
     orange = [red > 180 and blue < 110 for red, _, blue in frames]  # type: ignore[misc]
     assert orange == [True, True, False, False]
-
-
-def test_photos_that_appear_in_a_watched_folder_are_answered_once_whole(
-    start: Callable[..., Process], store: Path, drawn: Path, tmp_path: Path
-) -> None:
-    inbox = tmp_path / "inbox"
-    inbox.mkdir()
-    cat, dog = sorted((drawn / "cat").iterdir())[0], sorted((drawn / "dog").iterdir())[0]
-    shutil.copy(cat, inbox / "before.jpg")
-    process = start("similar", "--watch", inbox, "--store", store, "-k", 3)
-    assert process.stderr is not None
-    assert process.stdout is not None
-    assert "watching" in process.stderr.readline()
-    data = dog.read_bytes()
-    with (inbox / "slow.jpg").open("wb") as file:
-        for start_ in range(0, len(data), len(data) // 8):
-            file.write(data[start_ : start_ + len(data) // 8])
-            file.flush()
-            time.sleep(0.1)
-    answer = json.loads(process.stdout.readline())
-    assert Path(answer["photo"]).name == "slow.jpg"
-    assert len(answer["neighbours"]) == 3
-    assert dog.name not in [Path(one["photo"]).name for one in answer["neighbours"]]
-    (inbox / "bad.jpg").write_bytes(b"no photo")
-    answer = json.loads(process.stdout.readline())
-    assert (Path(answer["photo"]).name, answer["error"]) == ("bad.jpg", "not a photo")
-    process.send_signal(signal.SIGINT)
-    done = process.done()
-    assert (done.status, done.out, "Traceback" in done.err) == (130, "", False), done.err
-
-
-def test_watching_needs_a_folder_and_no_photo(run: Run, store: Path, drawn: Path, tmp_path: Path) -> None:
-    photo = sorted((drawn / "cat").iterdir())[0]
-    assert run("similar", photo, "--watch", tmp_path, "--store", store).status == 2
-    assert run("similar", "--store", store).status == 2
-    for where, said in ((tmp_path / "nowhere", "check the path"), (photo, "is no folder")):
-        done = run("similar", "--watch", where, "--store", store)
-        assert (done.status, done.out, said in done.err) == (1, "", True)

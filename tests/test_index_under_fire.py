@@ -1,0 +1,121 @@
+"""The index while others write: a search answers with what the cache holds, whoever builds, embeds or dies."""
+
+import os
+import shutil
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import Done
+from test_disks import disk as disk
+from test_disks import fill
+from test_large_index import KIND, brute_force, made_up, thorough
+from test_large_index import made_many as made_many
+from test_large_index import many as many
+
+from extractor.cache import Cache
+from extractor.rows import DIMENSION
+from index import build, kept, search, update
+
+Run = Callable[..., Done]
+
+
+def right(index: build.Index, seed: int) -> None:
+    """A search finds what its own version of the cache holds, and all of that."""
+    query = np.random.default_rng(seed).normal(size=DIMENSION)
+    wanted = dict(brute_force(index.cache, query))
+    found = search.search(thorough(index), query, k=20)
+    assert len({one.photo for one in found}) == len(found) == min(20, len(wanted))
+    assert np.allclose([one.similarity for one in found], sorted(wanted.values())[:-21:-1], atol=2e-4)
+    assert np.allclose([one.similarity for one in found], [wanted[one.photo] for one in found], atol=2e-4)
+
+
+def write(store: Path, until: Callable[[], bool]) -> None:
+    """Add, change and remove photos, merge pieces, and bring the index up to date, as runs of `embed` do."""
+    new = 1000
+    while not until():
+        cache = Cache.open(store)
+        known = cache.known()
+        new += 10
+        cache.commit([made_up(n, n) for n in range(new, new + 5)], known)
+        cache.commit([made_up(n % 400, new + n % 5 + 5) for n in range(new, new + 3)], cache.known())
+        cache.forget(sorted(known)[new % 60 :: 60], known)
+        cache.tidy()
+        cache.sign()
+        update.update(cache, patient=new % 20 == 0)
+
+
+@pytest.mark.parametrize("seconds", [4, pytest.param(40, marks=pytest.mark.torture)])
+def test_a_searcher_that_follows_is_right_at_every_moment(many: Cache, seconds: int) -> None:
+    until = time.monotonic() + seconds
+    writer = threading.Thread(target=write, args=(many.store.path, lambda: time.monotonic() > until))
+    writer.start()
+    index, versions, taken_up = build.build(many), set(), set()
+    while writer.is_alive():
+        index = build.follow(index)
+        right(index, len(versions))
+        versions.add(index.cache.version)
+        taken_up.add(id(index.kept))
+    assert len(versions) > 3
+    assert len(taken_up) > 1, "an index that was written meanwhile is taken up"
+    index = build.follow(index)
+    assert (len(index.held.ids), len(index.stale)) == (0, 0) or index.kept == kept.load(index.cache)
+    assert sorted(file.name for file in many.store.path.glob(".index*")) == []
+
+
+def test_a_watcher_takes_up_the_index_that_was_built_after_it_began(
+    tmp_path: Path, made_many: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where there are too many photos to compare and no index yet, it would read the whole cache for each answer."""
+    store = Path(shutil.copytree(made_many, tmp_path / "s"))
+    (store / "index.safetensors").unlink()
+    monkeypatch.setattr(update, "EXACT", 100)
+    index = build.build(Cache.open(store))
+    assert index.held is None
+    update.update(Cache.open(store), kind=KIND)
+    assert build.follow(index).kept is not None
+
+
+def test_an_index_that_vanishes_or_may_not_be_read_is_no_traceback(run: Run, many: Cache) -> None:
+    file = many.store.index
+    file.unlink()
+    assert (kept.load(many), kept.card(many), kept.glance(many)) == (None, None, None)
+    file.mkdir()
+    for words in (("info",), ("verify", "--sample", 0), ("evaluate",)):
+        done = run(*words, "--store", many.store.path)
+        assert (done.status, "index.safetensors" in done.out + done.err) == (1, True)
+
+
+def test_what_a_killed_builder_left_goes_with_the_next_index(many: Cache) -> None:
+    old, new = (many.store.path / f".index.safetensors.{letter * 32}" for letter in "ab")
+    for left in (old, new):
+        left.write_bytes(b"half an index")
+    os.utime(old, (1, 1))
+    update.update(many, kind="PCA8,IVF4,SQ8")
+    assert (old.exists(), new.exists()) == (False, True)
+
+
+@pytest.mark.parametrize("leave", [0, 40_000])
+def test_an_index_on_a_full_disk_stays_what_it_was(
+    run: Run,
+    drawn: Path,
+    store: Path,
+    disk: Path,
+    leave: int,
+) -> None:
+    full = Path(shutil.copytree(store, disk / "s"))
+    assert run("build-index", "--store", full, "--kind", "PCA8,IVF4,SQ8").status == 0
+    photo = sorted((drawn / "cat").iterdir())[0]
+    wanted, data = run("similar", photo, "--store", full, "--json").json, (full / "index.safetensors").read_bytes()
+    fill(disk, leave=leave)
+    done = run("build-index", "--store", full, "--kind", "PCA32,IVF4,SQ8")
+    assert (done.status, done.out, "Traceback" in done.err) == (1, "", False)
+    assert f"{full / 'index.safetensors'}: No space left on device" in done.err
+    assert (full / "index.safetensors").read_bytes() == data
+    assert list(full.glob(".index*")) == []
+    assert run("similar", photo, "--store", full, "--json").json == wanted
+    (full / "index.safetensors").write_bytes(data[:-9] + bytes(9))
+    assert run("similar", photo, "--store", full, "--json").json["neighbours"][0] == wanted["neighbours"][0]
