@@ -129,8 +129,8 @@ def _digest(card: dict[str, Any]) -> str:
     return hashlib.blake2b(json.dumps(card).encode(), digest_size=8).hexdigest()
 
 
-def write_file(path: Path, data: bytes) -> None:
-    """Write `data` to `path` whole or not at all: a reader sees the old file or the new one.
+def write_file(path: Path, *data: bytes | memoryview) -> None:
+    """Write `data`, one part after the other, to `path` whole or not at all: a reader sees the old file or the new one.
 
     A link is followed; what is no regular file (a pipe, a terminal) is written to as it is.
 
@@ -139,12 +139,12 @@ def write_file(path: Path, data: bytes) -> None:
     """
     path = path.resolve()
     if path.exists() and not path.is_file():
-        path.write_bytes(data)
+        path.write_bytes(b"".join(data))
         return
     temporary = path.with_name(f".{path.name[:200]}.{uuid4().hex}")
     try:
         with temporary.open("xb") as file:
-            file.write(data)
+            file.writelines(data)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)

@@ -1,7 +1,7 @@
-"""The augmented views of a photo: rotated, mirrored, scaled and cropped, by numbers that its digest alone decides.
+"""The augmented views of a photo: the first mirrored; the others rotated, mirrored or not, scaled and cropped.
 
-They are what torchvision's `resized_crop`, `rotate`, `center_crop` and `horizontal_flip` make of it, on torch's own
-functions: importing torchvision takes as long as importing torch.
+By what, its digest alone decides. They are what torchvision's `resized_crop`, `rotate`, `center_crop` and
+`horizontal_flip` make of it, on torch's own functions: importing torchvision takes as long as importing torch.
 """
 
 import hashlib
@@ -23,9 +23,7 @@ SCALE = 0.9, 1.0
 # Of a photo. Eight photos with 32 views each fill the batch of a GPU.
 MOST = 31
 # The store's card has these words: views of another recipe are embedded anew.
-RECIPE = (
-    f"augmented views 1: BLAKE2b, rotate {ANGLE}, mirror, crop {SCALE[0]} to {SCALE[1]} of the shorter edge, {CROP}"
-)
+RECIPE = f"augmented views 2: mirrored, then BLAKE2b, rotate {ANGLE}, mirror, crop {SCALE[0]} to {SCALE[1]}, {CROP}"
 
 
 @dataclass(frozen=True)
@@ -40,7 +38,7 @@ class Drawn:
 
 
 def drawn(digest: bytes, view: int) -> Drawn:
-    """What view 1, 2, … does to the photo with this digest, as by chance and always the same.
+    """What view 2, 3, … does to the photo with this digest, as by chance and always the same.
 
     BLAKE2b and not a library's generator, whose numbers may change with its version.
     """
@@ -51,8 +49,13 @@ def drawn(digest: bytes, view: int) -> Drawn:
 
 
 def view_of(pixels: "Tensor", digest: bytes, view: int) -> "Tensor":
-    """View 0, 1, 2, … (3, 224, 224) of the upright pixels (3, H, W) of the photo with this digest."""
-    return augmented_view(pixels, drawn(digest, view)) if view else canonical_view(pixels)
+    """View 0, 1, 2, … (3, 224, 224) of the upright pixels (3, H, W) of the photo with this digest.
+
+    View 1 is view 0 mirrored: what is gained by four drawn ones, for one. Those from 2 on are drawn.
+    """
+    if view <= 1:
+        return canonical_view(pixels).flip(-1) if view else canonical_view(pixels)
+    return augmented_view(pixels, drawn(digest, view))
 
 
 def augmented_view(pixels: "Tensor", how: Drawn) -> "Tensor":

@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 from extractor.cache import Cache
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 AT = 10  # recall is that of so many neighbours
+TYPES = {"uint64": "U64", "int64": "I64", "float32": "F32", "uint8": "U8"}  # as safetensors files name them
 REMEDY = "run `cli.py build-index`"
 
 
@@ -80,13 +82,28 @@ class Kept:
 def save(kept: Kept, cache: Cache) -> None:
     """Keep an index in the cache's store, and remove what builders left there that were killed."""
     import numpy as np
-    from safetensors.numpy import save as to_bytes
 
     held = numbers(kept.inverted.faiss)
     held["marks"] = kept.inverted.marks[np.searchsorted(kept.inverted.ids, held["ids"])]
     card = json.dumps(asdict(kept.card))
     remove_abandoned(cache.store)
-    write_file(cache.store.index, to_bytes(held, {"card": card, "digest": _digest(card, held)}))
+    write_file(cache.store.index, *_parts(held, {"card": card, "digest": _digest(card, held)}))
+
+
+def _parts(held: "dict[str, np.ndarray]", metadata: dict[str, str]) -> list[bytes | memoryview]:
+    """A safetensors file of these arrays, in parts: as one, gigabytes would be in memory twice more.
+
+    The library's own way of writing a file leaves it readable for nobody else, and its name behind where it is killed.
+    """
+    held = dict(sorted(held.items(), key=lambda one: -one[1].itemsize))  # so each is aligned
+    ends = list(accumulate((array.nbytes for array in held.values()), initial=0))
+    tensors = {
+        name: {"dtype": TYPES[array.dtype.name], "shape": array.shape, "data_offsets": ends[n : n + 2]}
+        for n, (name, array) in enumerate(held.items())
+    }
+    header = json.dumps({"__metadata__": metadata, **tensors}).encode()
+    header += b" " * (-len(header) % 8)
+    return [len(header).to_bytes(8, "little"), header, *(array.data for array in held.values())]
 
 
 def load(cache: Cache) -> Kept | None:

@@ -132,7 +132,7 @@ def test_a_view_is_what_torchvision_makes_of_the_photo(seed: int, height: int, w
     from torchvision.transforms.v2 import functional as tv
 
     pixels = torch.randint(0, 256, (3, height, width), dtype=torch.uint8, generator=torch.manual_seed(seed))
-    how = views.drawn(seed.to_bytes(16, "big"), 1 + seed % 31)
+    how = views.drawn(seed.to_bytes(16, "big"), 2 + seed % 30)
     made = views.augmented_view(pixels, how)
     short, long = sorted((height, width))
     if long > 16 * short:
@@ -149,6 +149,14 @@ def test_a_view_is_what_torchvision_makes_of_the_photo(seed: int, height: int, w
     assert (made.shape, made.dtype) == ((3, 224, 224), torch.uint8)
     assert apart.max() <= 1
     assert (apart > 0).float().mean() < 0.001
+
+
+def test_the_first_view_is_the_canonical_one_mirrored_and_the_others_are_none_of_both() -> None:
+    pixels = torch.randint(0, 256, (3, 300, 420), dtype=torch.uint8, generator=torch.manual_seed(0))
+    canonical, *augmented = (views.view_of(pixels, bytes(16), view) for view in range(8))
+    assert torch.equal(augmented[0], torch.flip(canonical, [-1]))
+    both = (canonical, augmented[0])
+    assert not any(torch.equal(one, other) for one in augmented[1:] for other in both)
 
 
 def test_no_corner_of_a_view_lies_outside_the_photo() -> None:
