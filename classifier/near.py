@@ -35,7 +35,11 @@ def joined(found: "np.ndarray", photos: int) -> "np.ndarray":
 
 def standardised(embeddings: "np.ndarray") -> "np.ndarray":
     """Embeddings (N, D) of which every number has mean 0 and deviation 1."""
-    return (embeddings - embeddings.mean(axis=0)) / deviations(embeddings.var(axis=0))  # type: ignore[no-any-return]
+    import numpy as np
+
+    made = np.asarray(embeddings - embeddings.mean(axis=0))
+    made /= deviations(np.einsum("nd,nd->d", made, made) / max(len(made), 1))
+    return made
 
 
 def deviations(variances: "np.ndarray") -> "np.ndarray":
@@ -118,7 +122,7 @@ def _sketched(units: "np.ndarray", basis: "np.ndarray") -> "np.ndarray":
     import numpy as np
 
     first = units @ basis
-    rest = np.sqrt(np.maximum((units**2).sum(axis=1) - (first**2).sum(axis=1), 0))
+    rest = np.sqrt(np.maximum(np.einsum("nd,nd->n", units, units) - (first**2).sum(axis=1), 0))
     return np.concatenate([first, rest[:, None]], axis=1)
 
 

@@ -113,5 +113,12 @@ def unit_length(embeddings: "np.ndarray") -> "np.ndarray":
     """Embeddings (N, 1024) scaled to length 1, float32."""
     import numpy as np
 
-    lengths = np.linalg.norm(embeddings, axis=1, keepdims=True)
-    return np.ascontiguousarray(embeddings / np.maximum(lengths, 1e-12), dtype=np.float32)
+    embeddings = np.asarray(embeddings, np.float32)
+    return np.ascontiguousarray(embeddings / lengths(embeddings)[:, None])
+
+
+def lengths(embeddings: "np.ndarray") -> "np.ndarray":
+    """The length (N,) of each embedding (N, 1024), float32; above 0, so that it can be divided by."""
+    import numpy as np
+
+    return np.asarray(np.maximum(np.sqrt(np.einsum("nd,nd->n", embeddings, embeddings)), 1e-12))

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from extractor.errors import PetrieveError
 from index.build import Index, unit_length
+from index.exact import lengths
 from index.reading import reading
 from index.search import check_k, named, nearest
 
@@ -94,7 +95,7 @@ def _chosen(index: Index, pet: "np.ndarray", where: str) -> Ranking:
     ids, similarities = [np.zeros(0, np.int64)], [np.zeros(0, np.float32)]
     for photos, embeddings in index.cache.where(where):
         ids.append(photos["_rowid"].cast("int64").to_numpy())
-        similarities.append(unit_length(embeddings) @ pet)
+        similarities.append(embeddings @ pet / lengths(embeddings))
     every, close = np.concatenate(ids), np.concatenate(similarities)
     order = np.argsort(-close, kind="stable")
 
