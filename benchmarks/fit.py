@@ -23,6 +23,7 @@ from pathlib import Path
 import numpy as np
 from machine import machine
 
+from classifier.linear import STRENGTHS
 from extractor.cache import Cache
 from extractor.photos import Photo
 from extractor.rows import DIMENSION, Embedded
@@ -101,7 +102,7 @@ def timed(*words: object) -> dict[str, object]:
     found = {key: said[key] for key in kept if key in said}
     seconds = round(time.perf_counter() - started, 2)
     cpu = {"cpu_seconds": round(usage.ru_utime + usage.ru_stime, 2)}
-    fitting = {"fitting_seconds": said["seconds"], "strengths": len(said.get("l2_grid", []))}
+    fitting = {"fitting_seconds": said["seconds"], "strengths": len(said.get("l2_grid", [])) or len(STRENGTHS)}
     return {"process_seconds": seconds, **cpu, **fitting, "peak_gb": round(usage.ru_maxrss / 1e6, 2), **found}
 
 

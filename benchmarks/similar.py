@@ -37,6 +37,7 @@ import numpy as np
 from machine import machine
 
 from extractor.cache import Cache
+from extractor.rows import unit_length
 from extractor.store import Store
 from index import build, exact, search, update
 
@@ -74,7 +75,7 @@ def truth(cache: Cache) -> np.ndarray:
     """The ids of each query's ten nearest, kept beside the store: they are the same for all."""
     file = cache.store.path / "truth.npy"
     if not file.exists():
-        np.save(file, exact.streamed(cache, build.unit_length(queries()), K)[1])
+        np.save(file, exact.streamed(cache, unit_length(queries()), K)[1])
     return np.asarray(np.load(file))
 
 
@@ -115,14 +116,12 @@ def compared(cache: Cache) -> dict[str, Any]:
     few, index = queries()[:20], build.build(cache)
     _, ours = timed(lambda one: search.search(index, one, k=K), queries())
     held = exact.held(cache.embeddings())
-    _, half = timed(lambda one: held.nearest(build.unit_length(one[None]), K), few)
+    _, half = timed(lambda one: held.nearest(unit_length(one[None]), K), few)
     data = np.empty((len(cache), large.DIMENSION), np.float32)
     ends = 0
     for _, embeddings in cache.embeddings():
-        data[ends : (ends := ends + len(embeddings))] = build.unit_length(embeddings)
-    _, single = timed(
-        lambda one: faiss.knn(build.unit_length(one[None]), data, K, metric=faiss.METRIC_INNER_PRODUCT), few
-    )
+        data[ends : (ends := ends + len(embeddings))] = unit_length(embeddings)
+    _, single = timed(lambda one: faiss.knn(unit_length(one[None]), data, K, metric=faiss.METRIC_INNER_PRODUCT), few)
     return {"ours": ours, "float16": half, "float32": single, "times": round(single["p50_ms"] / ours["p50_ms"], 1)}
 
 
@@ -202,12 +201,12 @@ def hnswlib(cache: Cache) -> dict[str, Any]:
     graph.set_num_threads(2)
     started = time.perf_counter()
     for photos, embeddings in cache.embeddings():
-        graph.add_items(build.unit_length(embeddings), photos["_rowid"].cast("int64").to_numpy())
+        graph.add_items(unit_length(embeddings), photos["_rowid"].cast("int64").to_numpy())
     seconds = time.perf_counter() - started
 
     def ask(effort: int) -> Callable[[np.ndarray], Any]:
         graph.set_ef(effort)
-        return lambda one: graph.knn_query(build.unit_length(one[None]), K)[0][0]
+        return lambda one: graph.knn_query(unit_length(one[None]), K)[0][0]
 
     measured = at_equal_recall(ask, [64, 128, 256, 512, 1024], wanted)
     return {"seconds": round(seconds, 1), **measured, "serving_mb": memory("VmRSS")}
@@ -220,12 +219,12 @@ def usearch(cache: Cache) -> dict[str, Any]:
     graph = Index(ndim=large.DIMENSION, metric="ip", dtype="f16", connectivity=16, expansion_add=128)
     started = time.perf_counter()
     for photos, embeddings in cache.embeddings():
-        graph.add(photos["_rowid"].cast("int64").to_numpy(), build.unit_length(embeddings), threads=2)
+        graph.add(photos["_rowid"].cast("int64").to_numpy(), unit_length(embeddings), threads=2)
     seconds = time.perf_counter() - started
 
     def ask(effort: int) -> Callable[[np.ndarray], Any]:
         graph.expansion_search = effort
-        return lambda one: graph.search(build.unit_length(one[None])[0], K).keys.astype(np.int64)
+        return lambda one: graph.search(unit_length(one[None])[0], K).keys.astype(np.int64)
 
     measured = at_equal_recall(ask, [64, 128, 256, 512, 1024], wanted)
     return {"seconds": round(seconds, 1), **measured, "serving_mb": memory("VmRSS")}
@@ -239,13 +238,13 @@ def autofaiss(cache: Cache) -> dict[str, Any]:
     graph = faiss.index_factory(large.DIMENSION, "HNSW32", faiss.METRIC_INNER_PRODUCT)
     started, ids = time.perf_counter(), []
     for photos, embeddings in cache.embeddings():
-        graph.add(build.unit_length(embeddings))
+        graph.add(unit_length(embeddings))
         ids.append(photos["_rowid"].cast("int64").to_numpy())
     seconds, every = time.perf_counter() - started, np.concatenate(ids)
 
     def ask(effort: int) -> Callable[[np.ndarray], Any]:
         asked = faiss.SearchParametersHNSW(efSearch=effort)
-        return lambda one: every[graph.search(build.unit_length(one[None]), K, params=asked)[1][0]]
+        return lambda one: every[graph.search(unit_length(one[None]), K, params=asked)[1][0]]
 
     return {
         "seconds": round(seconds, 1),

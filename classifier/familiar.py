@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from classifier.near import lengths, unit_length
+from extractor.rows import lengths, unit_length
 
 if TYPE_CHECKING:
     import numpy as np

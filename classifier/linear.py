@@ -43,6 +43,7 @@ class Shuffled:
     file: IO[bytes]
     targets: "np.ndarray"  # (N,) of each row in the file
     weights: "np.ndarray"  # (N,) float32
+    groups: "np.ndarray"  # (N,) those of the same bytes share a number
     test: int  # rows [0, test) are measured on
     stop: int  # rows [test, stop) decide when to stop
 
@@ -84,7 +85,7 @@ def fit_linear(cache: Cache, *, l2: float | None, balanced: bool, device: str) -
     one = plan(listed.labels, listed.splits, groups)
     roles = _roles(one.targets, groups, one.fitted_on, one.tested)
     with tempfile.TemporaryFile(dir=cache.store.path) as file:
-        rows = _shuffle(cache, listed, one.targets, roles, file, balanced)
+        rows = _shuffle(cache, listed, one.targets, groups, roles, file, balanced)
         mean, scale = _standard(rows)
         rows, alike = _apart(rows, mean.astype(np.float32), scale.astype(np.float32))
         train = partial(_train, rows, len(one.classes), place, mean, scale)
@@ -93,7 +94,7 @@ def fit_linear(cache: Cache, *, l2: float | None, balanced: bool, device: str) -
         said = _nearest(rows, test, np.flatnonzero(~alike))
         given = bool(one.tested.any())
         fitted, first = (weight, bias), rows.stop
-        if rows.stop > WORTH_FITTING * len(rows.targets):
+        if rows.stop - given * rows.test > WORTH_FITTING * len(rows.targets):
             rates = [one["rate"] for one in losses[: int(best["epoch"])]]
             first = rows.test if given else 0
             fitted = train(first, (best["l2"],), rates)[:2]
@@ -102,10 +103,11 @@ def fit_linear(cache: Cache, *, l2: float | None, balanced: bool, device: str) -
     weight, bias = fitted if given else (weight, bias)  # with a split, the head itself has not seen what is measured
     logits = test @ weight.T.astype(np.float32) + bias
     kept = np.flatnonzero(~alike)
-    kept = kept[pictures(truth[kept], near.joined(near.pairs(test[kept], kept), len(kept)))]
+    kept = kept[pictures(truth[kept], near.joined(near.pairs(test[kept], rows.groups[kept]), len(kept)))]
+    sizes = np.bincount(groups)
     said |= {
         "photos": int(np.isin(roles, (TRAIN, STOP, TEST)).sum()) - first,  # held-out photos have one row each
-        "near_copies": int((np.bincount(groups)[groups] > 1).sum() + alike.sum()),
+        "near_copies": int((sizes[groups] > 1).sum() + (alike & (sizes[rows.groups[: rows.test]] == 1)).sum()),
         "left_out": int(alike.sum()),
         "l2": best["l2"],
         "l2_grid": [],
@@ -147,7 +149,13 @@ def _some(places: "np.ndarray", groups: "np.ndarray") -> "np.ndarray":
 
 
 def _shuffle(
-    cache: Cache, listed: Names, targets: "np.ndarray", roles: "np.ndarray", file: IO[bytes], balanced: bool
+    cache: Cache,
+    listed: Names,
+    targets: "np.ndarray",
+    groups: "np.ndarray",
+    roles: "np.ndarray",
+    file: IO[bytes],
+    balanced: bool,
 ) -> Shuffled:
     """Write each row to its place in the file: those to measure on, those to stop by, then all training views."""
     import numpy as np
@@ -168,10 +176,11 @@ def _shuffle(
             file.write(row.tobytes())
     weights = 1 / kept[owners[order]]
     if balanced:
-        counts = np.bincount(targets[roles == TRAIN])
+        counts = np.bincount(targets[roles == TRAIN], minlength=int(targets.max()) + 1)
         weights *= (counts.sum() / (len(counts) * np.maximum(counts, 1)))[targets[owners[order]]]
     stop, test = int((roles == STOP).sum()), int((roles == TEST).sum())
-    return Shuffled(file, targets[owners[order]], weights.astype(np.float32), test, test + stop)
+    of = owners[order]
+    return Shuffled(file, targets[of], weights.astype(np.float32), groups[of], test, test + stop)
 
 
 def _standard(rows: Shuffled) -> "tuple[np.ndarray, np.ndarray]":
@@ -206,8 +215,9 @@ def _apart(rows: Shuffled, mean: "np.ndarray", scale: "np.ndarray") -> "tuple[Sh
         new = near.copied(stop, [stop[new]]) & ~moved
         moved = moved | new
     if left_out.all() or moved.all():
+        held_out = f"all {len(test)} held-out photos" if left_out.all() else f"all {len(stop)} photos to stop by"
         raise PetrieveError(
-            f"all {len(test)} held-out photos are near-copies of training photos: nothing can be measured",
+            f"{held_out} are near-copies of training photos: nothing can be measured",
             "use `--method logistic`, or embed other photos to measure on",
         )
     order = np.argsort(moved, kind="stable")
@@ -217,7 +227,8 @@ def _apart(rows: Shuffled, mean: "np.ndarray", scale: "np.ndarray") -> "tuple[Sh
     places = np.arange(len(rows.targets))
     places[rows.test : rows.stop] = rows.test + order
     stop_end = rows.stop - int(moved.sum())
-    return replace(rows, targets=rows.targets[places], weights=rows.weights[places], stop=stop_end), left_out
+    moved_rows = {name: getattr(rows, name)[places] for name in ("targets", "weights", "groups")}
+    return replace(rows, **moved_rows, stop=stop_end), left_out
 
 
 def _train(
@@ -230,7 +241,9 @@ def _train(
     strengths: tuple[float, ...],
     rates: list[float] | None = None,
 ) -> "tuple[np.ndarray, np.ndarray, list[dict[str, float]], dict[str, float]]":
-    """Weight (C, D) and bias (C,) for raw embeddings, fitted on the rows from `first` on; all epochs, and theirs.
+    """Weight (C, D) and bias (C,) for raw embeddings; the record of each epoch, and of the one they are of.
+
+    Fitted on the rows from `first` on.
 
     Without `rates`, it is the epoch and the strength of L2 with the lowest loss on the photos to stop by; else the last
     of as many epochs.
@@ -252,8 +265,15 @@ def _train(
         logits = (x @ own.flatten(0, 1).T).view(len(x), *own.shape[:2]) + (bias - own @ shift)
         return cross_entropy(logits.transpose(1, 2), targets[:, None].expand(-1, len(strengths)), reduction="none")
 
-    held_out = torch.from_numpy(rows.read(rows.test, rows.stop)).to(device)
-    truth, counts = (torch.from_numpy(part[rows.test : rows.stop]).to(device) for part in (rows.targets, rows.weights))
+    def held_out() -> tuple[float, int]:
+        """The lowest loss on the photos to stop by, and the place of its strength."""
+        own, x = slice(rows.test, rows.stop), torch.from_numpy(rows.read(rows.test, rows.stop)).to(device)
+        truth, counts = (torch.from_numpy(part[own]).to(device) for part in (rows.targets, rows.weights))
+        with torch.no_grad():
+            value, at = (counts @ losses_of(x, truth) / counts.sum()).min(dim=0)
+        return float(value), int(at)
+
+    kept = weight[0], bias[0]  # as they are at the end, where nothing else is kept
     epochs, best, since, rate = list[dict[str, float]](), {"log_loss": float("inf")}, 0, RATE
     for epoch in range(EPOCHS if rates is None else len(rates)):
         rate = rate if rates is None else rates[epoch]
@@ -263,10 +283,11 @@ def _train(
             optimiser.zero_grad()
             (fit + penalty * weight.square().sum(dim=(1, 2))).sum().backward()  # type: ignore[no-untyped-call]
             optimiser.step()
-        with torch.no_grad():
-            value, at = (counts @ losses_of(held_out, truth) / counts.sum()).min(dim=0)
-        epochs.append({"epoch": epoch + 1, "rate": rate, "l2": strengths[at], "log_loss": round(float(value), 6)})
-        if float(value) < best["log_loss"] - 1e-5 or rates is not None:
+        if rates is not None:
+            continue
+        value, at = held_out()
+        epochs.append({"epoch": epoch + 1, "rate": rate, "l2": strengths[at], "log_loss": round(value, 6)})
+        if value < best["log_loss"] - 1e-5:
             best, since, kept = epochs[-1], 0, (weight[at].detach().clone(), bias[at].detach().clone())
             continue
         since += 1

@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
+from extractor.rows import unit_length
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -49,18 +51,6 @@ def deviations(variances: "np.ndarray") -> "np.ndarray":
     scale = np.sqrt(np.maximum(variances, 0))
     scale[scale < 1e-6] = 1
     return np.asarray(scale)
-
-
-def unit_length(embeddings: "np.ndarray") -> "np.ndarray":
-    """Embeddings (N, D) scaled to length 1."""
-    return embeddings / lengths(embeddings)[:, None]  # type: ignore[no-any-return]
-
-
-def lengths(embeddings: "np.ndarray") -> "np.ndarray":
-    """The length (N,) of each embedding (N, D); above 0, so that it can be divided by."""
-    import numpy as np
-
-    return np.asarray(np.maximum(np.sqrt(np.einsum("nd,nd->n", embeddings, embeddings)), 1e-12))
 
 
 def copied(queries: "np.ndarray", blocks: "Iterable[np.ndarray]") -> "np.ndarray":

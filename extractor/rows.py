@@ -137,6 +137,21 @@ def unreadable_photos(table: "pa.Table") -> Iterator[Unreadable]:
         yield Unreadable(photo, row["reason"])
 
 
+def lengths(embeddings: "np.ndarray") -> "np.ndarray":
+    """The length (N,) of each embedding (N, D), float32; above 0, so that it can be divided by."""
+    import numpy as np
+
+    return np.asarray(np.maximum(np.sqrt(np.einsum("nd,nd->n", embeddings, embeddings)), 1e-12))
+
+
+def unit_length(embeddings: "np.ndarray") -> "np.ndarray":
+    """Embeddings (N, D) scaled to length 1, float32."""
+    import numpy as np
+
+    embeddings = np.asarray(embeddings, np.float32)
+    return np.ascontiguousarray(embeddings / lengths(embeddings)[:, None])
+
+
 def vectors(batch: "pa.RecordBatch") -> "np.ndarray":
     """The embeddings (n, 1024) of a batch, float32."""
     flat = batch["embedding"].flatten().to_numpy(zero_copy_only=False)

@@ -1,6 +1,6 @@
 """The augmented views of a photo: the first mirrored; the others rotated, mirrored or not, scaled and cropped.
 
-By what, its digest alone decides. They are what torchvision's `resized_crop`, `rotate`, `center_crop` and
+What is drawn depends on its digest alone. The views are what torchvision's `resized_crop`, `rotate`, `center_crop` and
 `horizontal_flip` make of it, on torch's own functions: importing torchvision takes as long as importing torch.
 """
 
@@ -51,7 +51,7 @@ def drawn(digest: bytes, view: int) -> Drawn:
 def view_of(pixels: "Tensor", digest: bytes, view: int) -> "Tensor":
     """View 0, 1, 2, … (3, 224, 224) of the upright pixels (3, H, W) of the photo with this digest.
 
-    View 1 is view 0 mirrored: what is gained by four drawn ones, for one. Those from 2 on are drawn.
+    View 1 is view 0 mirrored: it gains as much as four drawn ones, and costs one. Those from 2 on are drawn.
     """
     if view <= 1:
         return canonical_view(pixels).flip(-1) if view else canonical_view(pixels)

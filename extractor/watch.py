@@ -35,11 +35,11 @@ def watch(
         PetrieveError: it is no folder, cannot be listed or is no longer there, or the weights or the device cannot be
             used.
     """
-    if not os.path.isdir(folder):
+    disk = _disk(folder)
+    if disk is None or not os.path.isdir(folder):
         raise PetrieveError(
             f"{os.fspath(folder)} is no folder", "check the path, and name the folder in which photos appear"
         )
-    disk = _disk(folder)
     before = _there(folder, disk)
     trunk = fitting_trunk(cache, cache.store, weights or cache.weights, device, precision)
     return _appearing(folder, disk, before, lambda photo: _embedded(photo, trunk, cache))
@@ -53,7 +53,7 @@ def _embedded(photo: Photo, trunk: Trunk, cache: Cache) -> Embedded | Unreadable
 
 def _appearing(
     folder: str | os.PathLike[str],
-    disk: int | None,
+    disk: int,
     done: dict[str, Photo],
     embedded: Callable[[Photo], Embedded | Unreadable],
 ) -> Iterator[Embedded | Unreadable]:
@@ -87,7 +87,7 @@ def _appearing(
         time.sleep(max(SECONDS, time.perf_counter() - started))
 
 
-def _there(folder: str | os.PathLike[str], disk: int | None) -> dict[str, Photo]:
+def _there(folder: str | os.PathLike[str], disk: int) -> dict[str, Photo]:
     """The photos that are in the folder now.
 
     Raises:

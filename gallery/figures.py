@@ -69,7 +69,11 @@ def _comparison(head: Row) -> str:
     values = [value for _, value, _ in rows] + list(head["accuracy_interval"])
     axis = percent("accuracy", min(values), max(values))
     copies = f"{head['near_copies']:,} photos have a near-copy" if head["near_copies"] else "No photo has a near-copy"
-    left_out = f"; held-out photos that are left out for one: {head['left_out']:,}" if head["left_out"] else ""
+    left_out = (
+        f"; held-out photos left out as near-copies of training photos: {head['left_out']:,}"
+        if head["left_out"]
+        else ""
+    )
     return _figure(
         "Beside yardsticks", intervals("Accuracy", axis, rows), f"{copies}{left_out}. The bar is the 95% interval."
     )
@@ -138,7 +142,7 @@ def _risk(head: Row) -> str:
         "Saying “unsure”",
         drawn,
         f"Wrong answers, if only the surest photos are answered: {', '.join(stated)} of the photos. "
-        "`predict --max-error` answers fewer, so that the rate holds for new photos with 95% confidence.",
+        "predict --max-error answers fewer, so that the rate holds for new photos with 95% confidence.",
     )
 
 
@@ -157,7 +161,7 @@ def _roc(head: Row) -> Iterator[str]:
     drawn = plot("ROC curve", percent("false alarms"), percent("found"), lines)
     area = "" if head["roc_auc"] is None else f"Area {head['roc_auc']:.3f}. "
     if head["method"] == "linear" and not head["evaluated_on"].startswith("held-out split"):
-        area = "By logistic regression out of fold: so few photos were held out for the linear head. "
+        area = "Of logistic regression, out of fold, and not of the linear head. "
     yield _figure("Found, and false alarms", drawn, f"{area}One class against the rest, for every threshold.")
 
 

@@ -14,7 +14,6 @@ from extractor.errors import PetrieveError
 from index import kept as files
 from index import update
 from index.exact import Exact, held, taken
-from index.exact import unit_length as unit_length
 from index.kept import Kept
 
 if TYPE_CHECKING:

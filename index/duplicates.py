@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from extractor.cache import Cache
 from extractor.errors import PetrieveError
-from extractor.rows import path_of
-from index.build import unit_length
+from extractor.rows import path_of, unit_length
 from index.looks import as_picture, as_scene
 from index.near import Near, near, pairs
 

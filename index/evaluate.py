@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 from extractor.cache import Cache
 from extractor.errors import PetrieveError
-from extractor.rows import DIMENSION
-from index.build import Index, unit_length
+from extractor.rows import DIMENSION, unit_length
+from index.build import Index
 from index.exact import streamed
 from index.search import nearest_of_each
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from extractor.cache import Cache
-from extractor.rows import DIMENSION, vectors
+from extractor.rows import DIMENSION, unit_length, vectors
 
 if TYPE_CHECKING:
     import numpy as np
@@ -107,18 +107,3 @@ def streamed(cache: Cache, queries: "np.ndarray", wanted: int) -> "tuple[np.ndar
     for photos, embeddings in cache.embeddings():
         truth.show(unit_length(embeddings), photos["_rowid"].cast("int64").to_numpy())
     return truth.found()
-
-
-def unit_length(embeddings: "np.ndarray") -> "np.ndarray":
-    """Embeddings (N, 1024) scaled to length 1, float32."""
-    import numpy as np
-
-    embeddings = np.asarray(embeddings, np.float32)
-    return np.ascontiguousarray(embeddings / lengths(embeddings)[:, None])
-
-
-def lengths(embeddings: "np.ndarray") -> "np.ndarray":
-    """The length (N,) of each embedding (N, 1024), float32; above 0, so that it can be divided by."""
-    import numpy as np
-
-    return np.asarray(np.maximum(np.sqrt(np.einsum("nd,nd->n", embeddings, embeddings)), 1e-12))

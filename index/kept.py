@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from extractor.cache import Cache
 from extractor.errors import PetrieveError, first_line
-from extractor.rows import vectors
+from extractor.rows import unit_length, vectors
 from extractor.store import remove_abandoned, write_file
-from index.exact import unit_length
 from index.inverted import Inverted, filled, numbers
 
 if TYPE_CHECKING:

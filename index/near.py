@@ -4,8 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from extractor.cache import Cache
-from extractor.rows import DIMENSION
-from index.build import unit_length
+from extractor.rows import DIMENSION, unit_length
 
 if TYPE_CHECKING:
     import numpy as np

@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from extractor.errors import PetrieveError
-from index.build import Index, unit_length
-from index.exact import lengths
+from extractor.rows import lengths, unit_length
+from index.build import Index
 from index.reading import reading
 from index.search import check_k, named, nearest
 

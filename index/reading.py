@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from extractor.cache import Cache
-from index.build import unit_length
+from extractor.rows import unit_length
 
 if TYPE_CHECKING:
     import numpy as np

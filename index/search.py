@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from extractor.errors import PetrieveError
-from extractor.rows import path_of
-from index.build import Index, unit_length
+from extractor.rows import path_of, unit_length
+from index.build import Index
 from index.exact import NAMES, streamed
 
 if TYPE_CHECKING:

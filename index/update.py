@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from extractor.cache import Cache
 from extractor.errors import PetrieveError
-from extractor.rows import DIMENSION, vectors
+from extractor.rows import DIMENSION, unit_length, vectors
 from index import inverted as lists
 from index import kept as files
 from index import tune
-from index.exact import TAKEN, unit_length
+from index.exact import TAKEN
 from index.inverted import Inverted
 from index.kept import Card, Kept
 

@@ -24,7 +24,7 @@ from classifier.predict import predict, share
 from extractor.cache import Cache
 from extractor.errors import PetrieveError
 from extractor.photos import Photo
-from extractor.rows import DIMENSION, Embedded
+from extractor.rows import DIMENSION, Embedded, unit_length
 from extractor.store import Store
 
 Run = Callable[..., Done]
@@ -130,7 +130,7 @@ def test_all_near_copies_are_found_and_no_others() -> None:
     digests = np.array([i.to_bytes(16, "big") for i in range(1500)], "S16")
     digests[1400] = digests[1401]
     groups = near.joined(near.pairs(x, digests), 1500)
-    units = near.unit_length(near.standardised(x))
+    units = unit_length(near.standardised(x))
     alike = np.triu(units @ units.T >= near.SAME, 1)
     alike[1400, 1401] = True
     pairs = {(i, j) for i, j in zip(*np.nonzero(alike), strict=True)}
@@ -240,6 +240,15 @@ def test_mini_batches_end_near_the_optimum(tmp_path: Path) -> None:
     assert losses["linear"] < 1.05 * losses["logistic"], losses
 
 
+def test_photos_to_stop_by_that_are_all_copies_are_named_as_such(run: Run, tmp_path: Path) -> None:
+    train = drawn({"cat": 5, "dog": 5}, split="train")
+    copies: list[Row] = [(label, "train", vector + 0.01 * i) for label, _, vector in train for i in range(6)]
+    cache_of(tmp_path / "s", [*copies, *drawn({"cat": 10, "dog": 10}, seed=1, split="test")])
+    done = run("fit-head", "--store", tmp_path / "s", "--method", "linear")
+    assert (done.status, done.out, done.err.count("\n")) == (1, "", 1)
+    assert "photos to stop by are near-copies of training photos" in done.err
+
+
 def test_ten_copies_of_a_picture_prove_no_more_than_one(run: Run, tmp_path: Path) -> None:
     test = drawn({"cat": 30, "dog": 30}, seed=1, split="test")
     splits = [
@@ -251,8 +260,8 @@ def test_ten_copies_of_a_picture_prove_no_more_than_one(run: Run, tmp_path: Path
             store = tmp_path / f"{name} {method}"
             cache_of(store, rows)
             report = run("fit-head", "--store", store, "--method", method, "--json").json
-            pictures = {"split": 60, "folds": 120 if method == "logistic" else report["measured"]}[name]
-            assert report["measured"] == pictures == sum(map(sum, report["confusion"])) <= 120
+            most, least = {"split": (60, 60), "folds": (120, 120) if method == "logistic" else (40, 8)}[name]
+            assert least <= report["measured"] == sum(map(sum, report["confusion"])) <= most
 
 
 def test_near_copies_across_the_split_that_stops_make_no_head_too_sure(tmp_path: Path) -> None:

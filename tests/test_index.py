@@ -12,7 +12,8 @@ from PIL import Image
 from test_head import planted
 
 from extractor.cache import Cache
-from index.build import build, unit_length
+from extractor.rows import unit_length
+from index.build import build
 from index.search import search
 
 Run = Callable[..., Done]

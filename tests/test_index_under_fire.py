@@ -2,9 +2,9 @@
 
 import os
 import shutil
-import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -51,14 +51,15 @@ def write(store: Path, until: Callable[[], bool]) -> None:
 @pytest.mark.parametrize("seconds", [4, pytest.param(40, marks=pytest.mark.torture)])
 def test_a_searcher_that_follows_is_right_at_every_moment(many: Cache, seconds: int) -> None:
     until = time.monotonic() + seconds
-    writer = threading.Thread(target=write, args=(many.store.path, lambda: time.monotonic() > until))
-    writer.start()
     index, versions, taken_up = build.build(many), set(), set()
-    while writer.is_alive():
-        index = build.follow(index)
-        right(index, len(versions))
-        versions.add(index.cache.version)
-        taken_up.add(id(index.kept))
+    with ThreadPoolExecutor(1) as pool:
+        writer = pool.submit(write, many.store.path, lambda: time.monotonic() > until)
+        while not writer.done():
+            index = build.follow(index)
+            right(index, len(versions))
+            versions.add(index.cache.version)
+            taken_up.add(id(index.kept))
+        writer.result()
     assert len(versions) > 3
     assert len(taken_up) > 1, "an index that was written meanwhile is taken up"
     index = build.follow(index)

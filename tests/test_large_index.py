@@ -17,7 +17,7 @@ from test_head import planted
 from extractor.cache import Cache
 from extractor.errors import PetrieveError
 from extractor.photos import Photo
-from extractor.rows import DIMENSION, Embedded
+from extractor.rows import DIMENSION, Embedded, unit_length
 from extractor.store import Store
 from index import build, kept, search, tune, update
 from index.inverted import KINDS
@@ -39,7 +39,7 @@ def brute_force(cache: Cache, query: np.ndarray) -> list[tuple[str, float]]:
     """Every photo in the cache with its cosine, best first."""
     found = []
     for photos, vectors in cache.embeddings():
-        cosines = build.unit_length(vectors) @ build.unit_length(query[None])[0]
+        cosines = unit_length(vectors) @ unit_length(query[None])[0]
         found += zip([f"/made-up/{uri}" for uri in photos["uri"].to_pylist()], cosines.tolist(), strict=True)
     return sorted(found, key=lambda one: -one[1])
 
@@ -103,7 +103,7 @@ def test_the_card_says_what_is_measured_and_a_large_store_gets_its_index_by_itse
     recall = np.mean([np.isin(one[1:], other).mean() for one, other in zip(wanted, found, strict=True)])
     assert recall > 0.95
     assert card.lists < index.kept.inverted.lists / 2  # type: ignore[union-attr]
-    assert (build.unit_length(queries) * build.unit_length(queries)).sum(axis=1) == pytest.approx(1)
+    assert (unit_length(queries) * unit_length(queries)).sum(axis=1) == pytest.approx(1)
 
 
 OPERATIONS = st.lists(
@@ -291,7 +291,7 @@ def test_every_kind_comes_back_from_its_file_as_it_was(many: Cache, kind: str) -
     back = kept.load(many)
     assert back is not None
     assert back.card == made.card
-    queries = build.unit_length(np.stack([first(many), -first(many)]))
+    queries = unit_length(np.stack([first(many), -first(many)]))
     one, other = (which.inverted.shortlist(queries, wanted=20, lists=2) for which in (made, back))
     assert (one == other).all()
 

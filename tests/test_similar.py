@@ -19,9 +19,9 @@ from PIL import Image
 from extractor.cache import Cache
 from extractor.errors import PetrieveError
 from extractor.photos import Photo
-from extractor.rows import DIMENSION, Embedded
+from extractor.rows import DIMENSION, Embedded, unit_length
 from extractor.store import Store
-from index.build import build, unit_length
+from index.build import build
 from index.question import ask
 from index.reading import reading
 
