@@ -265,14 +265,9 @@ def _train(
         logits = (x @ own.flatten(0, 1).T).view(len(x), *own.shape[:2]) + (bias - own @ shift)
         return cross_entropy(logits.transpose(1, 2), targets[:, None].expand(-1, len(strengths)), reduction="none")
 
-    def held_out() -> tuple[float, int]:
-        """The lowest loss on the photos to stop by, and the place of its strength."""
-        own, x = slice(rows.test, rows.stop), torch.from_numpy(rows.read(rows.test, rows.stop)).to(device)
-        truth, counts = (torch.from_numpy(part[own]).to(device) for part in (rows.targets, rows.weights))
-        with torch.no_grad():
-            value, at = (counts @ losses_of(x, truth) / counts.sum()).min(dim=0)
-        return float(value), int(at)
-
+    to_stop_by = slice(rows.test, rows.stop if rates is None else rows.test)
+    held_out = torch.from_numpy(rows.read(to_stop_by.start, to_stop_by.stop)).to(device)
+    truth, counts = (torch.from_numpy(part[to_stop_by]).to(device) for part in (rows.targets, rows.weights))
     kept = weight[0], bias[0]  # as they are at the end, where nothing else is kept
     epochs, best, since, rate = list[dict[str, float]](), {"log_loss": float("inf")}, 0, RATE
     for epoch in range(EPOCHS if rates is None else len(rates)):
@@ -285,9 +280,10 @@ def _train(
             optimiser.step()
         if rates is not None:
             continue
-        value, at = held_out()
-        epochs.append({"epoch": epoch + 1, "rate": rate, "l2": strengths[at], "log_loss": round(value, 6)})
-        if value < best["log_loss"] - 1e-5:
+        with torch.no_grad():
+            value, at = (counts @ losses_of(held_out, truth) / counts.sum()).min(dim=0)
+        epochs.append({"epoch": epoch + 1, "rate": rate, "l2": strengths[at], "log_loss": round(float(value), 6)})
+        if float(value) < best["log_loss"] - 1e-5:
             best, since, kept = epochs[-1], 0, (weight[at].detach().clone(), bias[at].detach().clone())
             continue
         since += 1

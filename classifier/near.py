@@ -28,6 +28,9 @@ def pairs(embeddings: "np.ndarray", digests: "np.ndarray") -> "np.ndarray":
 def joined(found: "np.ndarray", photos: int) -> "np.ndarray":
     """Each photo's group (photos,), of pairs (P, 2)."""
     import numpy as np
+
+    if not len(found):  # most stores, and scipy's graphs take a quarter of a second to import
+        return np.arange(photos)
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
