@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from classifier.calibrate import softmax
 from extractor.cache import Cache
-from extractor.errors import PetrieveError
+from extractor.errors import PetrieveError, listed
 from extractor.rows import DIMENSION
 from extractor.store import write_file
 
@@ -181,8 +181,8 @@ def check_classes(head: Head, labels: Collection[str]) -> None:
     """
     unknown = sorted(set(head.classes).difference(labels))
     if unknown:
-        listed = ", ".join(map(repr, unknown[:LISTED])) + (", …" if len(unknown) > LISTED else "")
-        raise PetrieveError(f"the head knows {listed}, which no photo in the store is labelled", REMEDY)
+        known = listed([repr(one) for one in unknown], LISTED)
+        raise PetrieveError(f"the head knows {known}, which no photo in the store is labelled", REMEDY)
 
 
 def _head(metadata: dict[str, Any], weight: "np.ndarray", bias: "np.ndarray") -> Head:

@@ -1,4 +1,6 @@
-"""The one type of expected failure."""
+"""The one type of expected failure, and the words of it."""
+
+from collections.abc import Sequence
 
 
 class PetrieveError(Exception):
@@ -14,3 +16,8 @@ def first_line(error: BaseException) -> str:
     """What another library's error says, in one line and without where in its source it arose."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return lines[0].split(", /home/")[0]
+
+
+def listed(words: Sequence[str], most: int) -> str:
+    """The first of these words; an … stands for the rest."""
+    return ", ".join(words[:most]) + (", …" if len(words) > most else "")

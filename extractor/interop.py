@@ -17,7 +17,7 @@ from extractor.cache import Cache
 from extractor.errors import PetrieveError, first_line
 from extractor.labels import RESERVED, check_columns
 from extractor.photos import Photo
-from extractor.rows import DIMENSION, Embedded, path_of
+from extractor.rows import DIMENSION, Embedded, lengths, path_of, unit_length
 from extractor.store import Store, read_card, write_file, writing
 
 if TYPE_CHECKING:
@@ -63,9 +63,8 @@ def _write(cache: Cache, folder: Path) -> int:
     count, part = 0, 0
     table: Any = None
     for photos, embeddings in _parts(cache):
-        lengths = np.maximum(np.linalg.norm(embeddings, axis=1), 1e-12)
-        np.save(folder / "img_emb" / f"img_emb_{part:04}.npy", (embeddings / lengths[:, None]).astype(np.float16))
-        metadata = _metadata(photos).append_column("length", pa.array(lengths, pa.float32()))
+        np.save(folder / "img_emb" / f"img_emb_{part:04}.npy", unit_length(embeddings).astype(np.float16))
+        metadata = _metadata(photos).append_column("length", pa.array(lengths(embeddings), pa.float32()))
         parquet.write_table(metadata, folder / "metadata" / f"metadata_{part:04}.parquet")
         whole = metadata.append_column(
             "embedding", pa.FixedSizeListArray.from_arrays(pa.array(embeddings.reshape(-1)), DIMENSION)

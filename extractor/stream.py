@@ -23,7 +23,7 @@ from extractor.pixels import decode_small
 from extractor.rows import PASSING, Embedded, Unreadable
 from extractor.trunk import Trunk
 from extractor.upright import NO_MEMORY, Undecodable
-from extractor.views import view_of
+from extractor.views import views_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -132,19 +132,13 @@ def load(photo: Photo, rows: Mapping[bytes, tuple[int, ...]], views: int = 0) ->
         if len(there) > views:
             return Copy(photo, digest, there)
         pixels, width, height = decode_small(data)
-        return View(photo, digest, width, height, _stacked(pixels, digest, range(len(there), 1 + views)), there)
+        return View(photo, digest, width, height, views_of(pixels, digest, range(len(there), 1 + views)), there)
     except OSError as error:
         return Unreadable(photo, f"{PASSING}{error.strerror}")
     except Undecodable as error:
         return Unreadable(photo, str(error))
     except MemoryError:
         return Unreadable(photo, NO_MEMORY)
-
-
-def _stacked(pixels: "Tensor", digest: bytes, views: Iterable[int]) -> "Tensor":
-    import torch
-
-    return torch.stack([view_of(pixels, digest, view) for view in views])  # (V, 3, 224, 224)
 
 
 def digest_of(data: bytes) -> bytes:

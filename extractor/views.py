@@ -7,6 +7,7 @@ What is drawn depends on its digest alone. The views are what torchvision's `res
 import hashlib
 import math
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -48,14 +49,21 @@ def drawn(digest: bytes, view: int) -> Drawn:
     return Drawn(ANGLE * (2 * angle - 1), mirrored < 0.5, least + (most - least) * scale, across, down)
 
 
-def view_of(pixels: "Tensor", digest: bytes, view: int) -> "Tensor":
-    """View 0, 1, 2, … (3, 224, 224) of the upright pixels (3, H, W) of the photo with this digest.
+def views_of(pixels: "Tensor", digest: bytes, wanted: Iterable[int]) -> "Tensor":
+    """The wanted views (V, 3, 224, 224), 0, 1, 2, …, of the upright pixels (3, H, W) of the photo with this digest.
 
     View 1 is view 0 mirrored: it gains as much as four drawn ones, and costs one. Those from 2 on are drawn.
     """
-    if view <= 1:
-        return canonical_view(pixels).flip(-1) if view else canonical_view(pixels)
-    return augmented_view(pixels, drawn(digest, view))
+    import torch
+
+    canonical, made = None, []
+    for view in wanted:
+        if view > 1:
+            made.append(augmented_view(pixels, drawn(digest, view)))
+            continue
+        canonical = canonical_view(pixels) if canonical is None else canonical  # of both, resized once
+        made.append(canonical.flip(-1) if view else canonical)
+    return torch.stack(made)
 
 
 def augmented_view(pixels: "Tensor", how: Drawn) -> "Tensor":

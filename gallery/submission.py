@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from extractor.errors import PetrieveError
+from extractor.errors import PetrieveError, listed
 from gallery import spreadsheet
 from gallery.text import printable
 
@@ -20,9 +20,8 @@ def ids(photos: Sequence[str], classes: Sequence[str]) -> dict[str, int]:
         PetrieveError: the head's classes are not cat and dog, a name is no number, or two photos have one number.
     """
     if sorted(classes) != CLASSES:
-        known = ", ".join(classes[:LISTED]) + (", …" if len(classes) > LISTED else "")
         raise PetrieveError(
-            f"the head knows {known}, and a submission wants cat and dog",
+            f"the head knows {listed(classes, LISTED)}, and a submission wants cat and dog",
             "fit a head on photos with these two labels, or leave out `--kaggle`",
         )
     found: dict[int, str] = {}
@@ -66,6 +65,5 @@ def write_submission(
         rows.append((numbers[one["photo"]], round(min(max(dog, clip), 1 - clip), 6)))
     spreadsheet.write(file, ["id", "label"], sorted(rows))
     if unreadable:
-        listed = printable(", ".join(unreadable[:LISTED])) + (", …" if len(unreadable) > LISTED else "")
-        what = f"{len(unreadable)} of {len(rows)} photos cannot be read ({listed})"
+        what = f"{len(unreadable)} of {len(rows)} photos cannot be read ({printable(listed(unreadable, LISTED))})"
         print(f"{what}: each has {prior:.3f} in {file}, the share of dogs among the labelled photos", file=sys.stderr)

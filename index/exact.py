@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from extractor.cache import Cache
-from extractor.rows import DIMENSION, unit_length, vectors
+from extractor.rows import DIMENSION, lengths, unit_length, vectors
 
 if TYPE_CHECKING:
     import numpy as np
@@ -57,17 +57,17 @@ def held(batches: "Iterable[tuple[pa.RecordBatch, np.ndarray]]") -> Exact:
     import pyarrow as pa
 
     made = faiss.IndexScalarQuantizer(DIMENSION, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT)
-    ids, lengths, photos = [np.zeros(0, np.int64)], [np.zeros(0, np.float32)], []
+    ids, rounded, photos = [np.zeros(0, np.int64)], [np.zeros(0, np.float32)], []
     for batch, embeddings in batches:
         unit = unit_length(embeddings)
         made.add(unit)
-        lengths.append(np.linalg.norm(unit.astype(np.float16).astype(np.float32), axis=1))
+        rounded.append(lengths(unit.astype(np.float16).astype(np.float32)))
         ids.append(batch["_rowid"].cast("int64").to_numpy())
         photos.append(batch.select(NAMES))
     none = pa.schema([(name, pa.string()) for name in NAMES])
     table = pa.Table.from_batches(photos) if photos else none.empty_table()
     every = np.concatenate(ids)
-    return Exact(made, np.concatenate(lengths), every, np.argsort(every), table.combine_chunks())
+    return Exact(made, np.concatenate(rounded), every, np.argsort(every), table.combine_chunks())
 
 
 def taken(cache: Cache, ids: "np.ndarray") -> "Iterable[tuple[pa.RecordBatch, np.ndarray]]":
