@@ -9,8 +9,8 @@ import warnings
 import typer
 
 from commands import embeddings, exports, heads, neighbours
-from extractor.errors import PetrieveError, first_line
-from gallery import text
+from gallery import words
+from store.errors import PetrieveError, first_line
 
 app = typer.Typer(
     help="Embed pet photos once; then know what is in them, and find the pets that look alike.",
@@ -27,14 +27,14 @@ def main() -> None:
     # Threads that wait by spinning starve each other as soon as anything else runs: measured, up to 7 × slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "10")  # numpy's: they then wait 2¹⁰ cycles before they sleep
-    warnings.showwarning = lambda message, *_: print(f"note: {text.printable(str(message))}", file=sys.stderr)
+    warnings.showwarning = lambda message, *_: print(f"note: {words.printable(str(message))}", file=sys.stderr)
     logging.getLogger("PIL").setLevel(logging.CRITICAL)  # what is wrong with a photo is listed with the photo
     try:
         app()
     except PetrieveError as error:
-        sys.exit(f"error: {text.printable(str(error))}")
+        sys.exit(f"error: {words.printable(str(error))}")
     except OSError as error:
-        what = text.printable(f"{error.filename}: {error.strerror}" if error.filename else first_line(error))
+        what = words.printable(f"{error.filename}: {error.strerror}" if error.filename else first_line(error))
         sys.exit(f"error: {what}; check the path, its permissions and the space on its disk")
 
 

@@ -14,10 +14,10 @@ import numpy as np
 from large import store
 from machine import machine
 
-from extractor.cache import Cache
 from index.build import build
 from index.question import ask
 from index.search import search
+from store.cache import Cache
 
 REPEATS = 100
 

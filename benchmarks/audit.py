@@ -24,8 +24,9 @@ from machine import machine
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from classifier import alike, near, suspects
-from classifier.audit import out_of_fold
+from classifier import copies as near
+from classifier.auditing import alike, suspects
+from classifier.auditing.audit import out_of_fold
 
 FIRST = 0.05  # of the list
 

@@ -23,8 +23,8 @@ from sklearn.model_selection import StratifiedKFold, StratifiedShuffleSplit
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from extractor.cache import Cache
 from extractor.embed import embed
+from store.cache import Cache
 
 GRID = 10.0 ** np.arange(-4, 1)
 FOLDS, REPEATS, RESAMPLED = 3, 5, 2000

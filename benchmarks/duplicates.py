@@ -18,10 +18,10 @@ import numpy as np
 from large import rows, store, unit
 from machine import machine
 
-from extractor.cache import Cache
-from extractor.rows import photo_schema
-from extractor.store import Store
-from index.near import near, pairs
+from index.duplicates.near import near, pairs
+from store.cache import Cache
+from store.folder import Store
+from store.rows import photo_schema
 
 PLANTED, LEAST, NEIGHBOURS = 1000, 0.9, 10
 

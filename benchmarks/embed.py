@@ -29,10 +29,10 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 from reference import reference_embeddings, reference_trunk  # noqa: E402
 
 from extractor.embed import embed  # noqa: E402
-from extractor.photos import find  # noqa: E402
-from extractor.sample import draw_sample  # noqa: E402
-from extractor.stream import CORES, View, load, pool  # noqa: E402
-from extractor.trunk import MEAN, STD, load_trunk  # noqa: E402
+from extractor.engines.local import CORES, View, load, pool  # noqa: E402
+from extractor.sources.folder import find  # noqa: E402
+from extractor.sources.sample import draw_sample  # noqa: E402
+from extractor.trunks.trunk import MEAN, STD, load_trunk  # noqa: E402
 
 REAL = ROOT.parent / "shared" / "photos" / "train"
 # For every way: threads that wait by spinning would measure their neighbours on a shared machine.

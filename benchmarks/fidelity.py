@@ -21,9 +21,10 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from reference import reference_embeddings  # noqa: E402
 
-from extractor.photos import find  # noqa: E402
-from extractor.pixels import canonical_view, decode, upright_image  # noqa: E402
-from extractor.trunk import load_trunk  # noqa: E402
+from extractor.pixels.decode import decode, upright_image  # noqa: E402
+from extractor.pixels.view import canonical_view  # noqa: E402
+from extractor.sources.folder import find  # noqa: E402
+from extractor.trunks.trunk import load_trunk  # noqa: E402
 
 BATCH = 16
 

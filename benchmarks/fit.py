@@ -23,11 +23,11 @@ from pathlib import Path
 import numpy as np
 from machine import machine
 
-from classifier.linear import STRENGTHS
-from extractor.cache import Cache
-from extractor.photos import Photo
-from extractor.rows import DIMENSION, Embedded
-from extractor.store import Store
+from classifier.fitting.linear import STRENGTHS
+from store.cache import Cache
+from store.folder import Store
+from store.photo import Photo
+from store.rows import DIMENSION, Embedded
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -26,10 +26,11 @@ from torch.nn.functional import cosine_similarity
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from extractor.embed import embed
-from extractor.photos import Photo, find
-from extractor.pixels import canonical_view
-from extractor.stream import CORES, View, load, pool
-from extractor.trunk import Trunk, load_trunk
+from extractor.engines.local import CORES, View, load, pool
+from extractor.pixels.view import canonical_view
+from extractor.sources.folder import find
+from extractor.trunks.trunk import Trunk, load_trunk
+from store.photo import Photo
 
 NEAR = 0.995  # cosine, DESIGN.md's bound in half precision
 TIMES = 5

@@ -95,10 +95,10 @@ def store(folder: Path, photos: int, *, seed: int = 0) -> None:
     import lance
     import pyarrow as pa
 
-    from extractor.cache import Cache
-    from extractor.rows import photo_schema
-    from extractor.store import Store
-    from extractor.tables import PIECE
+    from store.cache import Cache
+    from store.folder import Store
+    from store.rows import photo_schema
+    from store.tables import PIECE
 
     Cache.create(Store(folder), fingerprint="made-up", weights="bundled")
     tables = (rows(vectors, start * BATCH) for start, vectors in enumerate(batches(photos, seed)))
@@ -110,7 +110,7 @@ def rows(vectors: np.ndarray, start: int, name: str = "pets") -> "pa.RecordBatch
     """Rows of the cache's table for made-up photos, numbered from `start`."""
     import pyarrow as pa
 
-    from extractor.rows import photo_schema
+    from store.rows import photo_schema
 
     count = len(vectors)
     numbers = range(start, start + count)

@@ -21,11 +21,12 @@ from machine import machine
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from classifier import head
-from extractor import onnx
-from extractor.cache import Cache
-from extractor.photos import find
-from extractor.pixels import canonical_view, decode
-from extractor.trunk import load_trunk
+from extractor.exchange import onnx
+from extractor.pixels.decode import decode
+from extractor.pixels.view import canonical_view
+from extractor.sources.folder import find
+from extractor.trunks.trunk import load_trunk
+from store.cache import Cache
 
 
 def main() -> None:

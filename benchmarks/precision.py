@@ -29,11 +29,12 @@ from torch.nn.functional import cosine_similarity, normalize
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from extractor.embed import fitting_trunk
-from extractor.photos import Photo, find
-from extractor.store import Store
-from extractor.stream import View, load
-from extractor.trunk import Trunk
+from extractor.engines.local import View, load
+from extractor.sources.folder import find
+from extractor.trunks.fitting import fitting_trunk
+from extractor.trunks.trunk import Trunk
+from store.folder import Store
+from store.photo import Photo
 
 PRECISIONS = ("float32", "bfloat16", "int8")
 BATCH, TIMED, NEAREST = 8, 128, 10

@@ -15,14 +15,14 @@ from pathlib import Path
 import numpy as np
 from machine import machine
 
-from classifier import familiar
-from classifier.fit import fit
+from classifier.figures import familiar
+from classifier.fitting.fit import fit
 from classifier.head import Head, threshold
 from classifier.labelled import read
-from extractor.cache import Cache
-from extractor.photos import Photo
-from extractor.rows import DIMENSION, Embedded
-from extractor.store import Store
+from store.cache import Cache
+from store.folder import Store
+from store.photo import Photo
+from store.rows import DIMENSION, Embedded
 
 REAL = Path(__file__).resolve().parents[2] / "shared" / "embeddings"
 RATES = (0.01, 0.02, 0.05)

@@ -32,10 +32,11 @@ from machine import machine
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from extractor.cache import Cache
-from extractor.photos import path_of
-from extractor.pixels import canonical_view, decode_small
-from extractor.trunk import MEAN, STD
+from extractor.pixels.decode import decode_small
+from extractor.pixels.view import canonical_view
+from extractor.trunks.trunk import MEAN, STD
+from store.cache import Cache
+from store.photo import path_of
 
 INPUTS = 3 * 224 * 224
 FOLDS, BATCH, PASSES, SEED = 5, 64, 10, 0

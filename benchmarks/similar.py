@@ -36,10 +36,11 @@ import large
 import numpy as np
 from machine import machine
 
-from extractor.cache import Cache
-from extractor.rows import unit_length
-from extractor.store import Store
-from index import build, exact, search, update
+from index import build, exact, search
+from index.codes import update
+from store.cache import Cache
+from store.folder import Store
+from store.rows import unit_length
 
 RESULTS = Path(__file__).parent / "results" / "similar.jsonl"
 QUERIES, WARM, K = 500, 50, 10

@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 
 from classifier.head import Head
-from extractor.cache import Cache
-from extractor.errors import PetrieveError
-from extractor.store import write_named
+from store.cache import Cache
+from store.errors import PetrieveError
+from store.files import write_named
 
 
 def export(file: Path, head: Head, cache: Cache) -> int:

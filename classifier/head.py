@@ -7,11 +7,10 @@ from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from classifier.calibrate import softmax
-from extractor.cache import Cache
-from extractor.errors import PetrieveError, listed
-from extractor.rows import DIMENSION
-from extractor.store import write_file
+from store.cache import Cache
+from store.errors import PetrieveError, listed
+from store.files import write_file
+from store.rows import DIMENSION
 
 if TYPE_CHECKING:
     import numpy as np
@@ -202,3 +201,11 @@ def _digest(metadata: dict[str, Any], weight: "np.ndarray", bias: "np.ndarray") 
     for numbers in (weight, bias):
         digest.update(f"{numbers.dtype} {numbers.shape}\n".encode() + numbers.tobytes())
     return digest.hexdigest()
+
+
+def softmax(logits: "np.ndarray") -> "np.ndarray":
+    """Probabilities (N, C), float64, of logits (N, C)."""
+    import numpy as np
+
+    odds = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
+    return np.asarray(odds / odds.sum(axis=1, keepdims=True))

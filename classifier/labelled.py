@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from classifier import near
-from extractor.cache import Cache
-from extractor.errors import PetrieveError
-from extractor.rows import DIMENSION
+from classifier import copies as near
+from store.cache import Cache
+from store.errors import PetrieveError
+from store.rows import DIMENSION
 
 if TYPE_CHECKING:
     import numpy as np

@@ -5,10 +5,10 @@ import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from classifier import familiar
+from classifier.figures import familiar
 from classifier.head import Head, check_classes, fewest, threshold
-from extractor.cache import Cache
-from extractor.errors import PetrieveError
+from store.cache import Cache
+from store.errors import PetrieveError
 
 if TYPE_CHECKING:
     import numpy as np

@@ -9,9 +9,9 @@ from typing import Annotated
 import typer
 
 from commands.options import DEFAULT_STORE, Device, Json, Precision, Store, Weights, note, show
-from extractor.errors import PetrieveError
-from gallery import spreadsheet, text
+from gallery import spreadsheet, terminal, words
 from gallery.stop import asked_to_stop
+from store.errors import PetrieveError
 
 app = typer.Typer()
 
@@ -33,9 +33,9 @@ def embed(
 ) -> None:
     """Embed the photos that are new or have changed, and keep their embeddings."""
     from extractor import embed as extractor
-    from index import update
+    from index.codes import update
 
-    with text.progress(as_json) as progress, asked_to_stop() as asked:
+    with terminal.progress(as_json) as progress, asked_to_stop() as asked:
         summary, cache = extractor.embed(
             sources,
             store=store,
@@ -49,7 +49,7 @@ def embed(
             progress=progress,
             stop=lambda: bool(asked),
         )
-    show(asdict(summary), partial(text.embedded, pruned=prune and not summary.left), as_json)
+    show(asdict(summary), partial(terminal.embedded, pruned=prune and not summary.left), as_json)
     if asked:
         print(f"stopped with {summary.left} photos left; the next `embed` goes on from here", file=sys.stderr)
         raise typer.Exit(128 + asked[0])
@@ -65,8 +65,8 @@ def info(
 ) -> None:
     """Say what the store holds, and whether the head fits it."""
     from classifier import head
-    from extractor.cache import Cache
     from index import build
+    from store.cache import Cache
 
     cache = Cache.open(store)
     listed = [bad for _, bad in sorted(cache.unreadable().items())]
@@ -74,13 +74,13 @@ def info(
         spreadsheet.unreadable(csv, listed)
     contents = {
         **cache.counts(),
-        "unreadable": [{"photo": text.name(bad.photo.path), "reason": bad.reason} for bad in listed],
+        "unreadable": [{"photo": words.name(bad.photo.path), "reason": bad.reason} for bad in listed],
         "fingerprint": cache.fingerprint,
         "weights": cache.weights,
         "head": head.describe(cache),
         "index": build.describe(cache),
     }
-    show(contents, text.unreadable if unreadable else text.contents, as_json)
+    show(contents, terminal.unreadable if unreadable else terminal.contents, as_json)
 
 
 @app.command(epilog="Example: cli.py verify --sample 100")
@@ -93,16 +93,16 @@ def verify(
 ) -> None:
     """Hold the store against itself and against some of its photos: what is wrong, and what mends it."""
     from classifier import head
-    from extractor import verify as extractor
-    from extractor.cache import Cache
+    from extractor.checks import verify as extractor
     from index import build
+    from store.cache import Cache
 
     cache = Cache.open(store)
     found = asdict(extractor.verify(cache, sample=sample, device=device, precision=precision))
-    found["changed"] = [text.name(path) for path in found["changed"]]
+    found["changed"] = [words.name(path) for path in found["changed"]]
     if found["photos"]:
         found["findings"] += [*head.check(cache), *build.check(cache)]
-    show(found, text.verified, as_json)
+    show(found, terminal.verified, as_json)
     if found["findings"]:
         raise typer.Exit(1)
 
@@ -117,10 +117,10 @@ def doctor(
     as_json: Json = False,
 ) -> None:
     """Measure each step of embedding on your own photos, and name the one that holds up the rest."""
-    from extractor.doctor import diagnose
+    from extractor.checks.doctor import diagnose
 
     found = diagnose(sources, store=store, weights=weights, device=device, precision=precision)
-    show(asdict(found), text.diagnosed, as_json)
+    show(asdict(found), terminal.diagnosed, as_json)
 
 
 @app.command(epilog="Example: cli.py sample data/drawn --photos 40")
@@ -132,9 +132,9 @@ def sample(
     as_json: Json = False,
 ) -> None:
     """Draw labelled pictures of cats and dogs, or fetch real ones, to try things with."""
-    from extractor.sample import draw_sample, fetch_oxford_pets
+    from extractor.sources.sample import draw_sample, fetch_oxford_pets
 
     if origin not in (None, "oxford-iiit-pet"):
         raise PetrieveError(f"no photos can be had from {origin!r}", "use `--from oxford-iiit-pet`")
     made = fetch_oxford_pets(folder) if origin else draw_sample(folder, photos=photos, seed=seed)
-    show({"folder": str(folder), "photos": made}, text.sampled, as_json)
+    show({"folder": str(folder), "photos": made}, terminal.sampled, as_json)

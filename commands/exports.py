@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from commands.options import DEFAULT_STORE, Json, Store, note, show
-from extractor.errors import PetrieveError
-from gallery import text
+from gallery import terminal
+from store.errors import PetrieveError
 
 if TYPE_CHECKING:
-    from extractor.cache import Cache
+    from store.cache import Cache
 
 app = typer.Typer()
 EXPORTED = "`NAME.onnx` (pixels to probabilities), `NAME.safetensors` (the head alone) or a new folder (the embeddings)"
@@ -24,17 +24,17 @@ def export(
     as_json: Json = False,
 ) -> None:
     """Write the head, or the embeddings, for use elsewhere."""
-    from extractor.cache import Cache
+    from store.cache import Cache
 
     kind = where.suffix.lower()
     if kind not in EXPORTS:
         raise PetrieveError(f"cannot tell from its name what {where} shall be", f"write {EXPORTED}")
-    show(EXPORTS[kind](where, Cache.open(store)), text.exported, as_json)
+    show(EXPORTS[kind](where, Cache.open(store)), terminal.exported, as_json)
 
 
 def _export_onnx(file: Path, cache: "Cache") -> dict[str, Any]:
     from classifier import head
-    from extractor import onnx
+    from extractor.exchange import onnx
 
     fitted = head.load(cache)
     made = onnx.export(file, cache, weight=fitted.weight, bias=fitted.bias, classes=fitted.classes)
@@ -48,7 +48,7 @@ def _export_head(file: Path, cache: "Cache") -> dict[str, Any]:
 
 
 def _export_embeddings(folder: Path, cache: "Cache") -> dict[str, Any]:
-    from extractor.interop import export_embeddings
+    from extractor.exchange.embeddings import export_embeddings
 
     return {"written": str(folder), "photos": export_embeddings(cache, folder)}
 
@@ -64,9 +64,9 @@ def import_(
     as_json: Json = False,
 ) -> None:
     """Read exported embeddings into a store, a new one or one of the same weights."""
-    from extractor.interop import import_embeddings
-    from index import update
+    from extractor.exchange.embeddings import import_embeddings
+    from index.codes import update
 
     count, cache = import_embeddings(folder, store, photos=photos)
-    show({"store": str(store), "photos": count}, text.imported, as_json)
+    show({"store": str(store), "photos": count}, terminal.imported, as_json)
     update.update(cache, patient=True, tell=note)

@@ -7,9 +7,10 @@ from typing import Annotated
 import typer
 
 from commands.options import DEFAULT_STORE, Device, Json, Precision, Store, Weights, note, show
-from extractor.errors import PetrieveError
-from extractor.photos import FORMATS, find
-from gallery import spreadsheet, text
+from extractor.sources.folder import find
+from extractor.sources.formats import FORMATS
+from gallery import spreadsheet, terminal, words
+from store.errors import PetrieveError
 
 app = typer.Typer()
 
@@ -26,13 +27,14 @@ def fit_head(
     as_json: Json = False,
 ) -> None:
     """Fit a head on the labelled photos, and say how well it does on photos that it has not seen."""
-    from classifier import fit, head
-    from extractor.cache import Cache
+    from classifier import head
+    from classifier.fitting import fit
+    from store.cache import Cache
 
     cache = Cache.open(store)
     fitted, report = fit.fit(cache, method=method, l2=l2, balanced=balanced, device=device)
     head.save(fitted, cache)
-    show(asdict(report), text.fitted, as_json)
+    show(asdict(report), terminal.fitted, as_json)
 
 
 @app.command(epilog="Example: cli.py predict photo.jpg --json")
@@ -53,22 +55,22 @@ def predict(
     """Say what is in photos, and how sure that is."""
     from classifier import head
     from classifier import predict as predicting
-    from extractor import embed as extractor
-    from extractor.cache import Cache
-    from extractor.rows import Embedded
+    from extractor import query as querying
     from gallery import submission
+    from store.cache import Cache
+    from store.rows import Embedded
 
     cache = Cache.open(store)
     fitted = head.load(cache)
     if max_error is not None:
         predicting.share(max_error)  # a slip is told before the photos are embedded
     if kaggle:
-        numbers = submission.ids([text.name(one.path) for source in sources for one in find(source)], fitted.classes)
-    results = extractor.query(sources, cache, weights=weights, device=device, precision=precision, views=views)
+        numbers = submission.ids([words.name(one.path) for source in sources for one in find(source)], fitted.classes)
+    results = querying.query(sources, cache, weights=weights, device=device, precision=precision, views=views)
     found = list(results)
     told = iter(predicting.predict(cache, fitted, [one.views for one in found if isinstance(one, Embedded)], max_error))
     predictions = [
-        {"photo": text.name(one.photo.path), **(next(told) if isinstance(one, Embedded) else {"error": one.reason})}
+        {"photo": words.name(one.photo.path), **(next(told) if isinstance(one, Embedded) else {"error": one.reason})}
         for one in found
     ]
     if csv:
@@ -76,7 +78,7 @@ def predict(
     if kaggle:
         labels = cache.counts()["labels"]
         submission.write_submission(kaggle, predictions, numbers, labels=labels, clip=fitted.report.clip)
-    show(predictions, text.predicted, as_json)
+    show(predictions, terminal.predicted, as_json)
     if all("error" in prediction for prediction in predictions):
         raise PetrieveError("not one photo could be read", f"name {FORMATS} files")
 
@@ -89,21 +91,21 @@ def audit(
     as_json: Json = False,
 ) -> None:
     """Find photos whose label is probably wrong, near-copies that contradict it, leaks between splits, and outliers."""
-    from classifier import audit as classifier
     from classifier import labelled
-    from extractor.cache import Cache
+    from classifier.auditing import audit as classifier
     from gallery.sheet import findings_sheet
+    from store.cache import Cache
 
-    findings = classifier.audit(labelled.read(Cache.open(store)), name=text.name)
-    ranked = [{**asdict(one), "photo": text.name(one.photo)} for one in findings]
+    findings = classifier.audit(labelled.read(Cache.open(store)), name=words.name)
+    ranked = [{**asdict(one), "photo": words.name(one.photo)} for one in findings]
     if csv:
         spreadsheet.findings(csv, ranked)
-    worst = text.worth_a_look(ranked)
+    worst = terminal.worth_a_look(ranked)
     if sheet and worst:
         findings_sheet(sheet, worst)
     elif sheet:
         note(f"nothing was found that {sheet} could show: it is not written")
-    show({"photos": len(ranked), "found": classifier.counts(findings), "ranked": ranked}, text.audited, as_json)
+    show({"photos": len(ranked), "found": classifier.counts(findings), "ranked": ranked}, terminal.audited, as_json)
 
 
 @app.command(epilog="Example: cli.py report --out report.html")
@@ -113,17 +115,17 @@ def report(
     as_json: Json = False,
 ) -> None:
     """Write what is known of the head and of the labels as one HTML page, with its photos inside."""
-    from classifier import audit as classifier
     from classifier import head, labelled
-    from classifier.outcomes import outcomes
-    from extractor.cache import Cache
-    from gallery import report as page
+    from classifier.auditing import audit as classifier
+    from classifier.figures.outcomes import outcomes
+    from gallery.report import page
+    from store.cache import Cache
 
     cache = Cache.open(store)
     fitted = head.load(cache)
     photos = labelled.read(cache)
     mistakes, curves = outcomes(photos, fitted)
-    suspects = text.worth_a_look([asdict(one) for one in classifier.audit(photos, name=text.name)])
+    suspects = terminal.worth_a_look([asdict(one) for one in classifier.audit(photos, name=words.name)])
     size = page.write(
         out,
         {**asdict(fitted.report), "roc": [asdict(one) for one in curves]},
@@ -132,4 +134,4 @@ def report(
         mistakes=[asdict(one) for one in mistakes],
     )
     made = {"file": str(out), "size_bytes": size, "mistakes": len(mistakes), "suspects": len(suspects)}
-    show(made, text.reported, as_json)
+    show(made, terminal.reported, as_json)

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from commands.options import DEFAULT_STORE, Device, Json, Precision, Store, Weights, note, show
-from gallery import spreadsheet, text
+from gallery import spreadsheet, terminal, words
 
 if TYPE_CHECKING:
-    from extractor.cache import Cache
+    from store.cache import Cache
 
 app = typer.Typer()
 
@@ -36,25 +36,23 @@ def similar(
     as_json: Json = False,
 ) -> None:
     """Find the embedded photos that look most like a pet."""
-    from extractor import embed as extractor
-    from extractor.cache import Cache
+    from extractor.query import query_one, same_photo
     from gallery.sheet import contact_sheet
     from index import build, question
+    from store.cache import Cache
 
     if bool(photos) == bool(watch) or (watch and sheet):
         raise typer.BadParameter("name photos, or a folder to `--watch`, which draws no sheet")
     cache = Cache.open(store)
-    listed = partial(text.matches, grouped=group_by is not None)
+    listed = partial(terminal.matches, grouped=group_by is not None)
     ask = partial(question.ask, k=k, where=where, group_by=group_by, min_similarity=min_similarity)
     if watch:
         _watch(watch, cache, lambda *a, **b: listed(ask(*a, **b)), weights=weights, device=device, precision=precision)
         return
-    queries = [
-        extractor.query_one(photo, cache, weights=weights, device=device, precision=precision) for photo in photos or []
-    ]
+    queries = [query_one(photo, cache, weights=weights, device=device, precision=precision) for photo in photos or []]
     index = build.build(cache)
     known = index.cache.known_of({query.photo.path: query.digest for query in queries})  # as it is now
-    same = {path for query in queries for path in extractor.same_photo(query, known)}
+    same = {path for query in queries for path in same_photo(query, known)}
     if index.held is None:
         note("there is no index yet, so each photo is read and compared; `cli.py build-index` makes it quick")
     found = ask(index, [query.embedding for query in queries], leave_out=frozenset(same))
@@ -63,27 +61,27 @@ def similar(
         shown = [(query.photo.path, "the photo", os.path.basename(query.photo.path)) for query in queries]
         contact_sheet(sheet, [*shown, *rows], framed=range(len(shown)))
     named = {"photo": str(photos[0])} if photos and len(photos) == 1 else {"photos": [*map(str, photos or [])]}
-    show({**named, "neighbours": listed(found)}, text.neighbours, as_json)
+    show({**named, "neighbours": listed(found)}, terminal.neighbours, as_json)
     left_out = sorted(same - {query.photo.path for query in queries})
     if left_out:
-        print(f"left out, being the same photo: {', '.join(map(text.name, left_out))}", file=sys.stderr)
+        print(f"left out, being the same photo: {', '.join(map(words.name, left_out))}", file=sys.stderr)
 
 
 def _watch(folder: Path, cache: "Cache", ask: Callable[..., Any], **settings: str | None) -> None:
     """Print a line of JSON for each photo that appears, until Ctrl-C; what `embed` adds meanwhile is found too."""
     import numpy as np
 
-    from extractor.embed import same_photo
-    from extractor.rows import DIMENSION, Unreadable
+    from extractor.query import same_photo
     from extractor.watch import watch
     from index import build
+    from store.rows import DIMENSION, Unreadable
 
     index = build.build(cache)
     ask(index, [np.ones(DIMENSION, np.float32)])  # a slip in what is asked is told before the first photo comes
     results = watch(folder, cache, **settings)  # type: ignore[arg-type]
-    print(f"watching {text.printable(str(folder))}; Ctrl-C ends it", file=sys.stderr)
+    print(f"watching {words.printable(str(folder))}; Ctrl-C ends it", file=sys.stderr)
     for result in results:
-        answer: dict[str, Any] = {"photo": text.name(result.photo.path)}
+        answer: dict[str, Any] = {"photo": words.name(result.photo.path)}
         if isinstance(result, Unreadable):
             answer["error"] = result.reason
         else:
@@ -100,11 +98,11 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Measure how many of a photo's neighbours are of its own kind, by its label, and what the index misses."""
-    from extractor.cache import Cache
     from index import build
     from index import evaluate as measure
+    from store.cache import Cache
 
-    show(asdict(measure.evaluate(build.build(Cache.open(store)), column=column)), text.evaluated, as_json)
+    show(asdict(measure.evaluate(build.build(Cache.open(store)), column=column)), terminal.evaluated, as_json)
 
 
 @app.command(epilog="Example: cli.py duplicates --csv copies.csv --sheet copies.jpg")
@@ -117,10 +115,10 @@ def duplicates(
     as_json: Json = False,
 ) -> None:
     """Find near-copies: same bytes, same picture, same scene. Says which is the best, and deletes nothing."""
-    from extractor import copies
-    from extractor.cache import Cache
+    from extractor.checks import copies
     from gallery.sheet import group_sheet
-    from index.duplicates import find_duplicates
+    from index.duplicates.find import find_duplicates
+    from store.cache import Cache
 
     cache = Cache.open(store)
     made = copies.make_copies(cache, device=device, precision=precision)
@@ -129,7 +127,7 @@ def duplicates(
         spreadsheet.duplicates(csv, found.groups)
     if sheet:
         group_sheet(sheet, [[(one.photo, group.kind) for one in group.photos] for group in found.groups])
-    show(text.duplicated(found), text.duplicates, as_json)
+    show(terminal.duplicated(found), terminal.duplicates, as_json)
 
 
 @app.command("build-index", epilog="Example: cli.py build-index --recall 0.99")
@@ -144,9 +142,10 @@ def build_index(
     as_json: Json = False,
 ) -> None:
     """Build the index, or bring it up to date. `embed` does so by itself where each photo can no longer be compared."""
-    from extractor.cache import Cache
-    from index import build, update
+    from index import build
+    from index.codes import update
+    from store.cache import Cache
 
     cache = Cache.open(store)
     update.update(cache, kind=kind, recall=recall, tell=note)
-    show(build.describe(cache), text.index, as_json)
+    show(build.describe(cache), terminal.index, as_json)

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from gallery import text
+from gallery.words import printable
 
 Store = Annotated[Path, typer.Option(envvar="PETRIEVE_STORE", help="Folder of the embeddings and the head.")]
 Weights = Annotated[
@@ -34,4 +34,4 @@ def show(result: Any, as_text: Callable[[Any], None], as_json: bool) -> None:
 
 def note(words: str) -> None:
     """Say on stderr what a person should know and nothing depends on."""
-    print(f"note: {text.printable(words)}", file=sys.stderr)
+    print(f"note: {printable(words)}", file=sys.stderr)

@@ -5,11 +5,13 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from extractor.cache import Cache
-from extractor.errors import PetrieveError
-from extractor.labels import Labels
-from extractor.photos import FORMATS, Photo, find
-from extractor.rows import Known, Unreadable
+from extractor.sources.folder import find
+from extractor.sources.formats import FORMATS
+from extractor.sources.labels import Labels
+from store.cache import Cache
+from store.errors import PetrieveError
+from store.photo import Photo
+from store.rows import Known, Unreadable
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 
-from extractor.cache import Cache
-from extractor.embed import fitting_trunk
-from extractor.errors import PetrieveError
-from extractor.photos import Photo, find
-from extractor.rows import Embedded, Unreadable
-from extractor.stream import results
-from extractor.trunk import Trunk
+from extractor.engines.local import results
+from extractor.sources.folder import find
+from extractor.trunks.fitting import fitting_trunk
+from extractor.trunks.trunk import Trunk
+from store.cache import Cache
+from store.errors import PetrieveError
+from store.photo import Photo
+from store.rows import Embedded, Unreadable
 
 # Between two looks at the folder; longer where a look itself takes long.
 SECONDS = 0.25

@@ -6,10 +6,10 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from extractor.errors import PetrieveError
-from extractor.pixels import upright_image
-from extractor.store import write_named
-from extractor.upright import Undecodable
+from extractor.pixels.decode import upright_image
+from extractor.pixels.pillow import Undecodable
+from store.errors import PetrieveError
+from store.files import write_named
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from extractor.rows import Unreadable
-from extractor.store import write_named
-from gallery.text import FORMULA, name
+from gallery.words import FORMULA, name
+from store.files import write_named
+from store.rows import Unreadable
 
 
 def predictions(file: Path, found: Sequence[dict[str, Any]]) -> None:

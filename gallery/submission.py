@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from extractor.errors import PetrieveError, listed
 from gallery import spreadsheet
-from gallery.text import printable
+from gallery.words import printable
+from store.errors import PetrieveError, listed
 
 CLASSES = ["cat", "dog"]
 LISTED = 10

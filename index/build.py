@@ -9,12 +9,12 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from extractor.cache import Cache
-from extractor.errors import PetrieveError
-from index import kept as files
-from index import update
+from index.codes import kept as files
+from index.codes import update
+from index.codes.kept import Kept
 from index.exact import Exact, held, taken
-from index.kept import Kept
+from store.cache import Cache
+from store.errors import PetrieveError
 
 if TYPE_CHECKING:
     import numpy as np

@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from extractor.cache import Cache
-from extractor.errors import PetrieveError
-from extractor.rows import DIMENSION, unit_length
 from index.build import Index
 from index.exact import streamed
 from index.search import nearest_of_each
+from store.cache import Cache
+from store.errors import PetrieveError
+from store.rows import DIMENSION, unit_length
 
 if TYPE_CHECKING:
     import numpy as np

@@ -4,8 +4,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from extractor.cache import Cache
-from extractor.rows import DIMENSION, lengths, unit_length, vectors
+from store.cache import Cache
+from store.rows import DIMENSION, lengths, unit_length, vectors
 
 if TYPE_CHECKING:
     import numpy as np

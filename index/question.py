@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from extractor.errors import PetrieveError
-from extractor.rows import lengths, unit_length
 from index.build import Index
 from index.reading import reading
 from index.search import check_k, named, nearest
+from store.errors import PetrieveError
+from store.rows import lengths, unit_length
 
 if TYPE_CHECKING:
     import numpy as np

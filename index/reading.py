@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from extractor.cache import Cache
-from extractor.rows import unit_length
+from store.cache import Cache
+from store.rows import unit_length
 
 if TYPE_CHECKING:
     import numpy as np

@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from extractor.errors import PetrieveError
-from extractor.rows import path_of, unit_length
 from index.build import Index
 from index.exact import NAMES, streamed
+from store.errors import PetrieveError
+from store.photo import path_of
+from store.rows import unit_length
 
 if TYPE_CHECKING:
     import numpy as np

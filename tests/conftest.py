@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 
 import cli
-from extractor.cache import Cache
-from extractor.photos import path_of
-from extractor.sample import draw_sample
+from extractor.sources.sample import draw_sample
+from store.cache import Cache
+from store.photo import path_of
 
 # As the commands have it, before a library starts its threads.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

@@ -12,14 +12,15 @@ from cleanlab.filter import find_label_issues
 from conftest import SHARED, Done, need
 from PIL import Image
 
-from classifier import alike, near
-from classifier.audit import out_of_fold
+from classifier import copies as near
+from classifier.auditing import alike
+from classifier.auditing.audit import out_of_fold
 from classifier.labelled import read
-from extractor.cache import Cache
-from extractor.photos import Photo
-from extractor.rows import DIMENSION, Embedded
-from extractor.sample import draw_sample
-from extractor.store import Store
+from extractor.sources.sample import draw_sample
+from store.cache import Cache
+from store.folder import Store
+from store.photo import Photo
+from store.rows import DIMENSION, Embedded
 
 Run = Callable[..., Done]
 COLUMNS = ["photo", "label", "suggested", "reason", "score"]

@@ -22,12 +22,13 @@ from PIL import Image
 from reference import TENSOR, VIEW, reference_trunk
 from test_embed import vectors
 
-from extractor import apart, stream
-from extractor.photos import find
-from extractor.pixels import decode_small, upright_image
-from extractor.rows import Unreadable
-from extractor.stream import load
-from extractor.upright import Undecodable
+from extractor.engines import local as stream
+from extractor.engines.local import load
+from extractor.pixels import apart
+from extractor.pixels.decode import decode_small, upright_image
+from extractor.pixels.pillow import Undecodable
+from extractor.sources.folder import find
+from store.rows import Unreadable
 
 Run = Callable[..., Done]
 ROOT = Path(__file__).resolve().parents[1]
@@ -106,7 +107,7 @@ def of_this_process(pid: int = os.getpid()) -> set[int]:
     """The pids of the decoding processes that this one has started."""
     listed = (file.read_text().split() for file in Path(f"/proc/{pid}/task").glob("*/children"))
     found = {int(child) for children in listed for child in children}
-    return {child for child in found if b"extractor.apart" in Path(f"/proc/{child}/cmdline").read_bytes()}
+    return {child for child in found if b"extractor.pixels.apart" in Path(f"/proc/{child}/cmdline").read_bytes()}
 
 
 TIFF = corpus.encoded(Image.new("RGB", (300, 260), "teal"), format="TIFF")

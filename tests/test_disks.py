@@ -11,7 +11,7 @@ from conftest import Done, bits
 from test_embed import again, repaint
 
 from extractor.embed import embed
-from extractor.errors import PetrieveError
+from store.errors import PetrieveError
 
 Run = Callable[..., Done]
 

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 from test_similar import kept
 
-from index.duplicates import Copy, _grouped
-from index.looks import as_picture, as_scene
-from index.near import near, pairs
+from index.duplicates.find import Copy, _grouped
+from index.duplicates.looks import as_picture, as_scene
+from index.duplicates.near import near, pairs
 
 Run = Callable[..., Done]
 LINKS = st.lists(st.tuples(st.integers(0, 30), st.integers(0, 30)))

@@ -13,9 +13,10 @@ import torch
 from conftest import Done
 from PIL import Image
 
-from extractor.cache import Cache
-from extractor.embed import embed, query
-from extractor.trunk import load_trunk
+from extractor.embed import embed
+from extractor.query import query
+from extractor.trunks.trunk import load_trunk
+from store.cache import Cache
 
 Run = Callable[..., Done]
 COUNTS = ("found", "embedded", "cached", "copied", "unreadable", "missing")

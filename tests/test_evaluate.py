@@ -10,11 +10,11 @@ from sklearn.metrics import average_precision_score
 from test_head import planted
 from test_similar import kept
 
-from extractor.cache import Cache
-from extractor.store import Store
 from index.build import Index, build
 from index.evaluate import figure, index_recall, per_query
 from index.search import nearest_of_each
+from store.cache import Cache
+from store.folder import Store
 
 Run = Callable[..., Done]
 

@@ -18,11 +18,11 @@ from PIL import Image, ImageOps
 from safetensors.torch import load_file
 
 from classifier import head
-from extractor import onnx
-from extractor.cache import Cache
-from extractor.pixels import canonical_view
-from extractor.trunk import load_trunk
-from extractor.weights import BUNDLED
+from extractor.exchange import onnx
+from extractor.pixels.view import canonical_view
+from extractor.trunks.trunk import load_trunk
+from extractor.trunks.weights import BUNDLED
+from store.cache import Cache
 
 Run = Callable[..., Done]
 DOCUMENT = (ROOT / "docs" / "export.md").read_text()

@@ -15,17 +15,20 @@ from PIL import Image, ImageDraw
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import precision_recall_fscore_support, roc_auc_score
 
-from classifier import calibrate, familiar, head, logistic, measure, near
-from classifier.calibrate import softmax
-from classifier.fit import fit, out_of_fold, plan
-from classifier.folds import grouped
+from classifier import copies as near
+from classifier import head
+from classifier.figures import familiar, measure
+from classifier.fitting import calibrate, logistic
+from classifier.fitting.fit import fit, out_of_fold
+from classifier.fitting.split import grouped, plan
+from classifier.head import softmax
 from classifier.labelled import read
 from classifier.predict import predict, share
-from extractor.cache import Cache
-from extractor.errors import PetrieveError
-from extractor.photos import Photo
-from extractor.rows import DIMENSION, Embedded, unit_length
-from extractor.store import Store
+from store.cache import Cache
+from store.errors import PetrieveError
+from store.folder import Store
+from store.photo import Photo
+from store.rows import DIMENSION, Embedded, unit_length
 
 Run = Callable[..., Done]
 Row = tuple[str, str | None, np.ndarray]  # label, split, embedding (1024,) or, with views, (V, 1024)

@@ -11,11 +11,11 @@ from safetensors.numpy import load_file, save_file
 
 from classifier import head
 from classifier.export import export
-from classifier.fit import fit
-from extractor.cache import Cache
-from extractor.photos import Photo
-from extractor.rows import DIMENSION, Embedded
-from extractor.store import Store
+from classifier.fitting.fit import fit
+from store.cache import Cache
+from store.folder import Store
+from store.photo import Photo
+from store.rows import DIMENSION, Embedded
 
 Run = Callable[..., Done]
 SEED = np.random.default_rng(7)

@@ -11,10 +11,10 @@ from conftest import Done
 from PIL import Image
 from test_head import planted
 
-from extractor.cache import Cache
-from extractor.rows import unit_length
 from index.build import build
 from index.search import search
+from store.cache import Cache
+from store.rows import unit_length
 
 Run = Callable[..., Done]
 

@@ -16,9 +16,10 @@ from test_large_index import KIND, brute_force, made_up, thorough
 from test_large_index import made_many as made_many
 from test_large_index import many as many
 
-from extractor.cache import Cache
-from extractor.rows import DIMENSION
-from index import build, kept, search, update
+from index import build, search
+from index.codes import kept, update
+from store.cache import Cache
+from store.rows import DIMENSION
 
 Run = Callable[..., Done]
 

@@ -12,15 +12,16 @@ from conftest import PHOTOS, Done, need
 from reference import reference_embeddings, reference_trunk
 from safetensors.torch import load_file
 
-from extractor.cache import Cache
-from extractor.calibration import INSTRUCTIONS, SAMPLE
-from extractor.densenet import DenseNet121
-from extractor.embed import fitting_trunk
-from extractor.int8 import Int8DenseNet121, measure
-from extractor.pixels import canonical_view, decode
-from extractor.sample import draw_sample
-from extractor.store import Store
-from extractor.trunk import MEAN, STD
+from extractor.pixels.decode import decode
+from extractor.pixels.view import canonical_view
+from extractor.sources.sample import draw_sample
+from extractor.trunks.densenet import DenseNet121
+from extractor.trunks.fitting import fitting_trunk
+from extractor.trunks.int8 import Int8DenseNet121, measure
+from extractor.trunks.ranges import INSTRUCTIONS, SAMPLE
+from extractor.trunks.trunk import MEAN, STD
+from store.cache import Cache
+from store.folder import Store
 
 Run = Callable[..., Done]
 FOUND = torch.cpu.get_capabilities()

@@ -12,10 +12,10 @@ from conftest import Done, table
 from pyarrow import parquet
 from test_similar import kept
 
-import extractor.interop as interop
-from extractor.cache import Cache
-from extractor.rows import DIMENSION
-from extractor.store import Store
+import extractor.exchange.embeddings as interop
+from store.cache import Cache
+from store.folder import Store
+from store.rows import DIMENSION
 
 Run = Callable[..., Done]
 
@@ -90,7 +90,7 @@ def test_the_users_columns_and_several_parts_come_back(
     vectors = np.random.default_rng(0).normal(size=(50, DIMENSION))
     cache = kept(tmp_path, vectors, said)
     monkeypatch.setattr(interop, "PART", 20)
-    monkeypatch.setattr("extractor.contents.SCAN", 10)
+    monkeypatch.setattr("store.contents.SCAN", 10)
     assert interop.export_embeddings(cache, tmp_path / "out") == 50
     assert len(list((tmp_path / "out" / "img_emb").iterdir())) == 3
     count, back = interop.import_embeddings(tmp_path / "out", tmp_path / "new")

@@ -12,8 +12,8 @@ from conftest import PHOTOS, Done, need
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from classifier.clip import LEAST, clip
-from extractor.cache import Cache
+from classifier.figures.clip import LEAST, clip
+from store.cache import Cache
 
 Run = Callable[..., Done]
 

@@ -14,13 +14,14 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 from test_head import planted
 
-from extractor.cache import Cache
-from extractor.errors import PetrieveError
-from extractor.photos import Photo
-from extractor.rows import DIMENSION, Embedded, unit_length
-from extractor.store import Store
-from index import build, kept, search, tune, update
-from index.inverted import KINDS
+from index import build, search
+from index.codes import kept, tune, update
+from index.codes.inverted import KINDS
+from store.cache import Cache
+from store.errors import PetrieveError
+from store.folder import Store
+from store.photo import Photo
+from store.rows import DIMENSION, Embedded, unit_length
 
 Run = Callable[..., Done]
 KIND = "PCA16,IVF4,SQ8"

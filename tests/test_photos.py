@@ -7,9 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from extractor.errors import PetrieveError
-from extractor.labels import label_of, read_labels, split_of
-from extractor.photos import find, is_photo
+from extractor.sources.folder import find
+from extractor.sources.formats import is_photo
+from extractor.sources.labels import read_labels
+from extractor.sources.names import label_of, split_of
+from store.errors import PetrieveError
 
 
 def touch(folder: Path, *uris: str, content: bytes = b"\xff\xd8\xff") -> None:

@@ -14,8 +14,9 @@ from PIL import Image
 from reference import reference_view
 from torchvision.transforms.v2 import functional
 
-from extractor.pixels import canonical_view, decode, upright_image
-from extractor.upright import Undecodable
+from extractor.pixels.decode import decode, upright_image
+from extractor.pixels.pillow import Undecodable
+from extractor.pixels.view import canonical_view
 
 RED, GREEN, BLUE = (250, 10, 20), (15, 240, 25), (20, 30, 235)
 

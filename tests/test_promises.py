@@ -15,11 +15,12 @@ from conftest import PHOTOS, ROOT, Done, Process, bits, need, table
 from PIL import Image
 from test_embed import vectors
 
-from extractor import stream
-from extractor.cache import Cache
-from extractor.embed import query
-from extractor.photos import Photo, find
-from extractor.trunk import load_trunk
+from extractor.engines import local as stream
+from extractor.query import query
+from extractor.sources.folder import find
+from extractor.trunks.trunk import load_trunk
+from store.cache import Cache
+from store.photo import Photo
 
 Run = Callable[..., Done]
 Start = Callable[..., Process]
@@ -91,7 +92,7 @@ def test_3_what_was_committed_stays_after_a_kill(
 
 
 def test_3_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
-    from extractor.store import write_file
+    from store.files import write_file
 
     write_file(tmp_path / "f", b"old")
     with pytest.raises(TypeError):

@@ -17,11 +17,12 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from classifier import head
+from classifier.figures.outcomes import outcomes
 from classifier.labelled import read
-from classifier.outcomes import outcomes
-from extractor.cache import Cache
-from gallery import plots, report
-from gallery.text import printable
+from gallery.report import page as report
+from gallery.report import plots
+from gallery.words import printable
+from store.cache import Cache
 
 Run = Callable[..., Done]
 EVIL = ["<img src=x onerror=alert(1)>.jpg", "\"quoted' &amp; <b>.jpg", "javascript:alert(2) \u202e.jpg"]

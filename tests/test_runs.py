@@ -18,9 +18,9 @@ from filelock import FileLock
 from PIL import Image
 from test_embed import again, repaint
 
-from extractor import tables
-from extractor.cache import Cache
 from extractor.embed import embed
+from store import tables
+from store.cache import Cache
 
 Run = Callable[..., Done]
 Start = Callable[..., Process]
@@ -138,7 +138,7 @@ def test_a_file_whose_writer_is_killed_is_the_old_or_the_new_one(kills: int, tmp
     """Cards, heads, indexes and CSVs are all written by this one function."""
     chance = random.Random(kills)
     code = (
-        "import pathlib, extractor.store as s\n"
+        "import pathlib, store.files as s\n"
         "for n in range(10**6): s.write_file(pathlib.Path('f'), bytes([n % 256]) * (n % 7 * 1_000_000 + 1))"
     )
     for _ in range(kills):

@@ -16,7 +16,7 @@ from conftest import Done
 from PIL import Image
 
 from gallery import spreadsheet
-from gallery.text import FORMULA
+from gallery.words import FORMULA
 
 Run = Callable[..., Done]
 ROOT = Path(__file__).resolve().parents[1]

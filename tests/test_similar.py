@@ -16,14 +16,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from extractor.cache import Cache
-from extractor.errors import PetrieveError
-from extractor.photos import Photo
-from extractor.rows import DIMENSION, Embedded, unit_length
-from extractor.store import Store
 from index.build import build
 from index.question import ask
 from index.reading import reading
+from store.cache import Cache
+from store.errors import PetrieveError
+from store.folder import Store
+from store.photo import Photo
+from store.rows import DIMENSION, Embedded, unit_length
 
 Run = Callable[..., Done]
 OWN = pa.schema([("pet_id", pa.int64()), ("found_on", pa.date32()), ("coat colour", pa.string())])

@@ -11,8 +11,8 @@ import pytest
 from conftest import Done, table
 from test_embed import again, repaint, rows
 
-from extractor.cache import Cache
-from extractor.store import FORMAT, WITH_VIEWS
+from store.cache import Cache
+from store.folder import FORMAT, WITH_VIEWS
 
 Run = Callable[..., Done]
 STORES = Path(__file__).parent / "stores"

@@ -15,12 +15,13 @@ from PIL import Image
 from reference import reference_embeddings, reference_trunk
 from safetensors.torch import save_file
 
-from extractor.densenet import DenseNet121
-from extractor.errors import PetrieveError
-from extractor.pixels import canonical_view, decode, decode_small
-from extractor.stream import pool
-from extractor.trunk import MEAN, STD, Trunk, load_trunk
-from extractor.weights import BUNDLED, IMAGENET_URL
+from extractor.engines.local import pool
+from extractor.pixels.decode import decode, decode_small
+from extractor.pixels.view import canonical_view
+from extractor.trunks.densenet import DenseNet121
+from extractor.trunks.trunk import MEAN, STD, Trunk, load_trunk
+from extractor.trunks.weights import BUNDLED, IMAGENET_URL
+from store.errors import PetrieveError
 
 OLD = {"norm1.": "norm.1.", "conv1.": "conv.1.", "norm2.": "norm.2.", "conv2.": "conv.2."}
 

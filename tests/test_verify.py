@@ -19,9 +19,9 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from classifier import head
-from extractor.cache import Cache
-from extractor.errors import PetrieveError
-from extractor.photos import path_of
+from store.cache import Cache
+from store.errors import PetrieveError
+from store.photo import path_of
 
 Run = Callable[..., Done]
 

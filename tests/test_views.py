@@ -18,13 +18,15 @@ from hypothesis import strategies as some
 from test_embed import repaint
 
 from classifier import head
-from extractor import stream, views
-from extractor.cache import Cache
-from extractor.embed import query
-from extractor.photos import Photo, find
-from extractor.pixels import ENOUGH
-from extractor.rows import Embedded, Known
-from extractor.trunk import load_trunk
+from extractor.engines import local as stream
+from extractor.pixels import augment as views
+from extractor.pixels.view import ENOUGH
+from extractor.query import query
+from extractor.sources.folder import find
+from extractor.trunks.trunk import load_trunk
+from store.cache import Cache
+from store.photo import Photo
+from store.rows import Embedded, Known
 
 Run = Callable[..., Done]
 WEIGHTS = ("--weights", "bundled")

@@ -15,10 +15,10 @@ from conftest import Done, Process
 from test_disks import disk as disk
 
 from extractor import watch as watching
-from extractor.cache import Cache
-from extractor.errors import PetrieveError
-from extractor.rows import Unreadable
 from extractor.watch import watch
+from store.cache import Cache
+from store.errors import PetrieveError
+from store.rows import Unreadable
 
 Run = Callable[..., Done]
 

@@ -6,7 +6,7 @@ set -eu
 views=${1:-0}
 name=FORMAT
 [ "$views" = 0 ] || name=WITH_VIEWS
-format=$(sed -n 's/^'$name' = \([0-9]*\).*/\1/p' extractor/store.py)
+format=$(sed -n 's/^'$name' = \([0-9]*\).*/\1/p' store/folder.py)
 new=tests/stores/$format
 made=/tmp/petrieve-stores/$format # the photos' paths are in the store
 rm -rf "$new" "$made"

@@ -12,8 +12,9 @@ import pytest
 from PIL import Image
 from test_bad_files import UGLY
 
-from extractor.pixels import canonical_view, decode_small
-from extractor.upright import Undecodable
+from extractor.pixels.decode import decode_small
+from extractor.pixels.pillow import Undecodable
+from extractor.pixels.view import canonical_view
 
 pytestmark = pytest.mark.torture
 

@@ -15,9 +15,10 @@ from test_index_under_fire import right
 from test_large_index import made_many as made_many
 from test_large_index import many as many
 
-from extractor.cache import Cache
-from extractor.rows import DIMENSION
-from index import build, kept, search
+from index import build, search
+from index.codes import kept
+from store.cache import Cache
+from store.rows import DIMENSION
 
 pytestmark = pytest.mark.torture
 

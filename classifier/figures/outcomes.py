@@ -1,0 +1,100 @@
+"""What became of each measured photo: which ones a head took for another class, and its ROC curves."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from classifier.fitting import fit
+from classifier.fitting.split import pictures, plan
+from classifier.head import Head, check_classes
+from classifier.labelled import Labelled
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Measured = tuple[list[str], "np.ndarray", "np.ndarray"]
+
+POINTS = 201  # of a curve: more than a screen shows
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A photo (its path) whose label the head gave less than another class."""
+
+    photo: str
+    label: str
+    predicted: str
+    probability: float  # of what was predicted
+
+
+@dataclass(frozen=True)
+class Curve:
+    """The share of a class's photos that is found (y) at each share of false alarms (x)."""
+
+    label: str
+    points: list[tuple[float, float]]
+
+
+def outcomes(photos: Labelled, head: Head) -> tuple[list[Mistake], list[Curve]]:
+    """The mistakes, those first of which the head was surest, and a curve for each class (of two, for the second).
+
+    Measured on the photos that the head was measured on: held-out ones that are no near-copies of training photos, or
+    else out of fold, by logistic regression also where the head is `linear`.
+
+    Raises:
+        PetrieveError: fewer than two classes, a class with one photo, or one of the head's that no photo has.
+    """
+    import numpy as np
+
+    check_classes(head, set(photos.labels.tolist()))
+    paths, probabilities, targets = _measured(photos, head)
+    predicted, surest = probabilities.argmax(axis=1), probabilities.max(axis=1)
+    wrong = np.flatnonzero(predicted != targets)
+    mistakes = [
+        Mistake(paths[i], head.classes[targets[i]], head.classes[predicted[i]], round(float(surest[i]), 4))
+        for i in sorted(wrong, key=lambda i: (-surest[i], paths[i]))
+    ]
+    numbers = range(1, 2) if len(head.classes) == 2 else range(len(head.classes))
+    curves = [
+        Curve(head.classes[number], _curve(probabilities[:, number], targets == number))
+        for number in numbers
+        if 0 < (targets == number).sum() < len(targets)
+    ]
+    return mistakes, curves
+
+
+def _measured(photos: Labelled, head: Head) -> "Measured":
+    """Paths, probabilities (N, C) and classes (N,) of the photos that a head is measured on."""
+    import numpy as np
+
+    said = head.report
+    held_out = said.evaluated_on.startswith("held-out split")
+    # A head from before the photos had splits was fitted on all: to it, those that are now held out are not new.
+    as_then = held_out or said.photos == (photos.splits == "train").sum()
+    one = plan(photos.labels, photos.splits if as_then else np.full(len(photos), ""), photos.groups)
+    known = np.isin(photos.labels, head.classes)
+    tested = one.tested & known & ~np.isin(photos.groups, photos.groups[one.fitted_on])
+    if held_out and tested.any():
+        probabilities = head.predict(photos.embeddings[tested])
+    else:
+        tested = one.fitted_on & known
+        l2 = said.l2 if said.method == "logistic" else None
+        every = fit.out_of_fold(photos, one, l2=l2, balanced=said.balanced)[tested[one.fitted_on]]
+        probabilities = np.zeros((len(every), len(head.classes)))
+        probabilities[:, np.isin(head.classes, one.classes)] = every[:, np.isin(one.classes, head.classes)]
+    places = np.flatnonzero(tested)
+    lone = pictures(one.targets[places], photos.groups[places])
+    places = places[lone]
+    paths = [photos.paths[place] for place in places.tolist()]
+    return paths, probabilities[lone], np.searchsorted(head.classes, photos.labels[places])
+
+
+def _curve(scores: "np.ndarray", own: "np.ndarray") -> list[tuple[float, float]]:
+    """Of scores (N,) and which photos are of the class (N,)."""
+    import numpy as np
+    from sklearn.metrics import roc_curve
+
+    alarms, found, _ = roc_curve(own, scores)
+    places = np.linspace(0, 1, POINTS) ** 2  # most of them where false alarms are few
+    first = np.searchsorted(alarms, places, side="right") - 1
+    points = zip([0.0, *places.tolist()], [0.0, *found[first].tolist()], strict=True)
+    return [(round(x, 5), round(y, 5)) for x, y in points]

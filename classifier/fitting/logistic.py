@@ -1,0 +1,263 @@
+"""Logistic regression for many folds and strengths at once. N rows, D numbers, R = min(N, D), F problems, K logits.
+
+Every problem, a fold left out or none, sees the same inputs under other weights of the rows, so that one matrix product
+serves them all. In the basis of the inputs' principal components the curvature of each is nearly diagonal: Newton's
+method with conjugate gradients, preconditioned by that diagonal, needs a few products for each strength when it starts
+from the solution of the one before.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from classifier.copies import deviations
+
+if TYPE_CHECKING:
+    import numpy as np
+
+# Of 1/C: DINOv2 (Oquab et al. 2023) tries 45 values of C from 1e-6 to 1e5, evenly spread in their logarithm.
+STRENGTHS = tuple(10 ** (6 - 11 * step / 44) for step in range(45))
+# The grid ends when the held-out loss has risen for a whole decade: it has one minimum on every set that was tried.
+PATIENCE = 4
+NATS = 1e-6  # a photo: how far from the lowest loss a fit may end
+NEWTON_STEPS, CG_STEPS = 30, 60
+
+
+@dataclass(frozen=True, eq=False)
+class Path:
+    """What cross-validation found."""
+
+    weight: "np.ndarray"  # float64 (C, D), fitted on all rows, for raw embeddings
+    bias: "np.ndarray"  # float64 (C,)
+    logits: "np.ndarray"  # float32 (measured, C), each row's by the problem without its fold
+    l2: float
+    grid: list[dict[str, float]]  # l2, log_loss: of the held-out rows
+
+
+@dataclass(frozen=True, eq=False)
+class Inputs:
+    """Rows in the basis of their principal components, standardised before, with a last column of ones."""
+
+    rows: "np.ndarray"  # float32 (N, R + 1)
+    squares: "np.ndarray"  # (R + 1,) the sum of each column's squares
+    back: "np.ndarray"  # (D, R) from that basis to raw embeddings
+    mean: "np.ndarray"  # (D,)
+
+
+def path(
+    embeddings: "np.ndarray",
+    targets: "np.ndarray",
+    folds: "np.ndarray",
+    *,
+    weights: "np.ndarray",
+    measured: int,
+    strengths: "tuple[float, ...]" = STRENGTHS,
+) -> Path:
+    """The head of the strength with the lowest held-out loss, and its out-of-fold logits.
+
+    `embeddings` (N, D), `targets` (N,) of classes 0 … C-1, `folds` (N,), `weights` (N,) of each row in the loss; only
+    the first `measured` rows are measured on. The loss is the sum over rows plus l2/2 |W|², for two classes with one
+    vector W, as scikit-learn has it.
+    """
+    import numpy as np
+
+    inputs = principal(embeddings, weights)
+    count = int(folds.max()) + 1
+    classes = int(targets.max()) + 1
+    in_problem = np.stack([*(weights * (folds != fold) for fold in range(count)), weights], axis=1).astype(np.float32)
+    wanted = targets.astype(np.float32)[:, None] if classes == 2 else np.eye(classes, dtype=np.float32)[targets]
+    w = np.zeros((inputs.rows.shape[1], count + 1, wanted.shape[1]), np.float32)
+    best, grid = None, []
+    for l2 in strengths:
+        w, logits = newton(inputs, wanted, in_problem, l2, w)
+        own = both(logits[np.arange(measured), folds[:measured]])
+        loss = float(np.average(loss_of(own, targets[:measured]), weights=weights[:measured]))
+        grid.append({"l2": l2, "log_loss": round(loss, 6)})
+        if best is None or loss < best[0]:
+            best = loss, l2, w[:, -1].copy(), own
+        elif loss > best[0] and len(grid) - 1 - [one["l2"] for one in grid].index(best[1]) >= PATIENCE:
+            break
+    assert best is not None
+    weight, bias = raw(inputs, best[2])
+    return Path(weight, bias, best[3], best[1], grid)
+
+
+def both(logits: "np.ndarray") -> "np.ndarray":
+    """Logits (N, C) of logits (N, K): two classes have one, the second's."""
+    import numpy as np
+
+    return np.concatenate([-logits / 2, logits / 2], axis=1) if logits.shape[1] == 1 else logits
+
+
+def loss_of(logits: "np.ndarray", targets: "np.ndarray") -> "np.ndarray":
+    """The loss of each row (N,), float64, in nats, of logits (N, C)."""
+    import numpy as np
+
+    highest = logits.max(axis=1, keepdims=True)
+    sums = np.log(np.exp((logits - highest).astype(np.float64)).sum(axis=1))
+    return np.asarray(sums + highest[:, 0] - logits[np.arange(len(targets)), targets])
+
+
+def principal(embeddings: "np.ndarray", weights: "np.ndarray") -> Inputs:
+    """Embeddings (N, D), standardised and turned into the basis of their principal components.
+
+    L2 does not feel a rotation, and of fewer photos than numbers only their own span matters.
+    """
+    import numpy as np
+    from scipy.linalg import eigh
+
+    count, wide = embeddings.shape
+    share = (weights / weights.sum()).astype(np.float32)
+    mean = share @ embeddings
+    x = embeddings - mean
+    root = np.sqrt(weights).astype(np.float32)[:, None]
+    weighed = x if (root == 1).all() else x * root
+    if count > wide:
+        moments = weighed.T @ weighed
+        scale = deviations(np.diag(moments) / weights.sum()).astype(np.float32)
+        squares, turn = eigh(moments / scale / scale[:, None], driver="evd")  # numpy's takes twice the time
+    else:
+        scale = deviations(np.einsum("nd,nd->d", weighed, weighed) / weights.sum()).astype(np.float32)
+        weighed = weighed / scale
+        squares, left = eigh(weighed @ weighed.T, driver="evd")
+        squares = np.maximum(squares, 0)
+        kept = squares > squares.max(initial=0) * 1e-6
+        squares, turn = squares[kept], (weighed.T @ left[:, kept]) / np.sqrt(squares[kept])
+    back = turn / scale[:, None]
+    rows = np.ones((count, len(squares) + 1), np.float32)
+    rows[:, :-1] = x @ back
+    return Inputs(rows, np.append(np.maximum(squares, 0), weights.sum()), back, mean)
+
+
+def raw(inputs: Inputs, w: "np.ndarray") -> "tuple[np.ndarray, np.ndarray]":
+    """Weight (C, D) and bias (C,) for raw embeddings, of w (R + 1, K): the standardisation is folded into them."""
+    import numpy as np
+
+    weight = (inputs.back.astype(np.float64) @ w[:-1]).T
+    bias = w[-1] - weight @ inputs.mean
+    if len(weight) == 1:
+        return np.concatenate([-weight, weight]) / 2, np.concatenate([-bias, bias]) / 2
+    return weight, bias
+
+
+def newton(
+    inputs: Inputs, wanted: "np.ndarray", weights: "np.ndarray", l2: float, w: "np.ndarray"
+) -> "tuple[np.ndarray, np.ndarray]":
+    """Weights (R + 1, F, K) of the lowest loss, and their logits (N, F, K), starting from `w`.
+
+    `wanted` (N, K) is 1 for the true class, `weights` (N, F) what each row counts in each problem. A problem with fewer
+    rows has as much less of L2: what is best is best for each row.
+    """
+    import numpy as np
+
+    total = weights.sum(axis=0, dtype=np.float64)
+    penalty = np.tile((l2 * total / total.max()).astype(np.float32)[None, :, None], (len(w), 1, 1))
+    penalty[-1] = 0  # the bias is free
+    logits = times(inputs.rows, w)
+    loss = _loss(logits, wanted, weights) + _dot(penalty * w, w) / 2
+    for _ in range(NEWTON_STEPS):
+        p = _probabilities(logits)
+        slope = times(inputs.rows.T, (p - wanted[:, None]) * weights[:, :, None]) + penalty * w
+        shape = inputs.squares[:, None] * _bend(p, weights) + np.maximum(penalty[:, :, 0], 1e-6 * l2)
+        step, moved = _conjugate(inputs.rows, p, weights, penalty, slope, shape.astype(np.float32)[:, :, None])
+        decrement = -_dot(slope, step)
+        size = np.ones(len(total))
+        for _ in range(20):
+            tried = size.astype(np.float32)[:, None]
+            next_w, next_logits = w + tried * step, logits + tried * moved
+            next_loss = _loss(next_logits, wanted, weights) + _dot(penalty * next_w, next_w) / 2
+            worse = next_loss > loss - 1e-4 * size * decrement + 1e-7 * np.abs(loss)
+            if not worse.any():
+                break
+            size[worse] /= 2
+        w, logits, loss = next_w, next_logits, next_loss
+        if (decrement < 2 * NATS * total).all():
+            break
+    return w, logits
+
+
+def times(matrix: "np.ndarray", w: "np.ndarray") -> "np.ndarray":
+    """The product with every problem's vectors at once: (A, B) and (B, F, K) → (A, F, K)."""
+    import numpy as np
+
+    return np.asarray(matrix @ w.reshape(len(w), -1)).reshape(-1, *w.shape[1:])
+
+
+def _conjugate(
+    rows: "np.ndarray",
+    p: "np.ndarray",
+    weights: "np.ndarray",
+    penalty: "np.ndarray",
+    slope: "np.ndarray",
+    shape: "np.ndarray",
+) -> "tuple[np.ndarray, np.ndarray]":
+    """Newton's step (R + 1, F, K) and its logits (N, F, K), by preconditioned conjugate gradients."""
+    import numpy as np
+
+    step, moved = np.zeros_like(slope), np.zeros_like(p)
+    residual = -slope
+    ready = residual / shape
+    direction = ready
+    power = first = _dot(residual, ready)
+    for _ in range(CG_STEPS):
+        ahead = times(rows, direction)
+        bent = times(rows.T, _curved(p, ahead) * weights[:, :, None]) + penalty * direction
+        far = _ratio(power, _dot(direction, bent))
+        step, moved, residual = step + far * direction, moved + far * ahead, residual - far * bent
+        ready = residual / shape
+        before, power = power, _dot(residual, ready)
+        if (power <= 0.01 * first).all():  # a tenth of the slope's length: Newton's next step mends the rest
+            break
+        direction = ready + _ratio(power, before) * direction
+    return step, moved
+
+
+def _ratio(one: "np.ndarray", other: "np.ndarray") -> "np.ndarray":
+    """Each problem's quotient (1, F, 1), float32; 0 for one that is solved."""
+    import numpy as np
+
+    safe = other > 1e-30
+    return np.where(safe, one / np.where(safe, other, 1), 0).astype(np.float32)[None, :, None]
+
+
+def _dot(one: "np.ndarray", other: "np.ndarray") -> "np.ndarray":
+    """Each problem's inner product (F,)."""
+    import numpy as np
+
+    return np.asarray((one * other).sum(axis=(0, 2), dtype=np.float64))
+
+
+def _probabilities(logits: "np.ndarray") -> "np.ndarray":
+    import numpy as np
+
+    if logits.shape[2] == 1:
+        return np.asarray(1 / (1 + np.exp(np.minimum(-logits, 80))))
+    odds = np.exp(logits - logits.max(axis=2, keepdims=True))
+    return np.asarray(odds / odds.sum(axis=2, keepdims=True))
+
+
+def _curved(p: "np.ndarray", ahead: "np.ndarray") -> "np.ndarray":
+    """The change of the probabilities p (N, F, K) along a change of logits."""
+    import numpy as np
+
+    mean = p * ahead if p.shape[2] == 1 else (p * ahead).sum(axis=2, keepdims=True)
+    return np.asarray(p * (ahead - mean))
+
+
+def _bend(p: "np.ndarray", weights: "np.ndarray") -> "np.ndarray":
+    """Each problem's mean curvature (F,) of the loss of a row, over all rows."""
+    import numpy as np
+
+    return np.asarray(((p * (1 - p)).mean(axis=2) * weights).sum(axis=0, dtype=np.float64) / weights[:, -1].sum())
+
+
+def _loss(logits: "np.ndarray", wanted: "np.ndarray", weights: "np.ndarray") -> "np.ndarray":
+    """Each problem's summed loss (F,)."""
+    import numpy as np
+
+    if logits.shape[2] == 1:
+        z = logits[:, :, 0]
+        lost = np.logaddexp(0, z) - wanted * z
+    else:
+        highest = logits.max(axis=2)
+        lost = np.log(np.exp(logits - highest[:, :, None]).sum(axis=2)) + highest - (logits * wanted[:, None]).sum(2)
+    return np.asarray((lost * weights).sum(axis=0, dtype=np.float64))

@@ -1,0 +1,119 @@
+"""Which photos are held out together, and which of them are measured on."""
+
+import warnings
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from store.errors import PetrieveError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+FOLDS = 5
+SEED = 0
+
+
+def grouped(targets: "np.ndarray", groups: "np.ndarray", folds: int = FOLDS) -> "np.ndarray":
+    """Each photo's fold (N,), of targets (N,) and groups (N,): groups stay whole, and classes are spread evenly.
+
+    The groups of each class, shuffled, are dealt out in one row that is cut into equal parts.
+    """
+    import numpy as np
+
+    _, first, which, sizes = np.unique(groups, return_index=True, return_inverse=True, return_counts=True)
+    dealt = np.empty(len(first), int)
+    drawn = np.random.default_rng(SEED).permutation(len(first))
+    for target in np.unique(targets):
+        own = drawn[targets[first[drawn]] == target]
+        middle = np.cumsum(sizes[own]) - sizes[own] / 2
+        dealt[own] = folds * middle / sizes[own].sum()
+    return dealt[which]
+
+
+def pictures(targets: "np.ndarray", groups: "np.ndarray") -> "np.ndarray":
+    """The first photo (P,) of each picture, of targets (N,) and groups (N,).
+
+    Copies with the same label prove one thing: counted one by one they would make an accuracy look surer than it is.
+    """
+    import numpy as np
+
+    return np.sort(np.unique(np.stack([groups, targets]), axis=1, return_index=True)[1])
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """A head before calibration, and what it says of photos that it was not fitted on."""
+
+    weight: "np.ndarray"  # (C, D)
+    bias: "np.ndarray"  # (C,)
+    before: "np.ndarray"  # logits (N, C) of the measured photos
+    after: "np.ndarray"  # calibrated, by a temperature that was fitted on others
+    targets: "np.ndarray"  # (N,) their classes
+    temperature: float
+    said: dict[str, Any]  # the rest of the report
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """Which photos are fitted on and which are measured."""
+
+    classes: list[str]
+    targets: "np.ndarray"  # (N,)
+    groups: "np.ndarray"  # (N,)
+    fitted_on: "np.ndarray"  # (N,) booleans
+    tested: "np.ndarray"  # (N,) held-out photos of known classes; none where folds are the measure
+
+
+def plan(labels: "np.ndarray", splits: "np.ndarray", groups: "np.ndarray") -> Plan:
+    """What is fitted on and what is measured, of labels, splits (empty: none) and groups (N,) each.
+
+    Raises:
+        PetrieveError: fewer than two classes, or a class with one photo.
+    """
+    import numpy as np
+
+    train = splits == "train"
+    fitted_on = train if train.any() and not train.all() else np.ones(len(labels), bool)
+    _check(labels[fitted_on], groups[fitted_on])
+    classes = np.unique(labels[fitted_on])
+    targets = np.searchsorted(classes, labels).clip(max=len(classes) - 1)
+    known = classes[targets] == labels
+    if not known.all():
+        listed = ", ".join(sorted(set(labels[~known].tolist())))
+        warnings.warn(f"no training photo shows {listed}: {(~known).sum()} photos are not measured on", stacklevel=2)
+    return Plan(classes.tolist(), targets, groups, fitted_on, ~fitted_on & known)
+
+
+def warn_of_copies(paths: list[str], labels: "np.ndarray", groups: "np.ndarray") -> None:
+    """Say which near-copies have different labels: at most one of two can be right."""
+    import numpy as np
+
+    pairs = np.unique(np.stack([groups, np.unique(labels, return_inverse=True)[1]]), axis=1)[0]
+    torn = np.flatnonzero(np.bincount(pairs) > 1)
+    if len(torn):
+        own = np.flatnonzero(groups == torn[0])
+        other = own[labels[own] != labels[own[0]]][0]
+        more = f", and {len(torn) - 1} more such" if len(torn) > 1 else ""
+        warnings.warn(
+            f"one picture, two labels: {paths[own[0]]} ({labels[own[0]]}), {paths[other]} ({labels[other]}){more}",
+            stacklevel=2,
+        )
+
+
+def _check(labels: "np.ndarray", groups: "np.ndarray") -> None:
+    """Refuse what makes no head."""
+    counts = Counter(labels.tolist())
+    if len(counts) < 2:
+        raise PetrieveError(
+            f"all {len(labels)} photos to fit on are of one class, {next(iter(counts))!r}",
+            "embed photos of another class too",
+        )
+    pictures = Counter(label for label, _ in set(zip(labels.tolist(), groups.tolist(), strict=True)))
+    rare = next((label for label in counts if pictures[label] == 1), None)
+    if rare is not None:
+        shows = "one photo" if counts[rare] == 1 else f"{counts[rare]} copies of one photo"
+        raise PetrieveError(
+            f"class {rare!r} has {shows}, and a head cannot be measured on it",
+            "add a second photo of it; or remove its file and run `embed --prune`",
+        )

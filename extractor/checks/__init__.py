@@ -1,0 +1,1 @@
+"""The store, the photos and the machine, looked at."""

@@ -1,0 +1,165 @@
+"""Copies made of some of the user's own photos, and how a photo looks at a glance: what near-copies are known by."""
+
+import io
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
+
+from extractor.engines.local import CORES
+from extractor.pixels.decode import decode, decode_small, upright_image
+from extractor.pixels.pillow import Undecodable
+from extractor.pixels.view import canonical_view
+from extractor.sources.folder import read
+from extractor.trunks.fitting import fitting_trunk
+from store.cache import Cache
+from store.photo import path_of
+from store.rows import DIMENSION
+
+if TYPE_CHECKING:
+    import numpy as np
+    from PIL import Image
+    from torch import Tensor
+
+Look = TypeVar("Look")
+GLANCE = 24  # pixels; on 1,800 photos, 16, 32 and 64 told copies from look-alikes equally well
+SHARPNESS = 512  # pixels of the longer edge, so that sizes do not count
+PALETTE, LOOKED_AT = 256, 65_536  # colours; pixels that are counted
+LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
+
+
+@dataclass(frozen=True, eq=False)
+class Copies:
+    """Copies of one kind: of which rows they were made, their embeddings (n, 1024), their looks (n, 24, 24)."""
+
+    kind: str  # `re-encoded`, `resized`, `mirrored` or `cropped`
+    rows: list[int]
+    embeddings: "np.ndarray"
+    glances: "np.ndarray"
+
+
+def make_copies(
+    cache: Cache, *, photos: int = 48, device: str = "auto", precision: str = "auto", seed: int = 0
+) -> list[Copies]:
+    """Copies of some photos of a cache, drawn by a seed, of each kind; those that cannot be read are left out.
+
+    Raises:
+        PetrieveError: the weights or the device cannot be used.
+    """
+    import numpy as np
+    import torch
+
+    trunk = fitting_trunk(cache, cache.store, cache.weights, device, precision)
+    drawn, _ = cache.sample(photos, seed=seed)
+    draw = np.random.default_rng(seed)
+    made: dict[str, list[tuple[int, Tensor]]] = {kind: [] for kind in KINDS}
+    for row in drawn.select(["_rowid", "root", "uri"]).to_pylist():
+        try:
+            original = upright_image(read(path_of(row["root"], row["uri"]))[0])
+        except (OSError, Undecodable):
+            continue
+        for kind, make in KINDS.items():
+            made[kind].append((row["_rowid"], decode(make(original, draw))))
+    found = []
+    for kind, copies in made.items():
+        views = [canonical_view(pixels) for _, pixels in copies]
+        parts = [views[start : start + trunk.batch] for start in range(0, len(views), trunk.batch)]
+        made_of = [trunk(torch.stack(part)).numpy() for part in parts]
+        embeddings = np.concatenate([np.zeros((0, DIMENSION), np.float32), *made_of])
+        glances = [_glance(pixels) for _, pixels in copies]
+        found.append(Copies(kind, [row for row, _ in copies], embeddings, np.array(glances, np.uint8)))
+    return found
+
+
+def glances(paths: Iterable[str]) -> "dict[str, np.ndarray]":
+    """How each photo looks at a glance: grey, uint8 (24, 24), whatever its shape; without those that cannot be read."""
+    listed = list(paths)
+    with ThreadPoolExecutor(CORES) as threads:
+        found = threads.map(partial(_of_file, _glance), listed)
+        return {path: glance for path, glance in zip(listed, found, strict=True) if glance is not None}
+
+
+def sharpness(path: str) -> float:
+    """How much detail a photo shows: the variance of its Laplacian at a common size; 0 if it cannot be read.
+
+    It is 0 of a palette's colours too: they are strewn as dots, which would pass for detail. Pech-Pacheco et al.,
+    "Diatom autofocusing in brightfield microscopy" (2000).
+    """
+    found = _of_file(_sharpness, path)
+    return 0.0 if found is None else float(found)
+
+
+def _of_file(look: "Callable[[Tensor], Look]", path: str) -> Look | None:
+    try:
+        return look(decode_small(read(path)[0])[0])
+    except (OSError, Undecodable, MemoryError):
+        return None
+
+
+def _glance(pixels: "Tensor") -> "np.ndarray":
+    from torch.nn.functional import interpolate
+
+    small = interpolate(_grey(pixels), (GLANCE, GLANCE), mode="bilinear", antialias=True)
+    return small[0, 0].round().byte().numpy()
+
+
+def _sharpness(pixels: "Tensor") -> float:
+    from torch.nn.functional import interpolate
+
+    if _is_of_a_palette(pixels):
+        return 0.0
+    longer = max(pixels.shape[-2:])
+    size = [max(3, round(side * SHARPNESS / longer)) for side in pixels.shape[-2:]]
+    grey = interpolate(_grey(pixels), size, mode="bilinear", antialias=True)[0, 0]
+    middle = grey[1:-1, 1:-1]
+    edges = grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:] - 4 * middle
+    return float(edges.var())
+
+
+def _is_of_a_palette(pixels: "Tensor") -> bool:
+    """Whether a picture in colour (3, H, W) has no more than the 256 that a GIF can have."""
+    red, green, blue = pixels.flatten(1).int()
+    colours = (red << 16 | green << 8 | blue)[:: 1 + len(red) // LOOKED_AT]
+    return len(colours.unique()) <= PALETTE and not bool((red == green).logical_and(green == blue).all())
+
+
+def _grey(pixels: "Tensor") -> "Tensor":
+    """uint8 (3, H, W) → float32 (1, 1, H, W), 0 to 255."""
+    import torch
+
+    return (pixels.float() * torch.tensor(LUMA)[:, None, None]).sum(0)[None, None]
+
+
+def _jpeg(image: "Image.Image", quality: int) -> bytes:
+    data = io.BytesIO()
+    image.save(data, "JPEG", quality=quality)
+    return data.getvalue()
+
+
+def _resized(image: "Image.Image", draw: "np.random.Generator") -> bytes:
+    scale = draw.uniform(0.4, 1.5)
+    return _jpeg(image.resize((max(1, round(image.width * scale)), max(1, round(image.height * scale)))), 85)
+
+
+def _mirrored(image: "Image.Image", draw: "np.random.Generator") -> bytes:
+    from PIL.Image import Transpose
+
+    return _jpeg(image.transpose(Transpose.FLIP_LEFT_RIGHT), int(draw.integers(60, 95)))
+
+
+def _cropped(image: "Image.Image", draw: "np.random.Generator") -> bytes:
+    """Another framing of the scene: 80 to 95 % of each side, lighter or darker."""
+    width, height = (max(1, round(side * draw.uniform(0.8, 0.95))) for side in image.size)
+    left, top = int(draw.integers(0, image.width - width + 1)), int(draw.integers(0, image.height - height + 1))
+    light = draw.uniform(0.8, 1.2)
+    part = image.crop((left, top, left + width, top + height)).point(lambda level: min(255, int(level * light)))
+    return _jpeg(part, 85)
+
+
+KINDS: "dict[str, Callable[[Image.Image, np.random.Generator], bytes]]" = {
+    "re-encoded": lambda image, draw: _jpeg(image, int(draw.integers(40, 90))),
+    "resized": _resized,
+    "mirrored": _mirrored,
+    "cropped": _cropped,
+}

@@ -1,0 +1,165 @@
+"""How fast each step of embedding is on this machine, with the user's own photos, and which one holds up the rest."""
+
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from extractor.engines.local import CORES, pool
+from extractor.pixels.decode import decode_small
+from extractor.pixels.pillow import Undecodable
+from extractor.pixels.view import canonical_view
+from extractor.plan import find_all
+from extractor.sources.folder import Source, paths_of, read
+from extractor.sources.formats import FORMATS
+from extractor.trunks.fitting import fitting_trunk
+from extractor.trunks.trunk import Trunk
+from store.cache import Cache
+from store.errors import PetrieveError
+from store.folder import Store, read_card
+from store.photo import Photo
+from store.rows import Embedded
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+# Enough for rates within a tenth, in about ten seconds on two cores.
+PHOTOS = 64
+SMALLER = "give it more cores, or smaller photos: a shorter edge of 512 pixels shows the trunk all that it sees"
+ADVICE = {
+    "read": "copy the photos to a disk of this machine, or to a faster one",
+    "decode": SMALLER,
+    "resize": SMALLER,
+    "copy": "see whether something else uses the bus to this device",
+    "commit": "put the store on a disk of this machine, or on a faster one",
+}
+OF_THE_TRUNK = {
+    "cpu": "use a GPU (`--device cuda`) or more cores; the steps before it are not in its way",
+    "cuda": "nothing here: the GPU is as busy as it can be",
+}
+
+Item = TypeVar("Item")
+Made = TypeVar("Made")
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """`stages`: photos per second of each step alone, on all workers. `expected`: of all together."""
+
+    photos: int
+    unreadable: int
+    cores: int
+    workers: int
+    device: str
+    precision: str
+    weights: str
+    batch: int
+    stages: dict[str, float]
+    expected: float
+    slowest: str
+    advice: str
+
+
+def diagnose(
+    sources: Source | Sequence[Source],
+    *,
+    store: Source = ".petrieve",
+    weights: str | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+) -> Diagnosis:
+    """What a run over `sources` would be held up by, measured on some of their photos. Nothing is kept.
+
+    `weights` are by default those of `store`, if there is one, else `imagenet`.
+
+    Raises:
+        PetrieveError: a source, the weights or the device cannot be used, or no photo be read.
+    """
+    photos = find_all(paths_of(sources))
+    chosen = photos[:: max(1, len(photos) // PHOTOS)][:PHOTOS]
+    place = Store(Path(store))
+    chosen_weights = weights or (Cache.open(store).weights if read_card(place) else "imagenet")
+    trunk = fitting_trunk(None, place, chosen_weights, device, precision)
+    stages, unreadable = _stages(chosen, trunk)
+    # On a GPU the steps before it run beside it; on a CPU they share its cores.
+    shared = 1 / sum(1 / rate for rate in stages.values())
+    slowest = min(stages, key=lambda name: stages[name])
+    return Diagnosis(
+        photos=len(chosen),
+        unreadable=unreadable,
+        cores=os.cpu_count() or 1,
+        workers=CORES,
+        device=str(trunk.device),
+        precision=trunk.precision_name,
+        weights=trunk.weights,
+        batch=trunk.batch,
+        stages={name: round(rate, 1) for name, rate in stages.items()},
+        expected=round(shared if trunk.device.type == "cpu" else stages[slowest], 1),
+        slowest=slowest,
+        advice=ADVICE.get(slowest) or OF_THE_TRUNK.get(trunk.device.type, OF_THE_TRUNK["cuda"]),
+    )
+
+
+def _stages(photos: Sequence[Photo], trunk: Trunk) -> tuple[dict[str, float], int]:
+    """Photos per second of each step, and how many photos could not be read."""
+    import torch
+
+    rates: dict[str, float] = {}
+    with pool(CORES, "decode") as decoders:
+        files = _timed(rates, "read", lambda: _kept(decoders.map(_or_none(read), (photo.path for photo in photos))))
+        decoded = _timed(
+            rates, "decode", lambda: _kept(decoders.map(_or_none(decode_small), (data for data, _ in files)))
+        )
+        if not decoded:
+            raise PetrieveError(f"none of {len(photos)} photos can be read", f"name {FORMATS} files")
+        small = [pixels for pixels, _, _ in decoded]
+        canonical_view(small[0])  # the first call sets things up
+        views = torch.stack(_timed(rates, "resize", lambda: list(decoders.map(canonical_view, small))))
+    batches = torch.split(views, trunk.batch)
+    trunk(batches[0])
+    if trunk.device.type != "cpu":
+        _timed(rates, "copy", lambda: _copied(views, trunk))
+    with pool(trunk.workers, "embed") as embedders:
+        embeddings = _timed(rates, "trunk", lambda: [one for some in embedders.map(trunk, batches) for one in some])
+    photo = photos[0]
+    rows = [Embedded(photo, number.to_bytes(16), 1, 1, one.numpy()) for number, one in enumerate(embeddings)]
+    with tempfile.TemporaryDirectory() as folder:
+        cache = Cache.create(Store(Path(folder)), fingerprint=trunk.fingerprint, weights=trunk.weights)
+        _timed(rates, "commit", lambda: _committed(rows, cache, trunk.batch))
+    return rates, len(photos) - len(decoded)
+
+
+def _timed(rates: dict[str, float], stage: str, work: Callable[[], list[Made]]) -> list[Made]:
+    started = time.perf_counter()
+    made = work()
+    rates[stage] = len(made) / (time.perf_counter() - started)
+    return made
+
+
+def _or_none(make: Callable[[Item], Made]) -> Callable[[Item], Made | None]:
+    def tried(item: Item) -> Made | None:
+        try:
+            return make(item)
+        except (OSError, Undecodable, MemoryError):
+            return None
+
+    return tried
+
+
+def _kept(made: Iterable[Made | None]) -> list[Made]:
+    return [one for one in made if one is not None]
+
+
+def _committed(rows: list[Embedded], cache: Cache, batch: int) -> list[Embedded]:
+    for start in range(0, len(rows), batch):
+        cache.commit(rows[start : start + batch], {})
+    return rows
+
+
+def _copied(views: "Tensor", trunk: Trunk) -> "list[Tensor]":
+    moved = views.to(trunk.device)
+    _ = moved[-1, 0, 0, 0].item()  # waits for the copy
+    return list(moved)

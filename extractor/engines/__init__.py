@@ -1,0 +1,1 @@
+"""What runs sources, pixels and trunk: on this machine."""

@@ -1,0 +1,1 @@
+"""Trunks and embeddings for use elsewhere, and back."""

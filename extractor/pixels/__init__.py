@@ -1,0 +1,1 @@
+"""The bytes of one photo, made upright pixels and views."""

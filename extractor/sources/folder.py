@@ -1,0 +1,131 @@
+"""Which photos a source holds, and what is known of each without decoding it."""
+
+import errno
+import os
+import stat
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+from extractor.pixels.pillow import Undecodable
+from extractor.sources.formats import SUFFIXES, is_photo
+from extractor.sources.names import label_of, split_of
+from store.errors import PetrieveError
+from store.photo import TO_TEXT, Photo
+
+Source = str | os.PathLike[str]
+
+
+def find(source: str | os.PathLike[str]) -> Iterator[Photo]:
+    """The photos of a folder, recursively and in a stable order; or the one photo that `source` is.
+
+    Hidden files and folders are passed over. A file counts as a photo by its ending or, with any other
+    ending, by its first bytes. Links are followed, each folder once.
+
+    Raises:
+        PetrieveError: `source` does not exist, or is neither a file nor a folder.
+    """
+    path = os.path.abspath(source)
+    try:
+        status = os.stat(path)
+    except OSError as error:
+        raise PetrieveError(f"cannot open {path}: {error.strerror}", "check the path and its permissions") from error
+    if stat.S_ISDIR(status.st_mode):
+        yield from _walk(path, "", set())
+    elif stat.S_ISREG(status.st_mode):
+        yield _photo(os.path.dirname(path), os.path.basename(path), status)
+    else:
+        raise PetrieveError(f"{path} is neither a file nor a folder", "name a photo or a folder of photos")
+
+
+def _walk(root: str, folder: str, visited: set[tuple[int, int]]) -> Iterator[Photo]:
+    here = os.path.join(root, folder)
+    try:
+        status = os.stat(here)
+        if (status.st_dev, status.st_ino) in visited:
+            return
+        visited.add((status.st_dev, status.st_ino))
+        with os.scandir(here) as found:
+            entries = sorted((e for e in found if not e.name.startswith(".")), key=lambda e: e.name)
+    except OSError as error:
+        # A folder that cannot be listed hides photos: going on would report them as missing.
+        raise PetrieveError(
+            f"cannot list {here}: {error.strerror}", "make it readable, or name other folders"
+        ) from error
+    for entry in entries:
+        uri = os.path.join(folder, entry.name)
+        if _is(entry.is_dir):
+            yield from _walk(root, uri, visited)
+        elif _looks_like_photo(entry):
+            yield _photo(root, uri, _status(entry))
+
+
+def _photo(root: str, uri: str, status: os.stat_result) -> Photo:
+    return Photo(
+        root=root.translate(TO_TEXT),
+        uri=uri.translate(TO_TEXT),
+        size=status.st_size,
+        modified=status.st_mtime_ns // 1000,
+        label=label_of(uri.translate(TO_TEXT)),
+        split=split_of(root, uri),
+    )
+
+
+def _is(kind: Callable[[], bool]) -> bool:
+    try:
+        return kind()
+    except OSError:  # a link to itself is nothing
+        return False
+
+
+def _status(entry: os.DirEntry[str]) -> os.stat_result:
+    try:
+        return entry.stat()
+    except OSError:  # a dangling link: a photo whose reading will say so
+        return entry.stat(follow_symlinks=False)
+
+
+def _looks_like_photo(entry: os.DirEntry[str]) -> bool:
+    if os.path.splitext(entry.name)[1].lower() in SUFFIXES:
+        return True
+    if not _is(entry.is_file):
+        return False
+    try:
+        with open(entry.path, "rb") as file:
+            return is_photo(file.read(64))
+    except OSError:
+        return False
+
+
+# Beyond the largest photo that can be decoded (200 megapixels), uncompressed.
+MAX_BYTES = 1 << 30
+# Seconds between two times that a file can bear on Linux at 100 Hz. A later change must show: what has changed just
+# now is read when it has grown so old.
+TICK = 0.01
+
+
+def read(path: str) -> tuple[bytes, os.stat_result]:
+    """The bytes of a file, and its size and time when they were its whole content.
+
+    Raises:
+        OSError: it cannot be opened, or it changes while it is read.
+        Undecodable: no regular file, or over MAX_BYTES.
+    """
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise Undecodable("not a regular file")
+    # Without O_NONBLOCK, opening a pipe that has just taken the file's place would wait for ever.
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
+        before = os.fstat(file.fileno())
+        time.sleep(max(0.0, min(TICK, before.st_mtime + TICK - time.time())))
+        if before.st_size > MAX_BYTES:
+            raise Undecodable(f"over {MAX_BYTES >> 20} MB")
+        data = file.read(before.st_size + 1)
+        after = os.fstat(file.fileno())
+    if (len(data), after.st_size, after.st_mtime_ns) != (before.st_size, before.st_size, before.st_mtime_ns):
+        raise OSError(errno.EBUSY, "it changed while it was read")
+    return data, after
+
+
+def paths_of(sources: Source | Sequence[Source]) -> list[str]:
+    """One source or several, as absolute paths."""
+    listed = [sources] if isinstance(sources, str | os.PathLike) else sources
+    return [os.path.abspath(source) for source in listed]

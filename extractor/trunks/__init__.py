@@ -1,0 +1,1 @@
+"""Views to embeddings: the frozen networks, their weights, and where they run."""

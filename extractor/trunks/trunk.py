@@ -1,0 +1,207 @@
+"""The frozen DenseNet-121: a batch of views → embeddings."""
+
+import ctypes
+import warnings
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import lru_cache
+from queue import Queue
+from typing import TYPE_CHECKING
+
+from extractor.trunks.device import named
+from extractor.trunks.weights import fingerprint, read_weights, resolve
+from store.errors import PetrieveError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import torch
+    from torch import Tensor
+
+MEAN = (0.485, 0.456, 0.406)  # of ImageNet's training photos, as torchvision gives them
+STD = (0.229, 0.224, 0.225)
+# For each core: from 4 to 32 the rate is the same, and less is lost by a kill. GPUs want more.
+BATCH = {"cpu": 8, "cuda": 256}
+# Batches of a GPU at a time: one is computed, one copied, and one fetched from the threads that decode.
+LANES = 3
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
+PRECISIONS = ("auto", "float32", "bfloat16", "float16")
+
+
+@dataclass(eq=False)
+class Trunk:
+    """The network and where it runs."""
+
+    network: "Callable[[Tensor], Tensor]"  # uint8 (N, 3, 224, 224) → float32 (N, 1024), on the device
+    device: "torch.device"
+    precision: "torch.dtype"
+    weights: str
+    fingerprint: str
+    batch: int  # how many views at a time serve the device best; fewer once its memory has run out
+    lanes: "Queue[torch.cuda.Stream] | None" = None  # of a GPU
+
+    @property
+    def workers(self) -> int:
+        """How many batches at a time serve the device best: one for each core that torch would use."""
+        import torch
+
+        return torch.get_num_threads() if self.device.type == "cpu" else LANES
+
+    @property
+    def precision_name(self) -> str:
+        """`float32`, `bfloat16`, `float16` or `int8`."""
+        return str(self.precision).removeprefix("torch.")
+
+    def __call__(self, views: "Tensor") -> "Tensor":
+        """The embeddings (N, 1024), float32 on the CPU, of views (N, 3, 224, 224), uint8 RGB.
+
+        A batch that does not fit into the device's memory is halved, with a warning, and so are those after it.
+
+        Raises:
+            PetrieveError: numbers overflowed in this precision, or there is no memory for a single view.
+        """
+        import torch
+
+        done: list[Tensor] = []
+        while (start := sum(map(len, done))) < len(views):
+            part = views[start : start + self.batch]
+            try:
+                done.append(self._through(part))
+            except torch.OutOfMemoryError as error:
+                self._halve(len(part), error)
+        embeddings = torch.cat(done)
+        # What is cached is float16: what does not fit there must not become infinity.
+        if not bool(embeddings.half().isfinite().all()):
+            raise PetrieveError(
+                f"the trunk's numbers overflow in {self.precision_name}",
+                "use `--precision float32`, or other weights if it is that already",
+            )
+        return embeddings
+
+    def _through(self, views: "Tensor") -> "Tensor":
+        import torch
+
+        if self.lanes:
+            views = views.pin_memory()
+        with torch.inference_mode(), self._lane():
+            return self.network(views.to(self.device, non_blocking=True)).cpu()
+
+    @contextmanager
+    def _lane(self) -> "Iterator[None]":
+        """A CUDA stream for this batch alone: while one batch is computed, the next one is copied."""
+        import torch
+
+        if not self.lanes:
+            yield
+            return
+        stream = self.lanes.get()
+        try:
+            with torch.cuda.stream(stream):
+                yield
+        finally:
+            self.lanes.put(stream)
+
+    def _halve(self, tried: int, error: Exception) -> None:
+        import torch
+
+        if tried == 1:
+            raise PetrieveError(
+                f"{self.device} has no memory for one photo", "free some, or use `--device cpu`"
+            ) from error
+        self.batch = tried // 2
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        warnings.warn(f"{self.device} ran out of memory: batches of {self.batch} from now on", stacklevel=3)
+
+
+@lru_cache(maxsize=1)
+def load_trunk(weights: str, device: str = "auto", precision: str = "auto") -> Trunk:
+    """The trunk on its device: `weights` as for `read_weights`; `auto` is a GPU where there is one.
+
+    Raises:
+        PetrieveError: no such device, a precision it lacks, or weights that are not a DenseNet-121's.
+    """
+    import torch
+
+    from extractor.trunks.densenet import DenseNet121
+
+    place = named(device)
+    dtype = _precision(precision, place)
+    tensors = read_weights(weights)
+    _check_shapes(tensors, weights)
+    if place.type == "cpu":
+        _keep_freed_memory()
+    plain = {name.removeprefix("features."): tensor for name, tensor in tensors.items()}
+    mean, std = torch.tensor(MEAN) * 255, torch.tensor(STD) * 255
+    return Trunk(
+        network=DenseNet121(plain, mean=mean, std=std, device=place, dtype=dtype),
+        device=place,
+        precision=dtype,
+        weights=resolve(weights),
+        fingerprint=fingerprint(tensors),
+        batch=BATCH.get(place.type, BATCH["cuda"]),
+        lanes=_lanes(place) if place.type == "cuda" else None,
+    )
+
+
+def _lanes(device: "torch.device") -> "Queue[torch.cuda.Stream]":
+    import torch
+
+    torch.cuda.synchronize(device)  # the weights have arrived before another stream reads them
+    lanes: Queue[torch.cuda.Stream] = Queue()
+    for _ in range(LANES):
+        lanes.put(torch.cuda.Stream(device))  # type: ignore[no-untyped-call]
+    return lanes
+
+
+def _keep_freed_memory() -> None:
+    """Layers' maps are reused instead of going back to the system, which would clear their pages every time.
+
+    Measured with batches of 32 in float32: 28 photos/s without it, 40 with it. Only glibc has these switches.
+    """
+    with suppress(AttributeError, OSError):
+        libc = ctypes.CDLL(None)
+        libc.mallopt(M_MMAP_THRESHOLD, 1 << 30)
+        libc.mallopt(M_TRIM_THRESHOLD, (1 << 31) - 1)
+
+
+def _precision(name: str, device: "torch.device") -> "torch.dtype":
+    import torch
+
+    if name not in PRECISIONS:
+        raise PetrieveError(f"there is no precision {name!r}", f"use one of {', '.join(PRECISIONS)}, int8")
+    if name != "auto":
+        return torch.float32 if name == "float32" else getattr(torch, name)
+    if device.type == "cuda":
+        native = torch.cuda.get_device_capability(device) >= (8, 0)  # Ampere: the first with bfloat16
+    else:
+        native = device.type == "cpu" and _cpu_is_faster_in_bfloat16()
+    return torch.bfloat16 if native else torch.float32
+
+
+def _cpu_is_faster_in_bfloat16() -> bool:
+    """By what the processor is, not by a stopwatch: every run on a machine must choose the same.
+
+    Intel's AVX512-BF16 without AMX multiplies at half the rate of float32, AMD's at twice: benchmarks/RESULTS.md.
+    """
+    import torch
+
+    found = torch.cpu.get_capabilities()
+    if found.get("amx_bf16", False):
+        return True
+    intel = "intel" in str(found.get("cpu_name", "")).lower()
+    return not intel and any(found.get(name, False) for name in ("avx512_bf16", "bf16"))
+
+
+def _check_shapes(tensors: dict[str, "Tensor"], weights: str) -> None:
+    from extractor.trunks.densenet import shapes
+
+    wanted = {f"features.{name}": shape for name, shape in shapes().items()}
+    for name in (*wanted, *tensors):
+        found = tuple(tensors[name].shape) if name in tensors else "missing"
+        expected = wanted.get(name, "no such tensor")
+        if found != expected:
+            raise PetrieveError(
+                f"weights {weights} are not a DenseNet-121's: {name} is {found}, expected {expected}",
+                "give a state dict of torchvision's densenet121",
+            )

@@ -1,0 +1,138 @@
+"""What is known of a head and of its photos' labels, as one page that needs nothing but itself."""
+
+import base64
+import hashlib
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from extractor.pixels.decode import upright_image
+from extractor.pixels.pillow import Undecodable
+from gallery import words
+from gallery.report import figures
+from gallery.report.escape import escaped
+from store.files import write_named
+
+THUMBNAIL = 240  # pixels: sharp on a phone, and 8 kB
+SHOWN = 24  # photos of each kind
+Row = dict[str, Any]
+
+
+def write(file: Path, head: Row, *, store: Row, suspects: Sequence[Row], mistakes: Sequence[Row]) -> int:
+    """How many bytes were written: the page, with its photos inside.
+
+    `head` is a head's report and its `roc` curves (`label`, `points`); `store` has `weights`, `fingerprint` and the
+    number of `photos`. A suspect is `photo` (its path), `label`, `suggested`, `reason`; a mistake `photo`, `label`,
+    `predicted`, `probability`; the worst first. The same store gives the same bytes.
+
+    Raises:
+        PetrieveError: the file cannot be written.
+    """
+    above = {row["photo"] for row in suspects[:SHOWN]}
+    style = (Path(__file__).parent / "report.css").read_text()
+    parts = [
+        _header(head, store),
+        figures.cards(head),
+        figures.plots(head),
+        figures.classes(head),
+        _photos(
+            "Worth a look",
+            "Photos whose label is probably wrong or that are odd in another way, worst first. Each was judged by a "
+            "head fitted without it, and by its look-alikes.",
+            "No photo stands out.",
+            [(row["photo"], _suspected(row), row["reason"]) for row in suspects],
+        ),
+        _photos(
+            "Mistakes",
+            "Other photos that a head fitted without them took for another class, those first of which it was surest.",
+            "No other photo was taken for another class.",
+            [
+                (row["photo"], _mistaken(row), f"{row['probability']:.1%} sure")
+                for row in mistakes
+                if row["photo"] not in above
+            ],
+        ),
+        _footer(store),
+    ]
+    data = _page(style, "\n".join(parts)).encode()
+    write_named(file, data)
+    return len(data)
+
+
+def _page(style: str, body: str) -> str:
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    policy = f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+    return f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{policy}">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="referrer" content="no-referrer">
+<title>Petrieve: what the head knows</title>
+<link rel="icon" href="data:,">
+<style>{style}</style>
+</head>
+<body>
+{body}
+</body>
+</html>
+"""
+
+
+def _header(head: Row, store: Row) -> str:
+    names = [escaped(name) for name in head["classes"]]
+    classes = " or ".join(names) if len(names) <= 4 else f"Which of {len(names)} classes"
+    return f"""<header>
+<h1>What the head knows</h1>
+<p>{classes}? A {escaped(head["method"])} head on {head["photos"]:,} labelled photos of {store["photos"]:,}, seen by a
+DenseNet-121 with {escaped(store["weights"])} weights.</p>
+<p class="faint">Every figure is of photos that the head had not seen: {escaped(head["evaluated_on"])}.</p>
+</header>"""
+
+
+def _suspected(row: Row) -> str:
+    other = row["suggested"]
+    return f"{row['label']}, or {other}?" if other and other != row["label"] else str(row["label"])
+
+
+def _mistaken(row: Row) -> str:
+    return f"{row['label']}, taken for {row['predicted']}"
+
+
+def _photos(title: str, words: str, none: str, photos: Sequence[tuple[str, str, str]]) -> str:
+    """Photos (path, title, note) under a heading, the first of them shown."""
+    if not photos:
+        return f"<section><h2>{escaped(title)}</h2><p>{escaped(none)}</p></section>"
+    shown = "".join(_photo(*photo) for photo in photos[:SHOWN])
+    more = f'<p class="faint">The first {SHOWN} of {len(photos):,}.</p>' if len(photos) > SHOWN else ""
+    return f"""<section><h2>{escaped(title)}</h2>
+<p>{escaped(words)}</p>
+<ul class="photos">{shown}</ul>{more}</section>"""
+
+
+def _photo(path: str, title: str, note: str) -> str:
+    name = escaped(words.name(path))
+    data = thumbnail(path)
+    image = f'<img src="{data}" alt="{name}" decoding="async">' if data else '<span class="gone">no longer there</span>'
+    told = f'<b>{escaped(title)}</b><br>{escaped(note)}<br><span class="name">{name}</span>'
+    return f"<li>{image}<div>{told}</div></li>"
+
+
+def thumbnail(path: str) -> str | None:
+    """A photo as a `data:` URI, cut square; None where it can no longer be read."""
+    from PIL import ImageOps
+
+    try:
+        photo = upright_image(Path(path).read_bytes())
+    except (OSError, Undecodable):  # it was cached, and has gone since
+        return None
+    data = io.BytesIO()
+    ImageOps.fit(photo, (THUMBNAIL, THUMBNAIL)).save(data, "JPEG", quality=80, optimize=True)
+    return f"data:image/jpeg;base64,{base64.b64encode(data.getvalue()).decode()}"
+
+
+def _footer(store: Row) -> str:
+    return f"""<footer>Made by Petrieve from embeddings {escaped(store["fingerprint"][:16])}. This file holds all that
+it shows and loads nothing.</footer>"""

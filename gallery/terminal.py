@@ -1,0 +1,298 @@
+"""Results as text in a terminal."""
+
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import Any
+
+from gallery.words import name, printable
+
+# Longer lists are cut in the terminal; `--json` has all of them.
+LINES = 40
+
+
+def embedded(summary: dict[str, Any], *, pruned: bool) -> None:
+    """What a run of `embed` did."""
+    counts = {key: summary[key] for key in ("embedded", "cached", "copied", "unreadable")}
+    parts = ", ".join(f"{count} {name}" for name, count in counts.items() if count or name == "embedded")
+    views = f", {summary['views']} views" if summary["views"] > summary["embedded"] else ""
+    print(f"{summary['found']} photos found: {parts}{views}")
+    if summary["device"]:
+        rate = f"{summary['photos_per_second']} photos/s"
+        how = f"{summary['weights']} weights on {summary['device']} in {summary['precision']}"
+        print(f"{summary['seconds']} s, {rate}, {printable(how)}")
+    if summary["unreadable"]:
+        print("`cli.py info --unreadable` lists the unreadable ones with their reasons", file=sys.stderr)
+    if summary["missing"]:
+        then = "and are forgotten" if pruned else "(`--prune` forgets them)"
+        print(f"{summary['missing']} photos are gone from the source {then}", file=sys.stderr)
+
+
+def fitted(report: dict[str, Any]) -> None:
+    """A head's figures."""
+    l2 = f", L2 {report['l2']:.3g}"
+    print(f"{report['method']} head, {report['photos']} photos, {len(report['classes'])} classes{l2}")
+    low, high = report["accuracy_interval"]
+    print(
+        f"accuracy {report['accuracy']:.1%} ({low:.1%} to {high:.1%}), log loss {report['log_loss']:.3f} "
+        f"({report['evaluated_on']})"
+    )
+    print(f"nearest neighbours {report['accuracy_knn']:.1%}, calibration error {report['ece_after']:.1%}")
+    if report["near_copies"]:
+        inflated = f"{100 * (report['accuracy_ungrouped'] - report['accuracy']):+.1f} points"
+        print(f"{report['near_copies']} near-copies; with them on both sides accuracy would have shown {inflated}")
+    if report["left_out"]:
+        print(f"held-out photos not measured on, being near-copies of training photos: {report['left_out']}")
+
+
+def predicted(predictions: Sequence[dict[str, Any]]) -> None:
+    """What is in which photo."""
+    rows = []
+    for one in predictions:
+        if "error" in one:
+            rows.append((one["photo"], "unreadable", one["error"], ""))
+        else:
+            doubts = ", ".join(doubt for doubt in ("unsure", "unfamiliar") if one[doubt])
+            rows.append((one["photo"], one["label"], f"{one['probability']:.1%}", doubts))
+    _table(("photo", "label", "probability", ""), rows)
+
+
+def matches(found: Sequence[Any], *, grouped: bool) -> list[dict[str, Any]]:
+    """Matches as the document has them: paths as `name` writes them, groups where they were asked for."""
+    listed = [{**asdict(one), "photo": name(one.photo)} for one in found]
+    return listed if grouped else [{key: one[key] for key in one if key != "group"} for one in listed]
+
+
+def neighbours(found: dict[str, Any]) -> None:
+    """The photos most like a query; how many random pairs of photos are as close tells what a similarity means."""
+    titles = ["similarity", "random pairs as close", "label", "photo"]
+    grouped = any("group" in one for one in found["neighbours"])
+    rows = []
+    for one in found["neighbours"]:
+        close = f"1 of {1 / one['pairs_as_close']:,.0f}"
+        own = ["" if one["group"] is None else str(one["group"])] if grouped else []
+        rows.append([f"{one['similarity']:.3f}", close, one["label"] or "", *own, one["photo"]])
+    _table([*titles[:3], "group", "photo"] if grouped else titles, rows)
+
+
+def evaluated(found: dict[str, Any]) -> None:
+    """What the search is worth, with 95 % confidence intervals."""
+    print(f"{found['queries']} of {found['photos']} photos asked, {found['values']} values of {found['column']}")
+    names = {
+        "precision_at_5": "precision@5",
+        "recall_at_10": "recall@10",
+        "mean_average_precision": "mean average precision",
+        "index_recall": "the index's recall@10 against exact search",
+    }
+    figures = [(title, found[key]) for key, title in names.items() if found[key]]
+    rows = [(title, f"{one['value']:.3f}", f"{one['low']:.3f} to {one['high']:.3f}") for title, one in figures]
+    _table(("cosine similarity", "mean", "95 % interval"), rows)
+    if found["near_copies"]:
+        print(f"left out: {found['near_copies']} near-copies of what was asked", file=sys.stderr)
+
+
+def duplicated(found: Any) -> dict[str, Any]:
+    """Near-copies as the document has them: paths as `name` writes them."""
+    document: dict[str, Any] = asdict(found)
+    for group in document["groups"]:
+        group["best"] = name(group["best"])
+        for one in group["photos"]:
+            one["photo"] = name(one["photo"])
+    return document
+
+
+def duplicates(found: dict[str, Any]) -> None:
+    """Groups of near-copies, each with its best photo first, and what the thresholds are worth."""
+    rows = [
+        (str(number), group["kind"] if place == 0 else "", f"{one['width']} × {one['height']}", one["photo"])
+        for number, group in enumerate(found["groups"], 1)
+        for place, one in enumerate(group["photos"])
+    ]
+    if rows:
+        _table(("group", "kind", "size", "photo, the best first"), rows)
+    kinds = Counter(group["kind"] for group in found["groups"])
+    counted = ", ".join(f"{count} of the {kind}" for kind, count in kinds.items())
+    print(f"{found['photos']} photos, {found['compared']} pairs compared; groups: {counted or 'none'}")
+    for fit in found["fitted"]:
+        shares = ", ".join(f"{share:.0%} {kind}" for kind, share in fit["found"].items())
+        print(f"{fit['kind']}: finds of copies made of your photos {shares}; {_false(fit, found['others'])}")
+
+
+def _false(fit: dict[str, Any], others: str) -> str:
+    """The false-positive rate, with its upper bound where nothing was taken: the rule of three."""
+    if not fit["others"]:
+        return "no other pairs to tell how often it is wrong"
+    rate = f"at most {3 / fit['others']:.1%}" if not fit["taken"] else f"{fit['taken'] / fit['others']:.2%}"
+    harder = "; look-alikes are harder, so look at the groups" if others == "random pairs" else ""
+    return f"takes {fit['taken']} of {fit['others']} {others} for copies ({rate}){harder}"
+
+
+def contents(info: dict[str, Any]) -> None:
+    """What a store holds."""
+    print(f"{info['photos']} photos, {info['views']} views, {printable(info['weights'])} weights")
+    print(f"fingerprint {info['fingerprint']}")
+    for told in ("labels", "splits"):
+        listed = ", ".join(f"{key} {count}" for key, count in info[told].items())
+        print(f"{told}: {printable(listed) or 'none'}")
+    head = info["head"]
+    print(f"head: {_state(head, 'fit-head')}")
+    if head and head["fits"]:
+        fitted(head)
+    index(info["index"])
+    if info["unreadable"]:
+        _table(("unreadable", "reason"), _reasons(info))
+
+
+def index(card: dict[str, Any]) -> None:
+    """What the index is and finds."""
+    if not card["fits"]:
+        print(f"index: {_state(card, 'build-index')}")
+    elif "recall" not in card:
+        print(f"index: none is needed, {card['photos']} photos are compared one by one")
+    else:
+        print(f"index: {card['kind']}, {card['photos']} photos, {card['memory_mb']} MB, built in {card['seconds']} s")
+        found = f"a search looks into {card['lists']} lists, compares {card['shortlist']} photos"
+        print(f"{found} and finds {card['recall']:.1%} of the ten nearest (wanted: {card['target']:.1%})")
+
+
+def unreadable(info: dict[str, Any]) -> None:
+    """All photos that a store could not embed, and why."""
+    _table(("unreadable", "reason"), _reasons(info), most=len(info["unreadable"]))
+
+
+def _reasons(info: dict[str, Any]) -> list[tuple[str, str]]:
+    return [(bad["photo"], bad["reason"]) for bad in info["unreadable"]]
+
+
+AUDITED = {  # what each kind of finding is called, of one photo and of several
+    "label": "has a label that is probably wrong|have a label that is probably wrong",
+    "conflict": "has a near-copy with another label|have a near-copy with another label",
+    "leak": "has a near-copy in another split|have a near-copy in another split",
+    "outlier": "is unlike all others|are unlike all others",
+}
+
+
+def audited(found: dict[str, Any]) -> None:
+    """How many photos are worth a look and why, and the worst of them."""
+    print(f"{found['photos']} labelled photos")
+    for kind, count in found["found"].items():
+        if count:
+            print(f"{count} {AUDITED[kind].split('|')[count > 1]}")
+    worst = worth_a_look(found["ranked"])
+    rows = [(f"{one['score']:.3f}", one["photo"], one["label"], one["reason"]) for one in worst]
+    if rows:
+        _table(("score", "photo", "label", "reason"), rows)
+    else:
+        print("nothing was found")
+
+
+def worth_a_look(ranked: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The audited photos that something was found on."""
+    return [one for one in ranked if one["kinds"]]
+
+
+def diagnosed(found: dict[str, Any]) -> None:
+    """How fast each step is."""
+    print(
+        f"{found['device']} in {found['precision']}, {printable(found['weights'])} weights, batches of {found['batch']}"
+    )
+    print(f"{found['cores']} cores, {found['workers']} workers that read and decode")
+    rows = [(stage, f"{rate:,.1f}") for stage, rate in found["stages"].items()]
+    _table((f"alone, on {found['photos']} photos", "photos/s"), rows)
+    print(f"all together: about {found['expected']:,.0f} photos/s, held up by {found['slowest']}")
+    print(f"what would help: {found['advice']}")
+    if found["unreadable"]:
+        print(f"{found['unreadable']} of these photos cannot be read", file=sys.stderr)
+
+
+def verified(found: dict[str, Any]) -> None:
+    """What was held against what, and what is wrong."""
+    print(f"{found['photos']} photos read, {found['sampled']} photos embedded again")
+    if found["worst_cosine"] is not None:
+        print(f"worst cosine between an embedding and its photo's new one: {found['worst_cosine']}")
+    if found["changed"]:
+        print(f"{len(found['changed'])} of these photos are gone or have changed since; `cli.py embed` follows them")
+    for one in found["findings"][:LINES]:
+        print(printable(f"wrong: {one['what']}; {one['remedy']}"))
+    _rest(found["findings"], LINES)
+    if not found["findings"]:
+        print("all is well")
+
+
+def exported(made: dict[str, Any]) -> None:
+    """What was written, and how near it is to what it was made from."""
+    what = f"{made['photos']} photos" if "photos" in made else f"{made['size_bytes'] / 1e6:.2f} MB"
+    print(f"{printable(made['written'])}: {what}")
+    if made.get("compared"):
+        difference = f"{made['largest_difference']:.1g} at most"
+        print(f"probabilities differ from ours by {difference}, on {made['compared']} photos in onnxruntime")
+    elif "compared" in made:
+        print("not compared with ours: none of the store's first photos is at hand", file=sys.stderr)
+
+
+def reported(made: dict[str, Any]) -> None:
+    """Where the report is."""
+    print(f"{printable(made['file'])}: {made['size_bytes'] / 1e6:.1f} MB, opens in any browser, needs no network")
+
+
+def sampled(made: dict[str, Any]) -> None:
+    """Where the sample is."""
+    print(f"{made['photos']} photos in {printable(made['folder'])}")
+
+
+def imported(made: dict[str, Any]) -> None:
+    """Where the embeddings are now."""
+    print(f"{made['photos']} photos in the store {printable(made['store'])}")
+
+
+@contextmanager
+def progress(quiet: bool) -> Iterator[Callable[[int, int], None] | None]:
+    """A callback that draws a bar with rate and time left on stderr, where that is a terminal."""
+    try:
+        with _bar(quiet) as draw:
+            yield draw
+    except KeyboardInterrupt:
+        print("interrupted: what was committed stays, and the next `embed` goes on from there", file=sys.stderr)
+        raise
+
+
+@contextmanager
+def _bar(quiet: bool) -> Iterator[Callable[[int, int], None] | None]:
+    if quiet or not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    started = time.perf_counter()
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("embedding", total=None)
+
+        def draw(done: int, total: int) -> None:
+            rate = done / (time.perf_counter() - started)
+            bar.update(task, completed=done, total=total, description=f"embedding, {rate:.1f} photos/s")
+
+        yield draw
+
+
+def _state(part: dict[str, Any] | None, command: str) -> str:
+    if part is None:
+        return f"none yet; `cli.py {command}` makes it"
+    return "fits the embeddings" if part["fits"] else f"does not fit the embeddings; `cli.py {command}` makes it anew"
+
+
+def _table(titles: Sequence[str], rows: Sequence[Sequence[str]], *, most: int = LINES) -> None:
+    lines = [tuple(map(printable, row)) for row in [titles, *rows[:most]]]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+    _rest(rows, most)
+
+
+def _rest(rows: Sequence[object], most: int) -> None:
+    if len(rows) > most:
+        print(f"… and {len(rows) - most} more; `--json` lists all")

@@ -1,0 +1,1 @@
+"""The index on disk, for more photos than can be compared each."""

@@ -1,0 +1,318 @@
+"""Near-copies among a cache's photos: same bytes, same picture, same scene; as groups, each with its best photo."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from index.duplicates.looks import as_picture, as_scene
+from index.duplicates.near import Near, near, pairs
+from store.cache import Cache
+from store.errors import PetrieveError
+from store.photo import path_of
+from store.rows import unit_length
+
+if TYPE_CHECKING:
+    import numpy as np
+
+NEIGHBOURS = 10  # of each photo that are looked at
+# Of the copies that were made, so many may lie below a threshold; of the look-alikes, so many above it.
+MISSED, TAKEN = 0.02, 0.001
+# Where between the two a threshold stands: nearer to the copies, because what is missed does no harm.
+STRICT = 0.75
+# Pairs that look less alike than this as a whole show no scene twice: it spares the longer look.
+HINT = 0.3
+# Pairs with different labels that are enough to measure with; else so many random ones are drawn.
+FEW_OTHERS, RANDOM = 30, 300
+NOT_LOOKED = -1.0
+ALIKE = 0.8  # of the sharpest
+BLOCK = 20_000  # pairs at a time
+BYTES, PICTURE, SCENE = "same bytes", "same picture", "same scene"
+# No threshold is lower: on 2,559 real photos no look-alike reached these, and few photos say little of look-alikes.
+LEAST = {PICTURE: 0.9, SCENE: 0.75}
+Glances = Callable[[Iterable[str]], "Mapping[str, np.ndarray]"]
+
+
+class Made(Protocol):
+    """Copies of one kind that were made of photos in the cache."""
+
+    @property
+    def kind(self) -> str:
+        """`re-encoded`, `resized`, `mirrored` or `cropped`."""
+
+    @property
+    def rows(self) -> list[int]:
+        """Of which rows of the cache."""
+
+    @property
+    def embeddings(self) -> "np.ndarray":
+        """(n, 1024)."""
+
+    @property
+    def glances(self) -> "np.ndarray":
+        """(n, S, S), grey."""
+
+
+@dataclass(frozen=True)
+class Copy:
+    """One photo of a group."""
+
+    photo: str
+    label: str | None
+    width: int
+    height: int
+    size: int  # bytes
+
+
+@dataclass(frozen=True)
+class Group:
+    """Photos that are copies of each other, the best first: the largest, of equals the sharpest."""
+
+    kind: str  # `same bytes`, `same picture` or `same scene`
+    best: str
+    photos: list[Copy]
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A threshold, and what it is worth.
+
+    `found` is the share, by kind, of made copies that it and the search for candidates find. Of so many `others`,
+    pairs that are no copies, it takes so many for copies: `taken`.
+    """
+
+    kind: str
+    threshold: float
+    found: dict[str, float]
+    others: int
+    taken: int
+
+
+@dataclass(frozen=True)
+class Duplicates:
+    """Groups of near-copies, and how the thresholds came about; `compared` counts the pairs that were looked at.
+
+    A kind's groups have of each group of the kind before, which is nearer, only the best photo.
+    """
+
+    photos: int
+    compared: int
+    others: str  # which pairs are taken for no copies
+    groups: list[Group]
+    fitted: list[Fitted]
+
+
+def find_duplicates(
+    cache: Cache, made: Sequence[Made], *, glances: Glances, sharpness: Callable[[str], float]
+) -> Duplicates:
+    """The near-copies in a cache.
+
+    Photos whose embeddings are near are compared by their looks, because embeddings alone cannot tell a copy from a
+    look-alike. Thresholds stand between copies `made` of the user's own photos and what nearly all candidates reach.
+    How often they are wrong is counted on look-alikes with different labels; where there are few, on random pairs.
+
+    Raises:
+        PetrieveError: not one copy could be made.
+    """
+    import numpy as np
+
+    if not sum(len(one.rows) for one in made):
+        raise PetrieveError("not one photo of the store could be read to make copies of", "bring the photos back")
+    found = near(cache)
+    least = _least_cosine(cache, made)
+    candidates = pairs(cache, found, k=NEIGHBOURS, at_least=least)
+    twins = found.ids[np.isin(found.first, found.first[found.ids != found.first])]
+    originals = np.array([row for one in made for row in one.rows], np.int64)
+    photos = _described(cache, np.unique(np.concatenate([candidates.ravel(), twins, originals])))
+    looks = _looks(photos, np.unique(np.concatenate([candidates.ravel(), originals])), glances)
+    candidates = candidates[np.isin(candidates, list(looks)).all(axis=1)]
+    scores = _scores(candidates, looks)
+    others, which = _others(candidates, scores, photos, looks)
+    unlike = scores[0] < LEAST[PICTURE]  # a store may hold more copies than look-alikes, and is fitted to these
+    fitted = [
+        _fit(
+            kind,
+            [one for one in made if (one.kind == "cropped") == (kind == SCENE)],
+            scores[place, unlike],
+            others[place],
+            looks,
+            found,
+            least,
+        )
+        for place, kind in enumerate((PICTURE, SCENE))
+    ]
+    groups, stands_for = _grouped(BYTES, _twins(found), {}, photos, sharpness)
+    for place, one in enumerate(fitted):
+        linked = candidates[scores[place] >= one.threshold].tolist()
+        more, stands_for = _grouped(one.kind, linked, stands_for, photos, sharpness)
+        groups += more
+    return Duplicates(len(cache), len(candidates), which, groups, fitted)
+
+
+def _least_cosine(cache: Cache, made: Sequence[Made]) -> float:
+    """What nearly all copies reach with their originals, and a candidate has to."""
+    import numpy as np
+
+    originals = cache.rows([row for one in made for row in one.rows])
+    cosines = [
+        (unit_length(np.stack([originals[row].embedding for row in one.rows])) * unit_length(one.embeddings)).sum(
+            axis=1
+        )
+        for one in made
+        if one.rows
+    ]
+    return float(np.quantile(np.concatenate(cosines), MISSED))
+
+
+def _twins(found: Near) -> list[list[int]]:
+    """Each photo whose bytes an earlier one has, beside that one."""
+    import numpy as np
+
+    again = found.first != found.ids
+    return np.stack([found.first[again], found.ids[again]], axis=1).tolist()  # type: ignore[no-any-return]
+
+
+def _described(cache: Cache, ids: "np.ndarray") -> dict[int, Copy]:
+    """What is said of the photos with these ids."""
+    rows = cache.take(ids, ["root", "uri", "label", "width", "height", "size"]).to_pylist()
+    return {
+        row: Copy(path_of(one.pop("root"), one.pop("uri")), **one) for row, one in zip(ids.tolist(), rows, strict=True)
+    }
+
+
+def _looks(photos: Mapping[int, Copy], ids: "np.ndarray", glances: Glances) -> "dict[int, np.ndarray]":
+    """How the photos with these ids look; those that cannot be read any more are left out."""
+    paths = {row: photos[row].photo for row in ids.tolist()}
+    seen = glances(paths.values())
+    return {row: seen[path] for row, path in paths.items() if path in seen}
+
+
+def _scores(pairs_: "np.ndarray", looks: "Mapping[int, np.ndarray]") -> "np.ndarray":
+    """How alike the photos of each pair are (2, m): as a picture, and as a scene."""
+    import numpy as np
+
+    scores = np.full((2, len(pairs_)), NOT_LOOKED, np.float32)
+    for start in range(0, len(pairs_), BLOCK):
+        part = slice(start, start + BLOCK)
+        one, other = (np.stack([looks[row] for row in ids]) for ids in pairs_[part].T.tolist())
+        scores[0, part] = as_picture(one, other)
+        for place in np.flatnonzero(scores[0, part] >= HINT).tolist():
+            scores[1, start + place] = as_scene(one[place], other[place])
+    return scores
+
+
+def _others(
+    candidates: "np.ndarray", scores: "np.ndarray", photos: Mapping[int, Copy], looks: "Mapping[int, np.ndarray]"
+) -> "tuple[np.ndarray, str]":
+    """The scores (2, n) of pairs that are no copies, and which pairs those are."""
+    import numpy as np
+
+    labels = [[photos[row].label for row in pair] for pair in candidates.tolist()]
+    differ = np.array([None not in pair and pair[0] != pair[1] for pair in labels], bool)
+    if differ.sum() >= FEW_OTHERS:
+        return scores[:, differ], "look-alikes with different labels"
+    ids = np.array(sorted(looks), np.int64)
+    drawn = np.random.default_rng(0).choice(ids, (RANDOM, 2)) if len(ids) else np.zeros((0, 2), np.int64)
+    near_ones = set(map(tuple, candidates.tolist()))
+    apart = [one != other and (min(one, other), max(one, other)) not in near_ones for one, other in drawn.tolist()]
+    drawn = drawn[np.array(apart, bool)]
+    return _scores(drawn, looks), "random pairs"
+
+
+def _fit(
+    kind: str,
+    made: Sequence[Made],
+    near_ones: "np.ndarray",
+    others: "np.ndarray",
+    looks: "Mapping[int, np.ndarray]",
+    found: Near,
+    least: float,
+) -> Fitted:
+    """The threshold between copies and look-alikes (scores of candidates, few of them copies), and its worth."""
+    import numpy as np
+
+    scores, reached = {}, {}
+    for one in made:
+        there = np.array([row in looks for row in one.rows], bool)
+        originals = [looks[row] for row in one.rows if row in looks]
+        scores[one.kind] = _made_scores(kind, originals, one.glances[there])
+        ids, cosines = found.search(one.embeddings[there], NEIGHBOURS)
+        first = found.first[np.searchsorted(found.ids, np.array(one.rows, np.int64)[there])]
+        reached[one.kind] = ((ids == first[:, None]) & (cosines >= least)).any(axis=1)
+    threshold = max(float(np.quantile(np.concatenate([*scores.values()]), MISSED)), LEAST[kind])
+    looked = near_ones[near_ones > NOT_LOOKED]
+    alike = _reached_by_few(looked) if len(looked) >= FEW_OTHERS else LEAST[kind]
+    threshold = max(alike, STRICT * threshold + (1 - STRICT) * alike)
+    shares = {name: float(((scores[name] >= threshold) & reached[name]).mean()) for name in scores if len(scores[name])}
+    rounded = {name: round(share, 4) for name, share in shares.items()}
+    return Fitted(kind, round(threshold, 4), rounded, len(others), int((others >= round(threshold, 4)).sum()))
+
+
+def _reached_by_few(scores: "np.ndarray") -> float:
+    """The correlation that only TAKEN of such pairs reach, by median and spread: copies among them hardly move it.
+
+    Fisher's z makes correlations normal (Fisher, 1915); 1.4826 times the median deviation is a normal one's.
+    """
+    from statistics import NormalDist
+
+    import numpy as np
+
+    z = np.arctanh(np.clip(scores, -0.999, 0.999))
+    middle = np.median(z)
+    spread = 1.4826 * np.median(np.abs(z - middle))
+    return float(np.tanh(middle + NormalDist().inv_cdf(1 - TAKEN) * spread))
+
+
+def _made_scores(kind: str, originals: "list[np.ndarray]", copies: "np.ndarray") -> "np.ndarray":
+    import numpy as np
+
+    if kind == SCENE:
+        return np.array([as_scene(*pair) for pair in zip(originals, copies, strict=True)])
+    return as_picture(np.stack(originals), copies) if originals else np.zeros(0)
+
+
+def _grouped(
+    kind: str,
+    linked: Iterable[Sequence[int]],
+    stands_for: Mapping[int, int],
+    photos: Mapping[int, Copy],
+    sharpness: Callable[[str], float],
+) -> tuple[list[Group], dict[int, int]]:
+    """Groups of what is linked, also by way of others; and by row the best photo that stands for it from now on.
+
+    `stands_for` says so of the kinds before.
+    """
+    parent: dict[int, int] = {}
+
+    def root(row: int) -> int:
+        while (above := parent.setdefault(row, row)) != row:
+            parent[row] = parent[above]
+            row = above
+        return row
+
+    for one, other in linked:
+        parent[root(stands_for.get(one, one))] = root(stands_for.get(other, other))
+    members = defaultdict(list)
+    for row in list(parent):
+        members[root(row)].append(row)
+    groups: list[Group] = []
+    best_of: dict[int, int] = {}
+    for rows in members.values():
+        if len(rows) > 1:
+            ordered = _best_first(rows, photos, sharpness if kind != BYTES else None)
+            best_of |= dict.fromkeys(rows, ordered[0])
+            groups.append(Group(kind, photos[ordered[0]].photo, [photos[row] for row in ordered]))
+    after = {row: best_of.get(best, best) for row, best in stands_for.items()}
+    return sorted(groups, key=lambda group: group.best), best_of | after
+
+
+def _best_first(rows: list[int], photos: Mapping[int, Copy], sharpness: Callable[[str], float] | None) -> list[int]:
+    """The largest first; of those that are equally large the sharpest, then the one with the most bytes.
+
+    Sharpness within ALIKE counts as equal: what compression adds looks like detail.
+    """
+    pixels = {row: photos[row].width * photos[row].height for row in rows}
+    largest = [row for row in rows if pixels[row] == max(pixels.values())]
+    sharp = {row: sharpness(photos[row].photo) for row in largest} if sharpness and len(largest) > 1 else {}
+    soft = {row for row in sharp if sharp[row] < ALIKE * max(sharp.values())}
+    return sorted(rows, key=lambda row: (-pixels[row], row in soft, -photos[row].size, photos[row].photo))

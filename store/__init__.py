@@ -1,0 +1,1 @@
+"""The store: what is kept of photos, and how it stays whole."""

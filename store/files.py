@@ -1,0 +1,60 @@
+"""How a store's files, and those that the user names, are written: whole or not at all."""
+
+import os
+import time
+from contextlib import suppress
+from pathlib import Path
+from uuid import uuid4
+
+from store.errors import PetrieveError
+
+# A file half written by a killed process is removed when it is older: no write takes so long.
+ABANDONED_SECONDS = 3600
+
+
+def write_file(path: Path, *data: bytes | memoryview) -> None:
+    """Write `data`, one part after the other, to `path` whole or not at all: a reader sees the old file or the new one.
+
+    A link is followed; what is no regular file (a pipe, a terminal) is written to as it is.
+
+    Raises:
+        OSError: it cannot be written; the error names `path`.
+    """
+    path = path.resolve()
+    if path.exists() and not path.is_file():
+        path.write_bytes(b"".join(data))
+        return
+    temporary = path.with_name(f".{path.name[:200]}.{uuid4().hex}")
+    try:
+        with temporary.open("xb") as file:
+            file.writelines(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException as error:
+        temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            error.filename, error.filename2 = str(path), None
+        raise
+
+
+def write_named(file: Path, data: bytes) -> None:
+    """Write a file that the user has named, as `write_file` does.
+
+    Raises:
+        PetrieveError: it cannot be written.
+    """
+    try:
+        write_file(file, data)
+    except OSError as error:
+        raise PetrieveError(
+            f"cannot write {file}: {error.strerror}", "name a file in a folder that is there"
+        ) from error
+
+
+def remove_abandoned(folder: Path) -> None:
+    """Remove what `write_file` could not, because its process was killed."""
+    for file in folder.glob(".*.*." + "[0-9a-f]" * 32):
+        with suppress(OSError):
+            if time.time() - file.stat().st_mtime > ABANDONED_SECONDS:
+                file.unlink()

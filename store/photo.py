@@ -1,0 +1,45 @@
+"""A photo, as it is known without being opened, and what its content is known by."""
+
+import hashlib
+import os
+from dataclasses import dataclass, field
+from typing import Any
+
+# A name may hold bytes that are no UTF-8, which no table of texts takes: in roots and uris they stand as characters
+# for private use, as other systems keep them too.
+TO_TEXT = {0xDC00 + byte: 0xF700 + byte for byte in range(0x80, 0x100)}
+_TO_BYTES = {text: byte for byte, text in TO_TEXT.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Photo:
+    """One photo, known without opening it: its uri relative to the root (a folder) it was found in."""
+
+    root: str
+    uri: str
+    size: int  # bytes
+    modified: int  # microseconds since 1970, UTC
+    label: str | None = None
+    split: str | None = None
+    columns: dict[str, Any] = field(default_factory=dict)  # what the user's own CSV adds
+
+    @property
+    def path(self) -> str:
+        """Where the photo's bytes are."""
+        return path_of(self.root, self.uri)
+
+
+def path_of(root: str, uri: str) -> str:
+    """Where the photo with this root and uri is."""
+    return os.path.join(root, uri).translate(_TO_BYTES)
+
+
+def uris_of(path: str) -> list[str]:
+    """The uris that the photo at this path can have: it depends on the folder that it was found in."""
+    parts = path.translate(TO_TEXT).split("/")
+    return ["/".join(parts[start:]) for start in range(len(parts))]
+
+
+def digest_of(data: bytes) -> bytes:
+    """The 16 bytes that a file's content is known by."""
+    return hashlib.blake2b(data, digest_size=16).digest()
