@@ -10,7 +10,7 @@ from store.files import write_named
 
 
 def export(file: Path, head: Head, cache: Cache) -> int:
-    """How many bytes were written: the head as `classifier.weight` (C, 1024) and `classifier.bias` (C,), safetensors.
+    """How many bytes were written: the head as `classifier.weight` (C, D) and `classifier.bias` (C,), safetensors.
 
     The metadata has `classes` as a JSON list, `weights` and `fingerprint` of the trunk that belongs to it.
 
@@ -19,7 +19,7 @@ def export(file: Path, head: Head, cache: Cache) -> int:
     """
     from safetensors.numpy import save
 
-    if file.resolve() == cache.store.head.resolve():
+    if file.resolve() == cache.folder.head.resolve():
         raise PetrieveError(f"{file} is the store's own head", "name another file")
     facts = {"classes": json.dumps(head.classes), "weights": cache.weights, "fingerprint": head.fingerprint}
     data = save({"classifier.weight": head.weight, "classifier.bias": head.bias}, facts)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from store.cache import Cache
 from store.errors import PetrieveError, listed
 from store.files import write_file
-from store.rows import DIMENSION
 
 if TYPE_CHECKING:
     import numpy as np
@@ -61,7 +60,7 @@ class Report:
 
 @dataclass(frozen=True, eq=False)
 class Head:
-    """A linear classifier on embeddings; C classes, D = 1024."""
+    """A linear classifier on embeddings; C classes, D numbers each."""
 
     weight: "np.ndarray"  # float32 (C, D)
     bias: "np.ndarray"  # float32 (C,)
@@ -70,15 +69,15 @@ class Head:
     report: Report
 
     def predict(self, embeddings: "np.ndarray") -> "np.ndarray":
-        """The probabilities (N, C), rows summing to 1, of embeddings (N, 1024)."""
+        """The probabilities (N, C), rows summing to 1, of embeddings (N, D)."""
         return softmax(embeddings @ self.weight.T + self.bias)
 
     def predict_one(self, embedding: "np.ndarray") -> dict[str, Any]:
-        """`label`, `probability` and all `probabilities` of one photo: its embedding (1024,), or its views' (V, 1024).
+        """`label`, `probability` and all `probabilities` of one photo: its embedding (D,), or its views' (V, D).
 
         Probabilities are averaged over views.
         """
-        row = self.predict(embedding.reshape(-1, DIMENSION)).mean(axis=0).round(6).tolist()
+        row = self.predict(embedding.reshape(-1, self.weight.shape[1])).mean(axis=0).round(6).tolist()
         best = max(range(len(row)), key=row.__getitem__)
         return {
             "label": self.classes[best],
@@ -123,7 +122,7 @@ def save(head: Head, cache: Cache) -> None:
     }
     metadata["digest"] = _digest(metadata, head.weight, head.bias)
     tensors = {"weight": head.weight, "bias": head.bias}
-    write_file(cache.store.head, to_bytes(tensors, metadata))
+    write_file(cache.folder.head, to_bytes(tensors, metadata))
 
 
 def load(cache: Cache) -> Head:
@@ -134,12 +133,13 @@ def load(cache: Cache) -> Head:
     """
     from safetensors import SafetensorError, safe_open
 
-    file = cache.store.head
+    file = cache.folder.head
     if not file.exists():
         raise PetrieveError(f"there is no head in {cache.store.path}", REMEDY)
     try:
         with safe_open(str(file), "numpy") as opened:
-            head = _head(opened.metadata() or {}, opened.get_tensor("weight"), opened.get_tensor("bias"))
+            weight, bias = opened.get_tensor("weight"), opened.get_tensor("bias")
+            head = _head(opened.metadata() or {}, weight, bias, cache.dimension)
     except (SafetensorError, KeyError, ValueError, TypeError) as error:
         raise PetrieveError(f"the head {file} is damaged, or of an earlier release", REMEDY) from error
     if head.fingerprint != cache.fingerprint:
@@ -153,7 +153,7 @@ def load(cache: Cache) -> Head:
 
 def describe(cache: Cache) -> dict[str, Any] | None:
     """The report of the head in the cache's store and whether it `fits`; None where there is no head."""
-    if not cache.store.head.exists():
+    if not cache.folder.head.exists():
         return None
     try:
         return {"fits": True, **asdict(load(cache).report)}
@@ -163,7 +163,7 @@ def describe(cache: Cache) -> dict[str, Any] | None:
 
 def check(cache: Cache) -> list[dict[str, str]]:
     """What is wrong with the head in the cache's store (`what`), and what mends it (`remedy`)."""
-    if not cache.store.head.exists():
+    if not cache.folder.head.exists():
         return []
     try:
         check_classes(load(cache), cache.counts()["labels"])
@@ -184,11 +184,11 @@ def check_classes(head: Head, labels: Collection[str]) -> None:
         raise PetrieveError(f"the head knows {known}, which no photo in the store is labelled", REMEDY)
 
 
-def _head(metadata: dict[str, Any], weight: "np.ndarray", bias: "np.ndarray") -> Head:
+def _head(metadata: dict[str, Any], weight: "np.ndarray", bias: "np.ndarray", dimension: int) -> Head:
     if metadata["digest"] != _digest(metadata, weight, bias):
         raise ValueError("its digest is another's")
     classes = tuple(map(str, json.loads(metadata["classes"])))
-    if weight.shape != (len(classes), DIMENSION) or bias.shape != (len(classes),):
+    if weight.shape != (len(classes), dimension) or bias.shape != (len(classes),):
         raise ValueError(f"shapes {weight.shape} and {bias.shape} for {len(classes)} classes")
     return Head(weight, bias, classes, metadata["fingerprint"], Report(**json.loads(metadata["report"])))
 

@@ -3,20 +3,24 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from classifier import copies as near
 from store.cache import Cache
 from store.errors import PetrieveError
-from store.rows import DIMENSION
+from store.photo import path_of
+from store.rows import digests
 
 if TYPE_CHECKING:
     import numpy as np
 
 
+LABELLED = "digest IS NOT NULL AND label IS NOT NULL"
+
+
 @dataclass(frozen=True, eq=False)
 class Labelled:
-    """The labelled photos by path: N photos, M augmented views of them, D = 1024."""
+    """The labelled photos by path: N photos, M augmented views of them, D numbers each."""
 
     paths: list[str]
     labels: "np.ndarray"  # (N,) text
@@ -42,16 +46,16 @@ class Labelled:
 
 @dataclass(frozen=True, eq=False)
 class Names:
-    """The same without embeddings, for caches that are larger than memory."""
+    """The same without embeddings, for caches that are larger than memory; K contents, of which N photos show."""
 
     paths: list[str]
     labels: "np.ndarray"
     splits: "np.ndarray"
     digests: "np.ndarray"
     views: "np.ndarray"  # (N,) how many augmented ones each photo has
-    rows: "np.ndarray"  # (R,) ids of the cache's rows, ascending
-    owners: "np.ndarray"  # (R,) the photo of each
-    ranks: "np.ndarray"  # (R,) 0 for a photo's canonical view, 1, 2, … for its augmented ones
+    contents: "np.ndarray"  # (K,) digests, ascending
+    order: "np.ndarray"  # (N,) the photos by their contents
+    starts: "np.ndarray"  # (K + 1,) where those of each content begin in that order
 
 
 def read(cache: Cache) -> Labelled:
@@ -64,8 +68,8 @@ def read(cache: Cache) -> Labelled:
 
     listed = names(cache)
     first = np.cumsum(listed.views) - listed.views
-    rows = np.empty((len(listed.paths), DIMENSION), np.float32)
-    views = np.empty((int(listed.views.sum()), DIMENSION), np.float32)
+    rows = np.empty((len(listed.paths), cache.dimension), np.float32)
+    views = np.empty((int(listed.views.sum()), cache.dimension), np.float32)
     for photos, ranks, batch in chunks(cache, listed):
         canonical = ranks == 0
         rows[photos[canonical]] = _those(batch, canonical)
@@ -82,26 +86,34 @@ def names(cache: Cache) -> Names:
     """
     import numpy as np
 
-    known = cache.known()
-    told = cache.labelled()
-    paths = sorted(path for path in told if told[path]["label"] is not None)
-    if not paths:
+    columns: dict[str, list[Any]] = {name: [] for name in ("root", "uri", "label", "split")}
+    contents = [np.zeros(0, "S16")]
+    for batch in cache.photos([*columns, "digest"], LABELLED):
+        for name, column in columns.items():
+            column += batch[name].to_pylist()
+        contents.append(digests(batch))
+    found = np.concatenate(contents)
+    each, views = cache.views()
+    places = np.searchsorted(each, found).clip(max=max(0, len(each) - 1))
+    there = each[places] == found if len(each) else np.zeros(len(found), bool)
+    paths = list(map(path_of, columns["root"], columns["uri"]))
+    order = np.array(sorted(np.flatnonzero(there).tolist(), key=paths.__getitem__), np.int64)
+    if not len(order):
         raise PetrieveError(
             f"no photo in {cache.store.path} has a label",
             "put the photos of each class in a folder of its name, or give `embed` a `--labels FILE.csv`",
         )
-    rows = np.array([row for path in paths for row in known[path].rows])
-    ranks = np.array([rank for path in paths for rank in range(len(known[path].rows))])
-    order = np.argsort(rows)
+    own = found[order]
+    shown, counts = np.unique(own, return_counts=True)
     return Names(
-        paths=paths,
-        labels=np.array([told[path]["label"] for path in paths]),
-        splits=np.array([told[path]["split"] or "" for path in paths]),
-        digests=np.array([known[path].digest for path in paths], "S16"),
-        views=np.array([len(known[path].augmented) for path in paths]),
-        rows=rows[order],
-        owners=(np.cumsum(ranks == 0) - 1)[order],
-        ranks=ranks[order],
+        paths=[paths[place] for place in order],
+        labels=np.array([columns["label"][place] for place in order]),
+        splits=np.array([columns["split"][place] or "" for place in order]),
+        digests=own,
+        views=views[places[order]] - 1,
+        contents=shown,
+        order=np.argsort(own, kind="stable"),
+        starts=np.concatenate([[0], np.cumsum(counts)]),
     )
 
 
@@ -113,19 +125,24 @@ def chunks(cache: Cache, listed: Names) -> "Iterator[tuple[np.ndarray, np.ndarra
     """
     import numpy as np
 
-    for photos, batch in cache.embeddings(every_view=bool(listed.views.any())):
-        ids = photos["_rowid"].to_numpy().astype(np.int64)
-        found = np.searchsorted(listed.rows, ids).clip(max=len(listed.rows) - 1)
-        chosen = listed.rows[found] == ids
-        places, rows = listed.owners[found[chosen]], _those(batch, chosen)
-        bad = np.flatnonzero(~np.isfinite(rows.sum(axis=1)))
+    for rows, batch in cache.vectors(every_view=bool(listed.views.any())):
+        found = digests(rows)
+        content = np.searchsorted(listed.contents, found).clip(max=len(listed.contents) - 1)
+        chosen = np.flatnonzero(listed.contents[content] == found)
+        counts = np.diff(listed.starts)[content[chosen]]
+        which = np.repeat(chosen, counts)
+        within = np.arange(len(which)) - np.repeat(np.cumsum(counts) - counts, counts)
+        places = listed.order[np.repeat(listed.starts[content[chosen]], counts) + within]
+        ranks = rows["view"].to_numpy()[which]
+        own = batch if np.array_equal(which, np.arange(len(batch))) else batch[which]
+        bad = np.flatnonzero(~np.isfinite(own.sum(axis=1)))
         if len(bad):
             more = f" and of {len(bad) - 1} more" if len(bad) > 1 else ""
             raise PetrieveError(
                 f"the embedding of {listed.paths[places[bad[0]]]}{more} in {cache.store.path} holds what is no number",
                 "`cli.py verify` names the damaged rows and what mends them",
             )
-        yield places, listed.ranks[found[chosen]], rows
+        yield places, ranks, own
 
 
 def _those(rows: "np.ndarray", chosen: "np.ndarray") -> "np.ndarray":

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def predict(
     cache: Cache, head: Head, photos: "list[np.ndarray]", max_error: str | float | None = None
 ) -> list[dict[str, Any]]:
-    """Of each photo `label`, `probability`, `probabilities`, `unsure` and `unfamiliar`, of its views (V, 1024).
+    """Of each photo `label`, `probability`, `probabilities`, `unsure` and `unfamiliar`, of its views (V, D).
 
     `unsure`: less probable than where predictions are wrong no more often than `max_error`, a share such as 0.01 or
     "1%", as held-out photos show with 95 % confidence; without it nothing is. `unfamiliar`: the canonical view lies
@@ -64,7 +64,7 @@ def _undamaged(cache: Cache) -> "Iterator[np.ndarray]":
     import numpy as np
 
     damaged = 0
-    for _, block in cache.embeddings():
+    for _, block in cache.vectors():
         sound = np.isfinite(block.sum(axis=1))
         damaged += int((~sound).sum())
         yield block if sound.all() else block[sound]

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from commands.options import DEFAULT_STORE, Device, Json, Precision, Store, Weights, note, show
+from commands.options import DEFAULT_STORE, Device, Json, Precision, Store, Trunk, Weights, note, show
 from gallery import spreadsheet, terminal, words
 from gallery.stop import asked_to_stop
 from store.errors import PetrieveError
@@ -20,6 +20,7 @@ app = typer.Typer()
 def embed(
     sources: Annotated[list[Path], typer.Argument(metavar="SOURCE...", help="Folders of photos, or photos.")],
     store: Store = DEFAULT_STORE,
+    trunk: Trunk = None,
     labels: Annotated[Path | None, typer.Option(help="CSV: column `photo`, then `label` and any others.")] = None,
     weights: Weights = None,
     device: Device = "auto",
@@ -40,6 +41,7 @@ def embed(
             sources,
             store=store,
             labels=labels,
+            trunk=trunk,
             weights=weights,
             device=device,
             precision=precision,
@@ -59,6 +61,7 @@ def embed(
 @app.command(epilog="Example: cli.py info --json")
 def info(
     store: Store = DEFAULT_STORE,
+    trunk: Trunk = None,
     unreadable: Annotated[bool, typer.Option("--unreadable", help="List only these photos, but all of them.")] = False,
     csv: Annotated[Path | None, typer.Option(help="Write the list of unreadable photos to this file.")] = None,
     as_json: Json = False,
@@ -68,7 +71,7 @@ def info(
     from index import build
     from store.cache import Cache
 
-    cache = Cache.open(store)
+    cache = Cache.open(store, trunk)
     listed = [bad for _, bad in sorted(cache.unreadable().items())]
     if csv:
         spreadsheet.unreadable(csv, listed)
@@ -86,6 +89,7 @@ def info(
 @app.command(epilog="Example: cli.py verify --sample 100")
 def verify(
     store: Store = DEFAULT_STORE,
+    trunk: Trunk = None,
     sample: Annotated[int, typer.Option(min=0, help="How many photos to embed again, evenly spread.")] = 32,
     device: Device = "auto",
     precision: Precision = "auto",
@@ -97,7 +101,7 @@ def verify(
     from index import build
     from store.cache import Cache
 
-    cache = Cache.open(store)
+    cache = Cache.open(store, trunk)
     found = asdict(extractor.verify(cache, sample=sample, device=device, precision=precision))
     found["changed"] = [words.name(path) for path in found["changed"]]
     if found["photos"]:

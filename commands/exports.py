@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from commands.options import DEFAULT_STORE, Json, Store, note, show
+from commands.options import DEFAULT_STORE, Json, Store, Trunk, note, show
 from gallery import terminal
 from store.errors import PetrieveError
 
@@ -21,6 +21,7 @@ EXPORTED = "`NAME.onnx` (pixels to probabilities), `NAME.safetensors` (the head 
 def export(
     where: Annotated[Path, typer.Argument(metavar="FILE_OR_FOLDER", help=f"What to write: {EXPORTED}.")],
     store: Store = DEFAULT_STORE,
+    trunk: Trunk = None,
     as_json: Json = False,
 ) -> None:
     """Write the head, or the embeddings, for use elsewhere."""
@@ -29,7 +30,7 @@ def export(
     kind = where.suffix.lower()
     if kind not in EXPORTS:
         raise PetrieveError(f"cannot tell from its name what {where} shall be", f"write {EXPORTED}")
-    show(EXPORTS[kind](where, Cache.open(store)), terminal.exported, as_json)
+    show(EXPORTS[kind](where, Cache.open(store, trunk)), terminal.exported, as_json)
 
 
 def _export_onnx(file: Path, cache: "Cache") -> dict[str, Any]:

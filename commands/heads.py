@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from commands.options import DEFAULT_STORE, Device, Json, Precision, Store, Weights, note, show
+from commands.options import DEFAULT_STORE, Device, Json, Precision, Store, Trunk, Weights, note, show
 from extractor.sources.folder import find
 from extractor.sources.formats import FORMATS
 from gallery import spreadsheet, terminal, words
@@ -18,6 +18,7 @@ app = typer.Typer()
 @app.command("fit-head", epilog="Example: cli.py fit-head --method linear")
 def fit_head(
     store: Store = DEFAULT_STORE,
+    trunk: Trunk = None,
     method: Annotated[
         str, typer.Option(help="`logistic`, or `linear`: in mini-batches, for caches larger than memory.")
     ] = "logistic",
@@ -31,7 +32,7 @@ def fit_head(
     from classifier.fitting import fit
     from store.cache import Cache
 
-    cache = Cache.open(store)
+    cache = Cache.open(store, trunk)
     fitted, report = fit.fit(cache, method=method, l2=l2, balanced=balanced, device=device)
     head.save(fitted, cache)
     show(asdict(report), terminal.fitted, as_json)
@@ -41,6 +42,7 @@ def fit_head(
 def predict(
     sources: Annotated[list[Path], typer.Argument(metavar="PHOTO_OR_FOLDER...", help="Photos, or folders of them.")],
     store: Store = DEFAULT_STORE,
+    trunk: Trunk = None,
     weights: Weights = None,
     device: Device = "auto",
     precision: Precision = "auto",
@@ -60,7 +62,7 @@ def predict(
     from store.cache import Cache
     from store.rows import Embedded
 
-    cache = Cache.open(store)
+    cache = Cache.open(store, trunk)
     fitted = head.load(cache)
     if max_error is not None:
         predicting.share(max_error)  # a slip is told before the photos are embedded
@@ -86,6 +88,7 @@ def predict(
 @app.command(epilog="Example: cli.py audit --csv audit.csv --sheet worst.jpg")
 def audit(
     store: Store = DEFAULT_STORE,
+    trunk: Trunk = None,
     csv: Annotated[Path | None, typer.Option(help="Write all labelled photos to this file, worst first.")] = None,
     sheet: Annotated[Path | None, typer.Option(help="Draw the worst into this JPEG.")] = None,
     as_json: Json = False,
@@ -96,7 +99,7 @@ def audit(
     from gallery.sheet import findings_sheet
     from store.cache import Cache
 
-    findings = classifier.audit(labelled.read(Cache.open(store)), name=words.name)
+    findings = classifier.audit(labelled.read(Cache.open(store, trunk)), name=words.name)
     ranked = [{**asdict(one), "photo": words.name(one.photo)} for one in findings]
     if csv:
         spreadsheet.findings(csv, ranked)
@@ -111,6 +114,7 @@ def audit(
 @app.command(epilog="Example: cli.py report --out report.html")
 def report(
     store: Store = DEFAULT_STORE,
+    trunk: Trunk = None,
     out: Annotated[Path, typer.Option(help="The page to write.")] = Path("report.html"),
     as_json: Json = False,
 ) -> None:
@@ -121,7 +125,7 @@ def report(
     from gallery.report import page
     from store.cache import Cache
 
-    cache = Cache.open(store)
+    cache = Cache.open(store, trunk)
     fitted = head.load(cache)
     photos = labelled.read(cache)
     mistakes, curves = outcomes(photos, fitted)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from commands.options import DEFAULT_STORE, Device, Json, Precision, Store, Weights, note, show
+from commands.options import DEFAULT_STORE, Device, Json, Precision, Store, Trunk, Weights, note, show
 from gallery import spreadsheet, terminal, words
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ def similar(
     min_similarity: Annotated[float, typer.Option(min=-1, max=1, help="Only photos at least so similar.")] = -1.0,
     watch: Annotated[Path | None, typer.Option(help="A folder: answer for what appears there, in JSON lines.")] = None,
     store: Store = DEFAULT_STORE,
+    trunk: Trunk = None,
     weights: Weights = None,
     device: Device = "auto",
     precision: Precision = "auto",
@@ -43,7 +44,7 @@ def similar(
 
     if bool(photos) == bool(watch) or (watch and sheet):
         raise typer.BadParameter("name photos, or a folder to `--watch`, which draws no sheet")
-    cache = Cache.open(store)
+    cache = Cache.open(store, trunk)
     listed = partial(terminal.matches, grouped=group_by is not None)
     ask = partial(question.ask, k=k, where=where, group_by=group_by, min_similarity=min_similarity)
     if watch:
@@ -51,8 +52,7 @@ def similar(
         return
     queries = [query_one(photo, cache, weights=weights, device=device, precision=precision) for photo in photos or []]
     index = build.build(cache)
-    known = index.cache.known_of({query.photo.path: query.digest for query in queries})  # as it is now
-    same = {path for query in queries for path in same_photo(query, known)}
+    same = {path for query in queries for path in same_photo(query, index.cache)}  # as it is now
     if index.held is None:
         note("there is no index yet, so each photo is read and compared; `cli.py build-index` makes it quick")
     found = ask(index, [query.embedding for query in queries], leave_out=frozenset(same))
@@ -74,10 +74,10 @@ def _watch(folder: Path, cache: "Cache", ask: Callable[..., Any], **settings: st
     from extractor.query import same_photo
     from extractor.watch import watch
     from index import build
-    from store.rows import DIMENSION, Unreadable
+    from store.rows import Unreadable
 
     index = build.build(cache)
-    ask(index, [np.ones(DIMENSION, np.float32)])  # a slip in what is asked is told before the first photo comes
+    ask(index, [np.ones(cache.dimension, np.float32)])  # a slip in what is asked is told before the first photo comes
     results = watch(folder, cache, **settings)  # type: ignore[arg-type]
     print(f"watching {words.printable(str(folder))}; Ctrl-C ends it", file=sys.stderr)
     for result in results:
@@ -86,7 +86,7 @@ def _watch(folder: Path, cache: "Cache", ask: Callable[..., Any], **settings: st
             answer["error"] = result.reason
         else:
             index = build.follow(index)
-            same = frozenset(same_photo(result, index.cache.known_of({result.photo.path: result.digest})))
+            same = frozenset(same_photo(result, index.cache))
             answer["neighbours"] = ask(index, [result.embedding], leave_out=same)
         print(json.dumps(answer, default=str), flush=True)
 
@@ -94,6 +94,7 @@ def _watch(folder: Path, cache: "Cache", ask: Callable[..., Any], **settings: st
 @app.command(epilog="Example: cli.py evaluate --column breed")
 def evaluate(
     store: Store = DEFAULT_STORE,
+    trunk: Trunk = None,
     column: Annotated[str, typer.Option(help="What photos that are alike have in common.")] = "label",
     as_json: Json = False,
 ) -> None:
@@ -102,12 +103,13 @@ def evaluate(
     from index import evaluate as measure
     from store.cache import Cache
 
-    show(asdict(measure.evaluate(build.build(Cache.open(store)), column=column)), terminal.evaluated, as_json)
+    show(asdict(measure.evaluate(build.build(Cache.open(store, trunk)), column=column)), terminal.evaluated, as_json)
 
 
 @app.command(epilog="Example: cli.py duplicates --csv copies.csv --sheet copies.jpg")
 def duplicates(
     store: Store = DEFAULT_STORE,
+    trunk: Trunk = None,
     device: Device = "auto",
     precision: Precision = "auto",
     csv: Annotated[Path | None, typer.Option(help="Write a line for each photo of each group to this file.")] = None,
@@ -120,7 +122,7 @@ def duplicates(
     from index.duplicates.find import find_duplicates
     from store.cache import Cache
 
-    cache = Cache.open(store)
+    cache = Cache.open(store, trunk)
     made = copies.make_copies(cache, device=device, precision=precision)
     found = find_duplicates(cache, made, glances=copies.glances, sharpness=copies.sharpness)
     if csv:
@@ -133,6 +135,7 @@ def duplicates(
 @app.command("build-index", epilog="Example: cli.py build-index --recall 0.99")
 def build_index(
     store: Store = DEFAULT_STORE,
+    trunk: Trunk = None,
     kind: Annotated[
         str | None, typer.Option(help="A FAISS factory string, such as `PCA256,IVF4096,SQ8`; by default what fits.")
     ] = None,
@@ -146,6 +149,6 @@ def build_index(
     from index.codes import update
     from store.cache import Cache
 
-    cache = Cache.open(store)
+    cache = Cache.open(store, trunk)
     update.update(cache, kind=kind, recall=recall, tell=note)
     show(build.describe(cache), terminal.index, as_json)

@@ -15,9 +15,10 @@ Weights = Annotated[
     str | None,
     typer.Option(
         envvar="PETRIEVE_WEIGHTS",
-        help="`imagenet`, `bundled` or a file. By default the store's own; `imagenet` for a new one.",
+        help="`imagenet`, `bundled` or a file. By default the store's own; for a new one what is at hand.",
     ),
 ]
+Trunk = Annotated[str | None, typer.Option(help="`densenet121`, `densenet161` …, by default the store's first.")]
 Device = Annotated[str, typer.Option(help="`cpu`, `cuda`, `cuda:1` … or `auto`: a GPU where there is one.")]
 Precision = Annotated[str, typer.Option(help="`float32`, `bfloat16`, `float16`, `int8` (CPUs, quickest) or `auto`.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]

@@ -1,26 +1,30 @@
-"""The run: what is new goes through the stream into the cache; and `query`, for photos that stay outside it."""
+"""The run: what is new in its sources goes through the engine into the store."""
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from extractor.engines.drawn import drawn
 from extractor.engines.local import load, results
-from extractor.pixels.augment import check_views
-from extractor.plan import find_all, plan, settle
-from extractor.sources.folder import Source, paths_of
+from extractor.pixels.augment import RECIPE, check_views
+from extractor.plan import Plan, chosen, find_parts, photos_of, plan, settle
+from extractor.sources.folder import Place, paths_of
 from extractor.sources.formats import FORMATS
 from extractor.sources.labels import read_labels
-from extractor.trunks.fitting import asks, fitting_trunk
+from extractor.sources.source import Part
+from extractor.trunks.fitting import asks, fitting_trunk, made_by, new_trunk
+from extractor.trunks.ranges import quantised
 from extractor.trunks.trunk import Trunk
 from store.cache import Cache
 from store.errors import PetrieveError
 from store.folder import Store, read_card
+from store.known import Known, known, nothing
 from store.lock import writing
 from store.photo import Photo
-from store.rows import Embedded, Known, Unreadable, by_digest
+from store.rows import Embedded, Unreadable, said_of, told
 from store.upgrade import upgrade
 
 Progress = Callable[[int, int], None]  # photos done, photos in all
@@ -42,14 +46,16 @@ class Summary:
     photos_per_second: float
     device: str | None
     precision: str | None
+    trunk: str
     weights: str
 
 
 def embed(
-    sources: Source | Sequence[Source],
+    sources: Place | Sequence[Place],
     *,
-    store: Source = ".petrieve",
-    labels: Source | None = None,
+    store: Place = ".petrieve",
+    labels: Place | None = None,
+    trunk: str | None = None,
     weights: str | None = None,
     device: str = "auto",
     precision: str = "auto",
@@ -61,9 +67,10 @@ def embed(
 ) -> tuple[Summary, Cache]:
     """The figures of a run that brings a store up to date with its sources, and the cache as it is then.
 
-    Photos that the cache holds are not opened again; those whose bytes it holds under another name are not
-    embedded again. `labels` is a CSV; `weights` is `imagenet`, `bundled` or a file, by default what the store
-    was made with, else `imagenet`. Beside its canonical view each photo gets so many augmented `views`; the store
+    Photos that the store knows are not opened again; those whose bytes it knows under another name are not
+    embedded again. `labels` is a CSV; `trunk` is a kind, such as `densenet201`, by default the store's first, else
+    `densenet121`; what several have made stands side by side. `weights` is `imagenet`, `bundled` or a file, by default
+    what the store was made with. Beside its canonical view each photo gets so many augmented `views`; the store
     remembers their number, which never falls. `prune` forgets the photos that are gone, `retry` opens unreadable
     ones again though they have not changed. `progress` follows each commit; when `stop` then says so, the run ends
     there.
@@ -78,25 +85,30 @@ def embed(
     csv = read_labels(labels) if labels is not None else None
     with writing(place):
         upgrade(place)
-        cache = Cache.open(store) if read_card(place) else None
-        known = cache.known() if cache is not None else {}
-        bad = cache.unreadable() if cache is not None else {}
-        photos = find_all(wanted, {*known, *bad}, prune=prune)
+        cache, network = _opened(place, trunk, weights, device, precision)
+        there = known(cache) if cache is not None else nothing()
+        parts = find_parts(wanted, there, prune=prune)
+        photos = photos_of(parts)
         photos = csv.apply(photos) if csv else photos
-        views = max(views, cache.views if cache is not None else 0)
-        to_do = plan(photos, wanted, known, bad, csv, views=views, retry=retry)
-        trunk = None
+        views = max(views, cache.made.views if cache is not None else 0)
+        to_do = plan(photos, wanted, there, csv, views=views, retry=retry)
         if cache is None:
-            cache, trunk = _new(place, to_do.todo, photos, weights or "imagenet", device, precision)
-        elif to_do.todo or asks(cache, weights, device, precision):
-            trunk = fitting_trunk(cache, place, weights or cache.weights, device, precision, photos)
+            _check_one_is_readable(chosen(parts, to_do.todo))
+            network = network or new_trunk(None, weights, device, precision)
+        elif network is None and (to_do.todo or asks(cache, weights, device, precision)):
+            network = fitting_trunk(cache, weights, device, precision)
+        if network and precision == "int8":
+            network = quantised(network, place.folder(made_by(network)).ranges, drawn(parts))
+        if cache is None and network:
+            cache = Cache.create(place, made_by(network), dimension=network.dimension)
+        assert cache is not None
         if csv:
             cache.add_columns(csv.columns)
-        cache.keep_views(views)
-        counts, made = _run(to_do.todo, cache, known, trunk, progress, stop) if trunk else (Counter(), 0)
+        cache.keep_views(views, RECIPE)
+        counts, made = _run(parts, to_do, cache, there, network, progress, stop) if network else (Counter(), 0)
         left = len(to_do.todo) - counts.total()
         if not left:
-            settle(cache, to_do, known, prune=prune)
+            settle(cache, to_do, there, prune=prune)
         cache.sign()
     unreadable = counts["unreadable"] + len(to_do.unreadable)
     if photos and unreadable == len(photos):
@@ -113,29 +125,39 @@ def embed(
         left=left,
         seconds=round(seconds, 3),
         photos_per_second=round(counts["embedded"] / seconds, 2),
-        device=str(trunk.device) if trunk else None,
-        precision=trunk.precision_name if trunk else None,
+        device=str(network.device) if network else None,
+        precision=network.precision_name if network else None,
+        trunk=cache.made.name,
         weights=cache.weights,
     ), cache
 
 
-def _new(
-    place: Store, todo: Sequence[Photo], photos: Sequence[Photo], weights: str, device: str, precision: str
-) -> tuple[Cache, Trunk]:
-    """The empty cache of a new store, and its trunk."""
-    _check_one_is_readable(todo)
-    trunk = fitting_trunk(None, place, weights, device, precision, photos)
-    return Cache.create(place, fingerprint=trunk.fingerprint, weights=trunk.weights), trunk
+def _opened(
+    place: Store, trunk: str | None, weights: str | None, device: str, precision: str
+) -> tuple[Cache | None, Trunk | None]:
+    """The cache to go on with, None for a new store; and the trunk, where one is asked for by its name.
+
+    What such a trunk makes stands beside what the store has of others.
+    """
+    card = read_card(place)
+    if trunk is None:
+        return (Cache.open(place.path), None) if card else (None, None)
+    before = [made for made in card.trunks if trunk in (made.kind, made.name)] if card else []
+    network = new_trunk(trunk, weights or (before[0].weights if before else None), device, precision)
+    if card is None:
+        return None, network
+    return Cache.create(place, made_by(network), dimension=network.dimension), network
 
 
-def _check_one_is_readable(photos: Sequence[Photo]) -> None:
+def _check_one_is_readable(parts: Iterable[tuple[Part, list[Photo]]]) -> None:
     """A new store is made for the first photo that can be read, and not for files that only look like photos."""
     failures = []
-    for photo in photos:
-        loaded = load(photo, {})
-        if not isinstance(loaded, Unreadable):
-            return
-        failures.append(loaded)
+    for part, photos in parts:
+        for read in part.read({photo.uri for photo in photos}):
+            loaded = load(read, there=lambda _: None)
+            if not isinstance(loaded.seen, Unreadable):
+                return
+            failures.append(loaded.seen)
     raise PetrieveError(
         f"none of {len(failures)} photos can be read, first {failures[0].photo.path}: {failures[0].reason}",
         f"name {FORMATS} files",
@@ -143,49 +165,43 @@ def _check_one_is_readable(photos: Sequence[Photo]) -> None:
 
 
 def _run(
-    todo: Sequence[Photo],
+    parts: Sequence[Part],
+    to_do: Plan,
     cache: Cache,
-    known: Mapping[str, Known],
+    there: Known,
     trunk: Trunk,
     progress: Progress | None,
     stop: Callable[[], bool],
 ) -> tuple[Counter[str], int]:
-    """How many were embedded, copied and unreadable; and how many embeddings the trunk made."""
+    """How many photos were embedded, copied and unreadable; and how many embeddings the trunk made."""
     counts: Counter[str] = Counter()
     views = 0
-    rows = by_digest(known)
-    # Copies come from the cache as it was: a row that this run overwrites may be another photo's original.
-    before = cache.as_now()
     made = results(
-        todo,
+        chosen(parts, to_do.todo),
         trunk=lambda: trunk,
-        cache=before,
-        rows=rows,
+        there=there.embeddings.of,
         batch=trunk.batch,
         workers=trunk.workers,
-        views=cache.views,
+        views=cache.made.views,
     )
     with closing(made) as ready:
         for some in ready:
-            cache.commit(some, known)
-            new = [_made(result, rows) for result in some]
-            counts.update(map(_outcome, some, new))
-            views += sum(new)
+            cache.commit([_told(one, to_do) for one in some], there)
+            counts.update(map(_outcome, some))
+            views += sum(len(one.views) for one in some if isinstance(one, Embedded))
             if progress:
-                progress(counts.total(), len(todo))
+                progress(counts.total(), len(to_do.todo))
             if stop():
                 break
     return counts, views
 
 
-def _made(result: Embedded | Unreadable, rows: Mapping[bytes, tuple[int, ...]]) -> int:
-    """How many of a photo's embeddings the trunk has made."""
-    if isinstance(result, Unreadable):
-        return 0
-    return max(0, len(result.views) - len(rows.get(result.digest, ())))
+def _told(one: Embedded | Unreadable, to_do: Plan) -> Embedded | Unreadable:
+    """A result with what the CSV, its name and its folders say of the photo."""
+    return replace(one, photo=told(one.photo, said_of(to_do.todo[one.photo.path])))
 
 
-def _outcome(result: Embedded | Unreadable, made: int) -> str:
+def _outcome(result: Embedded | Unreadable) -> str:
     if isinstance(result, Unreadable):
         return "unreadable"
-    return "embedded" if made else "copied"
+    return "embedded" if len(result.views) else "copied"

@@ -1,24 +1,26 @@
-"""What a run has to do: the photos of its sources, held against what is known of them."""
+"""What a run has to do: the photos of its sources, held against what the store knows of them."""
 
 import os
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from extractor.sources.folder import find
+from extractor.sources.folder import Folder
 from extractor.sources.formats import FORMATS
 from extractor.sources.labels import Labels
+from extractor.sources.source import Part
 from store.cache import Cache
 from store.errors import PetrieveError
+from store.known import Known, may_pass
 from store.photo import Photo
-from store.rows import Known, Unreadable
+from store.rows import said_of
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Each photo that is found is in one of the first three lists; paths tell the rest."""
+    """Each photo that is found is in one of the first three; paths tell the rest."""
 
-    todo: list[Photo]
+    todo: dict[str, Photo]  # by path, with what is said of it
     cached: list[Photo]
     unreadable: list[Photo]
     missing: list[str]  # what the store holds and the sources no longer do
@@ -26,13 +28,13 @@ class Plan:
     said: dict[str, dict[str, Any]]  # what the rows of photos that are known have yet to be told
 
 
-def find_all(sources: Sequence[str], before: Collection[str] = (), *, prune: bool = False) -> list[Photo]:
-    """The photos of all sources (absolute paths), each path once; `before` are the paths that the store holds.
+def find_parts(sources: Sequence[str], before: Iterable[str] = (), *, prune: bool = False) -> list[Part]:
+    """The photos of all sources (absolute paths), in parts; `before` are the paths that the store holds.
 
     Raises:
         PetrieveError: a source is not there, unless it is to be pruned; or there is no photo and was none.
     """
-    photos: dict[str, Photo] = {}
+    parts: list[Part] = []
     for source in sources:
         gone = not os.path.lexists(source) and any(_is_under(path, source) for path in before)
         if gone and not prune:
@@ -40,21 +42,40 @@ def find_all(sources: Sequence[str], before: Collection[str] = (), *, prune: boo
                 f"{source} is gone, and the store holds photos of it",
                 "bring it back, or add `--prune` to forget them",
             )
-        for photo in () if gone else find(source):
-            photos.setdefault(photo.path, photo)
-    if not photos and not any(_is_under(path, source) for path in before for source in sources):
+        parts += () if gone else Folder(source).parts()
+    if not parts and not any(_is_under(path, source) for path in before for source in sources):
         raise PetrieveError(
             f"there is no photo in {', '.join(sources)}",
             f"name a folder with {FORMATS} files",
         )
+    return parts
+
+
+def photos_of(parts: Iterable[Part]) -> list[Photo]:
+    """The photos of all parts, each path once."""
+    photos: dict[str, Photo] = {}
+    for part in parts:
+        for photo in part.photos:
+            photos.setdefault(photo.path, photo)
     return list(photos.values())
+
+
+def chosen(parts: Iterable[Part], paths: Iterable[str]) -> list[tuple[Part, list[Photo]]]:
+    """Of each part the photos that have one of these paths, each path once."""
+    left = set(paths)
+    found = []
+    for part in parts:
+        some = [photo for photo in part.photos if photo.path in left]
+        left -= {photo.path for photo in some}
+        if some:
+            found.append((part, some))
+    return found
 
 
 def plan(
     photos: Sequence[Photo],
     sources: Sequence[str],
-    known: Mapping[str, Known],
-    bad: Mapping[str, Unreadable],
+    known: Known,
     csv: Labels | None,
     *,
     views: int,
@@ -64,50 +85,54 @@ def plan(
 
     A photo is known when it has so many augmented `views`.
     """
-    todo, cached, unreadable = [], [], []
+    todo, cached, unreadable = dict[str, Photo](), list[Photo](), list[Photo]()
     said = {}
+    reasons = known.reasons()
     for photo in photos:
-        row, failure = known.get(photo.path), bad.get(photo.path)
-        if row and csv and csv.of(photo):
-            said[photo.path] = csv.of(photo)
-        if row and len(row.augmented) >= views and _is_as_then(photo, row):
+        path = photo.path
+        there = path in known
+        if there and csv and csv.of(photo):
+            said[path] = csv.of(photo)
+        same = there and known.is_as_then(photo)
+        reason = reasons.get(path)
+        if same and reason is None and known.views_of(path) > views:
             cached.append(photo)
-        elif failure and not retry and not failure.may_pass and _is_as_then(photo, failure.photo):
+        elif same and reason and not retry and not may_pass(reason):
             unreadable.append(photo)
-        else:  # a changed photo keeps the row it has, also when it was found from another root
-            earlier = row or (failure.photo if failure else photo)
-            todo.append(replace(photo, root=earlier.root, uri=earlier.uri))
+        else:
+            todo[path] = photo
     here = {photo.path for photo in photos}
-    gone = {path for path in {*known, *bad} - here if any(_is_under(path, source) for source in sources)}
+    missing = sorted(path for path in known if path not in here and any(_is_under(path, one) for one in sources))
     again = [photo for photo in photos if photo.path in known]
-    return Plan(todo, cached, unreadable, sorted(gone), again, said)
+    return Plan(todo, cached, unreadable, missing, again, said)
 
 
-def settle(cache: Cache, made: Plan, known: Mapping[str, Known], *, prune: bool) -> None:
+def settle(cache: Cache, made: Plan, known: Known, *, prune: bool) -> None:
     """What a run owes to photos that it did not embed."""
-    cache.relabel({**_labels_from_another_root(cache, made, known), **made.said})
-    bad = cache.unreadable()
-    cache.forgive([bad[photo.path].photo for photo in made.cached if photo.path in bad])
+    gone = known.gone()
+    told = {**_labels_from_another_root(cache, made, known), **made.said}
+    for photo in (*made.cached, *made.unreadable):
+        if photo.path in gone:
+            told[photo.path] = {**told.get(photo.path, {}), "gone": None}
+    cache.change(told, known)
     if prune:
         cache.forget(made.missing, known)
+    else:
+        cache.mark_gone([path for path in made.missing if path not in gone], known)
     cache.tidy()
 
 
-def _labels_from_another_root(cache: Cache, made: Plan, known: Mapping[str, Known]) -> dict[str, dict[str, Any]]:
+def _labels_from_another_root(cache: Cache, made: Plan, known: Known) -> Mapping[str, dict[str, Any]]:
     """Labels and splits that a folder higher up gives to photos that had none, seen from their own folder."""
-    others = [photo for photo in made.again if photo.root != known[photo.path].root]
-    now = cache.labelled() if others else {}
+    roots = known.roots()
+    others = [photo for photo in made.again if photo.root != roots[photo.path]]
+    now = cache.told_of([photo.path for photo in others], known)
     found = {}
     for photo in others:
-        if photo.path in now:
-            told = {"label": photo.label, "split": photo.split}
-            found[photo.path] = {name: value for name, value in told.items() if now[photo.path][name] is None}
+        told = {name: value for name, value in said_of(photo).items() if name in ("label", "split")}
+        found[photo.path] = {name: value for name, value in told.items() if now[photo.path][name] is None}
     return found
 
 
 def _is_under(path: str, source: str) -> bool:
     return path == source or path.startswith(os.path.join(source, ""))
-
-
-def _is_as_then(photo: Photo, then: Photo | Known) -> bool:
-    return (photo.size, photo.modified) == (then.size, then.modified)

@@ -1,28 +1,30 @@
 """The embeddings of photos that stay outside the store."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from functools import cache as once
 from functools import partial
 
 from extractor.engines.local import results
 from extractor.pixels.augment import check_views
-from extractor.pixels.pillow import Undecodable
-from extractor.plan import find_all
-from extractor.sources.folder import Source, paths_of, read
-from extractor.trunks.fitting import asks, fitting_trunk
+from extractor.plan import chosen, find_parts, photos_of
+from extractor.sources.folder import Place, paths_of, read_photo
+from extractor.trunks.fitting import asking_trunk, asks
 from store.cache import Cache
+from store.contents import Content
 from store.errors import PetrieveError
-from store.photo import Photo, digest_of
-from store.rows import Embedded, Known, Unreadable, by_digest
+from store.known import known
+from store.photo import Photo, digest_of, path_of
+from store.rows import Embedded, Unreadable
 
 # Of photos that are looked up; a single one need not wait for a full batch.
 QUERY_BATCH = 8
 
 
 def query(
-    sources: Source | Sequence[Source],
+    sources: Place | Sequence[Place],
     cache: Cache,
     *,
     weights: str | None = None,
@@ -39,22 +41,22 @@ def query(
         PetrieveError: a source, the weights or the device cannot be used, or the weights are not the cache's.
     """
     check_views(views)
-    wanted = paths_of(sources)
-    photos = find_all(wanted)
-    known = cache.known() if len(photos) > QUERY_BATCH else cache.known_of({one.path: _digest(one) for one in photos})
-    rows = by_digest(known)
-    trunk = once(partial(fitting_trunk, cache, cache.store, weights or cache.weights, device, precision))
+    parts = find_parts(paths_of(sources))
+    photos = photos_of(parts)
+    trunk = once(partial(asking_trunk, cache, weights, device, precision))
+    there, holds_all = _lookup(photos, cache, views)
     if asks(cache, weights, device, precision):
         trunk()
-    elif not all(photo.path in known and len(known[photo.path].augmented) >= views for photo in photos):
+    elif not holds_all:
         import torch  # noqa: F401  before the threads begin, which are to compute with one each
     batch = min(QUERY_BATCH, len(photos))
-    with closing(results(photos, trunk=trunk, cache=cache, rows=rows, batch=batch, views=views)) as ready:
+    wanted = chosen(parts, [photo.path for photo in photos])
+    with closing(results(wanted, trunk=trunk, there=there, batch=batch, views=views, once=False)) as ready:
         for some in ready:
-            yield from some
+            yield from _whole(some, cache)
 
 
-def query_one(source: Source, cache: Cache, **settings: str | None) -> Embedded:
+def query_one(source: Place, cache: Cache, **settings: str | None) -> Embedded:
     """The embedding of one photo, as by `query`.
 
     Raises:
@@ -68,16 +70,30 @@ def query_one(source: Source, cache: Cache, **settings: str | None) -> Embedded:
     return result
 
 
-def same_photo(photo: Embedded, known: Mapping[str, Known]) -> list[str]:
+def same_photo(photo: Embedded, cache: Cache) -> list[str]:
     """The paths under which the cache holds this very photo: its own; else those with the same bytes."""
-    if photo.photo.path in known:
-        return [photo.photo.path]
-    return sorted(path for path, row in known.items() if row.digest == photo.digest)
+    rows = cache.known_of({photo.photo.path: photo.digest})
+    paths = sorted(path_of(row["root"], row["uri"]) for row in rows)
+    return [photo.photo.path] if photo.photo.path in paths else paths
 
 
-def _digest(photo: Photo) -> bytes | None:
-    """What a photo's bytes are known by; None where they cannot be read, which is said later."""
-    try:
-        return digest_of(read(photo.path)[0])
-    except (OSError, Undecodable, MemoryError):
-        return None
+def _lookup(photos: Sequence[Photo], cache: Cache, views: int) -> tuple[Callable[[bytes], Content | None], bool]:
+    """What tells of a content what the cache has of it; and whether it has all these photos, as far as is known."""
+    if len(photos) <= QUERY_BATCH:
+        read = [read_photo(photo) for photo in photos]
+        held = [cache.content_of(digest_of(one[1])) for one in read if not isinstance(one, Unreadable)]
+        return cache.content_of, all(one is not None and one.views > views for one in held)
+    there = known(cache)
+    return there.embeddings.of, all(photo.path in there and there.views_of(photo.path) > views for photo in photos)
+
+
+def _whole(results: Sequence[Embedded | Unreadable], cache: Cache) -> Iterator[Embedded | Unreadable]:
+    """The results, with the embeddings that the cache holds of their contents."""
+    import numpy as np
+
+    held = cache.views_of({one.digest for one in results if isinstance(one, Embedded) and one.first})
+    for one in results:
+        if isinstance(one, Embedded) and one.first:
+            before = held[one.digest][: one.first]
+            one = replace(one, views=np.concatenate([before, one.views]) if len(one.views) else before, first=0)
+        yield one

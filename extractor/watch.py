@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 
 from extractor.engines.local import results
-from extractor.sources.folder import find
-from extractor.trunks.fitting import fitting_trunk
+from extractor.sources.folder import files_of, find
+from extractor.trunks.fitting import asking_trunk
 from extractor.trunks.trunk import Trunk
 from store.cache import Cache
 from store.errors import PetrieveError
@@ -42,12 +42,12 @@ def watch(
             f"{os.fspath(folder)} is no folder", "check the path, and name the folder in which photos appear"
         )
     before = _there(folder, disk)
-    trunk = fitting_trunk(cache, cache.store, weights or cache.weights, device, precision)
-    return _appearing(folder, disk, before, lambda photo: _embedded(photo, trunk, cache))
+    trunk = asking_trunk(cache, weights, device, precision)
+    return _appearing(folder, disk, before, lambda photo: _embedded(photo, trunk))
 
 
-def _embedded(photo: Photo, trunk: Trunk, cache: Cache) -> Embedded | Unreadable:
-    with closing(results([photo], trunk=lambda: trunk, cache=cache, rows={}, batch=1, workers=1)) as ready:
+def _embedded(photo: Photo, trunk: Trunk) -> Embedded | Unreadable:
+    with closing(results(files_of([photo]), trunk=lambda: trunk, there=lambda _: None, batch=1, workers=1)) as ready:
         ((made,),) = ready
     return made
 

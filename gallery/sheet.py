@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from extractor.pixels.decode import upright_image
-from extractor.pixels.pillow import Undecodable
-from store.errors import PetrieveError
+from store.errors import PetrieveError, Undecodable
 from store.files import write_named
 
 if TYPE_CHECKING:

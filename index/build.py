@@ -10,9 +10,8 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from index.codes import kept as files
-from index.codes import update
 from index.codes.kept import Kept
-from index.exact import Exact, held, taken
+from index.exact import EXACT, Exact, held, taken
 from store.cache import Cache
 from store.errors import PetrieveError
 
@@ -38,18 +37,17 @@ class Index:
 def build(cache: Cache) -> Index:
     """The index of a cache as it is now: the one kept in its store, brought up to date, or all embeddings in memory.
 
-    A damaged one is built anew, with a warning.
+    A damaged one is passed over, with a warning: only `update` builds one, which may take minutes.
 
     Raises:
         PetrieveError: the index in the store was built from embeddings of another trunk.
     """
-    cache = Cache.open(cache.store.path)  # the index's own, which no other's writes move on
+    cache = Cache.open(cache.store.path, cache.made.name)  # the index's own, which no other's writes move on
     try:
         kept = files.load(cache)
     except files.Damaged as error:
-        instead = "it is built anew" if len(cache) > update.EXACT else "each photo is compared instead"
-        warnings.warn(f"{error.what}: {instead}", stacklevel=2)
-        kept = update.mended(cache)
+        warnings.warn(f"{error.what}: each photo is compared instead; {error.remedy} mends it", stacklevel=2)
+        kept = None
     return _assembled(cache, kept)
 
 
@@ -61,7 +59,7 @@ def follow(index: Index) -> Index:
     Raises:
         PetrieveError: the store is gone, or now holds embeddings of another trunk.
     """
-    cache = Cache.open(index.cache.store.path)
+    cache = Cache.open(index.cache.store.path, index.cache.made.name)
     kept = _newest(cache, index.kept)
     if cache.version == index.cache.version and kept is index.kept:
         return index
@@ -76,7 +74,7 @@ def describe(cache: Cache) -> dict[str, Any]:
     except files.Damaged as error:
         return {"kind": None, "photos": 0, "fits": False, "why": str(error)}
     if card is None:
-        return {"kind": KIND, "photos": len(cache), "fits": True}
+        return {"kind": KIND, "photos": cache.contents, "fits": True}
     fits = card.fingerprint == cache.fingerprint
     told = {name: value for name, value in asdict(card).items() if name not in ("kind", "photos", "fingerprint")}
     return {"kind": card.kind, "photos": card.photos, "fits": fits, **told}
@@ -105,6 +103,6 @@ def _assembled(cache: Cache, kept: Kept | None) -> Index:
 
     none = np.zeros(0, np.int64)
     if kept is None:
-        return Index(cache, held(cache.embeddings()) if len(cache) <= update.EXACT else None, None, none)
-    fresh, stale = update.differences(kept.inverted.ids, kept.inverted.marks, *cache.marks())
-    return Index(cache, held(taken(cache, fresh)), kept, stale)
+        return Index(cache, held(cache.vectors(), cache.dimension) if cache.contents <= EXACT else None, None, none)
+    fresh, stale = files.differences(kept.inverted.ids, kept.inverted.marks, *cache.marks())
+    return Index(cache, held(taken(cache, fresh), cache.dimension), kept, stale)

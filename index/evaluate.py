@@ -8,7 +8,7 @@ from index.exact import streamed
 from index.search import nearest_of_each
 from store.cache import Cache
 from store.errors import PetrieveError
-from store.rows import DIMENSION, unit_length
+from store.rows import unit_length
 
 if TYPE_CHECKING:
     import numpy as np
@@ -123,7 +123,7 @@ def _said(cache: Cache, column: str) -> "tuple[np.ndarray, np.ndarray, np.ndarra
     ids: list[int] = []
     digests: list[bytes] = []
     values: list[str] = []
-    for photos, _ in cache.embeddings():
+    for photos in cache.photos([column, "digest"]):
         there = photos.filter(photos[column].is_valid())
         ids += there["_rowid"].to_pylist()
         digests += there["digest"].to_pylist()
@@ -137,13 +137,13 @@ def _similarities(cache: Cache, ids: "np.ndarray", chosen: "np.ndarray") -> "np.
     """Cosines (Q, N) of the photos at these positions to all whose row ids are given, which are in order."""
     import numpy as np
 
-    queries = np.empty((len(chosen), DIMENSION), np.float32)
-    for photos, embeddings in cache.embeddings():
+    queries = np.empty((len(chosen), cache.dimension), np.float32)
+    for photos, embeddings in cache.embeddings([]):
         at, rows = _positions(photos, ids)
         _, here, where = np.intersect1d(at, chosen, return_indices=True)
         queries[where] = unit_length(embeddings[rows[here]])
     similarities = np.empty((len(chosen), len(ids)), np.float32)
-    for photos, embeddings in cache.embeddings():
+    for photos, embeddings in cache.embeddings([]):
         at, rows = _positions(photos, ids)
         similarities[:, at] = queries @ unit_length(embeddings[rows]).T
     return similarities

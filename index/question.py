@@ -6,16 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 from index.build import Index
 from index.reading import reading
-from index.search import check_k, named, nearest
+from index.search import GROWTH, NAMES, Found, check_k, found_of, ranked
 from store.errors import PetrieveError
-from store.rows import lengths, unit_length
+from store.rows import digests, lengths, unit_length
 
 if TYPE_CHECKING:
     import numpy as np
 
-# How many more rows are looked at when too few of them count.
-GROWTH = 4
-Ranking = Callable[[int], "tuple[list[int], list[float]]"]  # how many → row ids and similarities, best first
+NOT_EMBEDDED = -2.0
+Ranking = Callable[[int], list[Found]]  # how many → the photos, best first; fewer where there are no more
 
 
 @dataclass(frozen=True)
@@ -23,7 +22,8 @@ class Match:
     """A cached photo (its path), how like the query it is, and what that means.
 
     `similarity` is the cosine, -1 to 1; for several photos of one pet the mean of theirs. `pairs_as_close` is the
-    share of random pairs of the cache that are as similar; `group` the value of the column that was grouped by.
+    share of random pairs of the cache that are as similar; `group` the value of the column that was grouped by;
+    `gone` since when the photo was not found where it was.
     """
 
     photo: str
@@ -31,6 +31,7 @@ class Match:
     similarity: float
     pairs_as_close: float
     group: Any = None
+    gone: str | None = None
 
 
 def ask(
@@ -43,7 +44,7 @@ def ask(
     group_by: str | None = None,
     min_similarity: float = -1.0,
 ) -> list[Match]:
-    """The `k` photos most like a pet, best first, but for paths that are left out; its photos' embeddings are (1024,).
+    """The `k` photos most like a pet, best first, but for paths that are left out; its photos' embeddings are (D,).
 
     `where` is a condition in SQL on the photos' columns: those for which it holds are compared one by one. With
     `group_by`, a column, only the best photo of each of its values counts; photos without a value stand alone.
@@ -59,15 +60,15 @@ def ask(
     if group_by is not None and group_by not in index.cache.columns():
         known = ", ".join(index.cache.columns())
         raise PetrieveError(f"there is no column {group_by!r} to group by", f"the columns are {known}")
-    # (1024,): its product with a photo's embedding is the mean of the cosines.
+    # (D,): its product with a photo's embedding is the mean of the cosines.
     pet = unit_length(np.stack(embeddings)).mean(axis=0)
     ranking = _chosen(index, pet, where) if where is not None else _all(index, pet)
     wanted, found = k + len(leave_out), list[Match]()
     while True:
-        ids, similarities = ranking(wanted)
-        candidates = _matches(index, ids, similarities, leave_out, group_by)
+        ranked_ = ranking(wanted)
+        candidates = _matches(index, ranked_, leave_out, group_by)
         found = [one for one in candidates if one.similarity >= min_similarity][:k]
-        exhausted = len(ids) < wanted or (similarities and similarities[-1] < min_similarity)
+        exhausted = len(ranked_) < wanted or ranked_[-1].similarity < min_similarity
         if len(found) == k or exhausted:
             break
         wanted *= GROWTH
@@ -81,50 +82,62 @@ def _all(index: Index, pet: "np.ndarray") -> Ranking:
 
     length = float(np.linalg.norm(pet))
 
-    def ranking(wanted: int) -> tuple[list[int], list[float]]:
-        similarities, ids = nearest(index, pet, wanted)
-        return ids, [one * length for one in similarities]
+    def ranking(wanted: int) -> list[Found]:
+        return [replace(one, similarity=one.similarity * length) for one in ranked(index, pet, wanted)]
 
     return ranking
 
 
 def _chosen(index: Index, pet: "np.ndarray", where: str) -> Ranking:
-    """The photos that a condition chooses, ranked exactly: each is compared, and 12 bytes of each are kept."""
+    """The photos that a condition chooses, ranked exactly: each is compared, and 28 bytes of each are kept."""
     import numpy as np
 
-    ids, similarities = [np.zeros(0, np.int64)], [np.zeros(0, np.float32)]
-    for photos, embeddings in index.cache.where(where):
+    ids, contents = [np.zeros(0, np.int64)], [np.zeros(0, "S16")]
+    for photos in index.cache.where(where, ["digest"]):
         ids.append(photos["_rowid"].cast("int64").to_numpy())
-        similarities.append(embeddings @ pet / lengths(embeddings))
-    every, close = np.concatenate(ids), np.concatenate(similarities)
+        contents.append(digests(photos))
+    rows, content = np.concatenate(ids), np.concatenate(contents)
+    close = _similarities(index, pet, content)
     order = np.argsort(-close, kind="stable")
+    order = order[close[order] > NOT_EMBEDDED]
 
-    def ranking(wanted: int) -> tuple[list[int], list[float]]:
+    def ranking(wanted: int) -> list[Found]:
         first = order[:wanted]
-        return every[first].tolist(), close[first].tolist()
+        photos = index.cache.take_photos(rows[first], [*NAMES, "_rowid"]).to_pylist()
+        return [found_of(photo, one) for photo, one in zip(photos, close[first].tolist(), strict=True)]
 
     return ranking
 
 
+def _similarities(index: Index, pet: "np.ndarray", contents: "np.ndarray") -> "np.ndarray":
+    """How like a pet (D,) photos with these contents (digests, (n,)) are: float32 (n,)."""
+    import numpy as np
+
+    each, which = np.unique(contents, return_inverse=True)
+    close = np.full(len(each), NOT_EMBEDDED, np.float32)
+    for found, embeddings in index.cache.embeddings_of(each):
+        close[np.searchsorted(each, found)] = embeddings @ pet / lengths(embeddings)
+    return close[which]
+
+
 def _matches(
-    index: Index, ids: list[int], similarities: list[float], leave_out: frozenset[str], group_by: str | None
+    index: Index, ranked_: Sequence[Found], leave_out: frozenset[str], group_by: str | None
 ) -> Iterator[Match]:
-    """The photos with these row ids, best first: the best of each group alone."""
-    photos = named(index, ids)  # most often from memory
-    groups = _values(index, ids, group_by) if group_by else [None] * len(ids)
+    """These photos, best first: the best of each group alone."""
+    groups = _values(index, [one.row for one in ranked_], group_by) if group_by else [None] * len(ranked_)
     seen = set[str]()
-    for (path, label), group, similarity in zip(photos, groups, similarities, strict=True):
+    for one, group in zip(ranked_, groups, strict=True):
         word = None if group is None else str(group)  # lists, which an import may bring, are not hashable
-        if path in leave_out or word in seen:
+        if one.photo in leave_out or word in seen:
             continue
         if word is not None:
             seen.add(word)
-        yield Match(path, label, round(min(similarity, 1.0), 4), 1.0, group)
+        yield Match(one.photo, one.label, round(min(one.similarity, 1.0), 4), 1.0, group, one.gone)
 
 
 def _values(index: Index, ids: list[int], column: str) -> list[Any]:
     """What stands in a column of the photos with these row ids."""
     import numpy as np
 
-    values: list[Any] = index.cache.take(np.array(ids, np.int64), [column])[column].to_pylist()
+    values: list[Any] = index.cache.take_photos(np.array(ids, np.int64), [column])[column].to_pylist()
     return values

@@ -1,19 +1,26 @@
 """Embeddings → their neighbours."""
 
+from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from index.build import Index
-from index.exact import NAMES, streamed
+from index.exact import streamed
 from store.errors import PetrieveError
 from store.photo import path_of
-from store.rows import unit_length
+from store.rows import digests, unit_length
 
 if TYPE_CHECKING:
     import numpy as np
 
 # Of more neighbours than this, all photos are compared: reading so many one by one would take as long.
 MANY = 1000
+
+
+# How many more contents are looked at when those that were found have too few photos.
+GROWTH = 4
+NAMES = ["root", "uri", "label", "gone"]
 
 
 @dataclass(frozen=True)
@@ -23,33 +30,56 @@ class Neighbour:
     photo: str
     label: str | None
     similarity: float
+    gone: str | None = None  # since when it was not found where it was
+
+
+@dataclass(frozen=True)
+class Found:
+    """A photo of a content that was found, by its row's id."""
+
+    row: int
+    photo: str
+    label: str | None
+    gone: str | None
+    similarity: float
 
 
 def search(
     index: Index, embedding: "np.ndarray", *, k: int = 10, leave_out: frozenset[str] = frozenset()
 ) -> list[Neighbour]:
-    """The `k` photos most like an embedding (1024,), best first, but for those whose paths are left out.
+    """The `k` photos most like an embedding (D,), best first, but for those whose paths are left out.
 
     Raises:
         PetrieveError: `k` is below 1.
     """
     check_k(k)
-    similarities, ids = nearest(index, embedding, k + len(leave_out))
-    found = zip(similarities, named(index, ids), strict=True)
-    neighbours = [
-        Neighbour(path, label, round(min(one, 1.0), 4)) for one, (path, label) in found if path not in leave_out
-    ]
-    return neighbours[:k]
+    found = [one for one in ranked(index, embedding, k + len(leave_out)) if one.photo not in leave_out]
+    return [Neighbour(one.photo, one.label, round(min(one.similarity, 1.0), 4), one.gone) for one in found[:k]]
+
+
+def ranked(index: Index, embedding: "np.ndarray", wanted: int) -> list[Found]:
+    """As many photos most like an embedding (D,), or a few more, or all that there are; best first.
+
+    Photos with the same bytes stand beside each other.
+    """
+    asked = wanted
+    while True:
+        similarities, ids = nearest(index, embedding, asked)
+        found = named(index, ids, similarities)
+        if len(found) >= wanted or len(ids) < asked:
+            return found
+        asked *= GROWTH
 
 
 def nearest(index: Index, embedding: "np.ndarray", wanted: int) -> tuple[list[float], list[int]]:
-    """The cosines of so many rows most like an embedding (1024,), or of all, best first; and their ids."""
+    """The cosines of so many contents most like an embedding (D,), or of all, best first; and their ids."""
     similarities, ids = nearest_of_each(index, embedding[None], wanted)
-    return similarities[0].tolist(), ids[0].tolist()
+    there = ids[0] >= 0
+    return similarities[0][there].tolist(), ids[0][there].tolist()
 
 
 def nearest_of_each(index: Index, embeddings: "np.ndarray", wanted: int) -> "tuple[np.ndarray, np.ndarray]":
-    """Cosines and ids, (Q, `wanted` or as many as there are) each, of the rows most like embeddings (Q, 1024)."""
+    """Cosines and ids, (Q, `wanted` or as many as there are) each, of the contents most like embeddings (Q, D)."""
     import numpy as np
 
     queries = unit_length(embeddings)
@@ -70,15 +100,27 @@ def nearest_of_each(index: Index, embeddings: "np.ndarray", wanted: int) -> "tup
     return np.take_along_axis(similarities, order, 1), ids
 
 
-def named(index: Index, ids: list[int]) -> list[tuple[str, str | None]]:
-    """Path and label of the photos with these row ids."""
+def named(index: Index, ids: list[int], similarities: list[float]) -> list[Found]:
+    """The photos of the contents with these row ids, in their order."""
     import numpy as np
 
-    rows = None if index.held is None else index.held.of(ids)
-    if rows is None:
-        rows = index.cache.take(np.array(ids, np.int64), NAMES)
-    columns = [rows[name].to_pylist() for name in NAMES]
-    return [(path_of(root, uri), label) for root, uri, label in zip(*columns, strict=True)]
+    rows = np.array(ids, np.int64)
+    contents = None if index.held is None else index.held.of(rows)
+    if contents is None:
+        contents = digests(index.cache.take(rows, ["digest"]))
+    if len(contents) < len(ids):  # the store let go of some while it was read
+        return []
+    photos = defaultdict(list)
+    for photo in index.cache.photos_of(contents, NAMES).to_pylist():
+        photos[photo["digest"]].append(photo)
+    listed = zip(contents.tolist(), similarities, strict=True)
+    return [found_of(photo, similarity) for digest, similarity in listed for photo in photos[digest.ljust(16, b"\0")]]
+
+
+def found_of(photo: Mapping[str, Any], similarity: float) -> Found:
+    """A photo's row, with NAMES and `_rowid`, as what was found."""
+    gone = photo["gone"].date().isoformat() if photo["gone"] else None
+    return Found(photo["_rowid"], path_of(photo["root"], photo["uri"]), photo["label"], gone, similarity)
 
 
 def check_k(k: int) -> None:

@@ -1,30 +1,31 @@
-"""The embeddings on disk, in Lance: opened, read, written, kept tidy."""
+"""A store's tables in Lance: opened, made, written, kept tidy."""
 
 import os
+import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from extractor.pixels.augment import RECIPE
-from store.contents import AUGMENTED, SCAN, Contents, with_ids
+from store.contents import SCAN, Contents
 from store.errors import PetrieveError
-from store.folder import FORMAT, OLD_FORMAT, Store, read_card, write_card
+from store.folder import FORMAT, UPDATE, Card, Made, Store, read_card, write_card
+from store.known import Known
 from store.photo import Photo
 from store.rows import (
     Embedded,
-    Known,
     Unreadable,
-    embedded_table,
-    is_new,
+    digests,
+    own,
     photo_schema,
-    said,
-    said_of,
+    photo_table,
+    row_of,
     told,
-    unreadable_schema,
-    unreadable_table,
+    vector_schema,
+    vector_table,
 )
 from store.tables import (
     COMMITS_BETWEEN_MERGES,
@@ -39,86 +40,67 @@ from store.tables import (
 )
 
 if TYPE_CHECKING:
-    import lance
     import pyarrow as pa
 
 
 class Cache(Contents):
-    """A store's embeddings, as they were when it was opened or last written to through this object."""
+    """A store's photos and a trunk's embeddings, as they were when opened or last written to through this object."""
 
-    def __init__(self, store: Store, **card: Any) -> None:
-        super().__init__(store, **card)
+    def __init__(self, store: Store, made: Made) -> None:
+        super().__init__(store, made)
         self._commits = 0
         self._tidied = time.time()
-        self._before: int | None = None  # a version that this object's writes must leave readable
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str]) -> "Cache":
-        """The cache of the store at `path`.
+    def open(cls, path: str | os.PathLike[str], trunk: str | None = None) -> "Cache":
+        """The cache of the store at `path`, with what its first trunk made, or the one that is named.
 
         Raises:
-            PetrieveError: there is none, or it cannot be read.
+            PetrieveError: there is none, it cannot be read, or it holds nothing of that trunk.
         """
         store = Store(Path(path))
         card = read_card(store)
         if card is None:
             raise PetrieveError(f"there are no embeddings in {store.path}", "run `cli.py embed FOLDER` first")
-        if card["format"] == OLD_FORMAT:
+        if card.format != FORMAT:
             raise PetrieveError(
-                f"store {store.path} has format {card['format']}, this release reads {FORMAT}",
-                "run `cli.py embed FOLDER`: it brings the store up to date, and embeds nothing anew",
+                f"store {store.path} has format {card.format}, and this release works with {FORMAT}", UPDATE
             )
-        check_manifests(store, card["manifests"])
+        made = card.trunk(trunk, store.path)
+        check_manifests(store, store.tables([made]), card.manifests)
         with readable(store):
-            names = ("fingerprint", "weights", "views", "recipe")
-            cache = cls(store, **{name: card[name] for name in names})
-            _check_columns(cache._rows.schema, photo_schema())
-            _check_columns(cache._bad.schema, unreadable_schema())
+            cache = cls(store, made)
+            _check_columns(cache._photos.schema, photo_schema())
+            _check_columns(cache._vectors.schema, vector_schema(cache.dimension))
         return cache
 
     @classmethod
-    def create(cls, store: Store, *, fingerprint: str, weights: str) -> "Cache":
-        """The empty cache of a store that is not there yet.
+    def create(cls, store: Store, made: Made, *, dimension: int) -> "Cache":
+        """The cache of a trunk that the store has nothing of: with the store itself, where it is not there yet.
 
         Raises:
-            PetrieveError: the store has lost its card, and holds embeddings; or it cannot be written to.
+            PetrieveError: the store has lost its card, and holds photos; or it cannot be written to.
         """
-        import lance
-        import pyarrow as pa
-
+        card = read_card(store)
+        folder = store.folder(made)
         with writable(store):
-            for path, schema in ((store.embeddings, photo_schema()), (store.unreadable, unreadable_schema())):
-                empty = pa.Table.from_batches([], schema)
-                place = os.path.abspath(path)
-                # Folders without a version, and an empty table, are what a run leaves that is killed right here.
-                if not any((path / "_versions").glob("*.manifest")):
-                    lance.write_dataset(empty, place, mode="create", enable_stable_row_ids=True)
-                elif opened(path).count_rows():
-                    raise PetrieveError(
-                        f"{store.path} holds embeddings, and its {store.card.name} is gone",
-                        "bring that file back, or remove the store and run `cli.py embed` again",
-                    )
-            write_card(store, fingerprint=fingerprint, weights=weights)
-        return cls.open(store.path)
+            folder.path.mkdir(parents=True, exist_ok=True)
+            if card is None:
+                _make(store, store.photos, photo_schema())
+            _make(store, folder.vectors, vector_schema(dimension))
+            now = (card or Card(FORMAT, ())).with_trunk(made)
+            write_card(store, now.trunks, now.manifests)
+        return cls.open(store.path, made.name)
 
-    def keep_views(self, number: int) -> None:
-        """Say in the store that each photo has so many augmented views; those of another recipe are dropped.
-
-        Said before the first of them is written, so that an older release never meets one.
-        """
-        if number == self.views and (self.recipe == RECIPE or not number):
+    def keep_views(self, number: int, recipe: str) -> None:
+        """Say in the store that each photo has so many augmented views; those of another recipe are dropped."""
+        if number == self.made.views and (self.made.recipe == recipe or not number):
             return
-        if self.recipe not in ("", RECIPE):
+        if self.made.recipe not in ("", recipe):
             with self._writing():
-                self._rows.delete(AUGMENTED)
-        self.views, self.recipe = number, RECIPE
-        card = read_card(self.store)
-        self._write_card(card["manifests"] if card else {})
-
-    def as_now(self) -> "Cache":
-        """The same cache for reading, which stays as it is now for as long as this one writes."""
-        self._before = self._rows.version
-        return Cache.open(self.store.path)
+                self._vectors.delete("view > 0")
+        self.made = replace(self.made, views=number, recipe=recipe)
+        self._write_card()
 
     def check(self, fingerprint: str, weights: str) -> None:
         """Refuse embeddings of another trunk.
@@ -128,92 +110,98 @@ class Cache(Contents):
         """
         if fingerprint != self.fingerprint:
             raise PetrieveError(
-                f"store {self.store.path} was made with weights {self.weights} ({self.fingerprint[:8]}), "
-                f"not with {weights} ({fingerprint[:8]})",
+                f"store {self.store.path} was made with {self.made.kind} and weights {self.weights} "
+                f"({self.fingerprint[:8]}), not with {weights} ({fingerprint[:8]})",
                 f"use `--weights {self.weights}`, or another `--store`",
             )
 
-    def commit(self, results: Sequence[Embedded | Unreadable], known: Mapping[str, Known]) -> None:
-        """Write the results of one batch: each photo's rows are added or replaced all at once.
+    def commit(self, results: Sequence[Embedded | Unreadable], known: Known) -> None:
+        """Write the results of one batch: embeddings first, then the photos that have them, in one commit each.
 
-        `known` is what the cache held before the run, by path. Of a photo that is as it was then, only the views that
-        it lacks are written. A run that ends between the two tables leaves a photo in both or in neither: in both it
-        is taken for embedded, in neither for new.
+        `known` is what the store knew before the run. A run that ends between the two leaves embeddings that no photo
+        has yet, which the next run finds there.
 
         Raises:
             PetrieveError: the store cannot be written to, or is gone.
         """
+        new = [one for one in results if isinstance(one, Embedded) and len(one.views)]
         with self._writing():
-            self._commit(results, known)
+            if new:
+                self._vectors.insert(vector_table(new), mode="append")
+            self._put([self._row(one, before) for one, before in self._with_rows(results, known)], known)
             self._commits += 1
             if self._commits % COMMITS_BETWEEN_MERGES == 0:
-                merge_pieces(self._rows)
-                merge_pieces(self._bad)
+                merge_pieces(self._photos)
+                merge_pieces(self._vectors)
+        self._changed()
         if time.time() - self._tidied > KEPT_SECONDS:
             self.tidy()
 
-    def _commit(self, results: Sequence[Embedded | Unreadable], known: Mapping[str, Known]) -> None:
-        good = [result for result in results if isinstance(result, Embedded)]
-        bad = [result for result in results if isinstance(result, Unreadable)]
-        good = self._told_as_before(good, known)
-        new = [one for one in good if is_new(one, known.get(one.photo.path))]
-        changed = [one for one in good if not is_new(one, known.get(one.photo.path))]
-        schema = self._rows.schema
-        if new:
-            there = [len(known[one.photo.path].rows) if one.photo.path in known else 0 for one in new]
-            self._rows.insert(embedded_table(new, schema, there=there), mode="append")
-        if changed:
-            self._merge(self._rows, embedded_table(changed, schema), ["root", "uri", "view"], insert=True)
-        if bad:  # what only cannot be reached keeps its row
-            self._remove([one.photo.path for one in bad if not one.may_pass], known)
-            self._merge(self._bad, unreadable_table(bad), ["root", "uri"], insert=True)
-        self.forgive([row.photo for row in good])
+    def _with_rows(
+        self, results: Sequence[Embedded | Unreadable], known: Known
+    ) -> Iterator[tuple[Embedded | Unreadable, dict[str, Any] | None]]:
+        """Each result beside the row that the store has of its photo."""
+        there = self._rows_of([one.photo.path for one in results if one.photo.path in known], known)
+        for one in results:
+            yield one, there.get(known.row(one.photo.path)) if one.photo.path in known else None
 
-    def relabel(self, rows: Mapping[str, Mapping[str, Any]]) -> None:
-        """Write what a CSV says of cached photos (by path) into their rows; what it leaves out stays."""
-        if not rows:
-            return
-        schema = self._rows.schema
-        before, known = self.labelled(), self.known()
-        changed = [
-            known[path].rows
-            for path, row in rows.items()
-            if path in before and any(before[path][name] != value for name, value in row.items())
+    def _row(self, result: Embedded | Unreadable, before: dict[str, Any] | None) -> dict[str, Any]:
+        """The new row of a photo; label, split and the user's columns stay what its row says."""
+        photo = result.photo
+        if before:
+            names = own(self._photos.schema)
+            photo = told(photo, {name: before[name] for name in ("label", "split", *names)})
+            if isinstance(result, Unreadable) and result.may_pass:  # it keeps what it had
+                return {**before, "reason": result.reason, "gone": None}
+        if isinstance(result, Unreadable):
+            return row_of(photo, reason=result.reason)
+        return row_of(photo, digest=result.digest, width=result.width, height=result.height)
+
+    def change(self, rows: Mapping[str, Mapping[str, Any]], known: Known) -> None:
+        """Write other values into the rows of photos that are known, by path and column; the others stay."""
+        paths = list(rows)
+        for start in range(0, len(paths), SCAN):
+            there = self._rows_of(paths[start : start + SCAN], known)
+            some = {path: there.get(known.row(path)) for path in paths[start : start + SCAN]}
+            changed = [{**row, **rows[path]} for path, row in some.items() if row and _differs(row, rows[path])]
+            if changed:
+                with self._writing():
+                    self._put(changed, known)
+        self._changed()
+
+    def mark_gone(self, paths: Iterable[str], known: Known) -> None:
+        """Say of photos that they were not found where they were."""
+        since = datetime.now(UTC).replace(microsecond=0)
+        self.change({path: {"gone": since} for path in paths}, known)
+
+    def told_of(self, paths: Sequence[str], known: Known) -> dict[str, dict[str, Any]]:
+        """Label, split and the user's own columns of these photos, by path."""
+        there = self._rows_of(paths, known)
+        return {path: {name: there[known.row(path)][name] for name in self.columns()} for path in paths}
+
+    def forget(self, paths: Sequence[str], known: Known) -> None:
+        """Drop these photos, and the embeddings, of every trunk, of contents that no photo has."""
+        ids = [known.row(path) for path in paths]
+        if ids:
+            with self._writing():
+                self._photos.delete(_with_ids(ids))
+        self._changed()
+        card = read_card(self.store)
+        for made in card.trunks if card else ():
+            cache = self if made.name == self.made.name else Cache.open(self.store.path, made.name)
+            cache._forget_contents()
+
+    def _forget_contents(self) -> None:
+        orphans = [
+            row
+            for batch, _ in self.every_vector()
+            for row, held in zip(batch["_rowid"].to_pylist(), self.has_photos(digests(batch)), strict=True)
+            if not held
         ]
-        at_once = max(1, SCAN // max(map(len, changed), default=1))
-        for start in range(0, len(changed), at_once):
-            there = self.rows([row for one in changed[start : start + at_once] for row in one]).values()
-            new = [replace(one, photo=told(one.photo, rows[one.photo.path])) for one in there]
-            kept = ["root", "uri", "view", *said(schema), "checksum"]
+        for start in range(0, len(orphans), SCAN):
             with self._writing():
-                self._merge(self._rows, embedded_table(new, schema).select(kept), ["root", "uri", "view"])
-
-    def forget(self, paths: Sequence[str], known: Mapping[str, Known]) -> None:
-        """Drop these photos, embedded or unreadable."""
-        with self._writing():
-            self._remove(paths, known)
-        listed = self.unreadable()
-        self.forgive([listed[path].photo for path in paths if path in listed])
-
-    def forgive(self, photos: Sequence[Photo]) -> None:
-        """Take these photos off the list of the unreadable."""
-        import pyarrow as pa
-
-        if photos and self._bad.count_rows():
-            keys = pa.table({"root": [p.root for p in photos], "uri": [p.uri for p in photos]})
-            with self._writing():
-                self._bad.merge_insert(["root", "uri"]).when_matched_delete().execute(keys)
-
-    def _told_as_before(self, photos: Sequence[Embedded], known: Mapping[str, Known]) -> list[Embedded]:
-        """The photos; label, split and the user's columns of those that are known stay what their rows say."""
-        there = self.rows([known[one.photo.path].row for one in photos if one.photo.path in known])
-        before = {one.photo.path: one.photo for one in there.values()}
-        return [replace(one, photo=told(one.photo, said_of(before.get(one.photo.path, one.photo)))) for one in photos]
-
-    def _remove(self, paths: Sequence[str], known: Mapping[str, Known]) -> None:
-        rows = [row for path in paths if path in known for row in known[path].rows]
-        if rows:
-            self._rows.delete(with_ids(rows))
+                self._vectors.delete(_with_ids(orphans[start : start + SCAN]))
+        self._changed()
 
     def add_columns(self, columns: "pa.Schema") -> None:
         """Make room for the columns of the user's own CSV.
@@ -223,7 +211,7 @@ class Cache(Contents):
         """
         import pyarrow as pa
 
-        there = self._rows.schema
+        there = self._photos.schema
         for column in columns:
             if column.name in there.names and not _fits(column.type, there.field(column.name).type):
                 raise PetrieveError(
@@ -234,32 +222,48 @@ class Cache(Contents):
         missing = [column for column in columns if column.name not in there.names]
         if missing:
             with self._writing():
-                self._rows.add_columns(pa.schema(missing))
+                self._photos.add_columns(pa.schema(missing))
+            self._changed()
 
     def tidy(self) -> None:
         """Merge the small pieces that many commits leave, and let go of versions that no run reads."""
         self._tidied = time.time()
-        for table in (self._rows, self._bad):
+        for table in (self._photos, self._vectors):
             with self._writing():
                 merge_pieces(table)
-                let_go(table, self._before if table is self._rows else None)
+                let_go(table)
 
     def sign(self) -> None:
         """Say on the store's card how this run leaves the tables, so that damage to their manifests shows."""
-        card, now = read_card(self.store), manifests(self.store)
-        if card is None or card["manifests"] != now:
-            self._write_card(now)
+        card = read_card(self.store)
+        if card is None or card.manifests != manifests(self.store, self.store.tables(card.trunks)):
+            self._write_card()
 
-    def _write_card(self, manifests: dict[str, str]) -> None:
+    def _write_card(self) -> None:
+        card = (read_card(self.store) or Card(FORMAT, ())).with_trunk(self.made)
         with self._writing():
-            write_card(
-                self.store,
-                fingerprint=self.fingerprint,
-                weights=self.weights,
-                manifests=manifests,
-                views=self.views,
-                recipe=self.recipe,
-            )
+            write_card(self.store, card.trunks, manifests(self.store, self.store.tables(card.trunks)))
+
+    def _put(self, rows: Sequence[Mapping[str, Any]], known: Known) -> None:
+        """Write rows of photos in one commit: those that are new are added, the others replaced."""
+        if not rows:
+            return
+        table = photo_table(rows, self._photos.schema)
+        if any(Photo(row["root"], row["uri"], 0, 0).path in known for row in rows):
+            merge = self._photos.merge_insert(["root", "uri"]).when_matched_update_all()
+            merge.when_not_matched_insert_all().execute(table)
+        else:
+            self._photos.insert(table, mode="append")
+
+    def _rows_of(self, paths: Sequence[str], known: Known) -> dict[int, dict[str, Any]]:
+        """Photos' rows as they are now, by their ids."""
+        import numpy as np
+
+        if not paths:
+            return {}
+        ids = np.array([known.row(path) for path in paths], np.int64)
+        rows = self.take_photos(np.sort(ids), [*self._photos.schema.names, "_rowid"])
+        return {row.pop("_rowid"): row for row in rows.to_pylist()}
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -271,10 +275,53 @@ class Cache(Contents):
         with writable(self.store):
             yield
 
-    @staticmethod
-    def _merge(table: "lance.LanceDataset", rows: "pa.Table", keys: list[str], *, insert: bool = False) -> None:
-        merge = table.merge_insert(keys).when_matched_update_all()
-        (merge.when_not_matched_insert_all() if insert else merge).execute(rows)
+
+def drop(store: Store, made: Made) -> None:
+    """Let a trunk go: what it has made, its head and its index; the photos and the other trunks stay.
+
+    Raises:
+        PetrieveError: it is the only one, or the store cannot be written to.
+    """
+    card = read_card(store)
+    others = [one for one in card.trunks if one.name != made.name] if card else []
+    if card is None or not others:
+        raise PetrieveError(
+            f"{made.name} is the only trunk of the store {store.path}",
+            "embed with another `--trunk` first, or remove the store",
+        )
+    with writable(store):
+        write_card(
+            store, others, manifests(store, store.tables(others))
+        )  # killed behind this, the next run finds it out
+        shutil.rmtree(store.folder(made).path)
+
+
+def _make(store: Store, path: Path, schema: "pa.Schema") -> None:
+    """An empty table, unless there is one: what a run leaves that is killed before the card is written.
+
+    Raises:
+        PetrieveError: it is not empty: the store has lost its card.
+    """
+    import lance
+    import pyarrow as pa
+
+    # Folders without a version, and an empty table, are what a run leaves that is killed right here.
+    if not any((path / "_versions").glob("*.manifest")):
+        empty = pa.Table.from_batches([], schema)
+        lance.write_dataset(empty, os.path.abspath(path), mode="create", enable_stable_row_ids=True)
+    elif opened(path).count_rows() and read_card(store) is None:
+        raise PetrieveError(
+            f"{store.path} holds embeddings, and its {store.card.name} is gone",
+            "bring that file back, or remove the store and run `cli.py embed` again",
+        )
+
+
+def _differs(row: Mapping[str, Any], values: Mapping[str, Any]) -> bool:
+    return any(row[name] != value for name, value in values.items())
+
+
+def _with_ids(rows: Sequence[int]) -> str:
+    return f"_rowid IN ({', '.join(map(str, rows))})"
 
 
 def _check_columns(there: "pa.Schema", wanted: "pa.Schema") -> None:

@@ -1,185 +1,337 @@
-"""What a store holds, read from its tables."""
+"""What a store holds, read from its tables: photos, and what a trunk makes of their contents."""
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from extractor.pixels.augment import RECIPE
+from store.digests import Digests, as_array, marks_of, sorted_by_digest
 from store.filters import filtered
-from store.folder import Store
+from store.folder import Made, Store
 from store.photo import path_of, uris_of
-from store.rows import (
-    Embedded,
-    Known,
-    Unreadable,
-    check_dates,
-    chosen,
-    marks,
-    one_batch,
-    photos_of,
-    said,
-    unreadable_photos,
-    vectors,
-)
+from store.rows import Unreadable, check_dates, digests, one_batch, own, photo_of, said, vectors
 from store.tables import opened, readable
 
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
-# Photos per scanned batch: 2 kB each, so 16 MB at a time.
+# Rows of a scanned batch: of 1,024 numbers, 16 MB at a time.
 SCAN = 8192
 # Columns beside label, split and the user's own that a filter can be made of.
-OTHERS = ("uri", "root", "size", "modified", "width", "height")
-CANONICAL, AUGMENTED = "view = 0", "view > 0"
-KNOWN, VIEWS = ["root", "uri", "size", "modified", "digest"], ["root", "uri", "view"]
+OTHERS = ("uri", "root", "size", "modified", "width", "height", "gone")
+EMBEDDED, CANONICAL = "digest IS NOT NULL", "view = 0"
+# Up to so many photos, what is said of them is kept in memory once it has been asked for: 20 MB.
+IN_MEMORY = 100_000
+FEW = 20  # of so many, one is quicker read by itself than found in a scan
+
+
+class Content(NamedTuple):
+    """What is known of a content: its size in pixels (None if no photo has it), and how many views are embedded."""
+
+    width: int | None
+    height: int | None
+    views: int
 
 
 class Contents:
-    """A store's embeddings and the list of what could not be embedded, as they were when they were opened."""
+    """A store's photos and one trunk's embeddings of them, as they were when they were opened."""
 
-    def __init__(self, store: Store, *, fingerprint: str, weights: str, views: int = 0, recipe: str = "") -> None:
+    def __init__(self, store: Store, made: Made) -> None:
         self.store = store
-        self.fingerprint = fingerprint
-        self.weights = weights
-        self.views = views  # how many augmented ones a run embeds of each photo
-        self.recipe = recipe  # theirs
-        self._rows, self._bad = opened(store.embeddings), opened(store.unreadable)
+        self.made = made
+        self.folder = store.folder(made)
+        # In this order: vectors are written before the photos that point at them.
+        self._photos, self._vectors = opened(store.photos), opened(self.folder.vectors)
+        self.dimension = int(self._vectors.schema.field("embedding").type.list_size)
+
+    @property
+    def fingerprint(self) -> str:
+        """The trunk's: of its weights and of the recipe of its views."""
+        return self.made.fingerprint
+
+    @property
+    def weights(self) -> str:
+        """The trunk's, in words."""
+        return self.made.weights
+
+    @property
+    def photo_schema(self) -> "pa.Schema":
+        """The columns of the table of photos."""
+        return self._photos.schema
 
     def __len__(self) -> int:
-        """How many photos there are."""
-        return int(self._rows.count_rows(CANONICAL))
+        """How many photos can be looked at: all but the unreadable."""
+        return int(self._photos.count_rows(EMBEDDED))
+
+    @property
+    def contents(self) -> int:
+        """How many contents are embedded; several photos may have the same."""
+        return int(self._vectors.count_rows(CANONICAL))
 
     @property
     def version(self) -> str:
-        """Changes with every write to the embeddings."""
-        version = self._rows.get_version()
-        return f"{version['version']} of {version['timestamp']}"
-
-    def known(self) -> dict[str, Known]:
-        """What is cached, by path; augmented views of another recipe are passed over."""
-        return self._known(self._scan(KNOWN, CANONICAL), self._scan(VIEWS, AUGMENTED))
-
-    def known_of(self, photos: Mapping[str, bytes | None]) -> dict[str, Known]:
-        """What `known` has of photos with one of these paths or digests (None where it is not known).
-
-        The others are passed over before Python sees them: of a million, a few are found in half a second, not in 16.
-        """
-        digests = {digest for digest in photos.values() if digest}
-        uris = {uri for path in photos for uri in uris_of(path)}
-        of_paths = chosen(self._scan(KNOWN, CANONICAL), {"uri": uris, "digest": digests})
-        every = [batch for batch in of_paths if len(batch)]
-        uris = {uri for batch in every for uri in batch["uri"].to_pylist()}
-        found = self._known(every, chosen(self._scan(VIEWS, AUGMENTED), {"uri": uris}))
-        return {path: one for path, one in found.items() if path in photos or one.digest in digests}
-
-    def _known(self, photos: "Iterable[pa.RecordBatch]", views: "Iterable[pa.RecordBatch]") -> dict[str, Known]:
-        augmented = _augmented(views) if self.recipe in ("", RECIPE) else {}
-        found = {}
-        for batch in photos:
-            numbers = batch.set_column(3, "modified", batch["modified"].cast("int64"))
-            for one in map(Known, *(numbers[name].to_pylist() for name in ["_rowid", *KNOWN])):
-                others = augmented.get((one.root, one.uri))
-                found[path_of(one.root, one.uri)] = replace(one, augmented=others) if others else one
-        return found
+        """Changes with every write to the photos or the embeddings."""
+        versions = [table.get_version() for table in (self._photos, self._vectors)]
+        return ", ".join(f"{one['version']} of {one['timestamp']}" for one in versions)
 
     def counts(self) -> dict[str, Any]:
         """How many photos and views there are, and how many photos of each label and in each split."""
         labels: Counter[str | None] = Counter()
         splits: Counter[str | None] = Counter()
-        for batch in self._scan(["label", "split"], CANONICAL):
-            labels.update(batch["label"].to_pylist())
-            splits.update(batch["split"].to_pylist())
+        for batch in self.photos(["label", "split"]):
+            for counter, name in ((labels, "label"), (splits, "split")):
+                for one in batch[name].value_counts().to_pylist():
+                    counter[one["values"]] += one["counts"]
         named = ({name: count for name, count in one.items() if name is not None} for one in (labels, splits))
         in_labels, in_splits = (dict(sorted(one.items())) for one in named)
-        views = int(self._rows.count_rows())
-        return {"photos": labels.total(), "views": views, "labels": in_labels, "splits": in_splits}
-
-    def labelled(self) -> dict[str, dict[str, Any]]:
-        """Label, split and the user's own columns, by path."""
-        names = ["root", "uri", *said(self._rows.schema)]
-        rows = (row for batch in self._scan(names, CANONICAL) for row in batch.to_pylist())
-        return {path_of(row["root"], row["uri"]): {name: row[name] for name in names[2:]} for row in rows}
-
-    def unreadable(self) -> dict[str, Unreadable]:
-        """The photos that could not be embedded, by path."""
-        with readable(self.store):
-            table = self._bad.to_table()
-            check_dates(table)
-            return {failed.photo.path: failed for failed in unreadable_photos(table)}
-
-    def embeddings(self, *, every_view: bool = False) -> "Iterator[tuple[pa.RecordBatch, np.ndarray]]":
-        """Batches of photos, each beside its embeddings (n, 1024) float32: of view 0, or a row for every view.
-
-        A photo's columns are all of the table's but the embedding; `_rowid` is its row's id for good.
-        """
-        for batch in self._scan(self._rows.schema.names, None if every_view else CANONICAL):
-            yield batch.drop_columns(["embedding"]), vectors(batch)
+        gone = int(self._photos.count_rows("gone IS NOT NULL"))
+        views = int(self._vectors.count_rows())
+        return {"photos": labels.total(), "gone": gone, "views": views, "labels": in_labels, "splits": in_splits}
 
     def columns(self) -> list[str]:
         """Label, split and the user's own columns."""
-        return said(self._rows.schema)
+        return said(self._photos.schema)
 
-    def where(self, condition: str) -> "Iterator[tuple[pa.RecordBatch, np.ndarray]]":
-        """What `embeddings` yields, of the photos for which a condition in SQL on their columns holds.
+    def photos(self, columns: Sequence[str], chosen: str | None = EMBEDDED) -> "Iterator[pa.RecordBatch]":
+        """Batches of photos that are embedded, or of those that a filter chooses, each with its row's id, `_rowid`."""
+        with readable(self.store):
+            scan = self._photos.to_batches(columns=list(columns), filter=chosen, with_row_id=True, batch_size=SCAN)
+            for batch in scan:
+                check_dates(batch)
+                yield batch
+
+    def every_photo(self) -> "Iterator[pa.RecordBatch]":
+        """Batches of all photos with all their columns, the unreadable too."""
+        return self.photos(self._photos.schema.names, None)
+
+    def unreadable(self) -> dict[str, Unreadable]:
+        """The photos that could not be read when they were tried last, by path."""
+        names = own(self._photos.schema)
+        found = {}
+        for batch in self.photos(self._photos.schema.names, "reason IS NOT NULL"):
+            for row in batch.to_pylist():
+                one = Unreadable(photo_of(row, names), row["reason"])
+                found[one.photo.path] = one
+        return found
+
+    def vectors(self, *, every_view: bool = False) -> "Iterator[tuple[pa.RecordBatch, np.ndarray]]":
+        """Batches of a trunk's rows, each beside its embeddings (n, D) float32: of contents that a photo has.
+
+        Of view 0, or of every view. A batch has `digest`, `view`, `checksum` and the row's own id, `_rowid`.
+        """
+        for batch in self._scan_vectors(self._vectors.schema.names, None if every_view else CANONICAL):
+            held = self.has_photos(digests(batch))
+            batch = batch if held.all() else batch.filter(_mask(held))
+            yield batch.drop_columns(["embedding"]), vectors(batch)
+
+    def every_vector(self) -> "Iterator[tuple[pa.RecordBatch, np.ndarray]]":
+        """What `vectors` yields, of all that the table holds."""
+        for batch in self._scan_vectors(self._vectors.schema.names, None):
+            yield batch.drop_columns(["embedding"]), vectors(batch)
+
+    def embeddings(self, columns: Sequence[str]) -> "Iterator[tuple[pa.RecordBatch, np.ndarray]]":
+        """Batches of photos with these columns, each photo beside its embedding (n, D) float32 of view 0."""
+        import numpy as np
+
+        for batch, some in self.vectors():
+            photos = self.photos_of(digests(batch), columns)
+            order = np.argsort(found := digests(batch))
+            places = order[np.searchsorted(found, digests(photos), sorter=order)]
+            for start in range(0, len(photos), SCAN):  # of one content there may be very many
+                yield photos.slice(start, SCAN), some[places[start : start + SCAN]]
+
+    def embeddings_of(self, contents: "np.ndarray") -> "Iterator[tuple[np.ndarray, np.ndarray]]":
+        """Batches of those of these contents that are embedded: digests (n,), and embeddings (n, D) of view 0."""
+        import numpy as np
+
+        wanted = np.unique(contents)
+        ids = np.sort(self._of_contents.rows(marks_of(wanted)))
+        if len(ids) > len(self._of_contents.ids) // FEW:
+            batches = self._scan_vectors(["digest", "embedding"], CANONICAL)
+        else:
+            parts = (ids[start : start + SCAN] for start in range(0, len(ids), SCAN))
+            batches = (self.take(part, ["digest", "embedding"]) for part in parts)
+        for batch in batches:
+            chosen = np.isin(digests(batch), wanted)
+            some = batch if chosen.all() else batch.filter(_mask(chosen))
+            yield digests(some), vectors(some)
+
+    def photos_of(self, contents: "np.ndarray", columns: Sequence[str]) -> "pa.RecordBatch":
+        """The photos whose content is one of these (digests, (n,)), with these columns, `digest` and `_rowid`."""
+        import numpy as np
+        import pyarrow as pa
+
+        wanted = [*columns, *({"digest", "_rowid"} - set(columns))]
+        ids = np.sort(self._of_photos.rows(marks_of(contents)))
+        if len(self._of_photos.ids) <= IN_MEMORY:
+            every, held = self._held
+            found = held.take(pa.array(np.searchsorted(every, ids))).select(wanted)
+        else:
+            found = self.take_photos(ids, wanted)
+        same = np.isin(digests(found), contents)
+        return found if same.all() else found.filter(_mask(same))
+
+    @cached_property
+    def _held(self) -> "tuple[np.ndarray, pa.RecordBatch]":
+        """All that is said of the photos, by their rows' ids, ascending."""
+        import numpy as np
+        import pyarrow as pa
+
+        batches = list(self.photos(self._photos.schema.names))
+        if not batches:
+            empty = pa.RecordBatch.from_pylist([], self._photos.schema.append(pa.field("_rowid", pa.uint64())))
+            return np.zeros(0, np.int64), empty
+        rows = one_batch(pa.Table.from_batches(batches))
+        ids = _ids(rows)
+        order = np.argsort(ids)
+        return ids[order], rows.take(pa.array(order))
+
+    def where(self, condition: str, columns: Sequence[str]) -> "Iterator[pa.RecordBatch]":
+        """Batches of photos with these columns for which a condition in SQL on their columns holds.
 
         Raises:
             PetrieveError: it is no condition, or names a column that is not there.
         """
-        import pyarrow.compute as pc
-
-        names, known = self._rows.schema.names, [*self.columns(), *OTHERS]
+        known = [*self.columns(), *OTHERS]
+        wanted = [*columns, *({"digest"} - set(columns))]
         with readable(self.store):
-            for batch in filtered(self._rows, condition, names, known=known, batch=SCAN):
-                photos = batch.filter(pc.equal(batch["view"], 0))
-                yield photos.drop_columns(["embedding"]), vectors(photos)
+            for batch in filtered(self._photos, condition, wanted, known=known, batch=SCAN):
+                yield batch.filter(batch["digest"].is_valid())
 
-    def sample(self, count: int, *, seed: int = 0) -> "tuple[pa.RecordBatch, np.ndarray]":
-        """As many photos drawn by a seed, or all, beside their embeddings (n, 1024) float32."""
+    def marks(self) -> "tuple[np.ndarray, np.ndarray]":
+        """Ids of view 0's rows of contents that a photo has, ascending, int64; and first 8 bytes of their digests."""
+        import numpy as np
+
+        ids, found = self._of_contents.ids, self._of_contents.marks
+        held = self._of_photos.holds(found)
+        ids, found = ids[held], found[held]
+        order = np.argsort(ids, kind="stable")
+        return ids[order], found[order]
+
+    def sample(self, count: int, *, seed: int = 0) -> "tuple[np.ndarray, np.ndarray]":
+        """Contents drawn by a seed, as many or all: digests (n,), and embeddings (n, D) float32."""
         import numpy as np
 
         ids, _ = self.marks()
         drawn = np.random.default_rng(seed).choice(ids, min(count, len(ids)), replace=False)
-        rows = self.take(drawn, [*self._rows.schema.names, "_rowid"])
-        return rows.drop_columns(["embedding"]), vectors(rows)
+        rows = self.take(drawn, ["digest", "embedding"])
+        return digests(rows), vectors(rows)
 
-    def marks(self) -> "tuple[np.ndarray, np.ndarray]":
-        """The ids of all photos' rows, ascending, int64, and of each the first 8 bytes of its digest, as one uint64."""
-        return marks(self._scan(["digest"], CANONICAL))
-
-    def take(self, ids: "np.ndarray", columns: list[str]) -> "pa.RecordBatch":
-        """Columns of the rows with these ids, in their order; ids that are not there are left out.
+    def take(self, ids: "np.ndarray", columns: Sequence[str]) -> "pa.RecordBatch":
+        """Columns of a trunk's rows with these ids, in their order; ids that are not there are left out.
 
         Lance's quickest way to a few rows: the embeddings of 100 in 3 ms, where a filter takes 10.
         """
         with readable(self.store):
-            return one_batch(self._rows._take_rows(ids.tolist(), columns=columns))
+            return one_batch(self._vectors._take_rows(ids.tolist(), columns=list(columns)))
 
-    def rows(self, ids: Sequence[int]) -> dict[int, Embedded]:
-        """The photos of which these are rows, by the id of view 0's; ids that are not there are left out.
-
-        Each has the views whose rows are named, and none without view 0's.
-        """
-        batches = self._scan(self._rows.schema.names, with_ids(ids)) if ids else ()
-        return photos_of(batches)
-
-    def _scan(self, columns: list[str], chosen: str | None = None) -> "Iterator[pa.RecordBatch]":
+    def take_photos(self, ids: "np.ndarray", columns: Sequence[str]) -> "pa.RecordBatch":
+        """Columns of the photos with these row ids, in their order; ids that are not there are left out."""
         with readable(self.store):
-            for batch in self._rows.to_batches(columns=columns, filter=chosen, with_row_id=True, batch_size=SCAN):
-                check_dates(batch)
-                yield batch
+            rows = one_batch(self._photos._take_rows(ids.tolist(), columns=list(columns)))
+            check_dates(rows)
+            return rows
+
+    def known_of(self, photos: Mapping[str, bytes | None]) -> list[dict[str, Any]]:
+        """Root, uri, digest and `gone` of photos at one of these paths, or with one of these digests.
+
+        The others are passed over before Python sees them.
+        """
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        contents = as_array(digest for digest in photos.values() if digest)
+        uris = pa.array({uri for path in photos for uri in uris_of(path)}, pa.string())
+        columns = ["root", "uri", "digest", "gone"]
+        rows = self.photos_of(contents, columns).to_pylist() if len(contents) else []
+        for batch in self.photos(columns):
+            rows += batch.filter(pc.is_in(batch["uri"], uris)).to_pylist()
+        found = {path_of(row["root"], row["uri"]): row for row in rows}
+        wanted = {digest for digest in photos.values() if digest}
+        return [row for path, row in found.items() if path in photos or row["digest"] in wanted]
+
+    def views_of(self, contents: Iterable[bytes]) -> dict[bytes, "np.ndarray"]:
+        """The embeddings (V, D) float32 of all views of these contents, by digest, but for those that are not there.
+
+        Raises:
+            PetrieveError: they cannot be read.
+        """
+        import numpy as np
+
+        wanted = as_array(contents)
+        found: dict[bytes, dict[int, np.ndarray]] = {}
+        ids = np.sort(self._of_views.rows(marks_of(wanted)))
+        rows = self.take(ids, ["digest", "view", "embedding"])
+        for row, vector in zip(rows.drop_columns(["embedding"]).to_pylist(), vectors(rows), strict=True):
+            found.setdefault(row["digest"], {})[row["view"]] = vector
+        return {digest: np.stack([of[view] for view in sorted(of)]) for digest, of in found.items() if 0 in of}
+
+    def content_of(self, digest: bytes) -> Content | None:
+        """What is known of a content; None if it is not embedded."""
+        wanted = as_array([digest])
+        rows = self.take(self._of_views.rows(marks_of(wanted)), ["digest", "view"]).to_pylist()
+        views = [row["view"] for row in rows if row["digest"] == digest]
+        if not views:
+            return None
+        photos = self.photos_of(wanted, ["width", "height"]).to_pylist()
+        width, height = (photos[0]["width"], photos[0]["height"]) if photos else (None, None)
+        return Content(width, height, 1 + max(views))
+
+    def views(self) -> "tuple[np.ndarray, np.ndarray]":
+        """The digests (C,) of all contents that are embedded, ascending, and how many views of each are, int64."""
+        import numpy as np
+
+        every, most = [np.zeros(0, "S16")], [np.zeros(0, np.int64)]
+        for batch in self._scan_vectors(["digest", "view"], None):
+            every.append(digests(batch))
+            most.append(batch["view"].to_numpy().astype(np.int64))
+        found, view = np.concatenate(every), np.concatenate(most)
+        order = np.lexsort((view, found))
+        found, view = found[order], view[order]
+        last = np.append(found[1:] != found[:-1], True) if len(found) else np.zeros(0, bool)
+        return found[last], view[last] + 1  # a content's views are written at once
+
+    @cached_property
+    def _of_photos(self) -> Digests:
+        """The photos' rows by their contents."""
+        return sorted_by_digest((_ids(batch), digests(batch)) for batch in self.photos(["digest"]))
+
+    @cached_property
+    def _of_contents(self) -> Digests:
+        """The rows of view 0 by their contents."""
+        if not self.made.views:
+            return self._of_views
+        scan = self._scan_vectors(["digest"], CANONICAL)
+        return sorted_by_digest((_ids(batch), digests(batch)) for batch in scan)
+
+    @cached_property
+    def _of_views(self) -> Digests:
+        """The rows of all views by their contents."""
+        scan = self._scan_vectors(["digest"], None)
+        return sorted_by_digest((_ids(batch), digests(batch)) for batch in scan)
+
+    def _changed(self) -> None:
+        """What was remembered of the tables no longer holds."""
+        for name in ("_of_photos", "_of_contents", "_of_views", "_held"):
+            self.__dict__.pop(name, None)
+
+    def has_photos(self, contents: "np.ndarray") -> "np.ndarray":
+        """Whether some photo has each of these contents (digests, (n,)): booleans (n,)."""
+        return self._of_photos.holds(marks_of(contents))
+
+    def _scan_vectors(self, columns: Sequence[str], chosen: str | None) -> "Iterator[pa.RecordBatch]":
+        # Where there are no augmented views all rows are of view 0, and are found so without a look.
+        chosen = chosen if self.made.views else None
+        with readable(self.store):
+            yield from self._vectors.to_batches(columns=list(columns), filter=chosen, with_row_id=True, batch_size=SCAN)
 
 
-def with_ids(rows: Sequence[int]) -> str:
-    """A filter for rows by their ids."""
-    return f"_rowid IN ({', '.join(map(str, rows))})"
+def _ids(batch: "pa.RecordBatch") -> "np.ndarray":
+    return batch["_rowid"].cast("int64").to_numpy()  # type: ignore[no-any-return]
 
 
-def _augmented(views: "Iterable[pa.RecordBatch]") -> dict[tuple[str, str], tuple[int, ...]]:
-    """The rows of each photo's views 1, 2, …, by root and uri."""
-    found: dict[tuple[str, str], list[tuple[int, int]]] = defaultdict(list)
-    for batch in views:
-        for root, uri, *row in zip(*(batch[name].to_pylist() for name in (*VIEWS, "_rowid")), strict=True):
-            found[root, uri].append((row[0], row[1]))
-    return {photo: tuple(row for _, row in sorted(own)) for photo, own in found.items()}
+def _mask(chosen: "np.ndarray") -> "pa.Array":
+    import pyarrow as pa
+
+    return pa.array(chosen)

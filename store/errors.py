@@ -21,3 +21,10 @@ def first_line(error: BaseException) -> str:
 def listed(words: Sequence[str], most: int) -> str:
     """The first of these words; an … stands for the rest."""
     return ", ".join(words[:most]) + (", …" if len(words) > most else "")
+
+
+NO_MEMORY = "not enough memory to decode it"
+
+
+class Undecodable(Exception):
+    """Why a file is not a photo that can be shown, in words for its owner."""

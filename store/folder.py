@@ -1,18 +1,98 @@
-"""The store: the folder that holds the cache and the head; and how its files are written."""
+"""A store's folder: where in it what lies, and the card that says what all of it depends on.
+
+STORE/store.json                              the card
+STORE/photos.lance                            which photos there are, and what is known of each
+STORE/densenet121-0123abcd/vectors.lance      what a trunk makes of their contents; beside it its head, index, ranges
+"""
 
 import hashlib
 import json
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from store.errors import PetrieveError
 from store.files import write_file
 
-FORMAT = 2  # of everything in a store; raised when an older release could misread it
-WITH_VIEWS = 3  # the same with augmented views, which an older release would take for photos
-OLD_FORMAT = 1  # without checksums; `embed` brings it up to date
-FORMATS = (OLD_FORMAT, FORMAT, WITH_VIEWS)
+FORMAT = 4  # of everything in a store; raised when an older release could misread it
+OLD_FORMATS = (1, 2, 3)  # one table of photos with their embeddings; `embed` brings them up to date
+UPDATE = "run `cli.py embed FOLDER`: it brings the store up to date, and embeds nothing anew"
+_NAME = re.compile(r"[a-z0-9]+")  # a kind's name becomes a folder's
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a trunk has made: a store may hold that of several, each in a folder of its own."""
+
+    kind: str  # `densenet121`
+    fingerprint: str  # of weights and views
+    weights: str  # `imagenet`, `bundled` or a file
+    views: int = 0  # augmented ones of each photo
+    recipe: str = ""  # theirs
+
+    @property
+    def name(self) -> str:
+        """The kind and the first digits of the fingerprint: two trunks of a kind are told apart by their weights."""
+        return f"{self.kind}-{self.fingerprint[:8]}"
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a store's card says."""
+
+    format: int
+    trunks: tuple[Made, ...]  # the first is what commands take unless told otherwise
+    manifests: Mapping[str, str] = field(default_factory=dict)  # digests of the tables' newest, by their paths
+
+    def trunk(self, name: str | None, store: Path) -> Made:
+        """The trunk that is called so by its kind or its whole name, or the first.
+
+        Raises:
+            PetrieveError: the store has none of that name.
+        """
+        found = [made for made in self.trunks if name in (None, made.kind, made.name)]
+        if not found:
+            there = ", ".join(made.name for made in self.trunks)
+            raise PetrieveError(
+                f"the store {store} holds nothing of a trunk {name!r}, only of {there}",
+                f"name one of those, or run `cli.py embed FOLDER --trunk {name}` first",
+            )
+        return found[0]
+
+    def with_trunk(self, made: Made) -> "Card":
+        """The card with what it says of a trunk replaced or added."""
+        names = [one.name for one in self.trunks]
+        others = tuple(made if one.name == made.name else one for one in self.trunks)
+        return Card(self.format, others if made.name in names else (*others, made), self.manifests)
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A trunk's folder in a store. Nothing is made or opened by naming one."""
+
+    path: Path
+
+    @property
+    def vectors(self) -> Path:
+        """The table of embeddings."""
+        return self.path / "vectors.lance"
+
+    @property
+    def head(self) -> Path:
+        """The head."""
+        return self.path / "head.safetensors"
+
+    @property
+    def index(self) -> Path:
+        """The index, where there are too many photos to compare each."""
+        return self.path / "index.safetensors"
+
+    @property
+    def ranges(self) -> Path:
+        """What the trunk's maps reach, for int8."""
+        return self.path / "int8.safetensors"
 
 
 @dataclass(frozen=True)
@@ -22,33 +102,13 @@ class Store:
     path: Path
 
     @property
-    def embeddings(self) -> Path:
-        """The table of embeddings."""
-        return self.path / "embeddings.lance"
-
-    @property
-    def unreadable(self) -> Path:
-        """The table of photos that could not be embedded."""
-        return self.path / "unreadable.lance"
-
-    @property
-    def index(self) -> Path:
-        """The index, where there are too many photos to compare each."""
-        return self.path / "index.safetensors"
-
-    @property
-    def head(self) -> Path:
-        """The head."""
-        return self.path / "head.safetensors"
-
-    @property
-    def ranges(self) -> Path:
-        """What the trunk's maps reach, for int8."""
-        return self.path / "int8.safetensors"
+    def photos(self) -> Path:
+        """The table of photos."""
+        return self.path / "photos.lance"
 
     @property
     def card(self) -> Path:
-        """What the whole store depends on: format, fingerprint, weights, augmented views."""
+        """What the whole store depends on."""
         return self.path / "store.json"
 
     @property
@@ -56,65 +116,63 @@ class Store:
         """What a run that writes holds; it names the last one that did."""
         return self.path / ".lock"
 
+    def folder(self, made: Made) -> Folder:
+        """Where what a trunk has made lies."""
+        return Folder(self.path / made.name)
 
-def read_card(store: Store) -> dict[str, Any] | None:
-    """The store's card: `format`, `fingerprint`, `weights`, `manifests`, `views` (augmented ones a photo), `recipe`.
+    def tables(self, trunks: Sequence[Made]) -> list[Path]:
+        """The table of photos and those of these trunks' embeddings."""
+        return [self.photos, *(self.folder(made).vectors for made in trunks)]
 
-    None where there is no store yet.
+
+def read_card(store: Store) -> Card | None:
+    """The store's card, of this format or an old one; None where there is no store yet.
 
     Raises:
-        PetrieveError: the card is damaged, or the store has another format.
+        PetrieveError: the card is damaged, or the store has a format of a later release.
     """
     try:
-        card = dict(json.loads(store.card.read_bytes()))
-        format_ = int(card["format"])
-        if format_ in FORMATS:
-            _check(card)
+        said = dict(json.loads(store.card.read_bytes()))
+        format_ = int(said["format"])
+        if format_ == FORMAT or format_ in OLD_FORMATS:
+            return _card(said, format_)
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise PetrieveError(
             f"{store.card} is damaged", f"remove the store {store.path} and run `cli.py embed` again"
         ) from error
-    if format_ not in FORMATS:
-        mend = "update Petrieve" if format_ > FORMAT else "embed the photos anew"
-        raise PetrieveError(
-            f"store {store.path} has format {format_}, this release reads {FORMAT} and {WITH_VIEWS}",
-            f"{mend}, or name another `--store`",
-        )
-    return card
+    mend = "update Petrieve" if format_ > FORMAT else "embed the photos anew"
+    raise PetrieveError(
+        f"store {store.path} has format {format_}, this release reads {OLD_FORMATS[0]} to {FORMAT}",
+        f"{mend}, or name another `--store`",
+    )
 
 
-def _check(card: dict[str, Any]) -> None:
-    if card.pop("digest", None) not in (None, _digest(card)):  # those of earlier releases have none
+def _card(said: dict[str, Any], format_: int) -> Card:
+    if said.pop("digest", None) not in (None, _digest(said)):  # those of early releases have none
         raise ValueError("it says something else than was written")
-    card["fingerprint"], card["weights"] = str(card["fingerprint"]), str(card["weights"])
-    card["manifests"] = dict(card.get("manifests", {}))
-    card["views"], card["recipe"] = int(card.get("views", 0)), str(card.get("recipe", ""))
+    trunks = said["trunks"] if format_ == FORMAT else [{"kind": "densenet121", **said}]
+    return Card(format_, tuple(map(_made, trunks)), {str(k): str(v) for k, v in said.get("manifests", {}).items()})
 
 
-def write_card(
-    store: Store,
-    *,
-    fingerprint: str,
-    weights: str,
-    manifests: dict[str, str] | None = None,
-    views: int = 0,
-    recipe: str = "",
-) -> None:
-    """Say what the store's embeddings come from; with its card a store is complete.
+def _made(said: Mapping[str, Any]) -> Made:
+    made = Made(
+        kind=str(said["kind"]),
+        fingerprint=str(said["fingerprint"]),
+        weights=str(said["weights"]),
+        views=int(said.get("views", 0)),
+        recipe=str(said.get("recipe", "")),
+    )
+    if not _NAME.fullmatch(made.kind) or "/" in made.name:
+        raise ValueError(f"{made.name!r} is no name")
+    return made
 
-    `manifests` are digests of the files that name the pieces of its tables, by their paths in the store.
-    """
-    card: dict[str, Any] = {
-        "format": FORMAT,
-        "fingerprint": fingerprint,
-        "weights": weights,
-        "manifests": manifests or {},
-    }
-    if views:
-        card |= {"format": WITH_VIEWS, "views": views, "recipe": recipe}
-    write_file(store.card, json.dumps({**card, "digest": _digest(card)}, indent=1).encode())
+
+def write_card(store: Store, trunks: Sequence[Made], manifests: Mapping[str, str]) -> None:
+    """Say what the store's embeddings come from; with its card a store is complete."""
+    said = {"format": FORMAT, "trunks": [asdict(made) for made in trunks], "manifests": dict(manifests)}
+    write_file(store.card, json.dumps({**said, "digest": _digest(said)}, indent=1).encode())
 
 
 def _digest(card: dict[str, Any]) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 # for private use, as other systems keep them too.
 TO_TEXT = {0xDC00 + byte: 0xF700 + byte for byte in range(0x80, 0x100)}
 _TO_BYTES = {text: byte for byte, text in TO_TEXT.items()}
+Stamp = tuple[int, int, str | None]  # size, time and version
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,12 @@ class Photo:
     label: str | None = None
     split: str | None = None
     columns: dict[str, Any] = field(default_factory=dict)  # what the user's own CSV adds
+    version: str | None = None  # what tells that it has not changed, where size and time do not
+
+    @property
+    def stamp(self) -> Stamp:
+        """Changes with the photo."""
+        return self.size, self.modified, self.version
 
     @property
     def path(self) -> str:
@@ -31,7 +38,8 @@ class Photo:
 
 def path_of(root: str, uri: str) -> str:
     """Where the photo with this root and uri is."""
-    return os.path.join(root, uri).translate(_TO_BYTES)
+    path = os.path.join(root, uri)
+    return path if path.isascii() else path.translate(_TO_BYTES)
 
 
 def uris_of(path: str) -> list[str]:

@@ -1,44 +1,45 @@
-"""What a row is: photos, embeddings and failures as values, and as columns of the cache's tables."""
+"""What rows are: photos, embeddings and failures as values, and as columns of the two tables."""
 
 import hashlib
-from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 from store.photo import Photo
-from store.photo import path_of as path_of
 
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
-DIMENSION = 1024
 CHECKSUM = 8  # bytes
-# Columns that a CSV cannot set.
-RESERVED = frozenset("uri root digest size modified view width height embedding checksum".split())
+# Columns that a CSV cannot set: the tables' own, and those of exports.
+RESERVED = frozenset(
+    "uri root size modified version digest width height reason gone checksum view embedding similarity".split()
+)
 PASSING = "cannot be read: "
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, eq=False)
 class Embedded:
-    """A photo beside the embeddings of its views, indivisible: a row for each view."""
+    """A photo beside the embeddings of its views, indivisible.
+
+    Of a photo whose content the store holds already only those views are here that it lacks there.
+    """
 
     photo: Photo
-    digest: bytes  # 16 bytes, of the file's content
+    digest: bytes  # 16 bytes, of the photo's content
     width: int  # pixels, upright
     height: int
-    embedding: "np.ndarray"  # of view 0, the canonical one: float32 (1024,), not normalised
-    augmented: "Sequence[np.ndarray]" = ()  # of views 1, 2, …
+    views: "np.ndarray"  # float32 (V, D), not normalised
+    first: int = 0  # which view is the first of these: 0 is the canonical one
 
     @property
-    def views(self) -> "np.ndarray":
-        """The embeddings (V, 1024) of all views, in their order."""
-        import numpy as np
-
-        return np.stack([self.embedding, *self.augmented])
+    def embedding(self) -> "np.ndarray":
+        """View 0's, (D,)."""
+        assert not self.first
+        return self.views[0]  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True)
@@ -54,88 +55,150 @@ class Unreadable:
         return self.reason.startswith(PASSING)
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
-    """What the cache holds of a photo beside its embeddings."""
-
-    row: int  # view 0's; stays the row's own for the table's life
-    root: str
-    uri: str
-    size: int
-    modified: int
-    digest: bytes
-    augmented: tuple[int, ...] = ()  # the rows of views 1, 2, …
-
-    @property
-    def rows(self) -> tuple[int, ...]:
-        """The rows of all views, in their order."""
-        return self.row, *self.augmented
-
-
 def photo_schema() -> "pa.Schema":
-    """The columns of the embeddings' table; a CSV may add to them."""
+    """The columns of the table of photos; a CSV may add to them."""
     import pyarrow as pa
 
+    moment = pa.timestamp("us", "UTC")
     return pa.schema(
         [
             pa.field("uri", pa.string(), nullable=False),
             pa.field("root", pa.string(), nullable=False),
-            pa.field("digest", pa.binary(16), nullable=False),
             pa.field("size", pa.int64(), nullable=False),
-            pa.field("modified", pa.timestamp("us", "UTC"), nullable=False),
-            pa.field("view", pa.int32(), nullable=False),
+            pa.field("modified", moment, nullable=False),
+            pa.field("version", pa.string()),
+            pa.field("digest", pa.binary(16)),  # none where it cannot be read
+            pa.field("width", pa.int32()),
+            pa.field("height", pa.int32()),
             pa.field("label", pa.string()),
             pa.field("split", pa.string()),
-            pa.field("width", pa.int32(), nullable=False),
-            pa.field("height", pa.int32(), nullable=False),
-            pa.field("embedding", pa.list_(pa.float16(), DIMENSION), nullable=False),
+            pa.field("reason", pa.string()),  # why it cannot be read
+            pa.field("gone", moment),  # since when it was not found where it was
             pa.field("checksum", pa.binary(CHECKSUM), nullable=False),  # of all the others
         ]
     )
 
 
-def unreadable_schema() -> "pa.Schema":
-    """The columns of the table of unreadable photos."""
+def vector_schema(dimension: int) -> "pa.Schema":
+    """The columns of a trunk's table of embeddings."""
     import pyarrow as pa
 
-    names = ("uri", "root", "size", "modified")
-    return pa.schema([*(photo_schema().field(name) for name in names), pa.field("reason", pa.string(), nullable=False)])
+    return pa.schema(
+        [
+            pa.field("digest", pa.binary(16), nullable=False),
+            pa.field("view", pa.int32(), nullable=False),
+            pa.field("embedding", pa.list_(pa.float16(), dimension), nullable=False),
+            pa.field("checksum", pa.binary(CHECKSUM), nullable=False),  # of all the others
+        ]
+    )
 
 
-def _microseconds(moment: datetime) -> int:
-    return (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+def own(schema: "pa.Schema") -> list[str]:
+    """The columns of the user's own CSV."""
+    return [name for name in said(schema) if name not in ("label", "split")]
 
 
-def photos_of(batches: "Iterable[pa.RecordBatch]") -> dict[int, Embedded]:
-    """The photos of which these batches of the embeddings' table hold rows, by the id of view 0's, with those views.
+def said(schema: "pa.Schema") -> list[str]:
+    """The columns that a name, a folder or a CSV fills: label, split and the user's own."""
+    return [name for name in schema.names if name not in RESERVED and name != "_rowid"]
 
-    Without view 0 there is no photo.
+
+def said_of(photo: Photo) -> dict[str, Any]:
+    """What a photo's name, folder or CSV says of it, by column."""
+    return {"label": photo.label, "split": photo.split, **photo.columns}
+
+
+def told(photo: Photo, row: Mapping[str, Any]) -> Photo:
+    """A photo with other words said of it; what `row` leaves out stays."""
+    words = {**said_of(photo), **row}
+    return replace(photo, label=words.pop("label"), split=words.pop("split"), columns=words)
+
+
+def photo_of(row: Mapping[str, Any], names: Iterable[str]) -> Photo:
+    """The photo of a row of the table of photos; `names` are the user's own columns."""
+    return Photo(
+        root=row["root"],
+        uri=row["uri"],
+        size=row["size"],
+        modified=microseconds(row["modified"]),
+        label=row["label"],
+        split=row["split"],
+        columns={name: row[name] for name in names},
+        version=row["version"],
+    )
+
+
+def row_of(photo: Photo, **others: Any) -> dict[str, Any]:
+    """The row of a photo: `others` are its digest, width and height, reason, gone."""
+    moment = EPOCH + timedelta(microseconds=photo.modified)
+    place = {name: getattr(photo, name) for name in ("root", "uri", "size", "version")}
+    return {**place, "modified": moment, **said_of(photo), **others}
+
+
+def photo_table(rows: Sequence[Mapping[str, Any]], schema: "pa.Schema") -> "pa.Table":
+    """Rows of the table of photos with this schema, with their checksums; what a row leaves out is empty."""
+    import pyarrow as pa
+
+    names = [name for name in schema.names if name not in ("checksum", "_rowid")]
+    columns = [pa.array([row.get(name) for row in rows], schema.field(name).type) for name in names]
+    table = pa.table(columns, schema=pa.schema([schema.field(name) for name in names]))
+    sums = pa.array(photo_checksums(table), pa.binary(CHECKSUM))
+    return table.append_column(schema.field("checksum"), sums)
+
+
+def vector_table(photos: Sequence[Embedded]) -> "pa.Table":
+    """The embeddings of all views of these photos as rows of a trunk's table, each content once."""
+    import numpy as np
+    import pyarrow as pa
+
+    contents = list({(one.digest, one.first): one for one in photos}.values())
+    flat = np.concatenate([one.views for one in contents]).astype(np.float16)
+    dimension = flat.shape[1]
+    digests = [one.digest for one in contents for _ in one.views]
+    views = [view for one in contents for view, _ in enumerate(one.views, one.first)]
+    return pa.table(
+        [
+            pa.array(digests, pa.binary(16)),
+            pa.array(views, pa.int32()),
+            pa.FixedSizeListArray.from_arrays(pa.array(flat.reshape(-1)), dimension),
+            pa.array(vector_checksums(digests, views, flat), pa.binary(CHECKSUM)),
+        ],
+        schema=vector_schema(dimension),
+    )
+
+
+def photo_checksums(rows: "pa.Table | pa.RecordBatch") -> list[bytes]:
+    """What the checksum of each row must be: Lance keeps none, and a flipped bit would only be another word.
+
+    A column that holds nothing adds nothing.
     """
-    views: dict[str, dict[int, tuple[int, Embedded]]] = defaultdict(dict)
-    for row, view, one in (each for batch in batches for each in _rows(batch)):
-        views[one.photo.path][view] = row, one
-    found = {}
-    for of_one in views.values():
-        (row, first), *others = (of_one[view] for view in sorted(of_one))
-        if 0 in of_one:
-            found[row] = replace(first, augmented=tuple(other.embedding for _, other in others))
-    return found
+    import pyarrow as pa
+
+    names = sorted(set(rows.schema.names) - {"checksum", "_rowid"})
+    columns = []
+    for name in names:
+        column = rows[name]
+        # As a date, its words would depend on the library of time zones.
+        columns.append((column.cast("int64") if pa.types.is_timestamp(column.type) else column).to_pylist())
+    made = []
+    for row in zip(*columns, strict=True):
+        words = "\0".join(f"{name} {value!s}" for name, value in zip(names, row, strict=True) if value is not None)
+        made.append(hashlib.blake2b(words.encode(), digest_size=CHECKSUM).digest())
+    return made
 
 
-def _rows(batch: "pa.RecordBatch") -> Iterator[tuple[int, int, Embedded]]:
-    """The rows of a batch of the embeddings' table, each with its id and its view, as if it were the only one."""
-    for row, vector in zip(batch.drop_columns(["embedding"]).to_pylist(), vectors(batch), strict=True):
-        own = {name: row[name] for name in said(batch.schema) if name not in ("label", "split", "_rowid")}
-        moment = _microseconds(row["modified"])
-        photo = Photo(row["root"], row["uri"], row["size"], moment, row["label"], row["split"], own)
-        yield row["_rowid"], row["view"], Embedded(photo, row["digest"], row["width"], row["height"], vector)
+def vector_checksums(digests: Iterable[bytes], views: Iterable[int], embeddings: "np.ndarray") -> list[bytes]:
+    """What the checksum of each row must be, of the embedding (n, D) as it is stored, its content and its view."""
+    made = []
+    for digest, view, vector in zip(digests, views, embeddings.astype("float16", copy=False), strict=True):
+        data = digest + view.to_bytes(4, "little", signed=True) + vector.tobytes()
+        made.append(hashlib.blake2b(data, digest_size=CHECKSUM).digest())
+    return made
 
 
-def unreadable_photos(table: "pa.Table") -> Iterator[Unreadable]:
-    """The rows of the table of unreadable photos."""
-    for row in table.to_pylist():
-        photo = Photo(row["root"], row["uri"], row["size"], _microseconds(row["modified"]))
-        yield Unreadable(photo, row["reason"])
+def microseconds(moment: datetime) -> int:
+    """Microseconds from 1970 to a moment."""
+    return (moment - EPOCH) // timedelta(microseconds=1)
 
 
 def lengths(embeddings: "np.ndarray") -> "np.ndarray":
@@ -153,10 +216,20 @@ def unit_length(embeddings: "np.ndarray") -> "np.ndarray":
     return np.ascontiguousarray(embeddings / lengths(embeddings)[:, None])
 
 
-def vectors(batch: "pa.RecordBatch") -> "np.ndarray":
-    """The embeddings (n, 1024) of a batch, float32."""
-    flat = batch["embedding"].flatten().to_numpy(zero_copy_only=False)
-    return flat.reshape(-1, DIMENSION).astype("float32")  # type: ignore[no-any-return]
+def vectors(batch: "pa.RecordBatch | pa.Table") -> "np.ndarray":
+    """The embeddings (n, D) of a batch, float32."""
+    column = batch["embedding"]
+    flat = column.flatten().to_numpy(zero_copy_only=False)
+    return flat.reshape(-1, column.type.list_size).astype("float32")  # type: ignore[no-any-return]
+
+
+def digests(batch: "pa.RecordBatch") -> "np.ndarray":
+    """The digests (n,) of a batch, 16 bytes each; none is missing."""
+    import numpy as np
+
+    column = batch["digest"]
+    data = np.frombuffer(column.buffers()[1] or b"", "S16") if len(column) else np.zeros(0, "S16")
+    return data[column.offset : column.offset + len(column)]
 
 
 def check_dates(rows: "pa.Table | pa.RecordBatch") -> None:
@@ -181,123 +254,3 @@ def one_batch(rows: "pa.Table") -> "pa.RecordBatch":
 
     batches = rows.combine_chunks().to_batches()
     return batches[0] if batches else pa.RecordBatch.from_pylist([], rows.schema)
-
-
-def chosen(batches: "Iterable[pa.RecordBatch]", values: Mapping[str, Collection[Any]]) -> "Iterator[pa.RecordBatch]":
-    """Of the rows in these batches those in which one of the columns named in `values` has one of its values."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    for batch in batches:
-        fits = [pc.is_in(batch[name], pa.array(list(some), batch[name].type)) for name, some in values.items()]
-        yield batch.filter(reduce(pc.or_, fits))
-
-
-def marks(batches: "Iterator[pa.RecordBatch]") -> "tuple[np.ndarray, np.ndarray]":
-    """The ids of rows (N,), ascending, int64; and the first 8 bytes of their digests (N,), uint64."""
-    import numpy as np
-
-    ids, found = [np.zeros(0, np.int64)], [np.zeros(0, "<u8")]
-    for batch in batches:
-        digests = batch["digest"]
-        data = np.frombuffer(digests.buffers()[1], "<u8")[2 * digests.offset :]
-        ids.append(batch["_rowid"].cast("int64").to_numpy())
-        found.append(data[: 2 * len(digests) : 2])
-    order = np.argsort(every := np.concatenate(ids), kind="stable")
-    return every[order], np.concatenate(found)[order]
-
-
-def said(schema: "pa.Schema") -> list[str]:
-    """The columns that a name, a folder or a CSV fills: label, split and the user's own."""
-    return [name for name in schema.names if name not in RESERVED]
-
-
-def said_of(photo: Photo) -> dict[str, Any]:
-    """What a photo's name, folder or CSV says of it, by column."""
-    return {"label": photo.label, "split": photo.split, **photo.columns}
-
-
-def is_new(one: Embedded, then: Known | None) -> bool:
-    """Whether no row of a photo must be replaced: it is new itself, or has not changed and lacks views."""
-    if then is None:
-        return True
-    now = (one.digest, one.photo.size, one.photo.modified)
-    return now == (then.digest, then.size, then.modified) and len(then.rows) < len(one.views)
-
-
-def told(photo: Photo, row: Mapping[str, Any]) -> Photo:
-    """A photo with other words said of it; what `row` leaves out stays."""
-    words = {**said_of(photo), **row}
-    return replace(photo, label=words.pop("label"), split=words.pop("split"), columns=words)
-
-
-def embedded_table(
-    photos: Sequence[Embedded], schema: "pa.Schema", *, there: Sequence[int] | None = None
-) -> "pa.Table":
-    """Photos with their embeddings as rows of a table with this schema, without the views that are there already.
-
-    `there` has their number for each photo; by default none is.
-    """
-    import numpy as np
-    import pyarrow as pa
-
-    views = [
-        (photo, view, embedding)
-        for photo, first in zip(photos, there or [0] * len(photos), strict=True)
-        for view, embedding in enumerate(photo.views[first:], first)
-    ]
-    rows = [photo for photo, _, _ in views]
-    columns: dict[str, Any] = {
-        "uri": [row.photo.uri for row in rows],
-        "root": [row.photo.root for row in rows],
-        "digest": [row.digest for row in rows],
-        "size": [row.photo.size for row in rows],
-        "modified": [row.photo.modified for row in rows],
-        "view": [view for _, view, _ in views],
-        "width": [row.width for row in rows],
-        "height": [row.height for row in rows],
-    }
-    told = [said_of(row.photo) for row in rows]
-    columns |= {name: [of_one.get(name) for of_one in told] for name in said(schema)}
-    embeddings = np.stack([embedding for _, _, embedding in views])
-    flat = pa.array(embeddings.astype(np.float16).reshape(-1))
-    columns["embedding"] = pa.FixedSizeListArray.from_arrays(flat, DIMENSION)
-    fields = [field for field in schema if field.name != "checksum"]
-    table = pa.table([pa.array(columns[field.name], field.type) for field in fields], schema=pa.schema(fields))
-    sums = pa.array(checksums(table, embeddings), pa.binary(CHECKSUM))
-    return table.append_column(schema.field("checksum"), sums).select(schema.names)
-
-
-def checksums(photos: "pa.Table | pa.RecordBatch", embeddings: "np.ndarray") -> list[bytes]:
-    """What the checksum of each row must be: Lance keeps none, and a flipped bit would only be another number.
-
-    It covers the embedding as it is stored, and what the other columns hold; one that holds nothing adds nothing.
-    """
-    names = sorted(set(photos.schema.names) - {"embedding", "checksum", "modified", "_rowid"})
-    # As a date, its words would depend on the library of time zones.
-    moments = photos["modified"].cast("int64").to_pylist()
-    halves = embeddings.astype("float16")
-    made = []
-    for row, moment, vector in zip(photos.select(names).to_pylist(), moments, halves, strict=True):
-        words = "\0".join(f"{name} {value!s}" for name, value in row.items() if value is not None)
-        data = f"{words}\0modified {moment}\0".encode() + vector.tobytes()
-        made.append(hashlib.blake2b(data, digest_size=CHECKSUM).digest())
-    return made
-
-
-def unreadable_table(rows: Sequence[Unreadable]) -> "pa.Table":
-    """Unreadable photos as rows of their table."""
-    import pyarrow as pa
-
-    keys = ("uri", "root", "size", "modified")
-    listed = [{**{key: getattr(row.photo, key) for key in keys}, "reason": row.reason} for row in rows]
-    return pa.Table.from_pylist(listed, schema=unreadable_schema())
-
-
-def by_digest(known: Mapping[str, Known]) -> dict[bytes, tuple[int, ...]]:
-    """The rows that hold the embeddings of these bytes; of several photos, those of the one with the most views."""
-    rows: dict[bytes, tuple[int, ...]] = {}
-    for one in known.values():
-        if len(one.rows) > len(rows.get(one.digest, ())):
-            rows[one.digest] = one.rows
-    return rows

@@ -3,7 +3,7 @@
 import hashlib
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
@@ -35,17 +35,17 @@ def opened(path: Path) -> "lance.LanceDataset":
     return lance.dataset(os.path.abspath(path), metadata_cache_size_bytes=REMEMBERED_BYTES)
 
 
-def manifests(store: Store) -> dict[str, str]:
+def manifests(store: Store, tables: Iterable[Path]) -> dict[str, str]:
     """Digests of the files that name the pieces of the tables' newest versions, by their paths in the store."""
     found = {}
-    for table in (store.embeddings, store.unreadable):
+    for table in tables:
         # Lance's names count down, so that the newest is first.
         for file in sorted((table / "_versions").glob("*.manifest"))[:1]:
             found[str(file.relative_to(store.path))] = hashlib.blake2b(file.read_bytes(), digest_size=16).hexdigest()
     return found
 
 
-def check_manifests(store: Store, then: Mapping[str, str]) -> None:
+def check_manifests(store: Store, tables: Iterable[Path], then: Mapping[str, str]) -> None:
     """Hold the tables' manifests against what the last run left (`then`), unless one has written since.
 
     Lance keeps no checksum of them: with one bit of such a file changed, 33 of 80 rows were gone and none was missed.
@@ -53,7 +53,7 @@ def check_manifests(store: Store, then: Mapping[str, str]) -> None:
     Raises:
         PetrieveError: one is another.
     """
-    for name, digest in manifests(store).items():
+    for name, digest in manifests(store, tables).items():
         if then.get(name, digest) != digest:
             file = store.path / name
             mend = "remove that file and run `cli.py embed` again, which makes up for what it held"

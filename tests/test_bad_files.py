@@ -26,8 +26,8 @@ from extractor.engines import local as stream
 from extractor.engines.local import load
 from extractor.pixels import apart
 from extractor.pixels.decode import decode_small, upright_image
-from extractor.pixels.pillow import Undecodable
 from extractor.sources.folder import find
+from store.errors import Undecodable
 from store.rows import Unreadable
 
 Run = Callable[..., Done]

@@ -15,8 +15,8 @@ from reference import reference_view
 from torchvision.transforms.v2 import functional
 
 from extractor.pixels.decode import decode, upright_image
-from extractor.pixels.pillow import Undecodable
 from extractor.pixels.view import canonical_view
+from store.errors import Undecodable
 
 RED, GREEN, BLUE = (250, 10, 20), (15, 240, 25), (20, 30, 235)
 

@@ -1,4 +1,4 @@
-"""A linear layer fitted in mini-batches, for caches that are larger than memory. N rows, D = 1024, C classes.
+"""A linear layer fitted in mini-batches, for caches that are larger than memory. N rows, D numbers each, C classes.
 
 Rows are copied once, shuffled by their paths and not by when they were written, into a file without a name beside the
 cache; every epoch reads it from end to end. So the same cache gives the same head, and memory holds a batch.
@@ -18,7 +18,6 @@ from classifier.labelled import Names, chunks, names
 from extractor.trunks import device as devices
 from store.cache import Cache
 from store.errors import PetrieveError
-from store.rows import DIMENSION
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,7 +34,7 @@ MOST_HELD_OUT = 10_000  # photos to stop by, and as many to measure on: accuracy
 STRENGTHS = (1.0, 10.0, 100.0, 1000.0)  # of L2, 1/C; all learn from the same pass, and early stopping does the rest
 # Held-out photos are worth fitting on in the end, for as many epochs as were best without them, from this share on.
 WORTH_FITTING = 0.05
-SIZE = DIMENSION * 2  # bytes of a row
+SIZE = 2  # bytes of a number
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,13 +47,14 @@ class Shuffled:
     groups: "np.ndarray"  # (N,) those of the same bytes share a number
     test: int  # rows [0, test) are measured on
     stop: int  # rows [test, stop) decide when to stop
+    dimension: int  # numbers of a row
 
     def halves(self, start: int, end: int) -> "np.ndarray":
         """Rows [start, end), or to the last one, float16."""
         import numpy as np
 
-        rows = np.empty((min(end, len(self.targets)) - start, DIMENSION), np.float16)
-        self.file.seek(start * SIZE)
+        rows = np.empty((min(end, len(self.targets)) - start, self.dimension), np.float16)
+        self.file.seek(start * self.dimension * SIZE)
         self.file.readinto(rows.view(np.uint8).reshape(-1).data)  # type: ignore[attr-defined]
         return rows
 
@@ -174,7 +174,7 @@ def _shuffle(
         wanted = np.flatnonzero(seen < kept[photos])
         halves = rows[wanted].astype(np.float16)
         for row, where in zip(halves, place[first[photos[wanted]] + seen[wanted]].tolist(), strict=True):
-            file.seek(where * SIZE)
+            file.seek(where * cache.dimension * SIZE)
             file.write(row.tobytes())
     weights = 1 / kept[owners[order]]
     if balanced:
@@ -182,14 +182,14 @@ def _shuffle(
         weights *= (counts.sum() / (len(counts) * np.maximum(counts, 1)))[targets[owners[order]]]
     stop, test = int((roles == STOP).sum()), int((roles == TEST).sum())
     of = owners[order]
-    return Shuffled(file, targets[of], weights.astype(np.float32), groups[of], test, test + stop)
+    return Shuffled(file, targets[of], weights.astype(np.float32), groups[of], test, test + stop, cache.dimension)
 
 
 def _standard(rows: Shuffled) -> "tuple[np.ndarray, np.ndarray]":
     """Mean and scale (D,) of the training rows, in one pass."""
     import numpy as np
 
-    total, squares, count = np.zeros(DIMENSION), np.zeros(DIMENSION), 0
+    total, squares, count = np.zeros(rows.dimension), np.zeros(rows.dimension), 0
     for _, block in rows.blocks(rows.stop):
         total += block.sum(axis=0, dtype=np.float64)
         squares += np.einsum("nd,nd->d", block, block, dtype=np.float64)
@@ -224,7 +224,7 @@ def _apart(rows: Shuffled, mean: "np.ndarray", scale: "np.ndarray") -> "tuple[Sh
         )
     order = np.argsort(moved, kind="stable")
     halves = rows.halves(rows.test, rows.stop)
-    rows.file.seek(rows.test * SIZE)
+    rows.file.seek(rows.test * rows.dimension * SIZE)
     rows.file.write(halves[order].tobytes())
     places = np.arange(len(rows.targets))
     places[rows.test : rows.stop] = rows.test + order
@@ -255,7 +255,7 @@ def _train(
     from torch.nn.functional import cross_entropy
 
     shift, shrink = (torch.from_numpy(part.astype(np.float32)).to(device) for part in (mean, 1 / scale))
-    weight = torch.zeros(len(strengths), classes, DIMENSION, device=device, requires_grad=True)
+    weight = torch.zeros(len(strengths), classes, rows.dimension, device=device, requires_grad=True)
     bias = torch.zeros(len(strengths), classes, device=device, requires_grad=True)
     optimiser = torch.optim.Adam([weight, bias], lr=RATE)
     total = float(rows.weights[first:].sum())
@@ -305,7 +305,7 @@ def _batches(
     import torch
 
     targets, weights = torch.from_numpy(rows.targets), torch.from_numpy(rows.weights)
-    batch = torch.empty(BATCH, DIMENSION, device=device)  # one for all: new memory costs more than the arithmetic
+    batch = torch.empty(BATCH, rows.dimension, device=device)  # one for all: new memory costs more than the arithmetic
     for start in range(first, len(targets), BATCH):
         halves = torch.from_numpy(rows.halves(start, start + BATCH)).to(device)
         own = slice(start, start + len(halves))

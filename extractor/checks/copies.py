@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, TypeVar
 
 from extractor.engines.local import CORES
 from extractor.pixels.decode import decode, decode_small, upright_image
-from extractor.pixels.pillow import Undecodable
 from extractor.pixels.view import canonical_view
 from extractor.sources.folder import read
-from extractor.trunks.fitting import fitting_trunk
+from extractor.trunks.fitting import asking_trunk
+from extractor.trunks.trunk import Trunk
 from store.cache import Cache
+from store.errors import Undecodable
 from store.photo import path_of
-from store.rows import DIMENSION
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,11 +31,12 @@ LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
 @dataclass(frozen=True, eq=False)
 class Copies:
-    """Copies of one kind: of which rows they were made, their embeddings (n, 1024), their looks (n, 24, 24)."""
+    """Copies of one kind: of which photos' rows they were made, what these look like, and their looks (n, 24, 24)."""
 
     kind: str  # `re-encoded`, `resized`, `mirrored` or `cropped`
     rows: list[int]
-    embeddings: "np.ndarray"
+    originals: "np.ndarray"  # the photos' embeddings (n, D)
+    embeddings: "np.ndarray"  # theirs (n, D)
     glances: "np.ndarray"
 
 
@@ -48,28 +49,40 @@ def make_copies(
         PetrieveError: the weights or the device cannot be used.
     """
     import numpy as np
-    import torch
 
-    trunk = fitting_trunk(cache, cache.store, cache.weights, device, precision)
-    drawn, _ = cache.sample(photos, seed=seed)
+    trunk = asking_trunk(cache, None, device, precision)
+    contents, embeddings = cache.sample(photos, seed=seed)
+    rows = {row["digest"]: row for row in cache.photos_of(contents, ["root", "uri"]).to_pylist()}
     draw = np.random.default_rng(seed)
-    made: dict[str, list[tuple[int, Tensor]]] = {kind: [] for kind in KINDS}
-    for row in drawn.select(["_rowid", "root", "uri"]).to_pylist():
+    made: dict[str, list[tuple[int, np.ndarray, Tensor]]] = {kind: [] for kind in KINDS}
+    for content, embedding in zip(contents.tolist(), embeddings, strict=True):
+        row = rows[content.ljust(16, b"\0")]
         try:
             original = upright_image(read(path_of(row["root"], row["uri"]))[0])
         except (OSError, Undecodable):
             continue
         for kind, make in KINDS.items():
-            made[kind].append((row["_rowid"], decode(make(original, draw))))
-    found = []
-    for kind, copies in made.items():
-        views = [canonical_view(pixels) for _, pixels in copies]
-        parts = [views[start : start + trunk.batch] for start in range(0, len(views), trunk.batch)]
-        made_of = [trunk(torch.stack(part)).numpy() for part in parts]
-        embeddings = np.concatenate([np.zeros((0, DIMENSION), np.float32), *made_of])
-        glances = [_glance(pixels) for _, pixels in copies]
-        found.append(Copies(kind, [row for row, _ in copies], embeddings, np.array(glances, np.uint8)))
-    return found
+            made[kind].append((row["_rowid"], embedding, decode(make(original, draw))))
+    return [_copies(kind, copies, trunk, embeddings) for kind, copies in made.items()]
+
+
+def _copies(
+    kind: str, copies: "list[tuple[int, np.ndarray, Tensor]]", trunk: Trunk, embeddings: "np.ndarray"
+) -> Copies:
+    """These copies (row, the photo's embedding, pixels), embedded."""
+    import numpy as np
+    import torch
+
+    views = [canonical_view(pixels) for _, _, pixels in copies]
+    parts = [views[start : start + trunk.batch] for start in range(0, len(views), trunk.batch)]
+    none = embeddings[:0]
+    return Copies(
+        kind=kind,
+        rows=[row for row, _, _ in copies],
+        originals=np.stack([original for _, original, _ in copies]) if copies else none,
+        embeddings=np.concatenate([none, *(trunk(torch.stack(part)).numpy() for part in parts)]),
+        glances=np.array([_glance(pixels) for _, _, pixels in copies], np.uint8),
+    )
 
 
 def glances(paths: Iterable[str]) -> "dict[str, np.ndarray]":

@@ -10,16 +10,17 @@ from typing import TYPE_CHECKING, TypeVar
 
 from extractor.engines.local import CORES, pool
 from extractor.pixels.decode import decode_small
-from extractor.pixels.pillow import Undecodable
 from extractor.pixels.view import canonical_view
-from extractor.plan import find_all
-from extractor.sources.folder import Source, paths_of, read
+from extractor.plan import find_parts, photos_of
+from extractor.sources.folder import Place, paths_of, read
 from extractor.sources.formats import FORMATS
-from extractor.trunks.fitting import fitting_trunk
+from extractor.trunks.fitting import made_by, new_trunk
+from extractor.trunks.ranges import quantised
 from extractor.trunks.trunk import Trunk
 from store.cache import Cache
-from store.errors import PetrieveError
+from store.errors import PetrieveError, Undecodable
 from store.folder import Store, read_card
+from store.known import nothing
 from store.photo import Photo
 from store.rows import Embedded
 
@@ -64,25 +65,23 @@ class Diagnosis:
 
 
 def diagnose(
-    sources: Source | Sequence[Source],
+    sources: Place | Sequence[Place],
     *,
-    store: Source = ".petrieve",
+    store: Place = ".petrieve",
     weights: str | None = None,
     device: str = "auto",
     precision: str = "auto",
 ) -> Diagnosis:
     """What a run over `sources` would be held up by, measured on some of their photos. Nothing is kept.
 
-    `weights` are by default those of `store`, if there is one, else `imagenet`.
+    `weights` are by default those of `store`, if there is one, else those that a new one would get.
 
     Raises:
         PetrieveError: a source, the weights or the device cannot be used, or no photo be read.
     """
-    photos = find_all(paths_of(sources))
+    photos = photos_of(find_parts(paths_of(sources)))
     chosen = photos[:: max(1, len(photos) // PHOTOS)][:PHOTOS]
-    place = Store(Path(store))
-    chosen_weights = weights or (Cache.open(store).weights if read_card(place) else "imagenet")
-    trunk = fitting_trunk(None, place, chosen_weights, device, precision)
+    trunk = _trunk(Store(Path(store)), weights, device, precision)
     stages, unreadable = _stages(chosen, trunk)
     # On a GPU the steps before it run beside it; on a CPU they share its cores.
     shared = 1 / sum(1 / rate for rate in stages.values())
@@ -101,6 +100,13 @@ def diagnose(
         slowest=slowest,
         advice=ADVICE.get(slowest) or OF_THE_TRUNK.get(trunk.device.type, OF_THE_TRUNK["cuda"]),
     )
+
+
+def _trunk(store: Store, weights: str | None, device: str, precision: str) -> Trunk:
+    """What a run would use."""
+    made = card.trunks[0] if (card := read_card(store)) else None
+    trunk = new_trunk(made.kind if made else None, weights or (made.weights if made else None), device, precision)
+    return quantised(trunk, store.folder(made_by(trunk)).ranges) if precision == "int8" else trunk
 
 
 def _stages(photos: Sequence[Photo], trunk: Trunk) -> tuple[dict[str, float], int]:
@@ -125,9 +131,9 @@ def _stages(photos: Sequence[Photo], trunk: Trunk) -> tuple[dict[str, float], in
     with pool(trunk.workers, "embed") as embedders:
         embeddings = _timed(rates, "trunk", lambda: [one for some in embedders.map(trunk, batches) for one in some])
     photo = photos[0]
-    rows = [Embedded(photo, number.to_bytes(16), 1, 1, one.numpy()) for number, one in enumerate(embeddings)]
+    rows = [Embedded(photo, number.to_bytes(16), 1, 1, one.numpy()[None]) for number, one in enumerate(embeddings)]
     with tempfile.TemporaryDirectory() as folder:
-        cache = Cache.create(Store(Path(folder)), fingerprint=trunk.fingerprint, weights=trunk.weights)
+        cache = Cache.create(Store(Path(folder)), made_by(trunk), dimension=trunk.dimension)
         _timed(rates, "commit", lambda: _committed(rows, cache, trunk.batch))
     return rates, len(photos) - len(decoded)
 
@@ -155,7 +161,7 @@ def _kept(made: Iterable[Made | None]) -> list[Made]:
 
 def _committed(rows: list[Embedded], cache: Cache, batch: int) -> list[Embedded]:
     for start in range(0, len(rows), batch):
-        cache.commit(rows[start : start + batch], {})
+        cache.commit(rows[start : start + batch], nothing())
     return rows
 
 

@@ -1,23 +1,39 @@
 """The store held against itself and against its photos: what is wrong, and what mends it."""
 
-from collections import Counter
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from extractor.engines.local import results
-from extractor.trunks.fitting import fitting_trunk
+from extractor.sources.folder import files_of
+from extractor.trunks.fitting import asking_trunk
 from extractor.trunks.ranges import kept
 from store.cache import Cache
 from store.errors import PetrieveError
-from store.photo import path_of
-from store.rows import Embedded, Unreadable, checksums
+from store.photo import Photo
+from store.rows import Embedded, Unreadable, own, photo_checksums, photo_of, vector_checksums
+
+if TYPE_CHECKING:
+    import numpy as np
 
 # The worst photo of the default decoder, by DESIGN.md's bounds: the cache does not say in which precision it was made,
 # but whether int8 has ever been used.
 CLOSE, CLOSE_IN_INT8 = 0.995, 0.98
 ANEW = "run `cli.py embed` on its folders with a new `--store`"
 AGAIN = "`touch` it and run `cli.py embed` again"
+LACKING = "run `cli.py embed` on its folder"
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """What the store has of a photo."""
+
+    photo: Photo
+    digest: bytes | None
+    gone: bool
+    views: "np.ndarray | None" = None  # the embeddings (V, D) of its content
 
 
 @dataclass(frozen=True)
@@ -49,16 +65,18 @@ def verify(cache: Cache, *, sample: int = 32, device: str = "auto", precision: s
         PetrieveError: the weights or the device cannot be used.
     """
     try:
-        rows, findings = _read(cache)
+        rows, findings = _photos(cache)
+        findings += _contents(cache, rows)
     except PetrieveError as error:
         return Verified(0, 0, None, [], [Finding(error.what, error.remedy)])
-    ids = sorted(rows, key=rows.__getitem__)
-    count = min(sample, len(ids))
-    chosen = [ids[number * len(ids) // count] for number in range(count)]
+    paths = sorted(path for path, row in rows.items() if row.digest and not row.gone)
+    count = min(sample, len(paths))
     int8, damaged = _ranges(cache)
     findings += damaged
     changed, cosines = [], []
-    for cached, now in _again(cache, chosen, device, precision):
+    for cached, now in _again(
+        cache, [rows[paths[number * len(paths) // count]] for number in range(count)], device, precision
+    ):
         if isinstance(now, Unreadable) and not now.may_pass and _is_as_then(cached, now):
             rotten = f"{cached.photo.path} has the size and time that it had, and can no longer be read: {now.reason}"
             findings.append(Finding(rotten, "bring it back from a copy"))
@@ -67,77 +85,104 @@ def verify(cache: Cache, *, sample: int = 32, device: str = "auto", precision: s
         elif now.digest != cached.digest:
             same = f"{cached.photo.path} has the size and time that it had when it was embedded, and other bytes"
             findings.append(Finding(same, AGAIN))
-        else:
-            cosines.append(_cosine(cached, now))
+        elif cached.views is not None:
+            cosines.append(_cosine(cached.views, now.views))
             if cosines[-1] < (CLOSE_IN_INT8 if int8 else CLOSE):
                 far = f"the embedding of {cached.photo.path} is not its own: its cosine to a new one is {cosines[-1]}"
                 findings.append(Finding(far, ANEW))
-    return Verified(len(rows), count, min(cosines, default=None), changed, findings)
+    return Verified(
+        photos=sum(bool(row.digest) for row in rows.values()),
+        sampled=count,
+        worst_cosine=min(cosines, default=None),
+        changed=changed,
+        findings=findings,
+    )
 
 
-def _read(cache: Cache) -> tuple[dict[int, str], list[Finding]]:
-    """Each photo's path by the id of its first row, and what is wrong with rows that can be read."""
-    rows, views = {}, Counter[tuple[str, int]]()
-    wrong: list[Finding] = []
-    for photos, embeddings in cache.embeddings(every_view=True):
-        for photo, vector, checksum in zip(photos.to_pylist(), embeddings, checksums(photos, embeddings), strict=True):
-            path = path_of(photo["root"], photo["uri"])
-            if photo["view"] == 0:
-                rows[photo["_rowid"]] = path
-            views[path, photo["view"]] += 1
+def _photos(cache: Cache) -> tuple[dict[str, Row], list[Finding]]:
+    """The rows of all photos by path, and what is wrong with those that can be read."""
+    rows: dict[str, Row] = {}
+    wrong, twice = [], []
+    names = own(cache.photo_schema)
+    for batch in cache.every_photo():
+        for row, checksum in zip(batch.to_pylist(), photo_checksums(batch), strict=True):
+            photo = photo_of(row, names)
+            if row["checksum"] != checksum:
+                wrong.append(Finding(f"the row of {photo.path} is damaged: its checksum is another's", ANEW))
+            if photo.path in rows:
+                twice.append(Finding(f"{photo.path} has more than one row", ANEW))
+            rows[photo.path] = Row(photo, row["digest"], row["gone"] is not None)
+    return rows, [*wrong, *twice]
+
+
+def _contents(cache: Cache, rows: Mapping[str, Row]) -> list[Finding]:
+    """What is wrong with the embeddings, and with photos that have none."""
+    of = {row.digest: path for path, row in rows.items() if row.digest}
+    views: dict[bytes, set[int]] = defaultdict(set)
+    wrong, count = [], 0
+    for batch, embeddings in cache.every_vector():
+        digests, numbers = batch["digest"].to_pylist(), batch["view"].to_pylist()
+        sums = vector_checksums(digests, numbers, embeddings)
+        count += len(digests)
+        listed = zip(digests, numbers, embeddings, batch["checksum"].to_pylist(), sums, strict=True)
+        for digest, view, vector, there, checksum in listed:
+            whose = of.get(digest, f"a content that no photo has any more ({digest.hex()[:8]})")
+            views[digest].add(view)
             if not (abs(vector) < float("inf")).all() or not vector.any():
-                wrong.append(Finding(f"the embedding of {path} holds no numbers, or zeros alone", ANEW))
-            elif photo["checksum"] != checksum:
-                wrong.append(Finding(f"the row of {path} is damaged: its checksum is another's", ANEW))
-    twice = [path for (path, _), count in views.items() if count > 1]
-    findings = [*wrong, *(Finding(f"{path} has more than one row", ANEW) for path in twice)]
-    alone = [path for path, view in views if view and (path, view - 1) not in views]
-    findings += [Finding(f"{path} lacks views before others that it has", ANEW) for path in alone]
-    if views.total() != (count := cache.counts()["views"]):
-        findings.append(Finding(f"the table counts {count} rows and holds {views.total()}", ANEW))
-    both = [path for path, bad in cache.unreadable().items() if (path, 0) in views and not bad.may_pass]
-    findings += [Finding(f"{path} is both embedded and listed as unreadable", AGAIN) for path in both]
-    return rows, findings
+                wrong.append(Finding(f"the embedding of {whose} holds no numbers, or zeros alone", ANEW))
+            elif there != checksum:
+                wrong.append(Finding(f"the embedding of {whose} is damaged: its checksum is another's", ANEW))
+    lacking = [of[digest] for digest in of if digest not in views]
+    wrong += [Finding(f"{path} has no embedding by {cache.made.name}", LACKING) for path in lacking]
+    alone = [of[digest] for digest, there in views.items() if digest in of and len(there) <= max(there)]
+    wrong += [Finding(f"{path} lacks views before others that it has", ANEW) for path in alone]
+    if count != (counted := cache.counts()["views"]):
+        wrong.append(Finding(f"the table counts {counted} rows and holds {count}", ANEW))
+    return wrong
 
 
 def _ranges(cache: Cache) -> tuple[bool, list[Finding]]:
     """Whether int8 has ever been used, and what is wrong with its ranges."""
     try:
-        return kept(cache.store, cache.fingerprint) is not None, []
+        return kept(cache.folder.ranges, cache.fingerprint, cache.made.kind) is not None, []
     except PetrieveError as error:
         return True, [Finding(error.what, error.remedy)]
 
 
 def _again(
-    cache: Cache, ids: list[int], device: str, precision: str
-) -> Iterator[tuple[Embedded, Embedded | Unreadable]]:
-    """Each of these rows beside what its photo gives now."""
-    if not ids:
+    cache: Cache, rows: Sequence[Row], device: str, precision: str
+) -> Iterator[tuple[Row, Embedded | Unreadable]]:
+    """Each of these photos, with its embeddings, beside what it gives now."""
+    if not rows:
         return
-    trunk = fitting_trunk(cache, cache.store, cache.weights, device, precision)
-    rows = {one.row: one.rows for one in cache.known().values()}
-    found = cache.rows([row for first in ids for row in rows.get(first, (first,))])
-    then = {found[row].photo.path: found[row] for row in ids if row in found}
-    photos = [row.photo for row in then.values()]
-    views = max(len(row.augmented) for row in then.values())
+    trunk = asking_trunk(cache, None, device, precision)
+    then = {row.photo.path: row for row in rows}
+    held = cache.views_of({row.digest for row in rows if row.digest})
     made = results(
-        photos, trunk=lambda: trunk, cache=cache, rows={}, batch=trunk.batch, workers=trunk.workers, views=views
+        files_of(row.photo for row in rows),
+        trunk=lambda: trunk,
+        there=lambda _: None,
+        batch=trunk.batch,
+        workers=trunk.workers,
+        views=max((len(views) for views in held.values()), default=1) - 1,
+        once=False,
     )
     with closing(made) as ready:
         for some in ready:
             for now in some:
-                yield then[now.photo.path], now
+                row = then[now.photo.path]
+                yield replace(row, views=held.get(row.digest) if row.digest else None), now
 
 
-def _is_as_then(cached: Embedded, now: Embedded | Unreadable) -> bool:
-    return (cached.photo.size, cached.photo.modified) == (now.photo.size, now.photo.modified)
+def _is_as_then(cached: Row, now: Embedded | Unreadable) -> bool:
+    return cached.photo.stamp == now.photo.stamp
 
 
-def _cosine(one: Embedded, other: Embedded) -> float:
-    """Of the views that both have: the worst one's."""
+def _cosine(one: "np.ndarray", other: "np.ndarray") -> float:
+    """Of the views (V, D) that both have: the worst one's."""
     import numpy as np
 
-    count = min(len(one.views), len(other.views))
-    a, b = one.views[:count], other.views[:count]  # (V, 1024)
+    count = min(len(one), len(other))
+    a, b = one[:count], other[:count]
     lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
     return round(min(1.0, float(((a * b).sum(axis=1) / np.maximum(lengths, 1e-12)).min())), 6)

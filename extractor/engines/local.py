@@ -1,28 +1,29 @@
-"""Photos → results, in their order: read and decode beside the trunk, batch by batch."""
+"""Parts of sources → results, in order, on this machine: read and decode beside the trunk, batch by batch."""
 
 import os
 import sys
-from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import defaultdict
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from threading import Lock
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
+from extractor.ahead import in_order
 from extractor.pixels.augment import views_of
 from extractor.pixels.decode import decode_small
-from extractor.pixels.pillow import NO_MEMORY, Undecodable
-from extractor.sources.folder import read
+from extractor.sources.source import Part
 from extractor.trunks.trunk import Trunk
-from store.cache import Cache
-from store.errors import PetrieveError
+from store.contents import Content
+from store.errors import NO_MEMORY, Undecodable
 from store.photo import Photo, digest_of
 from store.rows import PASSING, Embedded, Unreadable
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import Tensor
 
 # Batches for each worker: one in its hands, and one that waits while the last one is committed.
@@ -36,59 +37,101 @@ CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os
 class View:
     """A decoded photo on its way to the trunk."""
 
-    photo: Photo
-    digest: bytes
-    width: int
+    width: int  # of the photo, upright
     height: int
-    pixels: "Tensor"  # uint8 (V, 3, 224, 224), of the views that are not embedded yet
-    rows: tuple[int, ...] = ()  # of the cache, with the embeddings of the views before these
+    pixels: "Tensor | None"  # uint8 (V, 3, 224, 224), of the views that are not embedded yet; None where all are
+    first: int  # the number of the first of these
 
 
-@dataclass(frozen=True)
-class Copy:
-    """A photo whose bytes are embedded already, in these rows of the cache, one for each view."""
+@dataclass(frozen=True, eq=False)
+class Loaded:
+    """What came of reading a photo; `seen` is None where another photo with the same bytes is under way."""
 
     photo: Photo
-    digest: bytes
-    rows: tuple[int, ...]
+    digest: bytes | None
+    seen: View | Unreadable | None
 
 
-Item = TypeVar("Item")
-Made = TypeVar("Made")
-Loaded = View | Copy | Unreadable
+@dataclass(frozen=True, eq=False)
+class Made:
+    """What came of a photo, and its content."""
+
+    photo: Photo
+    digest: bytes | None
+    result: "Result | None"  # None where it is that of another photo
+
+
 Result = Embedded | Unreadable
+Read = tuple[Photo, bytes] | Unreadable
+
+
+@dataclass
+class Claims:
+    """The contents that a run has met: of each, the first photo is embedded, and the others wait for it."""
+
+    lock: Lock = field(default_factory=Lock)
+    met: set[bytes] = field(default_factory=set)
+
+    def first(self, digest: bytes) -> bool:
+        """Whether nobody has asked for this content before."""
+        with self.lock:
+            new = digest not in self.met
+            self.met.add(digest)
+            return new
 
 
 def results(
-    photos: Iterable[Photo],
+    parts: Iterable[tuple[Part, Sequence[Photo]]],
     *,
     trunk: Callable[[], Trunk],
-    cache: Cache,
-    rows: Mapping[bytes, tuple[int, ...]],
+    there: Callable[[bytes], Content | None],
     batch: int,
     workers: int = CORES,
     views: int = 0,
+    once: bool = True,
 ) -> Generator[list[Result], None, None]:
-    """Results in the order of `photos`, as many at a time as are ready: those of whole batches of `batch` views.
+    """Results of these photos of each part, as many at a time as are ready: those of whole batches of `batch` views.
 
-    Each photo has its canonical view and so many augmented `views`. So many `workers` put one batch each through the
-    trunk. `rows` says which rows of `cache` hold the embeddings of which digest. `trunk` is called when a photo is
-    neither there with all its views nor unreadable.
+    Each photo has its canonical view and so many augmented `views`, but for those that are `there`: what the store has
+    of the content with a digest. So many `workers` put one batch each through the trunk, which is called when a photo
+    is neither there with all its views nor unreadable. Where `once`, the same bytes are embedded once: a photo comes
+    no earlier than the first with its bytes. Else all come in order.
     """
-    once = Lock()
+    loading = Lock()
 
     def network(pixels: "Tensor") -> "Tensor":
-        with once:
+        with loading:
             loaded = trunk()
         return loaded(_filled(pixels, batch))[: len(pixels)]
 
+    at_once = max(min(batch, PHOTOS), batch // (1 + views))
+    claims = Claims() if once else None
+    load_ = partial(load, there=there, views=views, claims=claims)
     with pool(workers, "embed") as embedders, pool(CORES, "decode") as decoders:
 
-        def made(photos: Sequence[Photo]) -> list[Result]:
-            return _embedded(list(decoders.map(lambda photo: load(photo, rows, views), photos)), network, cache)
+        def made(some: Sequence[tuple[Part, Sequence[Photo]]]) -> list[Made]:
+            read = chain.from_iterable(part.read({photo.uri for photo in photos}) for part, photos in some)
+            loaded = chain.from_iterable(in_order(decoders, load_, read, depth=2 * CORES))
+            return _through(list(loaded), network)
 
-        at_once = max(min(batch, PHOTOS), batch // (1 + views))
-        yield from _ready(embedders, made, _batches(photos, at_once), depth=AHEAD * workers)
+        ready = in_order(embedders, made, _batches(parts, at_once), depth=AHEAD * workers)
+        yield from _settled((chain.from_iterable(some) for some in ready), once=once)
+
+
+def _batches(parts: Iterable[tuple[Part, Sequence[Photo]]], size: int) -> Iterator[list[tuple[Part, Sequence[Photo]]]]:
+    """So many photos at a time, of one part or of several."""
+    batch: list[tuple[Part, Sequence[Photo]]] = []
+    count = 0
+    for part, photos in parts:
+        left = iter(photos)
+        while some := list(islice(left, size - count)):
+            batch.append((part, some))
+            count += len(some)
+            if count == size:
+                yield batch
+                batch, count = [], 0
+    if batch:
+        yield batch
 
 
 @contextmanager
@@ -109,22 +152,30 @@ def pool(threads: int, name: str) -> Iterator[ThreadPoolExecutor]:
             torch.set_num_threads(shared)
 
 
-def load(photo: Photo, rows: Mapping[bytes, tuple[int, ...]], views: int = 0) -> Loaded:
-    """A photo's canonical view and so many augmented ones; or the rows that have them; or why it cannot be read.
+def load(
+    read: Read, *, there: Callable[[bytes], Content | None], views: int = 0, claims: Claims | None = None
+) -> Loaded:
+    """A photo's canonical view and so many augmented ones, but for those that are there; or why it cannot be decoded.
 
-    It is decoded once for all views that have no row.
-
-    Its size and time are those of the bytes that were read, which may be later than when it was found.
+    It is decoded once for all views.
     """
+    if isinstance(read, Unreadable):
+        return Loaded(read.photo, None, read)
+    photo, data = read
+    digest = digest_of(data)
+    if claims and not claims.first(digest):
+        return Loaded(photo, digest, None)
+    return Loaded(photo, digest, _seen(photo, data, digest, there(digest), views))
+
+
+def _seen(photo: Photo, data: bytes, digest: bytes, there: Content | None, views: int) -> View | Unreadable:
+    first = min(there.views, 1 + views) if there else 0
+    if there and first > views and there.width and there.height:
+        return View(there.width, there.height, None, first)
     try:
-        data, status = read(photo.path)
-        photo = replace(photo, size=status.st_size, modified=status.st_mtime_ns // 1000)
-        digest = digest_of(data)
-        there = rows.get(digest, ())[: 1 + views]
-        if len(there) > views:
-            return Copy(photo, digest, there)
         pixels, width, height = decode_small(data)
-        return View(photo, digest, width, height, views_of(pixels, digest, range(len(there), 1 + views)), there)
+        new = range(first, 1 + views)
+        return View(width, height, views_of(pixels, digest, new) if new else None, first)
     except OSError as error:
         return Unreadable(photo, f"{PASSING}{error.strerror}")
     except Undecodable as error:
@@ -133,38 +184,35 @@ def load(photo: Photo, rows: Mapping[bytes, tuple[int, ...]], views: int = 0) ->
         return Unreadable(photo, NO_MEMORY)
 
 
-def _ready(
-    workers: ThreadPoolExecutor, make: Callable[[Item], list[Made]], items: Iterable[Item], *, depth: int
-) -> Iterator[list[Made]]:
-    """What `make` makes of `items`, in order and as much at a time as is ready; at most `depth` are under way."""
-    waiting: deque[Future[list[Made]]] = deque()
-    for item in items:
-        waiting.append(workers.submit(make, item))
-        if len(waiting) == depth:
-            yield _taken(waiting)
-    while waiting:
-        yield _taken(waiting)
+def _through(loaded: list[Loaded], network: "Callable[[Tensor], Tensor]") -> list[Made]:
+    """What came of each photo, with the embeddings of its views."""
+    new = [one.seen.pixels for one in loaded if isinstance(one.seen, View) and one.seen.pixels is not None]
+    return list(_paired(loaded, iter(_embeddings(new, network))))
 
 
-def _taken(waiting: "deque[Future[list[Made]]]") -> list[Made]:
-    made = list(waiting.popleft().result())
-    while waiting and waiting[0].done():
-        made += waiting.popleft().result()
-    return made
+def _paired(loaded: list[Loaded], embeddings: "Iterator[np.ndarray]") -> Iterator[Made]:
+    """Each photo beside its own: here alone photos and embeddings meet."""
+    import numpy as np
+
+    for one in loaded:
+        if not isinstance(one.seen, View):
+            yield Made(one.photo, one.digest, one.seen)
+            continue
+        own = next(embeddings) if one.seen.pixels is not None else np.zeros((0, 0), np.float32)
+        assert one.digest
+        embedded = Embedded(one.photo, one.digest, one.seen.width, one.seen.height, own, one.seen.first)
+        yield Made(one.photo, one.digest, embedded)
 
 
-def _batches(photos: Iterable[Photo], size: int) -> Iterator[list[Photo]]:
-    left = iter(photos)
-    while batch := list(islice(left, size)):
-        yield batch
+def _embeddings(views: "list[Tensor]", network: "Callable[[Tensor], Tensor]") -> "list[np.ndarray]":
+    """The embeddings (V, D) of each photo's views (V, 3, 224, 224)."""
+    if not views:
+        return []
+    import numpy as np
+    import torch
 
-
-def _embedded(items: list[Loaded], network: "Callable[[Tensor], Tensor]", cache: Cache) -> list[Result]:
-    there = _there([item for item in items if isinstance(item, View | Copy)], cache)
-    views = [item for item in items if isinstance(item, View)]
-    made = {one.photo.path: one for one in _through_trunk(views, network, there)}
-    made |= {path: one for path, one in there.items() if path not in made}
-    return [item if isinstance(item, Unreadable) else made[item.photo.path] for item in items]
+    embeddings = network(torch.cat(views)).numpy()
+    return np.split(embeddings, np.cumsum([len(pixels) for pixels in views])[:-1])
 
 
 def _filled(views: "Tensor", size: int) -> "Tensor":
@@ -177,32 +225,31 @@ def _filled(views: "Tensor", size: int) -> "Tensor":
     return torch.cat([views, views[-1:].expand(-len(views) % size, -1, -1, -1)])
 
 
-def _through_trunk(
-    views: list[View], network: "Callable[[Tensor], Tensor]", there: Mapping[str, Embedded]
-) -> Iterator[Embedded]:
-    """Each photo with the embeddings of its views, behind those that are there."""
-    if not views:
-        return
-    import numpy as np
-    import torch
+def _settled(ready: Iterable[Iterable[Made]], *, once: bool) -> Iterator[list[Result]]:
+    """The results, and behind the first photo of a content those with the same."""
+    first: dict[bytes, Result] = {}
+    waiting: dict[bytes, list[Photo]] = defaultdict(list)
+    for some in ready:
+        settled: list[Result] = []
+        for one in some:
+            if one.result is not None:
+                settled.append(one.result)
+                if once and one.digest:
+                    first[one.digest] = _without_embeddings(one.result)
+                    settled += [_again(photo, first[one.digest]) for photo in waiting.pop(one.digest, ())]
+            elif one.digest in first:
+                settled.append(_again(one.photo, first[one.digest]))
+            elif one.digest:
+                waiting[one.digest].append(one.photo)
+        yield settled
 
-    embeddings = network(torch.cat([view.pixels for view in views])).numpy()  # (N, 1024)
-    ends = np.cumsum([len(view.pixels) for view in views])
-    for view, made in zip(views, np.split(embeddings, ends[:-1]), strict=True):
-        before = list(there[view.photo.path].views) if view.rows else []
-        first, *others = [*before, *made]
-        yield Embedded(view.photo, view.digest, view.width, view.height, first, others)
+
+def _without_embeddings(result: Result) -> Result:
+    """What the next photo with the same bytes needs to be told."""
+    if isinstance(result, Unreadable):
+        return result
+    return replace(result, views=result.views[:0], first=result.first + len(result.views))
 
 
-def _there(items: Sequence[View | Copy], cache: Cache) -> dict[str, Embedded]:
-    """What the cache's rows hold of these photos, as theirs, by path."""
-    found = cache.rows(sorted({row for item in items for row in item.rows}))
-    copied = {}
-    for item in items:
-        if not item.rows:
-            continue
-        original = found[item.rows[0]]
-        if original.digest != item.digest:
-            raise PetrieveError(f"the cache's row for {item.photo.path} is another photo's", "embed into a new store")
-        copied[item.photo.path] = replace(original, photo=item.photo)
-    return copied
+def _again(photo: Photo, result: Result) -> Result:
+    return replace(result, photo=photo)

@@ -1,26 +1,30 @@
 """Embeddings in the layout of clip-retrieval, autofaiss and embedding-reader, and back again.
 
-FOLDER/img_emb/img_emb_0000.npy             float16 (n, 1024), of unit length
+FOLDER/img_emb/img_emb_0000.npy             float16 (n, D), of unit length
 FOLDER/metadata/metadata_0000.parquet       a row for each, in the same order: `image_path`, and what the cache knows
 FOLDER/embeddings.parquet                   all of it in one table, embeddings as they are: for DuckDB
-FOLDER/petrieve.json                        what the embeddings depend on: fingerprint, weights
+FOLDER/petrieve.json                        what the embeddings depend on: trunk, fingerprint, weights
 """
 
 import json
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from extractor.sources.labels import check_columns
+from extractor.trunks.kinds import KINDS, kind
 from store.cache import Cache
 from store.errors import PetrieveError, first_line
 from store.files import write_file
-from store.folder import Store, read_card
+from store.folder import Made, Store, read_card
+from store.known import Known, known
 from store.lock import writing
 from store.photo import Photo, path_of
-from store.rows import DIMENSION, RESERVED, Embedded, lengths, unit_length
+from store.rows import RESERVED, Embedded, lengths, unit_length
+from store.upgrade import upgrade
 
 if TYPE_CHECKING:
     import numpy as np
@@ -48,13 +52,19 @@ def export_embeddings(cache: Cache, folder: Path) -> int:
         for name in ("img_emb", "metadata"):
             (folder / name).mkdir(parents=True, exist_ok=True)
         count = _write(cache, folder)
-        card = {"fingerprint": cache.fingerprint, "weights": cache.weights, "photos": count}
+        made = {"trunk": cache.made.kind, "fingerprint": cache.fingerprint, "weights": cache.weights}
+        card = {**made, "photos": count}
         write_file(folder / CARD, json.dumps(card, indent=1).encode())  # with its card an export is complete
     except OSError as error:
         raise PetrieveError(
             f"cannot write to {folder}: {error.strerror or first_line(error)}", "make room, or name another folder"
         ) from error
     return count
+
+
+def _columns(cache: Cache) -> list[str]:
+    """What is written of each photo."""
+    return [name for name in cache.photo_schema.names if name not in ("checksum", "reason", "gone", "version")]
 
 
 def _write(cache: Cache, folder: Path) -> int:
@@ -69,7 +79,7 @@ def _write(cache: Cache, folder: Path) -> int:
         metadata = _metadata(photos).append_column("length", pa.array(lengths(embeddings), pa.float32()))
         parquet.write_table(metadata, folder / "metadata" / f"metadata_{part:04}.parquet")
         whole = metadata.append_column(
-            "embedding", pa.FixedSizeListArray.from_arrays(pa.array(embeddings.reshape(-1)), DIMENSION)
+            "embedding", pa.FixedSizeListArray.from_arrays(pa.array(embeddings.reshape(-1)), cache.dimension)
         )
         table = table or parquet.ParquetWriter(folder / "embeddings.parquet", whole.schema)
         table.write_table(whole)
@@ -80,13 +90,13 @@ def _write(cache: Cache, folder: Path) -> int:
 
 
 def _parts(cache: Cache) -> "Iterator[tuple[pa.Table, np.ndarray]]":
-    """PART photos at a time, beside their embeddings (n, 1024) float32."""
+    """PART photos at a time, beside their embeddings (n, D) float32."""
     import numpy as np
     import pyarrow as pa
 
     photos: list[pa.RecordBatch] = []
     vectors: list[np.ndarray] = []
-    for batch, embeddings in cache.embeddings():
+    for batch, embeddings in cache.embeddings(_columns(cache)):
         photos.append(batch)
         vectors.append(embeddings)
         if sum(map(len, vectors)) >= PART:
@@ -103,7 +113,7 @@ def _metadata(photos: "pa.Table") -> "pa.Table":
     paths = [path_of(*photo) for photo in zip(roots, uris, strict=True)]
     safe = [os.fsencode(path).decode(errors="replace") for path in paths]  # names may hold bytes that are no text
     digests = [digest.hex() for digest in photos["digest"].to_pylist()]
-    rest = photos.drop_columns(["digest", "view", "checksum", "_rowid"])
+    rest = photos.drop_columns(["digest", "_rowid"])
     return rest.add_column(0, "image_path", pa.array(safe)).append_column("digest", pa.array(digests))
 
 
@@ -119,20 +129,37 @@ def import_embeddings(folder: Path, store: Path, *, photos: Path | None = None) 
     """
     card = _card(folder)
     place = Store(store)
-    parts = _checked_parts(folder, card["photos"])
+    parts = _checked_parts(folder, card["photos"], kind(card["trunk"]).dimension)
     columns = _checked_rows(folder, parts, photos)
     with writing(place):
-        if read_card(place) is None:
-            Cache.create(place, fingerprint=card["fingerprint"], weights=card["weights"])
-        cache = Cache.open(store)
+        upgrade(place)
+        cache = _cache(place, card)
         cache.check(card["fingerprint"], card["weights"])
         cache.add_columns(columns)
-        known = cache.known()
+        there = known(cache)
+        written = set[bytes]()
         for rows in _rows_of(parts, photos):
-            cache.commit(rows, known)
+            cache.commit([_new(row, there, written) for row in rows], there)
         cache.tidy()
         cache.sign()
-    return card["photos"], Cache.open(store)
+    return card["photos"], Cache.open(store, cache.made.name)
+
+
+def _cache(store: Store, card: dict[str, Any]) -> Cache:
+    """The store's cache of the trunk that made an export, else its first; a new one where there is no store."""
+    made = Made(card["trunk"], card["fingerprint"], card["weights"])
+    there = read_card(store)
+    if there is None:
+        return Cache.create(store, made, dimension=kind(made.kind).dimension)
+    return Cache.open(store.path, made.name if made.name in [one.name for one in there.trunks] else None)
+
+
+def _new(row: Embedded, there: Known, written: set[bytes]) -> Embedded:
+    """A photo without its embedding where the cache has that of its content."""
+    if row.digest in written or there.embeddings.of(row.digest):
+        return replace(row, views=row.views[:0], first=1)
+    written.add(row.digest)
+    return row
 
 
 def _card(folder: Path) -> dict[str, Any]:
@@ -140,6 +167,7 @@ def _card(folder: Path) -> dict[str, Any]:
     try:
         card = json.loads((folder / CARD).read_bytes())
         told = {"fingerprint": str(card["fingerprint"]), "weights": str(card["weights"]), "photos": int(card["photos"])}
+        told["trunk"] = str(card.get("trunk", next(iter(KINDS))))  # earlier exports are all of the first
     except FileNotFoundError as error:
         raise PetrieveError(
             f"{folder} has no {CARD}, so nothing says which network made its embeddings",
@@ -155,7 +183,7 @@ def _card(folder: Path) -> dict[str, Any]:
     return told
 
 
-def _checked_parts(folder: Path, photos: int) -> "list[tuple[np.ndarray, Path]]":
+def _checked_parts(folder: Path, photos: int, dimension: int) -> "list[tuple[np.ndarray, Path]]":
     """The embeddings, not yet read, beside the file of their metadata; as many as the card says."""
     import numpy as np
     from pyarrow import parquet
@@ -170,8 +198,8 @@ def _checked_parts(folder: Path, photos: int) -> "list[tuple[np.ndarray, Path]]"
             metadata = parquet.ParquetFile(beside)
         except (OSError, ValueError, OverflowError) as error:
             raise _damaged(folder, f"{file.name} or {beside.name} cannot be read: {first_line(error)}") from error
-        if embeddings.ndim != 2 or embeddings.shape[1] != DIMENSION:
-            raise _damaged(folder, f"{file.name} is {' × '.join(map(str, embeddings.shape))}, not photos × {DIMENSION}")
+        if embeddings.ndim != 2 or embeddings.shape[1] != dimension:
+            raise _damaged(folder, f"{file.name} is {' × '.join(map(str, embeddings.shape))}, not photos × {dimension}")
         if embeddings.dtype != np.float16 or len(embeddings) != metadata.metadata.num_rows:
             raise _damaged(folder, f"{file.name} and {beside.name} do not fit each other")
         missing = sorted({*NEEDED, "image_path"} - set(metadata.schema_arrow.names))
@@ -234,7 +262,7 @@ def _rows(embeddings: "np.ndarray", metadata: "pa.Table", photos: Path | None) -
         _check_inside(root, uri)
         digest, width, height = bytes.fromhex(row.pop("digest")), row.pop("width"), row.pop("height")
         size, modified, label, split = (row.pop(name) for name in ("size", "modified", "label", "split"))
-        made.append(Embedded(Photo(root, uri, size, modified, label, split, row), digest, width, height, vector))
+        made.append(Embedded(Photo(root, uri, size, modified, label, split, row), digest, width, height, vector[None]))
     return made
 
 

@@ -1,4 +1,4 @@
-"""Decoded pixels → probabilities as an ONNX graph: resize, crop, normalisation, DenseNet-121, head.
+"""Decoded pixels → probabilities as an ONNX graph: resize, crop, normalisation, DenseNet, head.
 
 The network is torchvision's, layer by layer and under its names; a runtime folds the batch norms as it sees fit.
 """
@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from extractor.pixels.view import CROP, MAX_ASPECT, RESIZE
-from extractor.trunks.densenet import EPSILON, LAYERS
-from extractor.trunks.trunk import MEAN, STD
+from extractor.trunks.kinds import Kind
 
 if TYPE_CHECKING:
     import numpy as np
@@ -16,15 +15,16 @@ if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto, TensorProto
     from torch import Tensor
 
+EPSILON = 1e-5  # torch's own of batch norms
 OPSET, IR_VERSION = 18, 8  # of December 2022: onnxruntime 1.14 and later
 
 
-def network(tensors: "Mapping[str, Tensor]", weight: "np.ndarray", bias: "np.ndarray") -> "ModelProto":
+def network(kind: Kind, tensors: "Mapping[str, Tensor]", weight: "np.ndarray", bias: "np.ndarray") -> "ModelProto":
     """An ONNX model, `photo` → `probabilities` and `embedding`, of a trunk by torchvision's names and a head."""
     from onnx import TensorProto, helper
 
     graph = _Graph(tensors)
-    graph.add("Squeeze", _trunk(graph, _view(graph)), [0, 2, 3], name="embedding")  # (1024,)
+    graph.add("Squeeze", _trunk(graph, kind, _view(graph, kind)), [0, 2, 3], name="embedding")  # (D,)
     logits = graph.add("Gemm", graph.add("Unsqueeze", "embedding", [0]), weight, bias, transB=1)  # (1, C)
     graph.add("Squeeze", graph.add("Softmax", logits), [0], name="probabilities")  # (C,)
     sizes = {"probabilities": len(bias), "embedding": weight.shape[1]}
@@ -81,7 +81,7 @@ class _Graph:
         return name
 
 
-def _view(graph: _Graph) -> str:
+def _view(graph: _Graph, kind: Kind) -> str:
     """`canonical_view` of the input, normalised: (1, 3, 224, 224)."""
     import numpy as np
     from onnx import TensorProto
@@ -96,7 +96,7 @@ def _view(graph: _Graph) -> str:
     rows, columns = _resize(graph, kept, resized, axis=0), _resize(graph, kept, resized, axis=1)
     pixels = _rounded(graph, graph.add("MatMul", pixels, graph.add("Transpose", columns, perm=[1, 0])))
     pixels = _rounded(graph, graph.add("MatMul", rows, pixels))  # (3, 224, 224)
-    mean, std = (255 * np.array(three, np.float32).reshape(3, 1, 1) for three in (MEAN, STD))
+    mean, std = (255 * np.array(three, np.float32).reshape(3, 1, 1) for three in (kind.mean, kind.std))
     return graph.add("Unsqueeze", graph.add("Div", graph.add("Sub", pixels, mean), std), [0])
 
 
@@ -148,17 +148,17 @@ def _margin(graph: _Graph, whole: str, kept: "str | ArrayLike") -> str:
     return graph.add("Cast", graph.add("Round", graph.add("Mul", gap, np.float32(0.5))), to=TensorProto.INT64)
 
 
-def _trunk(graph: _Graph, maps: str) -> str:
-    """DenseNet-121's features, ReLU, global average: (1, 1024, 1, 1)."""
+def _trunk(graph: _Graph, kind: Kind, maps: str) -> str:
+    """The network's features, ReLU, global average: (1, D, 1, 1)."""
     maps = graph.norm_relu(graph.convolve(maps, "conv0", pad=3, stride=2), "norm0")
     maps = graph.add("MaxPool", maps, kernel_shape=[3, 3], strides=[2, 2], pads=[1] * 4)
-    for block, layers in enumerate(LAYERS, start=1):
+    for block, layers in enumerate(kind.layers, start=1):
         for layer in range(1, layers + 1):
             name = f"denseblock{block}.denselayer{layer}"
             narrow = graph.convolve(graph.norm_relu(maps, f"{name}.norm1"), f"{name}.conv1")
             new = graph.convolve(graph.norm_relu(narrow, f"{name}.norm2"), f"{name}.conv2", pad=1)
             maps = graph.add("Concat", maps, new, axis=1)
-        if block < len(LAYERS):
+        if block < len(kind.layers):
             halved = graph.convolve(graph.norm_relu(maps, f"transition{block}.norm"), f"transition{block}.conv")
             maps = graph.add("AveragePool", halved, kernel_shape=[2, 2], strides=[2, 2])
     return graph.add("GlobalAveragePool", graph.norm_relu(maps, "norm5"))

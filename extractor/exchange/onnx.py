@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 from extractor.exchange.graph import network
 from extractor.pixels.decode import decode
-from extractor.pixels.pillow import Undecodable
-from extractor.pixels.view import RECIPE, canonical_view
+from extractor.pixels.view import canonical_view
 from extractor.sources.folder import read
+from extractor.trunks.kinds import kind
 from extractor.trunks.trunk import Trunk, load_trunk
 from extractor.trunks.weights import read_weights
 from store.cache import Cache
-from store.errors import PetrieveError
+from store.errors import PetrieveError, Undecodable
 from store.files import write_named
 from store.photo import path_of
 
@@ -38,9 +38,9 @@ class Exported:
 
 
 def export(file: Path, cache: Cache, *, weight: "np.ndarray", bias: "np.ndarray", classes: Sequence[str]) -> Exported:
-    """What was written: the trunk of the cache and a head, weight (C, 1024) and bias (C,), as one ONNX file.
+    """What was written: the trunk of the cache and a head, weight (C, D) and bias (C,), as one ONNX file.
 
-    Its input `photo` is uint8 (H, W, 3), upright RGB of any size; `probabilities` (C,) and `embedding` (1024,) are
+    Its input `photo` is uint8 (H, W, 3), upright RGB of any size; `probabilities` (C,) and `embedding` (D,) are
     float32. Before it is written, onnxruntime's probabilities are held against ours on photos of the cache.
 
     Raises:
@@ -48,13 +48,15 @@ def export(file: Path, cache: Cache, *, weight: "np.ndarray", bias: "np.ndarray"
             disagrees, or the file cannot be written.
     """
     onnx, _ = _installed()
-    trunk = load_trunk(cache.weights, "cpu", "float32")
+    trunk = load_trunk(cache.weights, "cpu", "float32", cache.made.kind)
     cache.check(trunk.fingerprint, cache.weights)
-    model = network(read_weights(cache.weights), weight, bias)
+    own = kind(cache.made.kind)
+    model = network(own, read_weights(cache.weights, own), weight, bias)
     facts = {
         "classes": json.dumps(list(classes)),
-        "view": RECIPE,
+        "view": own.recipe,
         "weights": cache.weights,
+        "trunk": own.name,
         "fingerprint": cache.fingerprint,
     }
     onnx.helper.set_model_props(model, facts)
@@ -98,8 +100,8 @@ def _differences(data: bytes, trunk: Trunk, weight: "np.ndarray", bias: "np.ndar
 
 def _some_photos(cache: Cache) -> "Iterator[Tensor]":
     """Pixels (3, H, W) of photos spread over the beginning of the cache, those that can still be read."""
-    rows, _ = next(cache.embeddings(), (None, None))
-    photos = rows.select(["root", "uri"]).to_pylist() if rows else []
+    rows = next(cache.photos(["root", "uri"]), None)
+    photos = rows.to_pylist() if rows else []
     for photo in photos[:: -(-len(photos) // COMPARED) or 1]:
         try:
             yield decode(read(path_of(photo["root"], photo["uri"]))[0])

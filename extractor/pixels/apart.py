@@ -15,7 +15,8 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from extractor.pixels.pillow import MAX_PIXELS, NO_MEMORY, Undecodable, upright
+from extractor.pixels.pillow import MAX_PIXELS, upright
+from store.errors import NO_MEMORY, Undecodable
 
 # The slowest photo within MAX_PIXELS that we could make, an interlaced PNG with alpha, takes 9 s on one core.
 SECONDS = 60

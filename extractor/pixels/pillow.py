@@ -7,6 +7,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from extractor.sources.formats import is_photo
+from store.errors import NO_MEMORY, Undecodable
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -18,11 +19,6 @@ PLAIN = ("JPEG", "PNG", "WEBP")
 ALL = (*PLAIN, "GIF", "BMP", "TIFF", "AVIF", "HEIF")
 ORIENTATION = 0x0112  # EXIF 2.32
 LYING = (5, 6, 7, 8)  # its values of photos that lie on their side
-NO_MEMORY = "not enough memory to decode it"
-
-
-class Undecodable(Exception):
-    """Why the bytes are not a photo that can be shown, in words for its owner."""
 
 
 def upright(data: bytes) -> "Image.Image":

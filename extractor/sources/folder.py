@@ -4,15 +4,72 @@ import errno
 import os
 import stat
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import islice
 
-from extractor.pixels.pillow import Undecodable
+from extractor.ahead import in_order
 from extractor.sources.formats import SUFFIXES, is_photo
 from extractor.sources.names import label_of, split_of
-from store.errors import PetrieveError
+from store.errors import NO_MEMORY, PetrieveError, Undecodable
 from store.photo import TO_TEXT, Photo
+from store.rows import PASSING, Unreadable
 
-Source = str | os.PathLike[str]
+Place = str | os.PathLike[str]
+PART = 256  # photos that lie together
+READERS = 4  # files of a part at a time: a disk or a network answers several as soon as one
+# Beyond the largest photo that can be decoded (200 megapixels), uncompressed.
+MAX_BYTES = 1 << 30
+# Seconds between two times that a file can bear on Linux at 100 Hz. A later change must show: what has changed just
+# now is read when it has grown so old.
+TICK = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """A folder of photos and all that lies below it, or one photo."""
+
+    root: str  # absolute
+
+    def parts(self) -> Iterator["Files"]:
+        """Its photos in a stable order, PART at a time."""
+        return (Files(some) for some in batched(find(self.root), PART))
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """Photos that are files."""
+
+    photos: tuple[Photo, ...]
+
+    def read(self, wanted: Collection[str]) -> Iterator[tuple[Photo, bytes] | Unreadable]:
+        """The bytes of the photos with these uris, in order, or why they cannot be read."""
+        with ThreadPoolExecutor(READERS, "read") as readers:
+            chosen = [photo for photo in self.photos if photo.uri in wanted]
+            for some in in_order(readers, read_photo, chosen, depth=READERS):
+                yield from some
+
+
+def files_of(photos: Iterable[Photo]) -> list[tuple[Files, Sequence[Photo]]]:
+    """Photos that are files as parts, each beside all its photos: within one, no uri is there twice."""
+    of_root: dict[str, list[Photo]] = {}
+    for photo in photos:
+        of_root.setdefault(photo.root, []).append(photo)
+    return [(Files(tuple(some)), some) for some in of_root.values()]
+
+
+def read_photo(photo: Photo) -> tuple[Photo, bytes] | Unreadable:
+    """A photo as it is now beside its bytes, or why it cannot be read."""
+    try:
+        data, status = read(photo.path)
+        return replace(photo, size=status.st_size, modified=status.st_mtime_ns // 1000), data
+    except OSError as error:
+        return Unreadable(photo, f"{PASSING}{error.strerror}")
+    except Undecodable as error:
+        return Unreadable(photo, str(error))
+    except MemoryError:
+        return Unreadable(photo, NO_MEMORY)
 
 
 def find(source: str | os.PathLike[str]) -> Iterator[Photo]:
@@ -96,13 +153,6 @@ def _looks_like_photo(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-# Beyond the largest photo that can be decoded (200 megapixels), uncompressed.
-MAX_BYTES = 1 << 30
-# Seconds between two times that a file can bear on Linux at 100 Hz. A later change must show: what has changed just
-# now is read when it has grown so old.
-TICK = 0.01
-
-
 def read(path: str) -> tuple[bytes, os.stat_result]:
     """The bytes of a file, and its size and time when they were its whole content.
 
@@ -125,7 +175,14 @@ def read(path: str) -> tuple[bytes, os.stat_result]:
     return data, after
 
 
-def paths_of(sources: Source | Sequence[Source]) -> list[str]:
+def batched(photos: Iterable[Photo], size: int) -> Iterator[tuple[Photo, ...]]:
+    """The photos, so many at a time."""
+    left = iter(photos)
+    while some := tuple(islice(left, size)):
+        yield some
+
+
+def paths_of(sources: Place | Sequence[Place]) -> list[str]:
     """One source or several, as absolute paths."""
     listed = [sources] if isinstance(sources, str | os.PathLike) else sources
     return [os.path.abspath(source) for source in listed]

@@ -1,4 +1,4 @@
-"""DenseNet-121 with its batch norms folded away: the same numbers as torchvision's, in half the passes over memory.
+"""DenseNets with their batch norms folded away: the same numbers as torchvision's, in half the passes over memory.
 
 G. Huang, Z. Liu, L. van der Maaten, K. Q. Weinberger: "Densely Connected Convolutional Networks", CVPR 2017, table 1.
 
@@ -7,7 +7,7 @@ s·x + b for each channel, with s and b fixed once the network is frozen. The se
 bias of the convolution before it. The first one cannot, because every later layer has its own for the same maps. But
 relu(s·x + b) = s·(max(x, e) − e) where e = −b / s and s > 0 (min where s < 0): so s and e go into the weights and the
 bias of the convolution behind it, and one maximum is left. The maps of a block lie in one buffer, and each layer writes
-its 32 channels behind the others: nothing is concatenated.
+its channels behind the others: nothing is concatenated.
 
 Torch alone: importing torchvision takes as long as importing torch, half of what it takes to look up one photo.
 """
@@ -19,10 +19,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, conv2d, max_pool2d
 
-LAYERS = (6, 12, 24, 16)  # of each dense block: this is what makes it 121
-GROWTH = 32  # channels that each layer adds
-BOTTLENECK = 4 * GROWTH
-STEM = 2 * GROWTH
+from extractor.trunks.kinds import Kind
+
 EPSILON = 1e-5  # torch's own of batch norms
 # A channel so many standard deviations from its edge never crosses it; activations reach 30 or so.
 FAR = 256
@@ -30,21 +28,27 @@ FAR = 256
 Step = Callable[[Tensor], Tensor]  # maps → maps
 
 
-def shapes() -> dict[str, tuple[int, ...]]:
-    """Every tensor of torchvision's `densenet121().features` by name, without `num_batches_tracked`."""
-    found = _convolution("conv0", STEM, 3, 7) | _norm("norm0", STEM)
-    channels = STEM
-    for block, layers in enumerate(LAYERS, start=1):
+def shapes(kind: Kind) -> dict[str, tuple[int, ...]]:
+    """Every tensor of the `features` of torchvision's network by name, without `num_batches_tracked`."""
+    found = _convolution("conv0", kind.stem, 3, 7) | _norm("norm0", kind.stem)
+    channels = kind.stem
+    for block, layers in enumerate(kind.layers, start=1):
         for layer in range(1, layers + 1):
             name = f"denseblock{block}.denselayer{layer}"
-            found |= _norm(f"{name}.norm1", channels) | _convolution(f"{name}.conv1", BOTTLENECK, channels, 1)
-            found |= _norm(f"{name}.norm2", BOTTLENECK) | _convolution(f"{name}.conv2", GROWTH, BOTTLENECK, 3)
-            channels += GROWTH
-        if block < len(LAYERS):
+            found |= _norm(f"{name}.norm1", channels) | _convolution(f"{name}.conv1", kind.bottleneck, channels, 1)
+            found |= _norm(f"{name}.norm2", kind.bottleneck)
+            found |= _convolution(f"{name}.conv2", kind.growth, kind.bottleneck, 3)
+            channels += kind.growth
+        if block < len(kind.layers):
             name = f"transition{block}"
             found |= _norm(f"{name}.norm", channels) | _convolution(f"{name}.conv", channels // 2, channels, 1)
             channels //= 2
     return found | _norm("norm5", channels)
+
+
+def levels(kind: Kind) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation (3,) of pixels from 0 to 255."""
+    return torch.tensor(kind.mean) * 255, torch.tensor(kind.std) * 255
 
 
 def _norm(name: str, channels: int) -> dict[str, tuple[int, ...]]:
@@ -77,16 +81,16 @@ class Rectified:
         return torch.maximum(maps, self.low) if self.high is None else torch.clamp(maps, self.low, self.high)
 
 
-class DenseNet121:
-    """Views (N, 3, 224, 224), uint8 RGB, on the device → embeddings (N, 1024), float32.
+class DenseNet:
+    """Views (N, 3, 224, 224), uint8 RGB, on the device → embeddings (N, D), float32.
 
-    `tensors` are as in `shapes`, on the CPU; `mean` and `std` (3,) are of pixels from 0 to 255.
+    `tensors` are as in `shapes`, on the CPU.
     """
 
-    def __init__(
-        self, tensors: Mapping[str, Tensor], *, mean: Tensor, std: Tensor, device: torch.device, dtype: torch.dtype
-    ) -> None:
+    def __init__(self, kind: Kind, tensors: Mapping[str, Tensor], *, device: torch.device, dtype: torch.dtype) -> None:
+        self.kind = kind
         self._tensors, self._device, self._dtype = tensors, device, dtype
+        mean, std = levels(kind)
         self.mean = self._placed(mean, torch.float32)
         # Padding is zero after the mean is taken away, so only the division can go into the weights.
         slope, offset = affine(tensors, "norm0")
@@ -94,32 +98,33 @@ class DenseNet121:
         self.stem = self._conv(stem, offset, stride=2, padding=3)
         self.blocks: list[list[tuple[Step, Step, Step]]] = [
             [self._layer(f"denseblock{block}.denselayer{layer}") for layer in range(1, layers + 1)]
-            for block, layers in enumerate(LAYERS, start=1)
+            for block, layers in enumerate(kind.layers, start=1)
         ]
-        self.transitions = [self._transition(f"transition{block}") for block in range(1, len(LAYERS))]
+        self.transitions = [self._transition(f"transition{block}") for block in range(1, len(kind.layers))]
         self.last = tuple(self._placed(part, torch.float32) for part in affine(tensors, "norm5"))
         del self._tensors
 
     def __call__(self, views: Tensor) -> Tensor:
         """Global averages over the last maps, after their ReLU."""
+        growth = self.kind.growth
         pixels = (views - self.mean).to(self._dtype).contiguous(memory_format=torch.channels_last)
-        maps = max_pool2d(self.stem(pixels).relu_(), 3, stride=2, padding=1)  # (N, 64, 56, 56)
+        maps = max_pool2d(self.stem(pixels).relu_(), 3, stride=2, padding=1)  # (N, C, 56, 56)
         for number, layers in enumerate(self.blocks):
             count, channels, height, width = maps.shape
-            shape = (count, channels + GROWTH * len(layers), height, width)
+            shape = (count, channels + growth * len(layers), height, width)
             every = torch.empty(shape, dtype=maps.dtype, device=maps.device, memory_format=torch.channels_last)
             every[:, :channels] = maps
             for rectified, narrow, grow in layers:
-                new = grow(narrow(rectified(every[:, :channels])).relu_())  # (N, 32, H, W)
-                every[:, channels : channels + GROWTH] = new
-                channels += GROWTH
+                new = grow(narrow(rectified(every[:, :channels])).relu_())  # (N, growth, H, W)
+                every[:, channels : channels + growth] = new
+                channels += growth
             maps = every
             if number < len(self.transitions):
                 rectified, halve = self.transitions[number]
                 # Averages and 1×1 convolutions commute; this way round there is a quarter to multiply.
                 maps = halve(avg_pool2d(rectified(maps), 2))  # (N, C / 2, H / 2, W / 2)
         slope, offset = self.last
-        return torch.addcmul(offset, maps.float(), slope).relu_().mean((2, 3))  # (N, 1024)
+        return torch.addcmul(offset, maps.float(), slope).relu_().mean((2, 3))  # (N, D)
 
     def _layer(self, name: str) -> tuple[Rectified, Step, Step]:
         rectified = self._rectified(f"{name}.norm1")

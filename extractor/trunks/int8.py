@@ -1,4 +1,4 @@
-"""DenseNet-121 in integers: maps as uint8, weights as int8, twice bfloat16's speed on CPUs with VNNI or AMX.
+"""DenseNets in integers: maps as uint8, weights as int8, twice bfloat16's speed on CPUs with VNNI or AMX.
 
 Number n of a channel stands for low + step · n; each channel has its own, from what it reached on photos. Both go into
 the convolution behind it, as the batch norms do in `densenet`, so that oneDNN's convolutions see plain numbers. What
@@ -13,7 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from extractor.trunks.densenet import BOTTLENECK, GROWTH, LAYERS, STEM, DenseNet121, Step, affine
+from extractor.trunks.densenet import DenseNet, Step, affine, levels
+from extractor.trunks.kinds import Kind
 
 TOP, WEIGHT_TOP = 255, 127  # of uint8 and int8
 # Other photos reach further than those that were measured. Chosen for the nearness to float32: benchmarks/RESULTS.md.
@@ -24,19 +25,19 @@ SMALLEST = 1e-12  # a step, of a channel that never changes
 Ranges = dict[str, Tensor]
 
 
-def shapes() -> dict[str, tuple[int, ...]]:
+def shapes(kind: Kind) -> dict[str, tuple[int, ...]]:
     """Every tensor of ranges by name: least and most in the maps of a block; most between a layer's convolutions."""
     found: dict[str, tuple[int, ...]] = {}
-    channels = STEM
-    for block, layers in enumerate(LAYERS, start=1):
-        channels += GROWTH * layers
+    channels = kind.stem
+    for block, layers in enumerate(kind.layers, start=1):
+        channels += kind.growth * layers
         found[f"denseblock{block}"] = (2, channels)
-        found |= {f"denseblock{block}.denselayer{layer}": (BOTTLENECK,) for layer in range(1, layers + 1)}
+        found |= {f"denseblock{block}.denselayer{layer}": (kind.bottleneck,) for layer in range(1, layers + 1)}
         channels //= 2
     return found
 
 
-def measure(network: DenseNet121, batches: Iterable[Tensor]) -> Ranges:
+def measure(network: DenseNet, batches: Iterable[Tensor]) -> Ranges:
     """What the maps of a float32 network reach on batches of views (N, 3, 224, 224): float32, as in `shapes`."""
     least: Ranges = {}
     most: Ranges = {}
@@ -55,7 +56,7 @@ def measure(network: DenseNet121, batches: Iterable[Tensor]) -> Ranges:
         for views in batches:
             watched(views)
     found: Ranges = {}
-    for block, layers in enumerate(LAYERS, start=1):
+    for block, layers in enumerate(network.kind.layers, start=1):
         parts = [f"{block}.1 sees", *(f"{block}.{layer} adds" for layer in range(1, layers + 1))]
         found[f"denseblock{block}"] = torch.stack([torch.cat([of[part] for part in parts]) for of in (least, most)])
         for layer in range(1, layers + 1):
@@ -83,23 +84,25 @@ def _watched(steps: tuple[Step, Step, Step], name: str, see: Callable[[str, Tens
     return rectify, made(narrow, "narrows"), made(grow, "adds")
 
 
-class Int8DenseNet121:
-    """Views (N, 3, 224, 224), uint8 RGB, on the CPU → embeddings (N, 1024), float32.
+class Int8DenseNet:
+    """Views (N, 3, 224, 224), uint8 RGB, on the CPU → embeddings (N, D), float32.
 
-    `tensors`, `mean` and `std` are as for `DenseNet121`; `ranges` as `measure` makes them.
+    `tensors` are as for `DenseNet`; `ranges` as `measure` makes them.
     """
 
-    def __init__(self, tensors: Mapping[str, Tensor], ranges: Ranges, *, mean: Tensor, std: Tensor) -> None:
+    def __init__(self, kind: Kind, tensors: Mapping[str, Tensor], ranges: Ranges) -> None:
+        self.kind = kind
         self._tensors, self._ranges = tensors, ranges
-        scales = [self._scale(block) for block in range(1, len(LAYERS) + 1)]  # (2, C): low and step
+        mean, std = levels(kind)
+        scales = [self._scale(block) for block in range(1, len(kind.layers) + 1)]  # (2, C): low and step
         self.frame = mean.round().to(torch.uint8).view(1, 3, 1, 1)
-        self.stem = self._stem(mean.double(), std.double(), scales[0][:, :STEM])
+        self.stem = self._stem(mean.double(), std.double(), scales[0][:, : kind.stem])
         self.blocks = [
             [self._layer(block, layer, scales[block - 1]) for layer in range(1, layers + 1)]
-            for block, layers in enumerate(LAYERS, start=1)
+            for block, layers in enumerate(kind.layers, start=1)
         ]
         self.transitions = [
-            self._transition(block, scales[block - 1], scales[block]) for block in range(1, len(LAYERS))
+            self._transition(block, scales[block - 1], scales[block]) for block in range(1, len(kind.layers))
         ]
         slope, offset = affine(tensors, "norm5")
         low, step = scales[-1]
@@ -108,30 +111,33 @@ class Int8DenseNet121:
 
     def __call__(self, views: Tensor) -> Tensor:
         """Global averages over the last maps, after their ReLU."""
+        growth = self.kind.growth
         count, _, height, width = views.shape
         # Padding is zero after the mean is taken away: a frame of the mean's colour.
         pixels = self.frame.repeat(count, 1, height + 6, width + 6).contiguous(memory_format=torch.channels_last)
         pixels[:, :, 3:-3, 3:-3] = views
-        maps = _max_pool(self.stem(pixels))  # (N, 64, 56, 56)
+        maps = _max_pool(self.stem(pixels))  # (N, C, 56, 56)
         for number, layers in enumerate(self.blocks):
             count, channels, height, width = maps.shape
-            shape = (count, channels + GROWTH * len(layers), height, width)
+            shape = (count, channels + growth * len(layers), height, width)
             every = torch.empty(shape, dtype=torch.uint8, memory_format=torch.channels_last)
             every[:, :channels] = maps
             for rectified, narrow, grow in layers:
-                every[:, channels : channels + GROWTH] = grow(narrow(rectified(every[:, :channels])))
-                channels += GROWTH
+                every[:, channels : channels + growth] = grow(narrow(rectified(every[:, :channels])))
+                channels += growth
             maps = every
             if number < len(self.transitions):
                 rectified, halve = self.transitions[number]
                 maps = halve(rectified(maps))  # (N, C / 2, H / 2, W / 2)
         slope, offset = self.last
-        return torch.addcmul(offset, maps.float(), slope).relu_().mean((2, 3))  # (N, 1024)
+        return torch.addcmul(offset, maps.float(), slope).relu_().mean((2, 3))  # (N, D)
 
     def _scale(self, block: int) -> Tensor:
         """Low and step (2, C) of the maps of a block, in float64."""
-        norms = [f"denseblock{block}.denselayer{layer}.norm1" for layer in range(1, LAYERS[block - 1] + 1)]
-        norms.append(f"transition{block}.norm" if block < len(LAYERS) else "norm5")  # the one that sees all maps
+        norms = [f"denseblock{block}.denselayer{layer}.norm1" for layer in range(1, self.kind.layers[block - 1] + 1)]
+        norms.append(
+            f"transition{block}.norm" if block < len(self.kind.layers) else "norm5"
+        )  # the one that sees all maps
         least, most = self._ranges[f"denseblock{block}"].double()
         margin = WIDER * (most - least)
         mean, spread = self._double(f"{norms[-1]}.running_mean"), self._double(f"{norms[-1]}.running_var").sqrt()
@@ -145,7 +151,7 @@ class Int8DenseNet121:
             edges[: len(edge)] = torch.minimum(edges[: len(edge)], edge)
         low = torch.minimum(torch.maximum(low, edges), high)
         if block == 1:
-            low[:STEM].clamp_(min=0)  # they come from a ReLU
+            low[: self.kind.stem].clamp_(min=0)  # they come from a ReLU
         return torch.stack([low, ((high - low) / TOP).clamp(min=SMALLEST)])
 
     def _stem(self, mean: Tensor, std: Tensor, scale: Tensor) -> Step:
@@ -159,7 +165,7 @@ class Int8DenseNet121:
         slope, offset = affine(self._tensors, f"{name}.norm2")
         reach = self._double(f"{name}.norm2.bias") + DEVIATIONS * self._double(f"{name}.norm2.weight").abs()
         high = torch.maximum((1 + WIDER) * self._ranges[name].double(), reach)
-        step = (high / TOP).clamp(min=SMALLEST)  # (128,); their low is 0
+        step = (high / TOP).clamp(min=SMALLEST)  # (bottleneck,); their low is 0
         rectified, narrow = self._behind(
             f"{name}.norm1",
             self._double(f"{name}.conv1.weight") * slope.view(-1, 1, 1, 1),
@@ -167,10 +173,10 @@ class Int8DenseNet121:
             scale,
             torch.stack([torch.zeros_like(step), step]),
         )
-        channels = scale.shape[1] - GROWTH * (LAYERS[block - 1] - layer + 1)
+        channels = scale.shape[1] - self.kind.growth * (self.kind.layers[block - 1] - layer + 1)
         weight = self._double(f"{name}.conv2.weight") * step.view(1, -1, 1, 1)
-        own = scale[:, channels : channels + GROWTH]
-        return rectified, narrow, _onto(own, weight, torch.zeros(GROWTH).double(), padding=1)
+        own = scale[:, channels : channels + self.kind.growth]
+        return rectified, narrow, _onto(own, weight, torch.zeros(self.kind.growth).double(), padding=1)
 
     def _transition(self, block: int, scale: Tensor, after: Tensor) -> tuple[Step, Step]:
         """Average and 1×1 convolution as one 2×2 convolution, which leaves no average to round."""

@@ -1,4 +1,4 @@
-"""The frozen DenseNet-121: a batch of views → embeddings."""
+"""The frozen trunk: a batch of views → embeddings."""
 
 import ctypes
 import warnings
@@ -9,7 +9,9 @@ from queue import Queue
 from typing import TYPE_CHECKING
 
 from extractor.trunks.device import named
-from extractor.trunks.weights import fingerprint, read_weights, resolve
+from extractor.trunks.kinds import FIRST, KINDS, Kind
+from extractor.trunks.kinds import kind as named_kind
+from extractor.trunks.weights import fingerprint, plain, read_weights, resolve
 from store.errors import PetrieveError
 
 if TYPE_CHECKING:
@@ -18,8 +20,6 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-MEAN = (0.485, 0.456, 0.406)  # of ImageNet's training photos, as torchvision gives them
-STD = (0.229, 0.224, 0.225)
 # For each core: from 4 to 32 the rate is the same, and less is lost by a kill. GPUs want more.
 BATCH = {"cpu": 8, "cuda": 256}
 # Batches of a GPU at a time: one is computed, one copied, and one fetched from the threads that decode.
@@ -32,9 +32,11 @@ PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 class Trunk:
     """The network and where it runs."""
 
-    network: "Callable[[Tensor], Tensor]"  # uint8 (N, 3, 224, 224) → float32 (N, 1024), on the device
+    network: "Callable[[Tensor], Tensor]"  # uint8 (N, 3, 224, 224) → float32 (N, D), on the device
     device: "torch.device"
     precision: "torch.dtype"
+    kind: str
+    dimension: int  # D
     weights: str
     fingerprint: str
     batch: int  # how many views at a time serve the device best; fewer once its memory has run out
@@ -53,7 +55,7 @@ class Trunk:
         return str(self.precision).removeprefix("torch.")
 
     def __call__(self, views: "Tensor") -> "Tensor":
-        """The embeddings (N, 1024), float32 on the CPU, of views (N, 3, 224, 224), uint8 RGB.
+        """The embeddings (N, D), float32 on the CPU, of views (N, 3, 224, 224), uint8 RGB.
 
         A batch that does not fit into the device's memory is halved, with a warning, and so are those after it.
 
@@ -115,30 +117,29 @@ class Trunk:
 
 
 @lru_cache(maxsize=1)
-def load_trunk(weights: str, device: str = "auto", precision: str = "auto") -> Trunk:
-    """The trunk on its device: `weights` as for `read_weights`; `auto` is a GPU where there is one.
+def load_trunk(weights: str, device: str = "auto", precision: str = "auto", kind: str = FIRST.name) -> Trunk:
+    """The trunk of this kind on its device: `weights` as for `read_weights`; `auto` is a GPU where there is one.
 
     Raises:
-        PetrieveError: no such device, a precision it lacks, or weights that are not a DenseNet-121's.
+        PetrieveError: no such kind or device, a precision it lacks, or weights of another network.
     """
-    import torch
+    from extractor.trunks.densenet import DenseNet
 
-    from extractor.trunks.densenet import DenseNet121
-
+    own = named_kind(kind)
     place = named(device)
     dtype = _precision(precision, place)
-    tensors = read_weights(weights)
-    _check_shapes(tensors, weights)
+    tensors = read_weights(weights, own)
+    _check_shapes(tensors, weights, own)
     if place.type == "cpu":
         _keep_freed_memory()
-    plain = {name.removeprefix("features."): tensor for name, tensor in tensors.items()}
-    mean, std = torch.tensor(MEAN) * 255, torch.tensor(STD) * 255
     return Trunk(
-        network=DenseNet121(plain, mean=mean, std=std, device=place, dtype=dtype),
+        network=DenseNet(own, plain(tensors), device=place, dtype=dtype),
         device=place,
         precision=dtype,
+        kind=own.name,
+        dimension=own.dimension,
         weights=resolve(weights),
-        fingerprint=fingerprint(tensors),
+        fingerprint=fingerprint(tensors, own.recipe),
         batch=BATCH.get(place.type, BATCH["cuda"]),
         lanes=_lanes(place) if place.type == "cuda" else None,
     )
@@ -193,15 +194,25 @@ def _cpu_is_faster_in_bfloat16() -> bool:
     return not intel and any(found.get(name, False) for name in ("avx512_bf16", "bf16"))
 
 
-def _check_shapes(tensors: dict[str, "Tensor"], weights: str) -> None:
+def _check_shapes(tensors: dict[str, "Tensor"], weights: str, own: Kind) -> None:
+    wrong = _misfit(tensors, own)
+    if wrong is None:
+        return
+    other = next((kind.name for kind in KINDS.values() if _misfit(tensors, kind) is None), None)
+    raise PetrieveError(
+        f"weights {weights} are not a {own.title}'s: {wrong}",
+        f"add `--trunk {other}`, whose they are" if other else f"give a state dict of torchvision's {own.name}",
+    )
+
+
+def _misfit(tensors: dict[str, "Tensor"], own: Kind) -> str | None:
+    """The first tensor that is missing, has another shape or is none of a network of this kind."""
     from extractor.trunks.densenet import shapes
 
-    wanted = {f"features.{name}": shape for name, shape in shapes().items()}
+    wanted = {f"features.{name}": shape for name, shape in shapes(own).items()}
     for name in (*wanted, *tensors):
         found = tuple(tensors[name].shape) if name in tensors else "missing"
         expected = wanted.get(name, "no such tensor")
         if found != expected:
-            raise PetrieveError(
-                f"weights {weights} are not a DenseNet-121's: {name} is {found}, expected {expected}",
-                "give a state dict of torchvision's densenet121",
-            )
+            return f"{name} is {found}, expected {expected}"
+    return None

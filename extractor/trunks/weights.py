@@ -3,47 +3,87 @@
 import hashlib
 import os
 import re
+import time
+from contextlib import suppress
+from http.client import HTTPException
 from io import BytesIO
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Any
+from urllib.request import urlopen
 
-from extractor.pixels.view import RECIPE
+from extractor.trunks.kinds import FIRST, Kind
 from store.errors import PetrieveError
+from store.files import write_file
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-# torchvision's DenseNet121_Weights.IMAGENET1K_V1; the name ends in how the SHA-256 begins.
-IMAGENET_URL = "https://download.pytorch.org/models/densenet121-a639ec97.pth"
 BUNDLED = Path(__file__).parent / "bundled" / "densenet121.safetensors"
-BUNDLED_SHA256 = "c6c2439deb1390966cdc5347cd52b1f9cb762d3aee3915cdc9cda2cdae9a081f"
-OTHER_WAYS = "give `--weights bundled` (a small trunk for trying things) or `--weights FILE.pth`"
+BUNDLED_SHA256 = "dff835fbbb61b7b128698fa393f9fb64839bb3e6103860b3a402aec47300f82c"
+OTHER_WAYS = "give `--weights bundled` (a DenseNet-121 that knows cats and dogs) or `--weights FILE.pth`"
+# What a new store waits for ImageNet's weights, 32 MB: for an answer, and in all, at 15 Mbit/s.
+ANSWER, IN_ALL = 4.0, 20.0
+CHUNK = 1 << 18
 # torchvision's DenseNet before 0.4 had dots where attribute names now have none.
 _OLD_NAME = re.compile(r"(.*denselayer\d+\.(?:norm|relu|conv))\.([12]\..*)")
 
 
-def read_weights(weights: str) -> dict[str, "Tensor"]:
+def read_weights(weights: str, kind: Kind = FIRST) -> dict[str, "Tensor"]:
     """The trunk's tensors by torchvision's names (`features.…`), float32: `imagenet`, `bundled` or a file.
 
     Raises:
         PetrieveError: they cannot be had or read, or their digest is wrong.
     """
     if weights == "bundled":
+        if kind != FIRST:
+            raise PetrieveError(f"no {kind.title} is bundled", "give `--weights imagenet` or `--weights FILE.pth`")
         state = _load_file(BUNDLED, BUNDLED_SHA256)
     elif weights == "imagenet":
-        state = _load_file(*_imagenet_file())
+        state = _load_file(_imagenet_file(kind), sha256_of(kind))
     else:
         state = _load_file(Path(weights))
     return {name: tensor.float() for name, tensor in _plain_names(state, weights).items()}
 
 
-def fingerprint(tensors: dict[str, "Tensor"]) -> str:
+def fingerprint(tensors: dict[str, "Tensor"], recipe: str) -> str:
     """64 hexadecimal digits that change with any number in the trunk and with the recipe of the views."""
-    digest = hashlib.sha256(RECIPE.encode())
+    digest = hashlib.sha256(recipe.encode())
     for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tuple(tensor.shape)}".encode())
         digest.update(tensor.contiguous().numpy().data)
     return digest.hexdigest()
+
+
+def plain(tensors: dict[str, "Tensor"]) -> dict[str, "Tensor"]:
+    """The tensors by their names within `features`."""
+    return {name.removeprefix("features."): tensor for name, tensor in tensors.items()}
+
+
+def at_hand(kind: Kind) -> str:
+    """The weights of a new store that names none: `imagenet` if on disk or to be had within seconds, else `bundled`."""
+    file = imagenet_file(kind)
+    if kind != FIRST or file.exists():  # of the others none is bundled
+        return "imagenet"
+    # A name server that does not answer is waited for by no timeout of a connection.
+    fetching = Thread(target=_fetch_quickly, args=(kind.url, file, sha256_of(kind)), daemon=True)
+    fetching.start()
+    fetching.join(IN_ALL)
+    return "imagenet" if file.exists() else "bundled"
+
+
+def _fetch_quickly(url: str, file: Path, sha256: str) -> None:
+    """Fetch a file that can be had at once; what comes too slowly, or is another, leaves nothing behind."""
+    until = time.monotonic() + IN_ALL
+    data = bytearray()
+    with suppress(OSError, ValueError, HTTPException), urlopen(url, timeout=ANSWER) as answer:
+        while some := answer.read(CHUNK):
+            data += some
+            if time.monotonic() > until:
+                return
+        if hashlib.sha256(data).hexdigest().startswith(sha256):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write_file(file, bytes(data))
 
 
 def resolve(weights: str) -> str:
@@ -51,23 +91,33 @@ def resolve(weights: str) -> str:
     return weights if weights in ("imagenet", "bundled") else os.path.abspath(weights)
 
 
-def _imagenet_file() -> tuple[Path, str]:
-    """Torchvision's file in the torch hub's folder, downloaded when missing; and how its SHA-256 begins."""
+def imagenet_file(kind: Kind) -> Path:
+    """Where torchvision's weights lie, or will lie: in the torch hub's folder."""
     import torch
 
-    name = IMAGENET_URL.rsplit("/", 1)[1]
-    digest = name.rsplit("-", 1)[1].removesuffix(".pth")
-    file = Path(torch.hub.get_dir(), "checkpoints", name)
+    return Path(torch.hub.get_dir(), "checkpoints", kind.imagenet)
+
+
+def sha256_of(kind: Kind) -> str:
+    """How the SHA-256 of torchvision's file begins."""
+    return kind.imagenet.rsplit("-", 1)[1].removesuffix(".pth")
+
+
+def _imagenet_file(kind: Kind) -> Path:
+    """Torchvision's file, downloaded when missing."""
+    import torch
+
+    file = imagenet_file(kind)
     if not file.exists():
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
-            torch.hub.download_url_to_file(IMAGENET_URL, str(file), hash_prefix=digest)
+            torch.hub.download_url_to_file(kind.url, str(file), hash_prefix=sha256_of(kind))
         except (OSError, RuntimeError) as error:
             raise PetrieveError(
-                f"cannot download the ImageNet weights from {IMAGENET_URL}: {error}",
+                f"cannot download the ImageNet weights from {kind.url}: {error}",
                 f"put the file at {file}, or {OTHER_WAYS}",
             ) from error
-    return file, digest
+    return file
 
 
 def _load_file(file: Path, sha256: str = "") -> dict[str, Any]:

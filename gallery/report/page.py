@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from extractor.pixels.decode import upright_image
-from extractor.pixels.pillow import Undecodable
 from gallery import words
 from gallery.report import figures
 from gallery.report.escape import escaped
+from store.errors import Undecodable
 from store.files import write_named
 
 THUMBNAIL = 240  # pixels: sharp on a phone, and 8 kB

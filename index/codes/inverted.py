@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from store.errors import PetrieveError, first_line
-from store.rows import DIMENSION
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,7 +26,7 @@ LEARNED = 65_536
 
 @dataclass(frozen=True, eq=False)
 class Inverted:
-    """The codes of N photos, by their rows' ids; `marks` tell what each row held when it was taken in."""
+    """The codes of N contents, by their rows' ids; `marks` tell what each row held when it was taken in."""
 
     faiss: Any  # IndexIVF, as it is or behind a transform
     ids: "np.ndarray"  # int64 (N,), ascending
@@ -36,7 +35,7 @@ class Inverted:
     def shortlist(
         self, queries: "np.ndarray", *, wanted: int, lists: int, stale: "np.ndarray | None" = None
     ) -> "np.ndarray":
-        """Ids (Q, `wanted`), the likeliest first, of photos in the lists nearest to unit-length queries (Q, 1024).
+        """Ids (Q, `wanted`), the likeliest first, of photos in the lists nearest to unit-length queries (Q, D).
 
         Those in `stale` are left out. Where the lists hold fewer, the rest is -1.
         """
@@ -74,8 +73,8 @@ def lists_of(kind: str) -> int:
     return int(found[1]) if found else 0
 
 
-def untrained(kind: str) -> Any:
-    """A FAISS index without any photos.
+def untrained(kind: str, dimension: int) -> Any:
+    """A FAISS index of embeddings of so many numbers, without any photos.
 
     Raises:
         PetrieveError: it is not of a kind that can be kept.
@@ -85,7 +84,7 @@ def untrained(kind: str) -> Any:
     try:
         if not KIND.fullmatch(kind):
             raise RuntimeError("it cannot be read from a file safely, or cannot let go of photos")
-        made = faiss.index_factory(DIMENSION, kind, faiss.METRIC_L2)
+        made = faiss.index_factory(dimension, kind, faiss.METRIC_L2)
     except RuntimeError as error:
         why = first_line(error).rpartition("Error: ")[2]
         raise PetrieveError(f"an index cannot be of the kind {kind!r}: {why}", f"give `--kind` {KINDS}") from error
@@ -93,12 +92,12 @@ def untrained(kind: str) -> Any:
 
 
 def train(kind: str, sample: "np.ndarray") -> Any:
-    """A FAISS index of this kind whose lists and codes are fitted to unit-length embeddings (n, 1024), without photos.
+    """A FAISS index of this kind whose lists and codes are fitted to unit-length embeddings (n, D), without photos.
 
     Raises:
         PetrieveError: it is not of a kind that can be kept, or there are too few embeddings for it.
     """
-    made = untrained(kind)
+    made = untrained(kind, sample.shape[1])
     inner, before = ivf(made), transform(made)
     inner.cp.seed, inner.cp.niter = 1234, 10
     inner.cp.min_points_per_centroid = 1  # what is too little shows in the recall, not in warnings
@@ -157,7 +156,7 @@ def numbers(index: Any) -> "dict[str, np.ndarray]":
     return found
 
 
-def filled(kind: str, given: "dict[str, np.ndarray]") -> Any:
+def filled(kind: str, given: "dict[str, np.ndarray]", dimension: int) -> Any:
     """The FAISS index of these numbers.
 
     Raises:
@@ -169,7 +168,7 @@ def filled(kind: str, given: "dict[str, np.ndarray]") -> Any:
     wanted = KIND.fullmatch(kind)
     if wanted is None or int(wanted[1]) != len(given["sizes"]):  # before FAISS makes room for as many lists
         raise ValueError(f"{len(given['sizes'])} lists for the kind {kind!r}")
-    made = untrained(kind)
+    made = untrained(kind, dimension)
     inner, before = ivf(made), transform(made)
     sizes, ids, codes = given["sizes"], given["ids"], given["codes"]
     _check(given["centroids"], np.float32, (inner.nlist, inner.d))

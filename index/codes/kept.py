@@ -58,7 +58,7 @@ class Kept:
     def nearest(
         self, cache: Cache, queries: "np.ndarray", wanted: int, stale: "np.ndarray | None" = None
     ) -> "tuple[np.ndarray, np.ndarray]":
-        """Cosines and ids (Q, `wanted`), best first, of the photos most like unit-length queries (Q, 1024).
+        """Cosines and ids (Q, `wanted`), best first, of the photos most like unit-length queries (Q, D).
 
         The shortlist's embeddings are read from the cache. Ids in `stale` are left out; -1 stands where none was found.
         """
@@ -86,7 +86,7 @@ def save(kept: Kept, cache: Cache) -> None:
     held["marks"] = kept.inverted.marks[np.searchsorted(kept.inverted.ids, held["ids"])]
     card = json.dumps(asdict(kept.card))
     remove_abandoned(cache.store.path)
-    write_file(cache.store.index, *_parts(held, {"card": card, "digest": _digest(card, held)}))
+    write_file(cache.folder.index, *_parts(held, {"card": card, "digest": _digest(card, held)}))
 
 
 def _parts(held: "dict[str, np.ndarray]", metadata: dict[str, str]) -> list[bytes | memoryview]:
@@ -117,7 +117,7 @@ def load(cache: Cache) -> Kept | None:
 
     kept = None
     with suppress(FileNotFoundError), _whole(cache):
-        with safe_open(str(cache.store.index), "numpy") as opened:
+        with safe_open(str(cache.folder.index), "numpy") as opened:
             metadata = opened.metadata() or {}
             held = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
         if metadata["digest"] != _digest(metadata["card"], held):
@@ -127,7 +127,7 @@ def load(cache: Cache) -> Kept | None:
         ids, marks = held["ids"][order], held["marks"][order]
         if marks.dtype != np.uint64 or len(ids) != card.photos or (ids[1:] == ids[:-1]).any():
             raise ValueError("an id for each photo is wanted")
-        kept = Kept(Inverted(filled(card.kind, held), ids, marks), card)
+        kept = Kept(Inverted(filled(card.kind, held, cache.dimension), ids, marks), card)
     if kept is not None and kept.card.fingerprint != cache.fingerprint:
         raise PetrieveError(
             f"the index was built from embeddings of other weights ({kept.card.fingerprint[:8]}) "
@@ -147,10 +147,10 @@ def _whole(cache: Cache) -> Iterator[None]:
     except FileNotFoundError:
         raise
     except OSError as error:
-        what = f"cannot read the index {cache.store.index}: {first_line(error)}"
+        what = f"cannot read the index {cache.folder.index}: {first_line(error)}"
         raise PetrieveError(what, "make it readable, or remove it") from error
     except (SafetensorError, KeyError, ValueError, TypeError, IndexError, PetrieveError) as error:
-        raise Damaged(f"the index {cache.store.index} is damaged, or of another release", REMEDY) from error
+        raise Damaged(f"the index {cache.folder.index} is damaged, or of another release", REMEDY) from error
 
 
 def card(cache: Cache) -> Card | None:
@@ -162,7 +162,7 @@ def card(cache: Cache) -> Card | None:
     """
     from safetensors import safe_open
 
-    with suppress(FileNotFoundError), _whole(cache), safe_open(str(cache.store.index), "numpy") as opened:
+    with suppress(FileNotFoundError), _whole(cache), safe_open(str(cache.folder.index), "numpy") as opened:
         return _card(opened.metadata() or {})
     return None
 
@@ -172,7 +172,7 @@ def glance(cache: Cache) -> "tuple[np.ndarray, np.ndarray] | None":
     from safetensors import safe_open
 
     with suppress(FileNotFoundError, PetrieveError), _whole(cache):
-        with safe_open(str(cache.store.index), "numpy") as opened:
+        with safe_open(str(cache.folder.index), "numpy") as opened:
             found = _card(opened.metadata() or {})
             ids, marks = opened.get_tensor("ids"), opened.get_tensor("marks")
         if found.fingerprint == cache.fingerprint and ids.shape == marks.shape == (found.photos,):
@@ -197,3 +197,18 @@ def _digest(card: str, held: "dict[str, np.ndarray]") -> str:
         digest.update(f"{name} {held[name].dtype} {held[name].shape}\n".encode())
         digest.update(held[name].data)
     return digest.hexdigest()
+
+
+def differences(
+    coded: "np.ndarray", coded_marks: "np.ndarray", ids: "np.ndarray", marks: "np.ndarray"
+) -> "tuple[np.ndarray, np.ndarray]":
+    """Ids in the cache that have no code, and coded ids that the cache lacks: or holds with other content."""
+    import numpy as np
+
+    if not len(ids):
+        return ids, coded
+    places = np.minimum(np.searchsorted(ids, coded), len(ids) - 1)
+    same = (ids[places] == coded) & (marks[places] == coded_marks)
+    lacking = np.ones(len(ids), bool)
+    lacking[places[same]] = False
+    return ids[lacking], coded[~same]

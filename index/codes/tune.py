@@ -49,7 +49,7 @@ class Trial:
         self._truth = Truth(unit, AT + 1)
 
     def show(self, unit: "np.ndarray", ids: "np.ndarray") -> None:
-        """Count some more unit-length embeddings (n, 1024) among those to be found."""
+        """Count some more unit-length embeddings (n, D) among those to be found."""
         self._truth.show(unit, ids)
 
     @cached_property

@@ -11,16 +11,14 @@ from index.codes import kept as files
 from index.codes import tune
 from index.codes.inverted import Inverted
 from index.codes.kept import Card, Kept
-from index.exact import TAKEN
+from index.exact import EXACT, TAKEN
 from store.cache import Cache
 from store.errors import PetrieveError
-from store.rows import DIMENSION, unit_length, vectors
+from store.rows import unit_length, vectors
 
 if TYPE_CHECKING:
     import numpy as np
 
-# Up to here an exact search of one photo takes 8 ms at most, and reading the embeddings half a second.
-EXACT = 100_000
 RECALL = 0.99
 FITTED_TO = 40  # photos for each list: FAISS asks for 39
 # Of fewer new photos than this nobody can tell whether they are found; so many of them are asked with.
@@ -49,14 +47,14 @@ def update(
         PetrieveError: there is no such kind, or there are too few photos for it.
     """
     if kind is not None:
-        lists.untrained(kind)
+        lists.untrained(kind, cache.dimension)
     if patient and (there := files.glance(cache)) and _is_little(*there, *cache.marks()):
         return files.card(cache)
     old, tell = None, tell or (lambda _: None)
     with suppress(PetrieveError):
         old = files.load(cache)
-    if old is None and kind is None and len(cache) <= EXACT:
-        cache.store.index.unlink(missing_ok=True)
+    if old is None and kind is None and cache.contents <= EXACT:
+        cache.folder.index.unlink(missing_ok=True)
         return None
     if old and kind in (None, old.card.kind) and recall in (None, old.card.target):
         now = _grown(old, cache)
@@ -65,7 +63,7 @@ def update(
         tell(f"the index finds {now.card.recall:.1%} of the ten nearest: it is built anew")
     own = kind or (old.card.kind if old and not old.card.chosen else None)
     target = recall or (old.card.target if old else RECALL)
-    tell(f"an index of {len(cache):,} photos is built{', which takes minutes' if len(cache) > EXACT else ''}")
+    tell(f"an index of {cache.contents:,} photos is built{', which takes minutes' if cache.contents > EXACT else ''}")
     return _keep(build_anew(cache, kind=own, target=target), cache).card
 
 
@@ -82,7 +80,7 @@ def build_anew(cache: Cache, *, kind: str | None = None, target: float = RECALL)
         codes = lists.train(one, _unit(cache, _drawn(ids, fitted_to, drawn)))
         asked = _drawn(ids, min(tune.QUERIES, len(ids)), drawn)
         trial = tune.Trial(asked, _unit(cache, asked))
-        for photos, embeddings in cache.embeddings():
+        for photos, embeddings in cache.vectors():
             unit, rows = unit_length(embeddings), photos["_rowid"].cast("int64").to_numpy()
             codes.add_with_ids(unit, rows)
             trial.show(unit, rows)
@@ -107,35 +105,9 @@ def build_anew(cache: Cache, *, kind: str | None = None, target: float = RECALL)
     )
 
 
-def differences(
-    coded: "np.ndarray", coded_marks: "np.ndarray", ids: "np.ndarray", marks: "np.ndarray"
-) -> "tuple[np.ndarray, np.ndarray]":
-    """Ids in the cache that have no code, and coded ids that the cache lacks: or holds with other content."""
-    import numpy as np
-
-    if not len(ids):
-        return ids, coded
-    places = np.minimum(np.searchsorted(ids, coded), len(ids) - 1)
-    same = (ids[places] == coded) & (marks[places] == coded_marks)
-    lacking = np.ones(len(ids), bool)
-    lacking[places[same]] = False
-    return ids[lacking], coded[~same]
-
-
 def _is_little(coded: "np.ndarray", coded_marks: "np.ndarray", ids: "np.ndarray", marks: "np.ndarray") -> bool:
-    fresh, stale = differences(coded, coded_marks, ids, marks)
+    fresh, stale = files.differences(coded, coded_marks, ids, marks)
     return len(fresh) + len(stale) <= min(BESIDE, len(ids) // 100)
-
-
-def mended(cache: Cache) -> Kept | None:
-    """What takes a damaged index's place: nothing where each photo is compared, else one built anew, and kept."""
-    kept = build_anew(cache) if len(cache) > EXACT else None
-    with suppress(OSError):  # a search goes on where nothing can be written
-        if kept is None:
-            cache.store.index.unlink(missing_ok=True)
-        else:
-            files.save(kept, cache)
-    return kept
 
 
 def _grown(old: Kept, cache: Cache) -> Kept:
@@ -144,7 +116,7 @@ def _grown(old: Kept, cache: Cache) -> Kept:
     import numpy as np
 
     ids, marks = cache.marks()
-    fresh, stale = differences(old.inverted.ids, old.inverted.marks, ids, marks)
+    fresh, stale = files.differences(old.inverted.ids, old.inverted.marks, ids, marks)
     if not len(fresh) and not len(stale):
         return old
     codes = old.inverted.faiss
@@ -188,10 +160,10 @@ def _drawn(ids: "np.ndarray", count: int, drawn: "np.random.Generator") -> "np.n
 
 
 def _unit(cache: Cache, ids: "np.ndarray") -> "np.ndarray":
-    """The unit-length embeddings (n, 1024) of these rows, in their order."""
+    """The unit-length embeddings (n, D) of these rows, in their order."""
     import numpy as np
 
-    unit = np.empty((len(ids), DIMENSION), np.float32)
+    unit = np.empty((len(ids), cache.dimension), np.float32)
     for start in range(0, len(ids), TAKEN):
         rows = cache.take(ids[start : start + TAKEN], ["embedding"])
         unit[start : start + TAKEN] = unit_length(vectors(rows))

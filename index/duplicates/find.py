@@ -45,8 +45,12 @@ class Made(Protocol):
         """Of which rows of the cache."""
 
     @property
+    def originals(self) -> "np.ndarray":
+        """Their embeddings (n, D)."""
+
+    @property
     def embeddings(self) -> "np.ndarray":
-        """(n, 1024)."""
+        """(n, D)."""
 
     @property
     def glances(self) -> "np.ndarray":
@@ -119,7 +123,7 @@ def find_duplicates(
     if not sum(len(one.rows) for one in made):
         raise PetrieveError("not one photo of the store could be read to make copies of", "bring the photos back")
     found = near(cache)
-    least = _least_cosine(cache, made)
+    least = _least_cosine(made)
     candidates = pairs(cache, found, k=NEIGHBOURS, at_least=least)
     twins = found.ids[np.isin(found.first, found.first[found.ids != found.first])]
     originals = np.array([row for one in made for row in one.rows], np.int64)
@@ -149,18 +153,11 @@ def find_duplicates(
     return Duplicates(len(cache), len(candidates), which, groups, fitted)
 
 
-def _least_cosine(cache: Cache, made: Sequence[Made]) -> float:
+def _least_cosine(made: Sequence[Made]) -> float:
     """What nearly all copies reach with their originals, and a candidate has to."""
     import numpy as np
 
-    originals = cache.rows([row for one in made for row in one.rows])
-    cosines = [
-        (unit_length(np.stack([originals[row].embedding for row in one.rows])) * unit_length(one.embeddings)).sum(
-            axis=1
-        )
-        for one in made
-        if one.rows
-    ]
+    cosines = [(unit_length(one.originals) * unit_length(one.embeddings)).sum(axis=1) for one in made if len(one.rows)]
     return float(np.quantile(np.concatenate(cosines), MISSED))
 
 
@@ -174,7 +171,7 @@ def _twins(found: Near) -> list[list[int]]:
 
 def _described(cache: Cache, ids: "np.ndarray") -> dict[int, Copy]:
     """What is said of the photos with these ids."""
-    rows = cache.take(ids, ["root", "uri", "label", "width", "height", "size"]).to_pylist()
+    rows = cache.take_photos(ids, ["root", "uri", "label", "width", "height", "size"]).to_pylist()
     return {
         row: Copy(path_of(one.pop("root"), one.pop("uri")), **one) for row, one in zip(ids.tolist(), rows, strict=True)
     }

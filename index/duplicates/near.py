@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from store.cache import Cache
-from store.rows import DIMENSION, unit_length
+from store.rows import digests, unit_length
 
 if TYPE_CHECKING:
     import numpy as np
 
-# Directions that are kept of 1,024, and the photos that they are learned from.
+# Directions that are kept, and the photos that they are learned from.
 DIRECTIONS, LEARNED_FROM = 128, 8192
 # Up to so many photos are compared with all others; more are first sorted into lists, of which each looks into PROBED.
 EXACT = 30_000
@@ -23,13 +23,13 @@ class Near:
     """Unit-length embeddings in fewer directions, by their rows' ids; each content once."""
 
     faiss: Any
-    middle: "np.ndarray"  # (1024,)
-    directions: "np.ndarray"  # (1024, 128)
+    middle: "np.ndarray"  # (D,)
+    directions: "np.ndarray"  # (D, 128)
     ids: "np.ndarray"  # (n,) of all photos, in order
     first: "np.ndarray"  # (n,) for each of them the first with the same bytes
 
     def search(self, embeddings: "np.ndarray", k: int) -> "tuple[np.ndarray, np.ndarray]":
-        """The ids (n, k) of the rows nearest to embeddings (n, 1024), -1 where there are fewer; and their cosines.
+        """The ids (n, k) of the rows nearest to embeddings (n, D), -1 where there are fewer; and their cosines.
 
         These are bounds: what lies in the directions that were left out can only make them less.
         """
@@ -37,7 +37,7 @@ class Near:
         return ids, 1 - distances / 2
 
     def reduced(self, embeddings: "np.ndarray") -> "np.ndarray":
-        """(n, 1024) → (n, 128), float32."""
+        """(n, D) → (n, 128), float32."""
         return (unit_length(embeddings) - self.middle) @ self.directions  # type: ignore[no-any-return]
 
 
@@ -59,7 +59,7 @@ def near(cache: Cache) -> Near:
         made.nprobe = PROBED
     else:
         made = faiss.IndexIDMap2(made)
-    for photos, embeddings in cache.embeddings():
+    for photos, embeddings in cache.embeddings([]):
         own = photos["_rowid"].cast("int64").to_numpy()
         new = np.isin(own, each)
         made.add_with_ids(made_near.reduced(embeddings[new]), own[new])
@@ -72,7 +72,7 @@ def pairs(cache: Cache, found: Near, *, k: int, at_least: float) -> "np.ndarray"
 
     each = np.unique(found.first)
     made = [np.zeros((0, 2), np.int64)]
-    for photos, embeddings in cache.embeddings():
+    for photos, embeddings in cache.embeddings([]):
         own = photos["_rowid"].cast("int64").to_numpy()
         new = np.isin(own, each)
         ids, cosines = found.search(embeddings[new], k + 1)
@@ -83,11 +83,11 @@ def pairs(cache: Cache, found: Near, *, k: int, at_least: float) -> "np.ndarray"
 
 
 def _directions(cache: Cache) -> "tuple[np.ndarray, np.ndarray]":
-    """The mean (1024,) of unit-length embeddings, and the directions (1024, 128) in which they differ most."""
+    """The mean (D,) of unit-length embeddings, and the directions (D, 128) in which they differ most."""
     import numpy as np
 
     unit = unit_length(cache.sample(LEARNED_FROM)[1])
-    middle = unit.mean(axis=0) if len(unit) else np.zeros(DIMENSION, np.float32)
+    middle = unit.mean(axis=0) if len(unit) else np.zeros(cache.dimension, np.float32)
     _, vectors = np.linalg.eigh((unit - middle).T @ (unit - middle))
     return middle, np.ascontiguousarray(vectors[:, ::-1][:, :DIRECTIONS])
 
@@ -96,18 +96,19 @@ def _contents(cache: Cache) -> "tuple[np.ndarray, np.ndarray]":
     """All photos' row ids (n,), in order, and for each the first id with the same bytes."""
     import numpy as np
 
-    ids, marks = cache.marks()
-    _, first, content = np.unique(marks, return_index=True, return_inverse=True)
-    same = ids[first][content]
-    again = np.flatnonzero(same != ids)  # marks are the first half of digests
-    digests = [cache.take(rows[again], ["digest"])["digest"].to_pylist() for rows in (ids, same)] if len(again) else []
-    differ = [place for place, one, other in zip(again, *digests, strict=True) if one != other] if digests else []
-    same[differ] = ids[differ]
-    return ids, same
+    ids, contents = [np.zeros(0, np.int64)], [np.zeros(0, "S16")]
+    for batch in cache.photos(["digest"]):
+        ids.append(batch["_rowid"].cast("int64").to_numpy())
+        contents.append(digests(batch))
+    every, content = np.concatenate(ids), np.concatenate(contents)
+    order = np.argsort(every)
+    every, content = every[order], content[order]
+    _, first, which = np.unique(content, return_index=True, return_inverse=True)
+    return every, every[first][which]
 
 
 def _every(cache: Cache, found: Near, step: int) -> "np.ndarray":
     """One photo of `step`, evenly spread, in fewer directions."""
     import numpy as np
 
-    return np.concatenate([found.reduced(embeddings[::step]) for _, embeddings in cache.embeddings()])
+    return np.concatenate([found.reduced(embeddings[::step]) for _, embeddings in cache.embeddings([])])

@@ -13,8 +13,8 @@ from PIL import Image
 from test_bad_files import UGLY
 
 from extractor.pixels.decode import decode_small
-from extractor.pixels.pillow import Undecodable
 from extractor.pixels.view import canonical_view
+from store.errors import Undecodable
 
 pytestmark = pytest.mark.torture
 

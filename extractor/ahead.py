@@ -1,0 +1,29 @@
+"""Work that is done ahead of who waits for it, in order."""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, Future
+from typing import TypeVar
+
+Item = TypeVar("Item")
+Made = TypeVar("Made")
+
+
+def in_order(
+    workers: Executor, make: Callable[[Item], Made], items: Iterable[Item], *, depth: int
+) -> Iterator[list[Made]]:
+    """What `make` makes of `items`, in order and as many at a time as are ready; at most `depth` are under way."""
+    waiting: deque[Future[Made]] = deque()
+    for item in items:
+        waiting.append(workers.submit(make, item))
+        if len(waiting) == depth:
+            yield _taken(waiting)
+    while waiting:
+        yield _taken(waiting)
+
+
+def _taken(waiting: "deque[Future[Made]]") -> list[Made]:
+    made = [waiting.popleft().result()]
+    while waiting and waiting[0].done():
+        made.append(waiting.popleft().result())
+    return made

@@ -1,0 +1,36 @@
+"""What a source is: where photos are listed without being opened, and then read in parts."""
+
+from collections.abc import Collection, Iterator, Sequence
+from typing import Protocol
+
+from store.photo import Photo
+from store.rows import Unreadable
+
+
+class Part(Protocol):
+    """Some photos of a source that lie together: what another process can be given, so it can be pickled."""
+
+    @property
+    def photos(self) -> Sequence[Photo]:
+        """The photos, in the order in which they are read best."""
+        ...
+
+    def read(self, wanted: Collection[str]) -> Iterator[tuple[Photo, bytes] | Unreadable]:
+        """The bytes of the photos with these uris, in order, or why they cannot be read.
+
+        Size, time and version of a photo are those of the bytes beside it, which may be other than when it was listed.
+        """
+        ...
+
+
+class Source(Protocol):
+    """Where photos are."""
+
+    @property
+    def root(self) -> str:
+        """What the uris of its photos are relative to."""
+        ...
+
+    def parts(self) -> Iterator[Part]:
+        """All its photos, in a stable order."""
+        ...

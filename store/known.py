@@ -1,0 +1,154 @@
+"""What a store knows of its photos, column by column: what a run holds the photos that it finds against."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from store.contents import Content, Contents
+from store.photo import Photo, path_of
+from store.rows import PASSING
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+
+COLUMNS = ["root", "uri", "size", "modified", "version", "digest", "width", "height", "reason", "gone"]
+
+
+@dataclass(frozen=True, eq=False)
+class Embeddings:
+    """Which contents a trunk has embedded: digests (C,), ascending, and what is known of each."""
+
+    digests: "np.ndarray"  # S16 (C,)
+    views: "np.ndarray"  # int64 (C,)
+    sizes: "np.ndarray"  # int32 (C, 2): width and height, 0 where no photo has the content
+
+    def of(self, digest: bytes) -> Content | None:
+        """What is known of the content with this digest; None if it is not embedded."""
+        import numpy as np
+
+        place = int(np.searchsorted(self.digests, np.bytes_(digest)))
+        # An element of such an array has lost its last zeros.
+        if place == len(self.digests) or bytes(self.digests[place]).ljust(16, b"\0") != digest:
+            return None
+        width, height = self.sizes[place].tolist()
+        return Content(width or None, height or None, int(self.views[place]))
+
+
+@dataclass(frozen=True, eq=False)
+class Known:
+    """N photos that a store knows, found by their paths; the arrays are (N,)."""
+
+    places: dict[str, int]  # in the other columns
+    rows: "pa.Table"  # COLUMNS and `_rowid`
+    sizes: "np.ndarray"  # int64
+    moments: "np.ndarray"  # int64, microseconds
+    versions: list[str | None]  # empty where no photo has one
+    views: "np.ndarray"  # int64, how many the trunk has of the photo's content; 0 where it has none
+    embeddings: Embeddings
+
+    def __contains__(self, path: object) -> bool:
+        return path in self.places
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.places)
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def row(self, path: str) -> int:
+        """The id of the photo's row, which it keeps."""
+        return int(self.rows["_rowid"][self.places[path]].as_py())
+
+    def views_of(self, path: str) -> int:
+        """How many views of the photo are embedded."""
+        return int(self.views[self.places[path]])
+
+    def roots(self) -> dict[str, str]:
+        """Where each photo was found first, by path."""
+        roots = self.rows["root"].to_pylist()
+        return {path: roots[number] for path, number in self.places.items()}
+
+    def is_as_then(self, photo: Photo) -> bool:
+        """Whether size, time and version of a photo that is known are what they were."""
+        number = self.places[photo.path]
+        if (photo.size, photo.modified) != (self.sizes[number], self.moments[number]):
+            return False
+        return photo.version == (self.versions[number] if self.versions else None)
+
+    def digest(self, path: str) -> bytes | None:
+        """The photo's content; None where it could not be read."""
+        return self.rows["digest"][self.places[path]].as_py()  # type: ignore[no-any-return]
+
+    def reasons(self) -> dict[str, str]:
+        """Why photos could not be read, by path."""
+        return self._by_path("reason")
+
+    def gone(self) -> set[str]:
+        """The paths of photos that were not found where they were."""
+        return set(self._by_path("gone"))
+
+    def _by_path(self, name: str) -> dict[str, str]:
+        import numpy as np
+
+        valid = self.rows[name].is_valid().to_numpy()
+        if not valid.any():
+            return {}
+        of = dict(zip(np.flatnonzero(valid).tolist(), self.rows[name].drop_null().to_pylist(), strict=True))
+        return {path: of[number] for path, number in self.places.items() if number in of}
+
+
+def known(contents: Contents) -> Known:
+    """What a store knows of its photos, and what one trunk has of their contents."""
+    import numpy as np
+    import pyarrow as pa
+
+    schema = pa.schema([contents.photo_schema.field(name) for name in COLUMNS]).append(pa.field("_rowid", pa.uint64()))
+    batches = [batch.select([*COLUMNS, "_rowid"]) for batch in contents.photos(COLUMNS, None)]
+    rows = pa.Table.from_batches(batches, schema).combine_chunks()
+    paths = map(path_of, rows["root"].to_pylist(), rows["uri"].to_pylist())
+    digests, views = contents.views()
+    sizes = np.zeros((len(digests), 2), np.int32)
+    own = np.zeros(len(rows), np.int64)
+    if len(digests) and len(rows):
+        of_photos = _digests(rows["digest"])
+        order = np.argsort(of_photos)
+        places = np.searchsorted(digests, of_photos[order]).clip(max=len(digests) - 1)
+        there = digests[places] == of_photos[order]
+        own[order[there]] = views[places[there]]
+        shown = np.stack([rows[name].fill_null(0).to_numpy() for name in ("width", "height")], axis=1)
+        sizes[places[there]] = shown[order[there]]
+    return Known(
+        places=dict(zip(paths, range(len(rows)), strict=True)),
+        rows=rows,
+        sizes=rows["size"].to_numpy(),
+        moments=rows["modified"].cast("int64").to_numpy(),
+        versions=rows["version"].to_pylist() if rows["version"].null_count < len(rows) else [],
+        views=own,
+        embeddings=Embeddings(digests, views, sizes),
+    )
+
+
+def nothing() -> Known:
+    """What a store knows that is not there yet."""
+    import numpy as np
+    import pyarrow as pa
+
+    none = np.zeros(0, np.int64)
+    empty = Embeddings(np.zeros(0, "S16"), none, np.zeros((0, 2), np.int32))
+    return Known({}, pa.table({name: [] for name in [*COLUMNS, "_rowid"]}), none, none, [], none, empty)
+
+
+def may_pass(reason: str) -> bool:
+    """Whether the trouble lies outside the photo, so that it is tried again."""
+    return reason.startswith(PASSING)
+
+
+def _digests(column: "pa.ChunkedArray") -> "np.ndarray":
+    """Digests (N,) as S16, zeros where there is none."""
+    import numpy as np
+    import pyarrow as pa
+
+    whole = column.fill_null(pa.scalar(bytes(16), column.type)).combine_chunks()
+    whole = whole.chunk(0) if isinstance(whole, pa.ChunkedArray) else whole
+    return np.frombuffer(whole.buffers()[1], "S16")[whole.offset : whole.offset + len(whole)]
