@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import cache as once
 from pathlib import Path
 
 from extractor.engines.drawn import drawn
@@ -17,7 +18,7 @@ from extractor.sources.labels import read_labels
 from extractor.sources.source import Part
 from extractor.trunks.fitting import asks, fitting_trunk, made_by, new_trunk
 from extractor.trunks.ranges import quantised
-from extractor.trunks.trunk import Trunk
+from extractor.trunks.trunk import Trunk, batch_of, workers_of
 from store.cache import Cache
 from store.errors import PetrieveError
 from store.folder import Store, read_card
@@ -86,6 +87,8 @@ def embed(
     with writing(place):
         upgrade(place)
         cache, network = _opened(place, trunk, weights, device, precision)
+        if cache is not None:
+            cache.keep_views(cache.made.views, RECIPE)  # those of another recipe go before they are counted
         there = known(cache) if cache is not None else nothing()
         parts = find_parts(wanted, there, prune=prune)
         photos = photos_of(parts)
@@ -95,17 +98,23 @@ def embed(
         if cache is None:
             _check_one_is_readable(chosen(parts, to_do.todo))
             network = network or new_trunk(None, weights, device, precision)
-        elif network is None and (to_do.todo or asks(cache, weights, device, precision)):
-            network = fitting_trunk(cache, weights, device, precision)
-        if network and precision == "int8":
-            network = quantised(network, place.folder(made_by(network)).ranges, drawn(parts))
-        if cache is None and network:
-            cache = Cache.create(place, made_by(network), dimension=network.dimension)
+
+        @once
+        def loaded() -> Trunk:
+            found = network or fitting_trunk(cache, weights, device, precision)  # type: ignore[arg-type]
+            if precision == "int8":
+                return quantised(found, place.folder(made_by(found)).ranges, drawn(parts))
+            return found
+
+        if network or (cache is not None and asks(cache, weights, device, precision)):
+            loaded()
+        if cache is None:
+            cache = Cache.create(place, made_by(loaded()), dimension=loaded().dimension)
         assert cache is not None
         if csv:
             cache.add_columns(csv.columns)
         cache.keep_views(views, RECIPE)
-        counts, made = _run(parts, to_do, cache, there, network, progress, stop) if network else (Counter(), 0)
+        counts, made = _run(parts, to_do, cache, there, loaded, device, progress, stop)
         left = len(to_do.todo) - counts.total()
         if not left:
             settle(cache, to_do, there, prune=prune)
@@ -114,6 +123,7 @@ def embed(
     if photos and unreadable == len(photos):
         raise PetrieveError(f"none of {len(photos)} photos can be read", "`cli.py info --unreadable` lists the reasons")
     seconds = time.perf_counter() - started
+    used = loaded.cache_info().currsize > 0
     return Summary(
         found=len(photos),
         embedded=counts["embedded"],
@@ -125,8 +135,8 @@ def embed(
         left=left,
         seconds=round(seconds, 3),
         photos_per_second=round(counts["embedded"] / seconds, 2),
-        device=str(network.device) if network else None,
-        precision=network.precision_name if network else None,
+        device=str(loaded().device) if used else None,
+        precision=loaded().precision_name if used else None,
         trunk=cache.made.name,
         weights=cache.weights,
     ), cache
@@ -169,19 +179,22 @@ def _run(
     to_do: Plan,
     cache: Cache,
     there: Known,
-    trunk: Trunk,
+    trunk: Callable[[], Trunk],
+    device: str,
     progress: Progress | None,
     stop: Callable[[], bool],
 ) -> tuple[Counter[str], int]:
     """How many photos were embedded, copied and unreadable; and how many embeddings the trunk made."""
     counts: Counter[str] = Counter()
     views = 0
+    if not to_do.todo:
+        return counts, views
     made = results(
         chosen(parts, to_do.todo),
-        trunk=lambda: trunk,
+        trunk=trunk,
         there=there.embeddings.of,
-        batch=trunk.batch,
-        workers=trunk.workers,
+        batch=batch_of(device),
+        workers=workers_of(device),
         views=cache.made.views,
     )
     with closing(made) as ready:

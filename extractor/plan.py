@@ -95,7 +95,7 @@ def plan(
             said[path] = csv.of(photo)
         same = there and known.is_as_then(photo)
         reason = reasons.get(path)
-        if same and reason is None and known.views_of(path) > views:
+        if same and (reason is None or may_pass(reason)) and known.views_of(path) > views:
             cached.append(photo)
         elif same and reason and not retry and not may_pass(reason):
             unreadable.append(photo)
@@ -109,9 +109,12 @@ def plan(
 
 def settle(cache: Cache, made: Plan, known: Known, *, prune: bool) -> None:
     """What a run owes to photos that it did not embed."""
-    gone = known.gone()
+    gone, reasons = known.gone(), known.reasons()
     told = {**_labels_from_another_root(cache, made, known), **made.said}
-    for photo in (*made.cached, *made.unreadable):
+    for photo in made.cached:  # it is there, and can be reached
+        if photo.path in gone or photo.path in reasons:
+            told[photo.path] = {**told.get(photo.path, {}), "gone": None, "reason": None}
+    for photo in made.unreadable:
         if photo.path in gone:
             told[photo.path] = {**told.get(photo.path, {}), "gone": None}
     cache.change(told, known)

@@ -8,7 +8,7 @@ from functools import cache as once
 from functools import partial
 
 from extractor.engines.local import results
-from extractor.pixels.augment import check_views
+from extractor.pixels.augment import RECIPE, check_views
 from extractor.plan import chosen, find_parts, photos_of
 from extractor.sources.folder import Place, paths_of, read_photo
 from extractor.trunks.fitting import asking_trunk, asks
@@ -44,7 +44,10 @@ def query(
     parts = find_parts(paths_of(sources))
     photos = photos_of(parts)
     trunk = once(partial(asking_trunk, cache, weights, device, precision))
-    there, holds_all = _lookup(photos, cache, views)
+    # Augmented views of another recipe are passed over.
+    there, holds_all = _lookup(photos, cache, views if cache.made.recipe in ("", RECIPE) else 0)
+    if views and cache.made.recipe not in ("", RECIPE):
+        there, holds_all = partial(_canonical, there), False
     if asks(cache, weights, device, precision):
         trunk()
     elif not holds_all:
@@ -85,6 +88,12 @@ def _lookup(photos: Sequence[Photo], cache: Cache, views: int) -> tuple[Callable
         return cache.content_of, all(one is not None and one.views > views for one in held)
     there = known(cache)
     return there.embeddings.of, all(photo.path in there and there.views_of(photo.path) > views for photo in photos)
+
+
+def _canonical(there: Callable[[bytes], Content | None], digest: bytes) -> Content | None:
+    """What is there of a content, but for augmented views."""
+    found = there(digest)
+    return found and found._replace(views=1)
 
 
 def _whole(results: Sequence[Embedded | Unreadable], cache: Cache) -> Iterator[Embedded | Unreadable]:

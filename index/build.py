@@ -9,9 +9,10 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from index import exact
 from index.codes import kept as files
 from index.codes.kept import Kept
-from index.exact import EXACT, Exact, held, taken
+from index.exact import Exact, held, taken
 from store.cache import Cache
 from store.errors import PetrieveError
 
@@ -103,6 +104,8 @@ def _assembled(cache: Cache, kept: Kept | None) -> Index:
 
     none = np.zeros(0, np.int64)
     if kept is None:
-        return Index(cache, held(cache.vectors(), cache.dimension) if cache.contents <= EXACT else None, None, none)
+        return Index(
+            cache, held(cache.vectors(), cache.dimension) if cache.contents <= exact.EXACT else None, None, none
+        )
     fresh, stale = files.differences(kept.inverted.ids, kept.inverted.marks, *cache.marks())
     return Index(cache, held(taken(cache, fresh), cache.dimension), kept, stale)

@@ -112,7 +112,10 @@ class Cache(Contents):
             raise PetrieveError(
                 f"store {self.store.path} was made with {self.made.kind} and weights {self.weights} "
                 f"({self.fingerprint[:8]}), not with {weights} ({fingerprint[:8]})",
-                f"use `--weights {self.weights}`, or another `--store`",
+                f"use `--weights {self.weights}`, or add `--trunk {self.made.kind}` to embed with these beside it"
+                if weights != self.weights
+                else f"these are of another release: `embed --trunk {self.made.kind}` puts what they make beside it, "
+                f"and `--drop-trunk {self.made.name}` lets the old go",
             )
 
     def commit(self, results: Sequence[Embedded | Unreadable], known: Known) -> None:
@@ -151,6 +154,7 @@ class Cache(Contents):
         if before:
             names = own(self._photos.schema)
             photo = told(photo, {name: before[name] for name in ("label", "split", *names)})
+            photo = replace(photo, root=before["root"], uri=before["uri"])  # also when it was found from another root
             if isinstance(result, Unreadable) and result.may_pass:  # it keeps what it had
                 return {**before, "reason": result.reason, "gone": None}
         if isinstance(result, Unreadable):

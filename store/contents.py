@@ -13,6 +13,7 @@ from store.rows import Unreadable, check_dates, digests, one_batch, own, photo_o
 from store.tables import opened, readable
 
 if TYPE_CHECKING:
+    import lance
     import numpy as np
     import pyarrow as pa
 
@@ -62,12 +63,12 @@ class Contents:
 
     def __len__(self) -> int:
         """How many photos can be looked at: all but the unreadable."""
-        return int(self._photos.count_rows(EMBEDDED))
+        return self._count(self._photos, EMBEDDED)
 
     @property
     def contents(self) -> int:
         """How many contents are embedded; several photos may have the same."""
-        return int(self._vectors.count_rows(CANONICAL))
+        return self._count(self._vectors, CANONICAL if self.made.views else None)
 
     @property
     def version(self) -> str:
@@ -85,8 +86,8 @@ class Contents:
                     counter[one["values"]] += one["counts"]
         named = ({name: count for name, count in one.items() if name is not None} for one in (labels, splits))
         in_labels, in_splits = (dict(sorted(one.items())) for one in named)
-        gone = int(self._photos.count_rows("gone IS NOT NULL"))
-        views = int(self._vectors.count_rows())
+        gone = self._count(self._photos, "gone IS NOT NULL")
+        views = self._count(self._vectors, None)
         return {"photos": labels.total(), "gone": gone, "views": views, "labels": in_labels, "splits": in_splits}
 
     def columns(self) -> list[str]:
@@ -122,6 +123,8 @@ class Contents:
         """
         for batch in self._scan_vectors(self._vectors.schema.names, None if every_view else CANONICAL):
             held = self.has_photos(digests(batch))
+            if not every_view:
+                held &= self._is_first(batch)
             batch = batch if held.all() else batch.filter(_mask(held))
             yield batch.drop_columns(["embedding"]), vectors(batch)
 
@@ -130,10 +133,11 @@ class Contents:
         for batch in self._scan_vectors(self._vectors.schema.names, None):
             yield batch.drop_columns(["embedding"]), vectors(batch)
 
-    def embeddings(self, columns: Sequence[str]) -> "Iterator[tuple[pa.RecordBatch, np.ndarray]]":
-        """Batches of photos with these columns, each photo beside its embedding (n, D) float32 of view 0."""
+    def embeddings(self, columns: Sequence[str] | None = None) -> "Iterator[tuple[pa.RecordBatch, np.ndarray]]":
+        """Batches of photos with these columns, or all, each photo beside its embedding (n, D) float32 of view 0."""
         import numpy as np
 
+        columns = self._photos.schema.names if columns is None else columns
         for batch, some in self.vectors():
             photos = self.photos_of(digests(batch), columns)
             order = np.argsort(found := digests(batch))
@@ -299,22 +303,46 @@ class Contents:
 
     @cached_property
     def _of_contents(self) -> Digests:
-        """The rows of view 0 by their contents."""
-        if not self.made.views:
-            return self._of_views
+        """The rows of view 0 by their contents, each once."""
         scan = self._scan_vectors(["digest"], CANONICAL)
-        return sorted_by_digest((_ids(batch), digests(batch)) for batch in scan)
+        every = sorted_by_digest((_ids(batch), digests(batch)) for batch in scan)
+        repeated = self._repeated(every)
+        return every if not len(repeated) else every.without(repeated)
 
     @cached_property
     def _of_views(self) -> Digests:
         """The rows of all views by their contents."""
+        if not self.made.views:
+            return self._of_contents
         scan = self._scan_vectors(["digest"], None)
         return sorted_by_digest((_ids(batch), digests(batch)) for batch in scan)
+
+    def _repeated(self, every: Digests) -> "np.ndarray":
+        """Rows of contents that an earlier row has too: where several wrote at once, a content may be there twice."""
+        import numpy as np
+
+        again = np.flatnonzero(every.marks[1:] == every.marks[:-1]) + 1
+        if not len(again):
+            return again
+        pairs = [digests(self.take(every.ids[places], ["digest"])) for places in (again - 1, again)]
+        return every.ids[again[pairs[0] == pairs[1]]]  # type: ignore[no-any-return]
+
+    def _count(self, table: "lance.LanceDataset", chosen: str | None) -> int:
+        with readable(self.store):
+            return int(table.count_rows(chosen))
 
     def _changed(self) -> None:
         """What was remembered of the tables no longer holds."""
         for name in ("_of_photos", "_of_contents", "_of_views", "_held"):
             self.__dict__.pop(name, None)
+
+    def _is_first(self, batch: "pa.RecordBatch") -> "np.ndarray":
+        """Whether each of these rows of view 0 is the first with its content."""
+        import numpy as np
+
+        if len(self._of_contents.ids) == self.contents:
+            return np.ones(len(batch), bool)
+        return np.isin(_ids(batch), self._of_contents.ids)
 
     def has_photos(self, contents: "np.ndarray") -> "np.ndarray":
         """Whether some photo has each of these contents (digests, (n,)): booleans (n,)."""

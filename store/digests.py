@@ -28,6 +28,13 @@ class Digests:
         within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
         return np.asarray(self.ids[np.repeat(first, counts) + within])
 
+    def without(self, ids: "np.ndarray") -> "Digests":
+        """The others than those with these ids."""
+        import numpy as np
+
+        kept = ~np.isin(self.ids, ids)
+        return Digests(self.marks[kept], self.ids[kept])
+
     def holds(self, wanted: "np.ndarray") -> "np.ndarray":
         """Whether there is a row with each of these marks: booleans (M,)."""
         import numpy as np

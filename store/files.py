@@ -54,7 +54,7 @@ def write_named(file: Path, data: bytes) -> None:
 
 def remove_abandoned(folder: Path) -> None:
     """Remove what `write_file` could not, because its process was killed."""
-    for file in folder.glob(".*.*." + "[0-9a-f]" * 32):
+    for file in folder.glob("**/.*.*." + "[0-9a-f]" * 32):
         with suppress(OSError):
             if time.time() - file.stat().st_mtime > ABANDONED_SECONDS:
                 file.unlink()

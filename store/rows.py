@@ -139,11 +139,11 @@ def photo_table(rows: Sequence[Mapping[str, Any]], schema: "pa.Schema") -> "pa.T
     """Rows of the table of photos with this schema, with their checksums; what a row leaves out is empty."""
     import pyarrow as pa
 
-    names = [name for name in schema.names if name not in ("checksum", "_rowid")]
+    names = [name for name in schema.names if name != "checksum"]
     columns = [pa.array([row.get(name) for row in rows], schema.field(name).type) for name in names]
     table = pa.table(columns, schema=pa.schema([schema.field(name) for name in names]))
     sums = pa.array(photo_checksums(table), pa.binary(CHECKSUM))
-    return table.append_column(schema.field("checksum"), sums)
+    return table.append_column(schema.field("checksum"), sums).select(schema.names)
 
 
 def vector_table(photos: Sequence[Embedded]) -> "pa.Table":

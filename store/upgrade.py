@@ -115,6 +115,8 @@ def _vectors(old: Old, photos: "lance.LanceDataset", sound: set[int]) -> "Iterat
         keys = list(zip(batch["digest"].to_pylist(), batch["view"].to_pylist(), strict=True))
         new = {key: place for place, key in reversed(list(enumerate(keys))) if key not in seen}
         seen.update(new)
+        if not new:
+            continue
         some = batch.take(pa.array(sorted(new.values()), pa.int64()))
         halves = vectors(some).astype(np.float16)
         sums = vector_checksums(some["digest"].to_pylist(), some["view"].to_pylist(), halves)
@@ -138,7 +140,8 @@ def _photos(
                 row["reason"] = bad["reason"]
             rows.append(row)
         yield from photo_table(rows, schema).to_batches()
-    yield from photo_table(list(failed.values()), schema).to_batches()
+    if failed:
+        yield from photo_table(list(failed.values()), schema).to_batches()
 
 
 def _sound(old: Old, photos: "lance.LanceDataset") -> "Iterator[pa.RecordBatch]":

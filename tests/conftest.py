@@ -17,9 +17,14 @@ from typing import Any
 import pytest
 
 import cli
+from extractor.engines.local import View, load
+from extractor.sources.folder import read_photo
 from extractor.sources.sample import draw_sample
+from extractor.trunks.kinds import FIRST
 from store.cache import Cache
-from store.photo import path_of
+from store.folder import Folder, Made, Store, read_card
+from store.photo import Photo, path_of
+from store.rows import Embedded, Unreadable, own, photo_of
 
 # As the commands have it, before a library starts its threads.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -100,6 +105,47 @@ def start() -> Iterator[Callable[..., Process]]:
     yield command
     for one in started:
         one.kill_group()
+
+
+DIMENSION = FIRST.dimension
+
+
+def nothing_there(digest: bytes) -> None:
+    """What a new store has of a content."""
+
+
+def seen(photo: Photo) -> View | Unreadable | None:
+    """What reading and decoding a photo gives."""
+    return load(read_photo(photo), there=nothing_there).seen
+
+
+def said_in(cache: Cache) -> dict[str, dict[str, Any]]:
+    """Label, split and the user's own columns of all photos, by path."""
+    rows = [row for batch in cache.photos(["root", "uri", *cache.columns()]) for row in batch.to_pylist()]
+    return {path_of(row["root"], row["uri"]): {name: row[name] for name in cache.columns()} for row in rows}
+
+
+def empty_store(store: Path) -> Cache:
+    """A new store without photos, of a trunk that does not exist."""
+    return Cache.create(Store(store), Made(FIRST.name, "planted", "bundled"), dimension=DIMENSION)
+
+
+def of_trunk(store: Path) -> Folder:
+    """What lies in a store's folder of its first trunk."""
+    card = read_card(Store(store))
+    assert card
+    return Store(store).folder(card.trunks[0])
+
+
+def whole(cache: Cache) -> dict[str, Embedded]:
+    """All photos of a cache with the embeddings of all their views, by path."""
+    names = own(cache.photo_schema)
+    rows = [row for batch in cache.photos(cache.photo_schema.names) for row in batch.to_pylist()]
+    held = cache.views_of({row["digest"] for row in rows})
+    found = [
+        Embedded(photo_of(row, names), row["digest"], row["width"], row["height"], held[row["digest"]]) for row in rows
+    ]
+    return {one.photo.path: one for one in found}
 
 
 def table(store: Path) -> dict[str, tuple[int, bytes, bytes]]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from cleanlab.filter import find_label_issues
-from conftest import SHARED, Done, need
+from conftest import DIMENSION, SHARED, Done, empty_store, need
 from PIL import Image
 
 from classifier import copies as near
@@ -18,9 +18,9 @@ from classifier.auditing.audit import out_of_fold
 from classifier.labelled import read
 from extractor.sources.sample import draw_sample
 from store.cache import Cache
-from store.folder import Store
+from store.known import nothing
 from store.photo import Photo
-from store.rows import DIMENSION, Embedded
+from store.rows import Embedded
 
 Run = Callable[..., Done]
 COLUMNS = ["photo", "label", "suggested", "reason", "score"]
@@ -28,13 +28,15 @@ COLUMNS = ["photo", "label", "suggested", "reason", "score"]
 
 def made(store: Path, labels: list[str], vectors: np.ndarray, names: list[str] | None = None, split: str = "") -> Cache:
     """A cache of photos with these labels and embeddings."""
-    cache = Cache.create(Store(store), fingerprint="made", weights="bundled")
+    cache = empty_store(store)
     names = names or [f"{number}.jpg" for number in range(len(labels))]
     rows = [
-        Embedded(Photo("/made", name, 1, 1, label, split or None), name.encode()[-16:].rjust(16, b"-"), 1, 1, vector)
+        Embedded(
+            Photo("/made", name, 1, 1, label, split or None), name.encode()[-16:].rjust(16, b"-"), 1, 1, vector[None]
+        )
         for name, label, vector in zip(names, labels, vectors.astype(np.float32), strict=True)
     ]
-    cache.commit(rows, {})
+    cache.commit(rows, nothing())
     return cache
 
 

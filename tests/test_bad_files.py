@@ -17,13 +17,12 @@ import corpus
 import numpy as np
 import pytest
 import torch
-from conftest import ODD, Done, need
+from conftest import ODD, Done, need, seen
 from PIL import Image
 from reference import TENSOR, VIEW, reference_trunk
 from test_embed import vectors
 
-from extractor.engines import local as stream
-from extractor.engines.local import load
+from extractor.engines.local import View
 from extractor.pixels import apart
 from extractor.pixels.decode import decode_small, upright_image
 from extractor.sources.folder import find
@@ -144,12 +143,12 @@ def test_a_photo_whose_decoder_dies_twice_costs_itself_alone(
 
     killer = threading.Thread(target=kill)
     killer.start()
-    result = load(crash, {})
+    result = seen(crash)
     done.set()
     killer.join()
     assert isinstance(result, Unreadable)
     assert (result.reason, result.may_pass) == (reason, may_pass)
-    assert isinstance(load(good, {}), stream.View)
+    assert isinstance(seen(good), View)
 
 
 def test_decoders_run_under_a_lower_limit_of_the_users_own(tmp_path: Path) -> None:
@@ -167,9 +166,9 @@ def test_a_photo_that_takes_for_ever_is_given_up(
     (tmp_path / "good.tif").write_bytes(TIFF)
     good, slow = find(tmp_path)
     started = time.monotonic()
-    assert load(slow, {}) == Unreadable(slow, "takes longer than 1 s to decode")
+    assert seen(slow) == Unreadable(slow, "takes longer than 1 s to decode")
     assert time.monotonic() - started < 4
-    assert isinstance(load(good, {}), stream.View)
+    assert isinstance(seen(good), View)
 
 
 def test_a_photo_that_needs_too_much_memory_is_given_up(fresh: list[apart.Child]) -> None:
@@ -188,7 +187,7 @@ def test_decoders_end_with_their_run_however_it_ends(busy: bool, tmp_path: Path)
     (tmp_path / "slow.png").write_bytes(corpus.slow(9_000))
     (tmp_path / "good.tif").write_bytes(TIFF)
     script = (
-        f"import sys; sys.path.insert(0, {str(ROOT)!r}); from extractor.apart import decode_apart;"
+        f"import sys; sys.path.insert(0, {str(ROOT)!r}); from extractor.pixels.apart import decode_apart;"
         "decode_apart(open('good.tif', 'rb').read()); print(flush=True);"
         + ("decode_apart(open('slow.png', 'rb').read())" if busy else "input()")
     )
@@ -210,7 +209,7 @@ def test_ctrl_c_is_not_for_the_decoders(tmp_path: Path) -> None:
     (tmp_path / "slow.png").write_bytes(corpus.slow(6000))
     (tmp_path / "good.tif").write_bytes(TIFF)
     script = (
-        f"import signal, sys; sys.path.insert(0, {str(ROOT)!r}); from extractor import apart;"
+        f"import signal, sys; sys.path.insert(0, {str(ROOT)!r}); from extractor.pixels import apart;"
         "signal.signal(signal.SIGINT, lambda *_: print('interrupted', flush=True));"
         "apart.decode_apart(open('good.tif', 'rb').read()); before = apart._idle[0]; print(flush=True);"
         "print(apart.decode_apart(open('slow.png', 'rb').read())[:2], apart._idle == [before])"
@@ -233,7 +232,7 @@ def test_a_new_plain_photo_starts_no_decoder(store: Path, drawn: Path, tmp_path:
             data = data[:2] + b"\xff\xe1\0\x20http://ns.adobe.com/xap/1.0/\0\0" + data[2:]
         (tmp_path / f"new.{ending}").write_bytes(data)
     script = (
-        f"import sys; sys.path.insert(0, {str(ROOT)!r}); import cli; from extractor import apart\n"
+        f"import sys; sys.path.insert(0, {str(ROOT)!r}); import cli; from extractor.pixels import apart\n"
         "for ending in ('jpg', 'png', 'webp'):\n"
         f"    sys.argv = ['cli.py', 'similar', f'new.{{ending}}', '--store', {str(store)!r}]\n"
         "    cli.app(standalone_mode=False)\n"
@@ -273,18 +272,18 @@ def test_a_photo_that_changes_while_it_is_read_is_never_half_old_half_new(tmp_pa
     writer = threading.Thread(target=rewrite)
     writer.start()
     results, until = [], time.monotonic() + 20
-    while sum(isinstance(one, stream.View) for one in results) < 10 and time.monotonic() < until:
-        results.append(load(photo, {}))
+    while sum(isinstance(one, View) for one in results) < 10 and time.monotonic() < until:
+        results.append(seen(photo))
     done.set()
     writer.join()
     for result in results:
         if isinstance(result, Unreadable):
             assert result.may_pass or result.reason in ("an empty file", "damaged BMP: cut short"), result.reason
         else:
-            assert isinstance(result, stream.View)
+            assert isinstance(result, View)
             colours = {tuple(colour) for colour in result.pixels[0].flatten(1).T.unique(dim=0).tolist()}
             assert colours in ({(255, 0, 0)}, {(0, 0, 255)})
-    assert {type(result) for result in results} == {Unreadable, stream.View}
+    assert {type(result) for result in results} == {Unreadable, View}
 
 
 def test_what_is_recorded_of_a_photo_is_what_was_read(run: Run, tmp_path: Path) -> None:
@@ -295,8 +294,8 @@ def test_what_is_recorded_of_a_photo_is_what_was_read(run: Run, tmp_path: Path) 
     os.utime(file, times)
     (photo,) = find(file)
     Image.new("RGB", (300, 260), "blue").save(file)
-    view = load(photo, {})
-    assert isinstance(view, stream.View)
+    view = seen(photo)
+    assert isinstance(view, View)
     assert view.photo.modified == file.stat().st_mtime_ns // 1000 != photo.modified
     run("embed", file, "--store", tmp_path / "s", "--weights", "bundled")
     file.write_bytes(before)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from conftest import Done, bits
+from conftest import Done, bits, of_trunk
 from test_embed import again, repaint
 
 from extractor.embed import embed
@@ -69,11 +69,11 @@ def test_on_a_full_disk_a_new_head_is_an_error_and_the_old_one_stays(
 ) -> None:
     full = Path(shutil.copytree(store, disk / "s"))
     fill(disk, leave=0)
-    before = (full / "head.safetensors").read_bytes()
+    before = (of_trunk(full).head).read_bytes()
     done = run("fit-head", "--store", full)
     assert (done.status, done.out, done.err.count("\n")) == (1, "", 1)
-    assert f"{full / 'head.safetensors'}: No space left on device" in done.err
-    assert (full / "head.safetensors").read_bytes() == before
+    assert f"{of_trunk(full).head}: No space left on device" in done.err
+    assert (of_trunk(full).head).read_bytes() == before
     photo = sorted((drawn / "cat").iterdir())[0]
     assert run("predict", photo, "--store", full).status == 0
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Done
+from conftest import Done, empty_store
 from sklearn.metrics import average_precision_score
 from test_head import planted
 from test_similar import kept
@@ -13,8 +13,6 @@ from test_similar import kept
 from index.build import Index, build
 from index.evaluate import figure, index_recall, per_query
 from index.search import nearest_of_each
-from store.cache import Cache
-from store.folder import Store
 
 Run = Callable[..., Done]
 
@@ -80,7 +78,7 @@ def test_what_cannot_be_measured_is_said(run: Run, tmp_path: Path) -> None:
         done = run("evaluate", "--store", tmp_path / store, *words)
         assert (done.status, done.out, done.err.count("\n")) == (1, "", 1)
         assert said in done.err
-    Cache.create(Store(tmp_path / "empty"), fingerprint="planted", weights="bundled")
+    empty_store(tmp_path / "empty")
     assert "no two photos" in run("evaluate", "--store", tmp_path / "empty").err
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-from conftest import PHOTOS, ROOT, Done, need
+from conftest import PHOTOS, ROOT, Done, need, of_trunk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
@@ -150,11 +150,11 @@ def test_what_cannot_be_exported_is_one_clear_line(
     run: Run, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert "write `NAME.onnx`" in run("export", "pets.pth", "--store", store).err
-    assert "name another file" in run("export", store / "head.safetensors", "--store", store).err
+    assert "name another file" in run("export", of_trunk(store).head, "--store", store).err
     assert "name a file in a folder that is there" in run("export", "no/x.safetensors", "--store", store).err
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     done = run("export", "pets.onnx", "--store", store)
     assert (done.status, "run `pip install 'petrieve[onnx]'`" in done.err) == (1, True)
     monkeypatch.undo()
-    (store / "head.safetensors").unlink()
+    (of_trunk(store).head).unlink()
     assert "run `cli.py fit-head`" in run("export", tmp_path / "pets.onnx", "--store", store).err

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import SHARED, Done, need
+from conftest import DIMENSION, SHARED, Done, empty_store, need
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
@@ -26,23 +26,22 @@ from classifier.labelled import read
 from classifier.predict import predict, share
 from store.cache import Cache
 from store.errors import PetrieveError
-from store.folder import Store
+from store.known import nothing
 from store.photo import Photo
-from store.rows import DIMENSION, Embedded, unit_length
+from store.rows import Embedded, unit_length
 
 Run = Callable[..., Done]
 Row = tuple[str, str | None, np.ndarray]  # label, split, embedding (1024,) or, with views, (V, 1024)
 
 
 def cache_of(store: Path, rows: list[Row], digests: list[int] | None = None) -> Cache:
-    cache = Cache.create(Store(store), fingerprint="planted", weights="bundled")
+    cache = empty_store(store)
     made = []
     for number, (label, split, vector) in enumerate(rows):
         photo = Photo("/made-up", f"{number:05d}.jpg", 1, 1, label, split)
         digest = (digests[number] if digests else number).to_bytes(16, "big")
-        canonical, *augmented = np.atleast_2d(vector).astype(np.float32)
-        made.append(Embedded(photo, digest, 1, 1, canonical, augmented))
-    cache.commit(made, {})
+        made.append(Embedded(photo, digest, 1, 1, np.atleast_2d(vector).astype(np.float32)))
+    cache.commit(made, nothing())
     return cache
 
 

@@ -6,16 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Done
+from conftest import DIMENSION, Done, empty_store, of_trunk, whole
 from safetensors.numpy import load_file, save_file
 
 from classifier import head
 from classifier.export import export
 from classifier.fitting.fit import fit
 from store.cache import Cache
-from store.folder import Store
+from store.known import nothing
 from store.photo import Photo
-from store.rows import DIMENSION, Embedded
+from store.rows import Embedded
 
 Run = Callable[..., Done]
 SEED = np.random.default_rng(7)
@@ -23,7 +23,7 @@ SEED = np.random.default_rng(7)
 
 def planted(store: Path, counts: dict[tuple[str | None, str | None], int], *, noise: float = 1.0) -> Cache:
     """A cache of made-up embeddings: so many photos of each (label, split), each label around a point of its own."""
-    cache = Cache.create(Store(store), fingerprint="planted", weights="bundled")
+    cache = empty_store(store)
     labels = sorted({label for label, _ in counts if label})
     middles = {label: np.random.default_rng(i).normal(size=DIMENSION) for i, label in enumerate(labels)}
     rows = []
@@ -31,8 +31,8 @@ def planted(store: Path, counts: dict[tuple[str | None, str | None], int], *, no
         for number in range(count):
             photo = Photo("/made-up", f"{label}-{split}-{number}.jpg", 1, 1, label, split)
             vector = middles.get(label or "", np.zeros(DIMENSION)) + SEED.normal(size=DIMENSION) * noise
-            rows.append(Embedded(photo, len(rows).to_bytes(16, "big"), 1, 1, vector.astype(np.float32)))
-    cache.commit(rows, {})
+            rows.append(Embedded(photo, len(rows).to_bytes(16, "big"), 1, 1, vector[None].astype(np.float32)))
+    cache.commit(rows, nothing())
     return cache
 
 
@@ -58,10 +58,10 @@ def test_labels_that_mean_nothing_are_reported_as_chance(tmp_path: Path, method:
     """Out of fold: a head that was measured on its own photos would report nearly 100 %."""
     cache = planted(tmp_path, {(None, None): 1, ("cat", None): 1, ("dog", None): 1})
     rows = [
-        Embedded(Photo("/r", f"{n}.jpg", 1, 1, ("cat", "dog")[n % 2]), n.to_bytes(16, "big"), 1, 1, vector)
+        Embedded(Photo("/r", f"{n}.jpg", 1, 1, ("cat", "dog")[n % 2]), n.to_bytes(16, "big"), 1, 1, vector[None])
         for n, vector in enumerate(SEED.normal(size=(150, DIMENSION)).astype(np.float32))
     ]
-    cache.commit(rows, {})
+    cache.commit(rows, nothing())
     assert 0.3 < fit(cache, method=method)[1].accuracy < 0.7
 
 
@@ -80,9 +80,9 @@ def test_a_split_of_training_photos_alone_is_cross_validated(tmp_path: Path) -> 
 
 def test_a_head_does_not_depend_on_the_order_of_rows(tmp_path: Path) -> None:
     cache = planted(tmp_path / "a", {("cat", None): 12, ("dog", None): 12})
-    rows = list(cache.rows([known.row for known in cache.known().values()]).values())
-    other = Cache.create(Store(tmp_path / "b"), fingerprint="planted", weights="bundled")
-    other.commit(rows[::-1], {})
+    rows = list(whole(cache).values())
+    other = empty_store(tmp_path / "b")
+    other.commit(rows[::-1], nothing())
     for method in ("logistic", "linear"):
         assert np.array_equal(fit(cache, method=method)[0].weight, fit(other, method=method)[0].weight)
 
@@ -102,15 +102,17 @@ def test_labels_that_make_no_head_say_what_to_mend(
     done = run("fit-head", "--store", tmp_path / "s")
     assert (done.status, done.out, done.err.count("\n")) == (1, "", 1)
     assert remedy in done.err
-    assert not (tmp_path / "s" / "head.safetensors").exists()
+    assert not (of_trunk(tmp_path / "s").head).exists()
 
 
 def test_two_pictures_with_two_labels_each_make_no_head(run: Run, tmp_path: Path) -> None:
-    cache = Cache.create(Store(tmp_path / "s"), fingerprint="planted", weights="bundled")
+    cache = empty_store(tmp_path / "s")
     pictures = SEED.normal(size=(2, DIMENSION)).astype(np.float32)
     cache.commit(
         [
-            Embedded(Photo("/r", f"{n}.jpg", 1, 1, ("cat", "dog")[label]), bytes([n // 2] * 16), 1, 1, pictures[n // 2])
+            Embedded(
+                Photo("/r", f"{n}.jpg", 1, 1, ("cat", "dog")[label]), bytes([n // 2] * 16), 1, 1, pictures[n // 2][None]
+            )
             for n, label in enumerate((0, 1, 1, 0))
         ],
         {},
@@ -146,7 +148,7 @@ def test_a_saved_head_of_three_classes_is_read_as_it_was(tmp_path: Path, method:
 
 
 def test_a_head_of_other_weights_or_a_damaged_one_is_refused(run: Run, store: Path, drawn: Path) -> None:
-    file = store / "head.safetensors"
+    file = of_trunk(store).head
     good = file.read_bytes()
     damaged = [good[:100], good[:-4], b"", good.replace(b'"cat\\", ', b'"cat\\"  ')]
     assert good != damaged[-1]
@@ -166,7 +168,7 @@ def test_a_head_of_other_weights_or_a_damaged_one_is_refused(run: Run, store: Pa
 
 
 def test_a_store_without_a_head_names_the_command(run: Run, store: Path, drawn: Path) -> None:
-    (store / "head.safetensors").unlink()
+    (of_trunk(store).head).unlink()
     assert "run `cli.py fit-head`" in run("predict", drawn, "--store", store).err
 
 
@@ -174,7 +176,7 @@ def test_a_head_for_other_classes_than_the_photos_now_have_is_told(run: Run, sto
     shutil.copytree(photos, "labelled")
     Path("labelled/dog").rename("labelled/poodle")
     assert run("embed", "labelled", "--store", "new", "--weights", "bundled").status == 0
-    shutil.copy(store / "head.safetensors", "new")
+    shutil.copy(of_trunk(store).head, "new")
     stale = "the head knows 'dog', which no photo in the store is labelled; run `cli.py fit-head`"
     done = run("predict", "labelled/cat", "--store", "new")
     assert (done.status, done.err) == (0, f"note: {stale}\n")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Done
+from conftest import DIMENSION, Done, of_trunk
 from test_disks import disk as disk
 from test_disks import fill
 from test_large_index import KIND, brute_force, made_up, thorough
@@ -19,7 +19,7 @@ from test_large_index import many as many
 from index import build, search
 from index.codes import kept, update
 from store.cache import Cache
-from store.rows import DIMENSION
+from store.known import known
 
 Run = Callable[..., Done]
 
@@ -39,11 +39,11 @@ def write(store: Path, until: Callable[[], bool]) -> None:
     new = 1000
     while not until():
         cache = Cache.open(store)
-        known = cache.known()
+        there = known(cache)
         new += 10
-        cache.commit([made_up(n, n) for n in range(new, new + 5)], known)
-        cache.commit([made_up(n % 400, new + n % 5 + 5) for n in range(new, new + 3)], cache.known())
-        cache.forget(sorted(known)[new % 60 :: 60], known)
+        cache.commit([made_up(n, n) for n in range(new, new + 5)], there)
+        cache.commit([made_up(n % 400, new + n % 5 + 5) for n in range(new, new + 3)], known(cache))
+        cache.forget(sorted(there)[new % 60 :: 60], there)
         cache.tidy()
         cache.sign()
         update.update(cache, patient=new % 20 == 0)
@@ -73,7 +73,7 @@ def test_a_watcher_takes_up_the_index_that_was_built_after_it_began(
 ) -> None:
     """Where there are too many photos to compare and no index yet, it would read the whole cache for each answer."""
     store = Path(shutil.copytree(made_many, tmp_path / "s"))
-    (store / "index.safetensors").unlink()
+    (of_trunk(store).index).unlink()
     monkeypatch.setattr(update, "EXACT", 100)
     index = build.build(Cache.open(store))
     assert index.held is None
@@ -111,13 +111,13 @@ def test_an_index_on_a_full_disk_stays_what_it_was(
     full = Path(shutil.copytree(store, disk / "s"))
     assert run("build-index", "--store", full, "--kind", "PCA8,IVF4,SQ8").status == 0
     photo = sorted((drawn / "cat").iterdir())[0]
-    wanted, data = run("similar", photo, "--store", full, "--json").json, (full / "index.safetensors").read_bytes()
+    wanted, data = run("similar", photo, "--store", full, "--json").json, (of_trunk(full).index).read_bytes()
     fill(disk, leave=leave)
     done = run("build-index", "--store", full, "--kind", "PCA32,IVF4,SQ8")
     assert (done.status, done.out, "Traceback" in done.err) == (1, "", False)
-    assert f"{full / 'index.safetensors'}: No space left on device" in done.err
-    assert (full / "index.safetensors").read_bytes() == data
+    assert f"{of_trunk(full).index}: No space left on device" in done.err
+    assert (of_trunk(full).index).read_bytes() == data
     assert list(full.glob(".index*")) == []
     assert run("similar", photo, "--store", full, "--json").json == wanted
-    (full / "index.safetensors").write_bytes(data[:-9] + bytes(9))
+    (of_trunk(full).index).write_bytes(data[:-9] + bytes(9))
     assert run("similar", photo, "--store", full, "--json").json["neighbours"][0] == wanted["neighbours"][0]

@@ -8,20 +8,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import PHOTOS, Done, need
+from conftest import PHOTOS, Done, need, of_trunk
 from reference import reference_embeddings, reference_trunk
 from safetensors.torch import load_file
 
 from extractor.pixels.decode import decode
 from extractor.pixels.view import canonical_view
 from extractor.sources.sample import draw_sample
-from extractor.trunks.densenet import DenseNet121
-from extractor.trunks.fitting import fitting_trunk
-from extractor.trunks.int8 import Int8DenseNet121, measure
+from extractor.trunks.densenet import DenseNet
+from extractor.trunks.fitting import asking_trunk
+from extractor.trunks.int8 import Int8DenseNet, measure
+from extractor.trunks.kinds import FIRST
 from extractor.trunks.ranges import INSTRUCTIONS, SAMPLE
-from extractor.trunks.trunk import MEAN, STD
 from store.cache import Cache
-from store.folder import Store
 
 Run = Callable[..., Done]
 FOUND = torch.cpu.get_capabilities()
@@ -44,7 +43,7 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
         paths = sorted((PHOTOS / "train").iterdir())[:: 1600 // (SAMPLE + 8)][: SAMPLE + 8]
     else:
         draw_sample(folder / "drawn", photos=SAMPLE + 8, seed=1)
-        paths = sorted((folder / "drawn").rglob("*.jpg"))
+        paths = sorted(path for path in (folder / "drawn").rglob("*.*") if path.is_file())
     links(paths[::2], folder / "a")
     links(paths[1::2], folder / "b")
     return folder
@@ -83,7 +82,7 @@ def check_bounds(paths: list[Path], found: torch.Tensor) -> None:
 
 def test_photos_that_int8_was_not_measured_on_are_within_its_bounds(made_int8: Path) -> None:
     paths = sorted(need(PHOTOS / "breeds").rglob("*.jpg"))[::6]
-    check_bounds(paths, fitting_trunk(None, Store(made_int8), "bundled", "cpu", "int8")(views_of(paths)))
+    check_bounds(paths, asking_trunk(Cache.open(made_int8), None, "cpu", "int8")(views_of(paths)))
 
 
 def test_what_a_run_keeps_is_within_the_bounds(made_int8: Path, many: Path) -> None:
@@ -94,7 +93,7 @@ def test_what_a_run_keeps_is_within_the_bounds(made_int8: Path, many: Path) -> N
 
 def test_an_embedding_in_int8_is_the_same_bit_by_bit_in_every_batch(made_int8: Path, many: Path) -> None:
     views = views_of(sorted((many / "a").iterdir())[:17])
-    network = fitting_trunk(None, Store(made_int8), "bundled", "cpu", "int8").network
+    network = asking_trunk(Cache.open(made_int8), None, "cpu", "int8").network
     with torch.inference_mode():
         together = network(views)
         for size in (1, 3, 16):
@@ -105,7 +104,7 @@ def test_neither_ranges_nor_embeddings_depend_on_the_order_of_photos(
     made_int8: Path, many: Path, run: Run, tmp_path: Path
 ) -> None:
     assert run("embed", many / "b", many / "a", "--store", tmp_path / "other", *INT8).status == 0
-    there, here = load_file(Store(made_int8).ranges), load_file(Store(tmp_path / "other").ranges)
+    there, here = load_file(of_trunk(made_int8).ranges), load_file(of_trunk(tmp_path / "other").ranges)
     assert there.keys() == here.keys()
     assert all(torch.equal(there[name], here[name]) for name in there)
     first, second = in_store(made_int8), in_store(tmp_path / "other")
@@ -114,11 +113,11 @@ def test_neither_ranges_nor_embeddings_depend_on_the_order_of_photos(
 
 
 def test_the_ranges_stay_when_other_photos_come(int8_store: Path, photos: Path, run: Run) -> None:
-    before = Store(int8_store).ranges.read_bytes()
+    before = of_trunk(int8_store).ranges.read_bytes()
     done = run("embed", photos, "--store", int8_store, *INT8, "--json")
     assert done.json["precision"] == "int8"
     assert done.json["embedded"] > 0
-    assert Store(int8_store).ranges.read_bytes() == before
+    assert of_trunk(int8_store).ranges.read_bytes() == before
 
 
 def test_a_new_photo_is_looked_up_with_the_ranges_of_the_store(int8_store: Path, photos: Path, run: Run) -> None:
@@ -155,7 +154,7 @@ def test_a_processor_without_its_instructions_is_told_so(
 
 @pytest.mark.parametrize("at", [0.0, 0.1, 0.5, 0.99])
 def test_damaged_ranges_are_refused(at: float, int8_store: Path, photos: Path, run: Run) -> None:
-    file = Store(int8_store).ranges
+    file = of_trunk(int8_store).ranges
     data = bytearray(file.read_bytes())
     data[int(at * len(data))] ^= 1
     file.write_bytes(data)
@@ -165,14 +164,14 @@ def test_damaged_ranges_are_refused(at: float, int8_store: Path, photos: Path, r
 
 
 def test_other_weights_are_refused_before_anything_is_measured(int8_store: Path, photos: Path, run: Run) -> None:
-    before = Store(int8_store).ranges.read_bytes()
+    before = of_trunk(int8_store).ranges.read_bytes()
     tensors = {f"features.{name}": tensor.clone() for name, tensor in reference_trunk().state_dict().items()}
     tensors["features.conv0.weight"][0, 0, 0, 0] += 1e-3
     torch.save(tensors, "other.pth")
     done = run("embed", photos, "--store", int8_store, "--weights", "other.pth", "--precision", "int8")
     assert done.status == 1
     assert "was made with weights bundled" in done.err
-    assert Store(int8_store).ranges.read_bytes() == before
+    assert of_trunk(int8_store).ranges.read_bytes() == before
 
 
 @pytest.mark.parametrize("seed", range(2))
@@ -186,9 +185,8 @@ def test_int8_comes_near_whatever_the_batch_norms_are(seed: int, many: Path) -> 
             kind = torch.randint(0, 8, tensor.shape, generator=chance)
             tensor.mul_(torch.tensor([1, 1, 1, 1, 1, -1, 0, 1e-9])[kind])
     views = views_of(sorted((many / "a").iterdir())[:8])
-    mean, std = torch.tensor(MEAN) * 255, torch.tensor(STD) * 255
-    exact = DenseNet121(tensors, mean=mean, std=std, device=torch.device("cpu"), dtype=torch.float32)
+    exact = DenseNet(FIRST, tensors, device=torch.device("cpu"), dtype=torch.float32)
     with torch.inference_mode():
         wanted = exact(views)
-        found = Int8DenseNet121(tensors, measure(exact, [views]), mean=mean, std=std)(views)
+        found = Int8DenseNet(FIRST, tensors, measure(exact, [views]))(views)
     assert (found - wanted).norm() <= 0.1 * wanted.norm()

@@ -8,14 +8,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from conftest import Done, table
+from conftest import DIMENSION, Done, empty_store, said_in, table
 from pyarrow import parquet
 from test_similar import kept
 
 import extractor.exchange.embeddings as interop
 from store.cache import Cache
-from store.folder import Store
-from store.rows import DIMENSION
 
 Run = Callable[..., Done]
 
@@ -95,11 +93,11 @@ def test_the_users_columns_and_several_parts_come_back(
     assert len(list((tmp_path / "out" / "img_emb").iterdir())) == 3
     count, back = interop.import_embeddings(tmp_path / "out", tmp_path / "new")
     assert count == 50
-    assert back.labelled() == cache.labelled()
+    assert said_in(back) == said_in(cache)
 
 
 def test_an_empty_store_goes_out_and_in(tmp_path: Path) -> None:
-    cache = Cache.create(Store(tmp_path / "empty"), fingerprint="planted", weights="bundled")
+    cache = empty_store(tmp_path / "empty")
     assert interop.export_embeddings(cache, tmp_path / "out") == 0
     count, back = interop.import_embeddings(tmp_path / "out", tmp_path / "new")
     assert (count, len(back)) == (0, 0)

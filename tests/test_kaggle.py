@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import PHOTOS, Done, need
+from conftest import PHOTOS, Done, need, said_in
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -44,7 +44,7 @@ def test_kaggles_folders_are_read_as_they_come(run: Run, data: Path, sources: li
     counts = Cache.open("s").counts()
     assert counts["labels"] == {"cat": 8, "dog": 8}
     assert counts["splits"] == {"test": 4, "train": 16}
-    told = {Path(path).name: row for path, row in Cache.open("s").labelled().items()}
+    told = {Path(path).name: row for path, row in said_in(Cache.open("s")).items()}
     assert (told["cat.0.jpg"]["label"], told["cat.0.jpg"]["split"]) == ("cat", "train")
     assert (told["10.jpg"]["label"], told["10.jpg"]["split"]) == (None, "test")
 

@@ -8,20 +8,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT, SHARED, Done, need
+from conftest import DIMENSION, ROOT, SHARED, Done, empty_store, need, of_trunk
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 from test_head import planted
 
-from index import build, search
+from index import build, exact, search
 from index.codes import kept, tune, update
 from index.codes.inverted import KINDS
 from store.cache import Cache
 from store.errors import PetrieveError
-from store.folder import Store
+from store.known import known, nothing
 from store.photo import Photo
-from store.rows import DIMENSION, Embedded, unit_length
+from store.rows import Embedded, unit_length
 
 Run = Callable[..., Done]
 KIND = "PCA16,IVF4,SQ8"
@@ -33,7 +33,7 @@ def made_up(number: int, content: int, label: str = "cat") -> Embedded:
     """A photo whose embedding and digest follow from its content."""
     vector = np.random.default_rng(content).normal(size=DIMENSION).astype(np.float16).astype(np.float32)
     photo = Photo("/made-up", f"{number}.jpg", 1, content, label, None)
-    return Embedded(photo, content.to_bytes(16, "little"), 1, 1, vector)
+    return Embedded(photo, content.to_bytes(16, "little"), 1, 1, vector[None])
 
 
 def brute_force(cache: Cache, query: np.ndarray) -> list[tuple[str, float]]:
@@ -90,7 +90,7 @@ def test_the_card_says_what_is_measured_and_a_large_store_gets_its_index_by_itse
     large.store(tmp_path / "s", 20_000)
     cache = Cache.open(tmp_path / "s")
     assert update.update(cache) is None  # each is compared
-    monkeypatch.setattr(update, "EXACT", 10_000)
+    monkeypatch.setattr(exact, "EXACT", 10_000)
     assert build.build(cache).held is None
     card = update.update(cache, recall=0.97)
     assert card is not None
@@ -122,28 +122,28 @@ OPERATIONS = st.lists(
 def test_a_search_is_brute_force_over_what_the_cache_holds_whatever_happened(
     tmp_path_factory: pytest.TempPathFactory, operations: list[tuple[str, int]]
 ) -> None:
-    cache = Cache.create(Store(tmp_path_factory.mktemp("s") / "s"), fingerprint="planted", weights="bundled")
-    cache.commit([made_up(n, n + 1) for n in range(60)], {})
+    cache = empty_store(tmp_path_factory.mktemp("s") / "s")
+    cache.commit([made_up(n, n + 1) for n in range(60)], nothing())
     update.update(cache, kind=KIND)
     index, new = build.build(cache), 1000
     for operation, number in [*operations, ("follow", 9)]:
-        known = cache.known()
-        paths = sorted(known)
+        there = known(cache)
+        paths = sorted(there)
         if operation == "add":
             new += number
-            cache.commit([made_up(n, n) for n in range(new - number, new)], known)
+            cache.commit([made_up(n, n) for n in range(new - number, new)], there)
         elif operation == "change" and paths:
             path = paths[number % len(paths)]
             new += 1
-            cache.commit([made_up(int(Path(path).stem), new)], known)
+            cache.commit([made_up(int(Path(path).stem), new)], there)
         elif operation == "swap" and len(paths) > 1:
             one, other = (int(Path(paths[(number + step) % len(paths)]).stem) for step in (0, 1))
             new += 2
-            cache.commit([made_up(one, new), made_up(other, new - 1)], known)
+            cache.commit([made_up(one, new), made_up(other, new - 1)], there)
         elif operation == "remove" and paths:
-            cache.forget(paths[number % len(paths) :][: 1 + number % 7], known)
+            cache.forget(paths[number % len(paths) :][: 1 + number % 7], there)
         elif operation == "relabel" and paths:
-            cache.relabel({paths[number % len(paths)]: {"label": "rabbit"}})
+            cache.change({paths[number % len(paths)]: {"label": "rabbit"}}, there)
         elif operation == "update":
             update.update(Cache.open(cache.store.path))
         elif operation == "reopen":
@@ -153,51 +153,51 @@ def test_a_search_is_brute_force_over_what_the_cache_holds_whatever_happened(
 
 
 def test_an_index_follows_what_is_added_changed_and_removed_without_being_written(many: Cache) -> None:
-    file, index = many.store.index.read_bytes(), build.build(many)
+    file, index = many.folder.index.read_bytes(), build.build(many)
     new = made_up(9000, 9000)
     assert search.search(index, new.embedding, k=1)[0].similarity < 0.5
-    many.commit([new], {})
+    many.commit([new], nothing())
     before = index
     index = build.follow(index)
     assert search.search(index, new.embedding, k=1)[0].photo == "/made-up/9000.jpg"
     assert search.search(before, new.embedding, k=1)[0].photo != "/made-up/9000.jpg"  # of the cache as it was
     changed = made_up(9000, 9001)
-    many.commit([changed], many.known())
+    many.commit([changed], known(many))
     index = build.follow(index)
     assert search.search(index, new.embedding, k=1)[0].similarity < 0.5
     assert search.search(index, changed.embedding, k=1)[0].similarity == 1.0
     gone = search.search(index, first(many), k=1)[0].photo
-    many.forget([gone], many.known())
+    many.forget([gone], known(many))
     index = build.follow(index)
     assert gone not in {one.photo for one in search.search(index, first(many), k=400)}
     assert len(search.search(index, first(many), k=1000)) == len(many) == 400
     assert build.follow(index) is index
-    assert many.store.index.read_bytes() == file
+    assert many.folder.index.read_bytes() == file
 
 
 def test_update_takes_in_what_is_new_and_keeps_lists_and_codes(many: Cache) -> None:
-    before, held = kept.load(many), load_file(many.store.index)
+    before, held = kept.load(many), load_file(many.folder.index)
     assert before is not None
-    many.commit([made_up(n, n) for n in range(9000, 9090)], {})
+    many.commit([made_up(n, n) for n in range(9000, 9090)], nothing())
     card = update.update(many)
     after = kept.load(many)
     assert after is not None
     assert card == after.card
     assert (after.card.photos, after.card.trained_on, after.card.seconds) == (490, 400, before.card.seconds)
-    assert (load_file(many.store.index)["centroids"] == held["centroids"]).all()
+    assert (load_file(many.folder.index)["centroids"] == held["centroids"]).all()
     assert len(build.build(many).held.ids) == 0  # type: ignore[union-attr]
-    written = many.store.index.stat().st_mtime_ns
+    written = many.folder.index.stat().st_mtime_ns
     update.update(many)
-    assert many.store.index.stat().st_mtime_ns == written
+    assert many.folder.index.stat().st_mtime_ns == written
 
 
 def test_a_patient_update_leaves_little_to_be_compared_beside_and_takes_in_more(many: Cache) -> None:
-    written = many.store.index.read_bytes()
-    many.commit([made_up(n, n) for n in range(9000, 9004)], {})
+    written = many.folder.index.read_bytes()
+    many.commit([made_up(n, n) for n in range(9000, 9004)], nothing())
     update.update(many, patient=True)
-    assert many.store.index.read_bytes() == written
+    assert many.folder.index.read_bytes() == written
     agree(build.build(many), made_up(9001, 9001).embedding, 3)
-    many.commit([made_up(9004, 9004)], {})
+    many.commit([made_up(9004, 9004)], nothing())
     card = update.update(many, patient=True)
     assert card is not None
     assert card.photos == 405
@@ -205,7 +205,7 @@ def test_a_patient_update_leaves_little_to_be_compared_beside_and_takes_in_more(
 
 def test_an_index_that_finds_too_little_is_built_anew(many: Cache) -> None:
     told: list[str] = []
-    many.commit([made_up(n, n) for n in range(9000, 9450)], {})  # more than it was trained on
+    many.commit([made_up(n, n) for n in range(9000, 9450)], nothing())  # more than it was trained on
     card = update.update(many, tell=told.append)
     assert card is not None
     assert (card.photos, card.trained_on) == (850, 850)
@@ -214,7 +214,7 @@ def test_an_index_that_finds_too_little_is_built_anew(many: Cache) -> None:
     found = kept.load(many)
     assert found is not None
     kept.save(replace(found, card=replace(found.card, recall=found.card.recall_built - 0.05)), many)
-    many.commit([made_up(8000, 8000)], {})
+    many.commit([made_up(8000, 8000)], nothing())
     card = update.update(many, tell=told.append)
     assert card is not None
     assert card.trained_on == 851
@@ -240,8 +240,8 @@ def test_the_commands_build_show_and_check_an_index(run: Run, store: Path, photo
     assert run("embed", photos / "twin.jpg", "--store", store).status == 0
     assert run("info", "--store", store, "--json").json["index"]["photos"] == 41  # embed has brought it up to date
     assert run("verify", "--store", store, "--sample", 0).status == 0
-    data = store.joinpath("index.safetensors").read_bytes()
-    store.joinpath("index.safetensors").write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    data = of_trunk(store).index.read_bytes()
+    of_trunk(store).index.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
     done = run("verify", "--store", store, "--sample", 0, "--json")
     assert (done.status, [one["remedy"] for one in done.json["findings"]]) == (1, ["run `cli.py build-index`"])
     assert run("build-index", "--store", store, "--kind", "PCA8,IVF4,SQ8").status == 0
@@ -253,11 +253,11 @@ def test_a_large_store_without_an_index_is_compared_photo_by_photo_and_embed_bui
 ) -> None:
     photo = sorted((drawn / "cat").iterdir())[0]
     before = run("similar", photo, "--store", store, "--json").json
-    monkeypatch.setattr(update, "EXACT", 30)
+    monkeypatch.setattr(exact, "EXACT", 30)
     monkeypatch.setattr(tune, "kinds_for", lambda _: ["PCA8,IVF4,SQ8"])
     done = run("similar", photo, "--store", store, "--json")
     assert "cli.py build-index" in done.err
-    assert not (store / "index.safetensors").exists()
+    assert not (of_trunk(store).index).exists()
     near = [one["similarity"] for one in done.json["neighbours"]]
     assert near == pytest.approx([one["similarity"] for one in before["neighbours"]], abs=2e-4)
     done = run("embed", drawn, "--store", store)
@@ -273,13 +273,13 @@ def test_a_kind_that_cannot_be_kept_is_one_line_that_names_those_that_can(run: R
     done = run("build-index", "--store", store, "--kind", kind)
     assert (done.status, done.out, done.err.splitlines()[-1].count("error: ")) == (1, "", 1)
     assert KINDS in done.err
-    assert not (store / "index.safetensors").exists()
+    assert not (of_trunk(store).index).exists()
 
 
 def test_too_few_photos_for_a_kind_and_none_at_all_are_one_line(run: Run, store: Path, tmp_path: Path) -> None:
     done = run("build-index", "--store", store, "--kind", "IVF64,SQ8")
     assert (done.status, "too few" in done.err) == (1, True)
-    Cache.create(Store(tmp_path / "empty"), fingerprint="planted", weights="bundled")
+    empty_store(tmp_path / "empty")
     done = run("build-index", "--store", tmp_path / "empty", "--kind", KIND)
     assert (done.status, "cli.py embed" in done.err) == (1, True)
     assert search.search(build.build(Cache.open(tmp_path / "empty")), np.ones(DIMENSION)) == []
@@ -298,15 +298,15 @@ def test_every_kind_comes_back_from_its_file_as_it_was(many: Cache, kind: str) -
 
 
 def test_a_damaged_index_is_seen_wherever_a_bit_is_flipped_or_the_file_is_cut(many: Cache) -> None:
-    data = many.store.index.read_bytes()
+    data = many.folder.index.read_bytes()
     rng = np.random.default_rng(0)
     places = [*range(0, 2000, 97), *rng.integers(len(data), size=60).tolist()]
     for place in places:
-        many.store.index.write_bytes(data[:place] + bytes([data[place] ^ 1 << place % 8]) + data[place + 1 :])
+        many.folder.index.write_bytes(data[:place] + bytes([data[place] ^ 1 << place % 8]) + data[place + 1 :])
         with pytest.raises(PetrieveError, match="build-index"):
             kept.load(many)
     for end in (0, 1, 8, 100, len(data) // 2, len(data) - 1):
-        many.store.index.write_bytes(data[:end])
+        many.folder.index.write_bytes(data[:end])
         with pytest.raises(kept.Damaged, match="build-index"):
             kept.load(many)
 
@@ -314,16 +314,16 @@ def test_a_damaged_index_is_seen_wherever_a_bit_is_flipped_or_the_file_is_cut(ma
 def test_a_damaged_index_is_built_anew_and_that_is_said(
     many: Cache, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
 ) -> None:
-    many.store.index.write_bytes(many.store.index.read_bytes()[:-5])
+    many.folder.index.write_bytes(many.folder.index.read_bytes()[:-5])
     monkeypatch.setattr(update, "EXACT", 100)
     index = build.build(many)
     assert "built anew" in str(recwarn.pop(UserWarning).message)
     agree(index, first(many), 20)
     assert kept.load(many) is not None
-    many.store.index.write_bytes(b"")
+    many.folder.index.write_bytes(b"")
     monkeypatch.setattr(update, "EXACT", 1000)
     assert build.build(many).kept is None  # so few are compared one by one
-    assert not many.store.index.exists()
+    assert not many.folder.index.exists()
 
 
 def forged(file: Path, change: Callable[[dict[str, np.ndarray], dict[str, object]], None]) -> None:
@@ -360,16 +360,16 @@ LIES: dict[str, Callable[[dict[str, np.ndarray], dict[str, object]], None]] = {
 
 @pytest.mark.parametrize("lie", LIES)
 def test_an_index_that_lies_about_itself_is_refused(many: Cache, lie: str) -> None:
-    forged(many.store.index, LIES[lie])
+    forged(many.folder.index, LIES[lie])
     with pytest.raises(kept.Damaged, match="build-index"):
         kept.load(many)
 
 
 def test_an_index_that_lies_about_photos_finds_none_that_is_not_there(many: Cache) -> None:
-    forged(many.store.index, lambda held, _: held["ids"].__iadd__(200))
+    forged(many.folder.index, lambda held, _: held["ids"].__iadd__(200))
     index = build.build(many)
     agree(index, first(many), 400)
-    forged(many.store.index, lambda held, _: held["marks"].__iadd__(1))
+    forged(many.folder.index, lambda held, _: held["marks"].__iadd__(1))
     index = build.build(many)
     assert len(index.stale) == 400
     agree(index, first(many), 10)
@@ -378,7 +378,7 @@ def test_an_index_that_lies_about_photos_finds_none_that_is_not_there(many: Cach
 
 
 def test_an_index_of_other_weights_is_refused_with_the_command_that_mends_it(run: Run, many: Cache) -> None:
-    forged(many.store.index, lambda _, card: card.update(fingerprint="another"))
+    forged(many.folder.index, lambda _, card: card.update(fingerprint="another"))
     with pytest.raises(PetrieveError, match="build-index"):
         build.build(many)
     assert run("info", "--store", many.store.path, "--json").json["index"]["fits"] is False
@@ -405,8 +405,8 @@ def test_a_builder_that_is_killed_and_two_at_once_leave_a_whole_index(
 def test_a_full_disk_costs_no_search_and_leaves_the_index_as_it_was(
     many: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    data = many.store.index.read_bytes()
-    many.commit([made_up(9000, 9000)], {})
+    data = many.folder.index.read_bytes()
+    many.commit([made_up(9000, 9000)], nothing())
 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
@@ -415,6 +415,6 @@ def test_a_full_disk_costs_no_search_and_leaves_the_index_as_it_was(
     with pytest.raises(OSError, match="No space"):
         update.update(many)
     monkeypatch.undo()
-    assert many.store.index.read_bytes() == data
+    assert many.folder.index.read_bytes() == data
     assert not list(many.store.path.glob(".index*"))
     agree(build.build(many), made_up(9000, 9000).embedding, 5)

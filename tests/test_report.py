@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from browser import CHROMIUM, Browser
-from conftest import Done
+from conftest import Done, of_trunk
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
@@ -231,6 +231,6 @@ def test_photos_that_have_gone_leave_a_place(run: Run, page: Path, tmp_path: Pat
 
 
 def test_without_a_head_the_command_is_named(run: Run, store: Path) -> None:
-    (store / "head.safetensors").unlink()
+    (of_trunk(store).head).unlink()
     done = run("report", "--store", store)
     assert (done.status, done.out, "run `cli.py fit-head`" in done.err) == (1, "", True)

@@ -12,7 +12,7 @@ from pathlib import Path
 import corpus
 import pytest
 import torch
-from conftest import Done
+from conftest import Done, of_trunk
 from PIL import Image
 
 from gallery import spreadsheet
@@ -61,7 +61,7 @@ def test_a_module_beside_the_photos_is_not_imported(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["pickle", "torch.save"])
 def test_weights_and_heads_that_are_programs_are_refused(run: Run, store: Path, drawn: Path, kind: str) -> None:
-    for file in (Path("w.pth"), Path("w.safetensors"), store / "head.safetensors"):
+    for file in (Path("w.pth"), Path("w.safetensors"), of_trunk(store).head):
         if kind == "pickle":
             file.write_bytes(pickle.dumps(Touches(), 2))
         else:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from conftest import Done
+from conftest import DIMENSION, Done, empty_store
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -21,9 +21,9 @@ from index.question import ask
 from index.reading import reading
 from store.cache import Cache
 from store.errors import PetrieveError
-from store.folder import Store
+from store.known import known, nothing
 from store.photo import Photo
-from store.rows import DIMENSION, Embedded, unit_length
+from store.rows import Embedded, unit_length
 
 Run = Callable[..., Done]
 OWN = pa.schema([("pet_id", pa.int64()), ("found_on", pa.date32()), ("coat colour", pa.string())])
@@ -31,7 +31,7 @@ OWN = pa.schema([("pet_id", pa.int64()), ("found_on", pa.date32()), ("coat colou
 
 def kept(folder: Path, vectors: np.ndarray, said: list[dict[str, Any]]) -> Cache:
     """A cache of made-up embeddings; each photo is a file of a few bytes with the digest that its row has."""
-    cache = Cache.create(Store(folder / "store"), fingerprint="planted", weights="bundled")
+    cache = empty_store(folder / "store")
     cache.add_columns(OWN)
     rows = []
     for number, (vector, words) in enumerate(zip(vectors, said, strict=True)):
@@ -39,8 +39,10 @@ def kept(folder: Path, vectors: np.ndarray, said: list[dict[str, Any]]) -> Cache
         (folder / f"{number}.jpg").write_bytes(data)
         label = words.pop("label", None)
         photo = Photo(str(folder), f"{number}.jpg", len(data), 1, label, None, words)
-        rows.append(Embedded(photo, hashlib.blake2b(data, digest_size=16).digest(), 4, 3, vector.astype(np.float32)))
-    cache.commit(rows, {})
+        rows.append(
+            Embedded(photo, hashlib.blake2b(data, digest_size=16).digest(), 4, 3, vector[None].astype(np.float32))
+        )
+    cache.commit(rows, nothing())
     return Cache.open(folder / "store")
 
 
@@ -176,7 +178,8 @@ def test_grouped_the_best_photo_of_each_animal_counts_and_photos_without_one_sta
 def test_lists_can_be_grouped_by(tmp_path: Path) -> None:
     cache = kept(tmp_path, np.eye(4, DIMENSION) + 1, [{} for _ in range(4)])
     cache.add_columns(pa.schema([("tags", pa.list_(pa.int64()))]))
-    cache.relabel({path: {"tags": [1, n // 2]} for n, path in enumerate(sorted(cache.known()))})
+    tags: dict[str, dict[str, Any]] = {path: {"tags": [1, n // 2]} for n, path in enumerate(sorted(known(cache)))}
+    cache.change(tags, known(cache))
     found = ask(build(Cache.open(tmp_path / "store")), [np.ones(DIMENSION)], group_by="tags")
     assert sorted(one.group for one in found) == [[1, 0], [1, 1]]
 

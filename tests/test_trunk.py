@@ -18,9 +18,10 @@ from safetensors.torch import save_file
 from extractor.engines.local import pool
 from extractor.pixels.decode import decode, decode_small
 from extractor.pixels.view import canonical_view
-from extractor.trunks.densenet import DenseNet121
-from extractor.trunks.trunk import MEAN, STD, Trunk, load_trunk
-from extractor.trunks.weights import BUNDLED, IMAGENET_URL
+from extractor.trunks.densenet import DenseNet, levels
+from extractor.trunks.kinds import FIRST, KINDS, Kind
+from extractor.trunks.trunk import Trunk, load_trunk
+from extractor.trunks.weights import BUNDLED
 from store.errors import PetrieveError
 
 OLD = {"norm1.": "norm.1.", "conv1.": "conv.1.", "norm2.": "norm.2.", "conv2.": "conv.2."}
@@ -178,19 +179,20 @@ def test_folding_changes_no_number_whatever_the_batch_norms_are(seed: int) -> No
     theirs = copy.deepcopy(theirs)
     theirs.load_state_dict(tensors, strict=False)
     views = torch.randint(0, 256, (2, 3, 224, 224), dtype=torch.uint8, generator=chance)
-    mean, std = torch.tensor(MEAN) * 255, torch.tensor(STD) * 255
+    mean, std = levels(FIRST)
     with torch.inference_mode():
         wanted = theirs((views - mean.view(3, 1, 1)) / std.view(3, 1, 1)).relu().mean((2, 3))
         for dtype, tolerance in ((torch.float32, 1e-5), (torch.float16, 2e-3), (torch.bfloat16, 1e-2)):
-            ours = DenseNet121(tensors, mean=mean, std=std, device=torch.device("cpu"), dtype=dtype)
+            ours = DenseNet(FIRST, tensors, device=torch.device("cpu"), dtype=dtype)
             found = ours(views)
             assert (found - wanted).norm() <= tolerance * wanted.norm(), dtype
 
 
-def test_the_address_of_the_imagenet_weights_is_torchvisions() -> None:
-    from torchvision.models import DenseNet121_Weights
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+def test_the_address_of_the_imagenet_weights_is_torchvisions(kind: Kind) -> None:
+    from torchvision.models import get_model_weights
 
-    assert DenseNet121_Weights.IMAGENET1K_V1.url == IMAGENET_URL
+    assert get_model_weights(kind.name)["IMAGENET1K_V1"].url == kind.url
 
 
 BOUNDS = {"float32": (0.9995, 0.99999), "bfloat16": (0.995, 0.9995)}  # worst photo, median: DESIGN.md

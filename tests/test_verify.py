@@ -13,7 +13,7 @@ import lance
 import numpy as np
 import pyarrow as pa
 import pytest
-from conftest import Done
+from conftest import Done, of_trunk, whole
 from PIL import Image
 from safetensors import safe_open
 from safetensors.numpy import save_file
@@ -21,6 +21,7 @@ from safetensors.numpy import save_file
 from classifier import head
 from store.cache import Cache
 from store.errors import PetrieveError
+from store.known import known
 from store.photo import path_of
 
 Run = Callable[..., Done]
@@ -41,19 +42,17 @@ def contents(store: Path) -> object:
     """All that a store says of photos, and its head. The rows' ids are the table's own affair."""
     cache = Cache.open(store)
     rows = {
-        path_of(photo.pop("root"), photo.pop("uri")): ({**photo, "_rowid": None}, vector.tobytes())
-        for batch, many in cache.embeddings()
-        for photo, vector in zip(batch.to_pylist(), many, strict=True)
+        path_of(photo.pop("root"), photo.pop("uri")): {**photo, "_rowid": None}
+        for batch in cache.every_photo()
+        for photo in batch.to_pylist()
     }
+    made = {path: one.views.tobytes() for path, one in whole(cache).items()}
     fitted = head.load(cache)
-    return rows, fitted.classes, fitted.weight.tobytes(), fitted.bias.tobytes(), fitted.report, cache.weights
+    return rows, made, fitted.classes, fitted.weight.tobytes(), fitted.bias.tobytes(), fitted.report, cache.weights
 
 
 def harmless_or_found(run: Run, store: Path, damage: Callable[[bytes], bytes | None], times: int) -> Counter[str]:
-    """How often damage to each kind of file was found, and how often it had no effect; there is no third way.
-
-    The list of the unreadable has no checksums: damage there that can be read costs a photo another try.
-    """
+    """How often damage to each kind of file was found, and how often it had no effect; there is no third way."""
     outcomes: Counter[str] = Counter()
     before = contents(store)
     for file in sorted(path for path in store.rglob("*") if path.is_file() and path.stat().st_size):
@@ -83,9 +82,9 @@ def damages(seed: int) -> dict[str, Callable[[bytes], bytes | None]]:
     return {"flipped": flipped, "cut": lambda data: data[: chance.randrange(len(data))], "gone": lambda _: None}
 
 
-def changed_table(store: Path, change: Callable[[pa.Table], pa.Table]) -> None:
-    """Write the table of embeddings anew, as somebody else's tool might."""
-    place = str(store / "embeddings.lance")
+def changed_table(path: Path, change: Callable[[pa.Table], pa.Table]) -> None:
+    """Write a table anew, as somebody else's tool might."""
+    place = str(path)
     table = change(lance.dataset(place).to_table())
     shutil.rmtree(place)
     lance.write_dataset(table, place, enable_stable_row_ids=True)
@@ -155,7 +154,7 @@ def test_a_store_that_has_seen_every_kind_of_run_is_well(run: Run, photos: Path,
     (tmp_path / "l.csv").write_text(f"photo,label,age\n{first.relative_to(photos)},lion,4\n")
     run("embed", photos, *store, "--labels", tmp_path / "l.csv")
     assert findings(run, tmp_path / "s", "--sample", 40) == []
-    told = [row for batch, _ in Cache.open(tmp_path / "s").embeddings() for row in batch.to_pylist()]
+    told = [row for batch in Cache.open(tmp_path / "s").every_photo() for row in batch.to_pylist()]
     (row,) = [row for row in told if row["label"] == "lion"]
     assert (row["age"], row["sure"]) == (4, True)
 
@@ -168,16 +167,20 @@ def test_damage_to_any_file_of_a_store_is_found_or_harmless(run: Run, store: Pat
     assert outcomes["data .lance found"]
 
 
-def newest_manifest(store: Path, table: str = "embeddings.lance") -> Path:
-    return min((store / table / "_versions").glob("*.manifest"))
+def newest_manifest(table: Path) -> Path:
+    return min((table / "_versions").glob("*.manifest"))
 
 
-@pytest.mark.parametrize("table", ["embeddings.lance", "unreadable.lance"])
+def tables(store: Path) -> dict[str, Path]:
+    return {"photos": store / "photos.lance", "vectors": of_trunk(store).vectors}
+
+
+@pytest.mark.parametrize("table", ["photos", "vectors"])
 def test_any_bit_of_a_manifest_is_missed_by_every_command(run: Run, store: Path, photos: Path, table: str) -> None:
     """Lance keeps no checksum of it: one bit made 33 of 80 rows unseen, and counted 47."""
     (photos / "bad.jpg").write_bytes(b"no photo")
     run("embed", photos, "--store", store)
-    file = newest_manifest(store, table)
+    file = newest_manifest(tables(store)[table])
     whole = file.read_bytes()
     for place in range(0, 8 * len(whole), 97):
         damaged = bytearray(whole)
@@ -191,19 +194,22 @@ def test_any_bit_of_a_manifest_is_missed_by_every_command(run: Run, store: Path,
         assert "is damaged" in done.out + done.err
 
 
-def test_a_damaged_manifest_goes_and_the_next_run_makes_up_for_it(run: Run, photos: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("table", "made"), [("photos", "copied"), ("vectors", "embedded")])
+def test_a_damaged_manifest_goes_and_the_next_run_makes_up_for_it(
+    run: Run, photos: Path, tmp_path: Path, table: str, made: str
+) -> None:
     last = sorted(photos.rglob("*.*"))[-1]
     last = last.rename(tmp_path / last.name)
     run("embed", photos, "--store", tmp_path / "s", "--weights", "bundled")
     run("embed", photos, last, "--store", tmp_path / "s")
-    before = Cache.open(tmp_path / "s").known().keys()
-    file = newest_manifest(tmp_path / "s")
+    before = set(known(Cache.open(tmp_path / "s")))
+    file = newest_manifest(tables(tmp_path / "s")[table])
     file.write_bytes(file.read_bytes() + b"\0")
     (found,) = findings(run, tmp_path / "s")
     assert f"{file} is damaged: it is not as the last run left it; remove that file and run `cli.py embed`" in found
     file.unlink()
-    assert run("embed", photos, last, "--store", tmp_path / "s", "--json").json["embedded"] == 1
-    assert Cache.open(tmp_path / "s").known().keys() == before
+    assert run("embed", photos, last, "--store", tmp_path / "s", "--json").json[made] == 1
+    assert set(known(Cache.open(tmp_path / "s"))) == before
     assert findings(run, tmp_path / "s", "--sample", 41) == []
 
 
@@ -212,8 +218,7 @@ def test_a_run_that_was_killed_leaves_a_manifest_that_nothing_is_held_against(
 ) -> None:
     run("embed", photos, "--store", tmp_path / "s", "--weights", "bundled")
     cache = Cache.open(tmp_path / "s")
-    known = cache.known()
-    cache.commit(list(cache.rows([row.row for row in known.values()]).values())[:3], known)
+    cache.commit(list(whole(cache).values())[:3], known(cache))
     assert findings(run, tmp_path / "s", "--sample", 40) == []
 
 
@@ -244,7 +249,7 @@ def test_a_date_that_no_calendar_has_is_damage(run: Run, store: Path, drawn: Pat
         moments = pa.array([2**62, *table["modified"].cast("int64").to_pylist()[1:]]).cast(field.type)
         return table.set_column(table.schema.get_field_index("modified"), field, moments)
 
-    changed_table(store, late)
+    changed_table(store / "photos.lance", late)
     photo = [] if command == "verify" else sorted(drawn.rglob("*.jpg"))[:1]
     done = run(command, *photo, "--store", store)
     assert done.status == 1
@@ -252,50 +257,69 @@ def test_a_date_that_no_calendar_has_is_damage(run: Run, store: Path, drawn: Pat
 
 
 @pytest.mark.parametrize(
-    ("change", "what"),
+    ("table", "change", "what"),
     [
-        (swapped, "its checksum is another's"),
-        (relabelled, "its checksum is another's"),
-        (lambda table: with_first(table, 0), "zeros alone"),
-        (lambda table: with_first(table, float("nan")), "holds no numbers"),
-        (lambda table: with_first(table, 1), "its checksum is another's"),
-        (lambda table: pa.concat_tables([table, table.slice(3, 1)]), "more than one row"),
+        ("vectors", swapped, "its checksum is another's"),
+        ("photos", relabelled, "its checksum is another's"),
+        ("vectors", lambda table: with_first(table, 0), "zeros alone"),
+        ("vectors", lambda table: with_first(table, float("nan")), "holds no numbers"),
+        ("vectors", lambda table: with_first(table, 1), "its checksum is another's"),
+        ("photos", lambda table: pa.concat_tables([table, table.slice(3, 1)]), "more than one row"),
     ],
     ids=["swapped", "relabelled", "zero", "nan", "ones", "twice"],
 )
-def test_a_wrong_row_is_found(run: Run, store: Path, change: Callable[[pa.Table], pa.Table], what: str) -> None:
-    changed_table(store, change)
+def test_a_wrong_row_is_found(
+    run: Run, store: Path, table: str, change: Callable[[pa.Table], pa.Table], what: str
+) -> None:
+    changed_table(tables(store)[table], change)
     found = findings(run, store, "--sample", 41)
     assert any(what in one and "with a new `--store`" in one for one in found), found
 
 
+def test_a_content_that_is_there_twice_is_harmless(run: Run, store: Path, drawn: Path) -> None:
+    photo = sorted(drawn.rglob("*.jpg"))[0]
+    before = [run(*words, "--store", store).out for words in (("similar", photo), ("predict", photo), ("fit-head",))]
+    changed_table(of_trunk(store).vectors, lambda table: pa.concat_tables([table, table.slice(3, 9)]))
+    assert findings(run, store, "--sample", 40) == []
+    assert [run(*words, "--store", store).out for words in (("similar", photo), ("predict", photo))] == before[:2]
+    assert run("fit-head", "--store", store).out.splitlines()[:2] == before[2].splitlines()[:2]
+
+
+@pytest.mark.parametrize(("table", "made"), [("photos", "copied"), ("vectors", "embedded")])
 def test_a_table_that_has_lost_its_newest_version_is_as_before_and_made_up_for(
-    run: Run, photos: Path, tmp_path: Path
+    run: Run, photos: Path, tmp_path: Path, table: str, made: str
 ) -> None:
     last = sorted(photos.rglob("*.*"))[-1]
     data = last.read_bytes()
     last.unlink()
     run("embed", photos, "--store", tmp_path / "s", "--weights", "bundled")
-    before = {file.name for file in (tmp_path / "s/embeddings.lance/_versions").iterdir()}
+    versions = tables(tmp_path / "s")[table] / "_versions"
+    before = {file.name for file in versions.iterdir()}
     last.write_bytes(data)
     run("embed", photos, "--store", tmp_path / "s")
-    for file in (tmp_path / "s/embeddings.lance/_versions").glob("*.manifest"):
+    for file in versions.glob("*.manifest"):
         if file.name not in before:
             file.unlink()
-    assert findings(run, tmp_path / "s") == []
-    assert run("embed", photos, "--store", tmp_path / "s", "--json").json["embedded"] == 1
+    assert ["has no embedding by" in one for one in findings(run, tmp_path / "s")] == [True] * (table == "vectors")
+    assert run("embed", photos, "--store", tmp_path / "s", "--json").json[made] == 1
     assert findings(run, tmp_path / "s") == []
 
 
 def test_an_embedding_that_is_not_its_photos_is_found_by_the_sample(run: Run, store: Path) -> None:
     """Though its checksum is right: the row was written so."""
     cache = Cache.open(store)
-    one, *others = cache.rows([known.row for known in cache.known().values()]).values()
+    one, *others = whole(cache).values()
     other = min(others, key=lambda row: float(row.embedding @ one.embedding))
-    cache.commit([replace(one, embedding=other.embedding)], cache.known())
+    cache._vectors.delete(f"_rowid IN ({', '.join(map(str, rows_of(cache, one.digest)))})")
+    cache.commit([replace(one, views=other.views)], known(cache))
     (found,) = findings(run, store, "--sample", 40)
     assert "is not its own" in found
     assert Path(one.photo.path).name in found
+
+
+def rows_of(cache: Cache, digest: bytes) -> list[int]:
+    rows = [row for batch, _ in cache.every_vector() for row in batch.to_pylist()]
+    return [row["_rowid"] for row in rows if row["digest"] == digest]
 
 
 def test_a_head_of_other_classes_is_found(run: Run, store: Path) -> None:
@@ -309,7 +333,7 @@ def test_a_head_of_other_classes_is_found(run: Run, store: Path) -> None:
 
 
 def test_a_head_with_another_number_in_it_is_found(run: Run, store: Path) -> None:
-    file = store / "head.safetensors"
+    file = of_trunk(store).head
     with safe_open(str(file), "numpy") as opened:
         weight, bias, metadata = opened.get_tensor("weight"), opened.get_tensor("bias"), opened.metadata()
     weight[0, 0] += 1
@@ -318,13 +342,16 @@ def test_a_head_with_another_number_in_it_is_found(run: Run, store: Path) -> Non
 
 
 def test_a_fragment_that_is_gone_is_found(run: Run, store: Path) -> None:
-    next((store / "embeddings.lance" / "data").iterdir()).unlink()
+    next((of_trunk(store).vectors / "data").iterdir()).unlink()
     (found,) = findings(run, store)
     assert "run `cli.py embed` again" in found
 
 
 def test_another_trunks_fingerprint_is_found(run: Run, store: Path) -> None:
+    before = of_trunk(store).path
     card = json.loads((store / "store.json").read_text())
     del card["digest"]  # as an earlier release wrote it
-    (store / "store.json").write_text(json.dumps({**card, "fingerprint": "0" * 64}))
-    assert "was made with weights bundled (00000000)" in findings(run, store)[0]
+    other = {**card["trunks"][0], "fingerprint": "0" * 64}
+    (store / "store.json").write_text(json.dumps({**card, "trunks": [other]}))
+    before.rename(of_trunk(store).path)
+    assert "was made with densenet121 and weights bundled (00000000)" in findings(run, store)[0]

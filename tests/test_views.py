@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import Done, Process
+from conftest import DIMENSION, Done, Process, nothing_there, of_trunk, whole
 from hypothesis import given, settings
 from hypothesis import strategies as some
 from test_embed import repaint
@@ -22,33 +22,30 @@ from extractor.engines import local as stream
 from extractor.pixels import augment as views
 from extractor.pixels.view import ENOUGH
 from extractor.query import query
-from extractor.sources.folder import find
+from extractor.sources.folder import Files, find
 from extractor.trunks.trunk import load_trunk
 from store.cache import Cache
-from store.photo import Photo
-from store.rows import Embedded, Known
+from store.known import Known, known
+from store.photo import Photo, path_of
+from store.rows import Embedded
 
 Run = Callable[..., Done]
 WEIGHTS = ("--weights", "bundled")
 
 
-def whole(cache: Cache) -> dict[str, Embedded]:
-    """Each photo with all its views, by path."""
-    ids = [row for known in cache.known().values() for row in known.rows]
-    return {one.photo.path: one for one in cache.rows(ids).values()}
-
-
 def bits(store: Path) -> dict[tuple[str, int], bytes]:
     """The embeddings' bits by path and view, straight from the table."""
     cache = Cache.open(store)
-    found: dict[tuple[str, int], bytes] = {}
-    for photos, embeddings in cache.embeddings(every_view=True):
-        for row, vector in zip(photos.to_pylist(), embeddings, strict=True):
-            key = (os.path.join(row["root"], row["uri"]), row["view"])
-            assert key not in found, f"{key} has two rows"
-            found[key] = vector.tobytes()
-    assert len(found) == cache.counts()["views"]
+    found = {(path, view): v.tobytes() for path, one in whole(cache).items() for view, v in enumerate(one.views)}
+    rows = [(row["digest"], row["view"]) for batch, _ in cache.every_vector() for row in batch.to_pylist()]
+    assert len(rows) == len(set(rows)) == cache.counts()["views"], "each content has each view once"
     return found
+
+
+def rows_of(cache: Cache) -> dict[tuple[bytes, int], int]:
+    """The ids of the rows of each content and view."""
+    rows = [row for batch, _ in cache.every_vector() for row in batch.to_pylist()]
+    return {(row["digest"], row["view"]): row["_rowid"] for row in rows}
 
 
 def again(run: Run, store: Path, *words: object) -> dict[str, int]:
@@ -68,62 +65,62 @@ def few(photos: Path) -> Path:
 
 
 @pytest.fixture
-def grown(store: Path) -> tuple[Cache, dict[str, Known]]:
+def grown(store: Path) -> tuple[Cache, Known]:
     """The store of the drawn photos, with two made-up views beside each canonical one; and what it held before."""
     cache = Cache.open(store)
-    known = cache.known()
-    photos = [replace(one, augmented=[one.embedding + 1, one.embedding + 2]) for one in whole(cache).values()]
-    cache.commit(photos, known)
-    return cache, known
+    before = known(cache)
+    cache.keep_views(2, views.RECIPE)
+    added = [np.stack([one.embedding + 1, one.embedding + 2]) for one in whole(cache).values()]
+    cache.commit([replace(one, views=v, first=1) for one, v in zip(whole(cache).values(), added, strict=True)], before)
+    return cache, before
 
 
-def test_readers_that_ask_for_nothing_else_see_canonical_views(grown: tuple[Cache, dict[str, Known]]) -> None:
+def test_readers_that_ask_for_nothing_else_see_canonical_views(grown: tuple[Cache, Known]) -> None:
     cache, before = grown
-    assert len(cache) == len(cache.known()) == sum(len(vectors) for _, vectors in cache.embeddings()) == 40
-    assert {path: one.row for path, one in cache.known().items()} == {path: one.row for path, one in before.items()}
+    assert len(cache) == len(known(cache)) == sum(len(vectors) for _, vectors in cache.embeddings()) == 40
+    assert [known(cache).row(path) for path in before] == [before.row(path) for path in before]
     assert (cache.counts()["photos"], cache.counts()["views"]) == (40, 120)
-    rows = [row for photos, _ in cache.embeddings(every_view=True) for row in photos.to_pylist()]
+    rows = [row for batch, _ in cache.vectors(every_view=True) for row in batch.to_pylist()]
     assert sorted(row["view"] for row in rows) == [0] * 40 + [1] * 40 + [2] * 40
-    assert {row["view"] for photos, _ in cache.embeddings() for row in photos.to_pylist()} == {0}
+    assert {row["view"] for batch, _ in cache.vectors() for row in batch.to_pylist()} == {0}
 
 
-def test_a_few_photos_are_looked_up_as_all_are_read(grown: tuple[Cache, dict[str, Known]]) -> None:
+def test_a_few_photos_are_looked_up_as_all_are_read(grown: tuple[Cache, Known]) -> None:
     cache, _ = grown
-    every = cache.known()
-    for path, one in every.items():
-        same = {other: row for other, row in every.items() if row.digest == one.digest}
-        assert cache.known_of({path: None}) == {path: one}, "by its path"
-        assert cache.known_of({"/elsewhere/" + Path(path).name: one.digest}) == same, "by its bytes alone"
-    assert cache.known_of({path: one.digest for path, one in every.items()}) == every
-    assert cache.known_of({"/elsewhere/none.jpg": bytes(16)}) == cache.known_of({}) == {}
+
+    def paths(photos: dict[str, bytes | None]) -> list[str]:
+        return sorted(path_of(row["root"], row["uri"]) for row in cache.known_of(photos))
+
+    every = known(cache)
+    for path in every:
+        digest = every.digest(path)
+        assert digest
+        assert paths({path: None}) == [path], "by its path"
+        same = sorted(other for other in every if every.digest(other) == digest)
+        assert paths({"/elsewhere/" + Path(path).name: digest}) == same, "by its bytes alone"
+        assert cache.content_of(digest) == every.embeddings.of(digest)
+    assert paths({path: every.digest(path) for path in every}) == sorted(every)
+    assert paths({"/elsewhere/none.jpg": bytes(16)}) == paths({}) == []
+    assert cache.content_of(bytes(16)) is None
 
 
-def test_a_photos_views_come_back_as_one_value_in_their_order(grown: tuple[Cache, dict[str, Known]]) -> None:
+def test_a_photos_views_come_back_as_one_value_in_their_order(grown: tuple[Cache, Known]) -> None:
     cache, _ = grown
     for one in whole(cache).values():
-        assert one.views.shape == (3, 1024)
+        assert one.views.shape == (3, DIMENSION)
         assert np.allclose(one.views - one.embedding, [[0], [1], [2]], atol=0.01)
-    first = next(iter(cache.known().values()))
-    assert len(cache.rows([first.row])[first.row].augmented) == 0
-    assert cache.rows(first.augmented) == {}
 
 
-def test_a_changed_photo_a_forgotten_one_and_a_new_label_reach_every_view(
-    grown: tuple[Cache, dict[str, Known]],
-) -> None:
-    cache, _ = grown
-    known = cache.known()
-    one, other, gone = list(whole(cache).values())[:3]
-    photo = replace(one.photo, size=1)
-    cache.commit([replace(one, photo=photo, embedding=-one.embedding, augmented=[one.embedding * 0] * 2)], known)
-    cache.relabel({other.photo.path: {"label": "tiger"}})
-    cache.forget([gone.photo.path], known)
-    rows = [row for photos, _ in cache.embeddings(every_view=True) for row in photos.to_pylist()]
-    assert len(rows) == 39 * 3
-    assert [row["size"] for row in rows if row["uri"] == one.photo.uri] == [1] * 3
-    assert [row["label"] for row in rows if row["uri"] == other.photo.uri] == ["tiger"] * 3
-    assert {len(vector) for vector in whole(cache)[one.photo.path].views} == {1024}
-    assert not np.any(whole(cache)[one.photo.path].augmented)
+def test_a_changed_photo_and_a_forgotten_one_take_all_their_views(grown: tuple[Cache, Known]) -> None:
+    cache, there = grown
+    one, _, gone = list(whole(cache).values())[:3]
+    changed = replace(one, photo=replace(one.photo, size=1), digest=bytes(range(16)), views=one.views * 0 + 7)
+    cache.commit([changed], there)
+    assert whole(cache)[one.photo.path].photo.size == 1
+    assert (whole(cache)[one.photo.path].views == 7).all()
+    assert cache.counts()["views"] == 41 * 3, "what the photo showed before is kept"
+    cache.forget([gone.photo.path], there)
+    assert cache.counts()["views"] == 39 * 3, "what no photo shows goes with what is forgotten"
 
 
 @given(seed=some.integers(0, 2**32), height=some.integers(1, 700), width=some.integers(1, 700))
@@ -193,10 +190,9 @@ def test_views_depend_on_the_photo_alone_and_more_of_them_cost_only_the_differen
     """Not on the batch, the order, the number of workers or the steps: bit by bit."""
     assert again(run, tmp_path / "at once", few, "--views", 3) == {"found": 10, "embedded": 10, "views": 40}
     assert again(run, tmp_path / "s", few, "--views", 1) == {"found": 10, "embedded": 10, "views": 20}
-    before = {path: known.rows for path, known in Cache.open(tmp_path / "s").known().items()}
+    before = rows_of(Cache.open(tmp_path / "s"))
     assert again(run, tmp_path / "s", few, "--views", 3) == {"found": 10, "embedded": 10, "views": 20}
-    after = {path: known.rows for path, known in Cache.open(tmp_path / "s").known().items()}
-    assert all(after[path][:2] == rows for path, rows in before.items()), "what was there stays in its rows"
+    assert before.items() <= rows_of(Cache.open(tmp_path / "s")).items(), "what was there stays in its rows"
     for photo in sorted(few.rglob("*.*"), reverse=True)[:4]:
         again(run, tmp_path / "one by one", photo, "--views", 3)
     wanted = bits(tmp_path / "at once")
@@ -228,13 +224,11 @@ def test_a_changed_photo_gets_all_its_views_anew_and_copies_bring_theirs(run: Ru
     assert bits(tmp_path / "s") == bits(tmp_path / "anew")
 
 
-def test_photos_with_the_same_bytes_have_the_same_views_each_in_rows_of_its_own(
-    run: Run, few: Path, tmp_path: Path
-) -> None:
+def test_photos_with_the_same_bytes_have_the_same_views(run: Run, few: Path, tmp_path: Path) -> None:
     first = sorted(few.rglob("*.*"))[0]
     shutil.copy(first, few / "twin.png")
     again(run, tmp_path / "s", few, "--views", 1)
-    assert again(run, tmp_path / "s", few, "--views", 2)["views"] == 11
+    assert again(run, tmp_path / "s", few, "--views", 2)["views"] == 10
     shutil.copy(first, few / "third.png")
     assert again(run, tmp_path / "s", few)["copied"] == 1
     found = bits(tmp_path / "s")
@@ -258,7 +252,7 @@ def test_views_that_come_later_have_their_photos_labels(run: Run, few: Path, tmp
     uri = next((few / "cat").iterdir()).name
     (tmp_path / "l.csv").write_text(f"photo,label,pet\ncat/{uri},tiger,Rex\n")
     again(run, tmp_path / "s", few, "--views", 1, "--labels", tmp_path / "l.csv")
-    rows = [row for photos, _ in Cache.open(tmp_path / "s").embeddings(every_view=True) for row in photos.to_pylist()]
+    rows = [row for batch in Cache.open(tmp_path / "s").every_photo() for row in batch.to_pylist()]
     told = {(row["uri"], row["label"], row["pet"]) for row in rows if "dog" not in row["uri"]}
     assert told == {(uri, "tiger", "Rex")} | {
         (photo.name, "cat", None) for photo in (few / "cat").iterdir() if photo.name != uri
@@ -274,7 +268,7 @@ def test_a_run_that_is_killed_between_views_is_gone_on_with(
     shutil.copytree(made_store, made := tmp_path / "wanted")
     assert run("embed", drawn, "--store", made, "--views", 2).status == 0
     before = bits(Path("s"))
-    versions = Path("s/embeddings.lance/_versions")
+    versions = of_trunk(Path("s")).vectors / "_versions"
     for _ in range(2):
         there = len(list(versions.glob("*.manifest")))
         running = start("embed", drawn, "--store", "s", "--views", 2)
@@ -283,7 +277,7 @@ def test_a_run_that_is_killed_between_views_is_gone_on_with(
         running.kill_group()
         now = bits(Path("s"))
         assert before.items() <= now.items()
-        numbers = {len(known.rows) for known in Cache.open("s").known().values()}
+        numbers = {len(one.views) for one in whole(Cache.open("s")).values()}
         assert numbers <= {1, 3}, "a photo's views are written at once"
         before = now
     assert len(before) > 40
@@ -293,12 +287,15 @@ def test_a_run_that_is_killed_between_views_is_gone_on_with(
 
 def test_views_of_another_recipe_are_embedded_anew_and_canonical_ones_stay(run: Run, few: Path, tmp_path: Path) -> None:
     again(run, tmp_path / "s", few, "--views", 1)
-    wanted, version = bits(tmp_path / "s"), {path: one.row for path, one in Cache.open(tmp_path / "s").known().items()}
     cache = Cache.open(tmp_path / "s")
-    cache.commit([replace(one, augmented=[-one.embedding]) for one in whole(cache).values()], cache.known())
+    wanted, rows = bits(tmp_path / "s"), {key: row for key, row in rows_of(cache).items() if key[1] == 0}
+    cache._vectors.delete("view = 1")
+    others = [replace(one, views=-one.views[:1], first=1) for one in whole(cache).values()]
+    cache.commit(others, known(cache))
     assert bits(tmp_path / "s") != wanted
     card = json.loads((tmp_path / "s" / "store.json").read_text())
-    (tmp_path / "s" / "store.json").write_text(json.dumps({**card, "recipe": "augmented views 0", "digest": None}))
+    card["trunks"][0]["recipe"] = "augmented views 0"
+    (tmp_path / "s" / "store.json").write_text(json.dumps({**card, "digest": None}))
     photo = sorted(few.rglob("*.*"))[0]
     (found,) = query(photo, Cache.open(tmp_path / "s"), views=1)
     assert isinstance(found, Embedded)
@@ -306,14 +303,7 @@ def test_views_of_another_recipe_are_embedded_anew_and_canonical_ones_stay(run: 
     assert np.abs(apart).max() < 0.05, "a query does not take them from there"
     assert again(run, tmp_path / "s", few) == {"found": 10, "embedded": 10, "views": 10}
     assert bits(tmp_path / "s") == wanted
-    assert {path: one.row for path, one in Cache.open(tmp_path / "s").known().items()} == version
-
-
-def test_a_store_without_views_stays_one_that_earlier_releases_read(run: Run, few: Path, tmp_path: Path) -> None:
-    again(run, tmp_path / "s", few)
-    assert json.loads((tmp_path / "s" / "store.json").read_text())["format"] == 2
-    again(run, tmp_path / "s", few, "--views", 1)
-    assert json.loads((tmp_path / "s" / "store.json").read_text())["format"] == 3
+    assert rows.items() <= rows_of(Cache.open(tmp_path / "s")).items()
 
 
 def test_look_alikes_do_not_change_with_views(run: Run, few: Path, tmp_path: Path) -> None:
@@ -331,15 +321,16 @@ def test_verify_reads_every_view_and_embeds_those_of_its_sample_again(run: Run, 
     assert (done.status, done.json["photos"], done.json["sampled"], done.json["findings"]) == (0, 10, 10, [])
     cache = Cache.open(tmp_path / "s")
     one = next(iter(whole(cache).values()))
-    cache.commit([replace(one, augmented=[one.augmented[0], -one.augmented[1]])], cache.known())
+    cache._vectors.delete(f"_rowid = {rows_of(cache)[one.digest, 2]}")
+    cache.commit([replace(one, views=-one.views[2:], first=2)], known(cache))
     (found,) = run("verify", "--store", tmp_path / "s", "--json").json["findings"]
     assert f"the embedding of {one.photo.path} is not its own" in found["what"]
 
 
-def test_verify_finds_a_view_that_is_lost(run: Run, grown: tuple[Cache, dict[str, Known]], store: Path) -> None:
+def test_verify_finds_a_view_that_is_lost(run: Run, grown: tuple[Cache, Known], store: Path) -> None:
     cache, _ = grown
-    one = next(iter(cache.known().values()))
-    cache._rows.delete(f"_rowid = {one.augmented[0]}")
+    one = next(iter(whole(cache).values()))
+    cache._vectors.delete(f"_rowid = {rows_of(cache)[one.digest, 1]}")
     (found,) = run("verify", "--store", store, "--sample", 0, "--json").json["findings"]
     assert "lacks views before others" in found["what"]
 
@@ -350,7 +341,7 @@ def test_predict_averages_the_probabilities_of_a_photos_views(run: Run, store: P
     words = ("predict", photo, "--store", store, "--json", "--views")
     (found,) = query(photo, cache, views=4)
     assert isinstance(found, Embedded)
-    assert found.views.shape == (5, 1024)
+    assert found.views.shape == (5, DIMENSION)
     shares = head.load(cache).predict(found.views)
     (said,) = run(*words, 4).json
     assert said["probabilities"]["dog"] == pytest.approx(shares[:, 1].mean(), abs=1e-5)
@@ -384,19 +375,18 @@ def test_a_photo_is_decoded_once_for_all_its_views(
     assert len(decoded) == 20 + 1
 
 
-def test_more_views_do_not_mean_more_photos_in_memory(drawn: Path, made_store: Path) -> None:
+def test_more_views_do_not_mean_more_photos_in_memory(drawn: Path) -> None:
     (photo,) = find(sorted(drawn.rglob("*.jpg"))[0])
     taken = 0
 
-    def endless() -> Iterator[Photo]:
+    def endless() -> Iterator[tuple[Files, list[Photo]]]:
         nonlocal taken
         while True:
             taken += 1
-            yield photo
+            yield Files((photo,)), [photo]
 
     trunk = load_trunk("bundled")
-    cache = Cache.open(made_store)
-    made = stream.results(endless(), trunk=lambda: trunk, cache=cache, rows={}, batch=8, workers=1, views=2)
+    made = stream.results(endless(), trunk=lambda: trunk, there=nothing_there, batch=8, workers=1, views=2, once=False)
     assert len(next(made)) % 8 == 0
     assert taken <= 8 * (stream.AHEAD + 1)
     made.close()

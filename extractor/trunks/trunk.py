@@ -45,9 +45,7 @@ class Trunk:
     @property
     def workers(self) -> int:
         """How many batches at a time serve the device best: one for each core that torch would use."""
-        import torch
-
-        return torch.get_num_threads() if self.device.type == "cpu" else LANES
+        return workers_of(str(self.device))
 
     @property
     def precision_name(self) -> str:
@@ -116,6 +114,26 @@ class Trunk:
         warnings.warn(f"{self.device} ran out of memory: batches of {self.batch} from now on", stacklevel=3)
 
 
+def batch_of(device: str) -> int:
+    """How many views at a time serve a device best.
+
+    Raises:
+        PetrieveError: there is no such device here.
+    """
+    return BATCH.get(named(device).type, BATCH["cuda"])
+
+
+def workers_of(device: str) -> int:
+    """How many batches at a time serve a device best: one for each core that torch would use.
+
+    Raises:
+        PetrieveError: there is no such device here.
+    """
+    import torch
+
+    return torch.get_num_threads() if named(device).type == "cpu" else LANES
+
+
 @lru_cache(maxsize=1)
 def load_trunk(weights: str, device: str = "auto", precision: str = "auto", kind: str = FIRST.name) -> Trunk:
     """The trunk of this kind on its device: `weights` as for `read_weights`; `auto` is a GPU where there is one.
@@ -140,7 +158,7 @@ def load_trunk(weights: str, device: str = "auto", precision: str = "auto", kind
         dimension=own.dimension,
         weights=resolve(weights),
         fingerprint=fingerprint(tensors, own.recipe),
-        batch=BATCH.get(place.type, BATCH["cuda"]),
+        batch=batch_of(device),
         lanes=_lanes(place) if place.type == "cuda" else None,
     )
 

@@ -6,12 +6,13 @@ from contextlib import suppress
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
+from index import exact
 from index.codes import inverted as lists
 from index.codes import kept as files
 from index.codes import tune
 from index.codes.inverted import Inverted
 from index.codes.kept import Card, Kept
-from index.exact import EXACT, TAKEN
+from index.exact import TAKEN
 from store.cache import Cache
 from store.errors import PetrieveError
 from store.rows import unit_length, vectors
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 RECALL = 0.99
 FITTED_TO = 40  # photos for each list: FAISS asks for 39
 # Of fewer new photos than this nobody can tell whether they are found; so many of them are asked with.
+LONG = ", which takes minutes"
 ENOUGH, ASKED = 100, 32
 BESIDE = 10_000  # photos that are not worth writing a file of hundreds of MB for
 SUFFERED = 0.02  # below what it was when the index was built: it is built anew
@@ -53,7 +55,7 @@ def update(
     old, tell = None, tell or (lambda _: None)
     with suppress(PetrieveError):
         old = files.load(cache)
-    if old is None and kind is None and cache.contents <= EXACT:
+    if old is None and kind is None and cache.contents <= exact.EXACT:
         cache.folder.index.unlink(missing_ok=True)
         return None
     if old and kind in (None, old.card.kind) and recall in (None, old.card.target):
@@ -63,7 +65,7 @@ def update(
         tell(f"the index finds {now.card.recall:.1%} of the ten nearest: it is built anew")
     own = kind or (old.card.kind if old and not old.card.chosen else None)
     target = recall or (old.card.target if old else RECALL)
-    tell(f"an index of {cache.contents:,} photos is built{', which takes minutes' if cache.contents > EXACT else ''}")
+    tell(f"an index of {cache.contents:,} photos is built{LONG * (cache.contents > exact.EXACT)}")
     return _keep(build_anew(cache, kind=own, target=target), cache).card
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Done, Process
+from conftest import DIMENSION, Done, Process, of_trunk
 from PIL import Image
 from test_index_under_fire import right
 from test_large_index import made_many as made_many
@@ -18,7 +18,7 @@ from test_large_index import many as many
 from index import build, search
 from index.codes import kept
 from store.cache import Cache
-from store.rows import DIMENSION
+from store.known import known
 
 pytestmark = pytest.mark.torture
 
@@ -66,17 +66,17 @@ def test_embed_killed_while_it_updates_the_index_leaves_searches_right(
         outcomes[kill_at_some_moment(embed, store, chance)] += 1
         cache = Cache.open(store)
         found = search.search(build.build(cache), np.ones(DIMENSION), k=10**6)
-        assert sorted(one.photo for one in found) == sorted(cache.known())
+        assert sorted(one.photo for one in found) == sorted(known(cache))
     print(outcomes)
     assert run("embed", photos, "--store", store, "--prune").status == 0
     there = {str(path) for path in photos.rglob("*.*")}
-    assert set(Cache.open(store).known()) == there
+    assert set(known(Cache.open(store))) == there
     assert run("info", "--store", store, "--json").json["index"]["photos"] == len(there)
 
 
 def test_a_bit_flipped_anywhere_in_an_index_changes_no_answer(run: Run, store: Path, drawn: Path) -> None:
     """Searched, listed, verified and embedded with: one line of trouble at most, and the answers as before."""
-    photo, index = sorted((drawn / "cat").iterdir())[0], store / "index.safetensors"
+    photo, index = sorted((drawn / "cat").iterdir())[0], of_trunk(store).index
     run("build-index", "--store", store, "--kind", "PCA8,IVF4,SQ8")
     data, wanted = index.read_bytes(), run("similar", photo, "--store", store, "--json").json
     head = 8 + int.from_bytes(data[:8], "little")
