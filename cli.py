@@ -8,7 +8,7 @@ import warnings
 
 import typer
 
-from commands import embeddings, exports, heads, neighbours
+from commands import embeddings, exports, heads, neighbours, trunks
 from gallery import words
 from store.errors import PetrieveError, first_line
 
@@ -18,7 +18,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for group in (embeddings, heads, neighbours, exports):
+for group in (embeddings, heads, neighbours, trunks, exports):
     app.add_typer(group.app)
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from commands.options import DEFAULT_STORE, Device, Json, Precision, Store, Trunk, Weights, note, show
+from commands.options import DEFAULT_STORE, Device, Json, Precision, Store, Trunk, Weights, note, show, to_imagenet
 from gallery import spreadsheet, terminal, words
 from gallery.stop import asked_to_stop
 from store.errors import PetrieveError
@@ -30,6 +30,9 @@ def embed(
     ] = 0,
     prune: Annotated[bool, typer.Option(help="Forget the photos that are gone.")] = False,
     retry: Annotated[bool, typer.Option(help="Open the unreadable ones again, though they have not changed.")] = False,
+    drop_trunk: Annotated[
+        str | None, typer.Option(help="Let go of what this trunk has made, once the run is through.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Embed the photos that are new or have changed, and keep their embeddings."""
@@ -48,10 +51,13 @@ def embed(
             views=views,
             prune=prune,
             retry=retry,
+            drop_trunk=drop_trunk,
             progress=progress,
             stop=lambda: bool(asked),
         )
-    show(asdict(summary), partial(terminal.embedded, pruned=prune and not summary.left), as_json)
+    better = None if weights else to_imagenet(summary.trunk, summary.weights, sources, store)
+    document = {**asdict(summary), "better": better}
+    show(document, partial(terminal.embedded, pruned=prune and not summary.left), as_json)
     if asked:
         print(f"stopped with {summary.left} photos left; the next `embed` goes on from here", file=sys.stderr)
         raise typer.Exit(128 + asked[0])
@@ -69,7 +75,7 @@ def info(
     """Say what the store holds, and whether the head fits it."""
     from classifier import head
     from index import build
-    from store.cache import Cache
+    from store.cache import Cache, trunks_of
 
     cache = Cache.open(store, trunk)
     listed = [bad for _, bad in sorted(cache.unreadable().items())]
@@ -80,6 +86,9 @@ def info(
         "unreadable": [{"photo": words.name(bad.photo.path), "reason": bad.reason} for bad in listed],
         "fingerprint": cache.fingerprint,
         "weights": cache.weights,
+        "trunk": cache.made.name,
+        "trunks": trunks_of(store),
+        "better": to_imagenet(cache.made.name, cache.weights, ["FOLDER"], store),
         "head": head.describe(cache),
         "index": build.describe(cache),
     }

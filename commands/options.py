@@ -1,8 +1,9 @@
 """What the commands share: their options, and how they print."""
 
 import json
+import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -31,6 +32,15 @@ def show(result: Any, as_text: Callable[[Any], None], as_json: bool) -> None:
         print(json.dumps(result, indent=1, default=str))  # str: dates of the user's CSV
     else:
         as_text(result)
+
+
+def to_imagenet(trunk: str, weights: str, sources: Sequence[object], store: Path) -> str | None:
+    """The command that puts ImageNet's weights in the place of the bundled trunk; None where they are there."""
+    if weights != "bundled":
+        return None
+    kind = trunk.partition("-")[0]
+    words = ["embed", *map(str, sources), "--trunk", kind, "--weights", "imagenet", "--drop-trunk", trunk]
+    return f"cli.py {shlex.join([*words, *(['--store', str(store)] if store != DEFAULT_STORE else [])])}"
 
 
 def note(words: str) -> None:

@@ -19,7 +19,7 @@ from extractor.sources.source import Part
 from extractor.trunks.fitting import asks, fitting_trunk, made_by, new_trunk
 from extractor.trunks.ranges import quantised
 from extractor.trunks.trunk import Trunk, batch_of, workers_of
-from store.cache import Cache
+from store.cache import Cache, drop, trunks_of
 from store.errors import PetrieveError
 from store.folder import Store, read_card
 from store.known import Known, known, nothing
@@ -63,6 +63,7 @@ def embed(
     views: int = 0,
     prune: bool = False,
     retry: bool = False,
+    drop_trunk: str | None = None,
     progress: Progress | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> tuple[Summary, Cache]:
@@ -73,8 +74,8 @@ def embed(
     `densenet121`; what several have made stands side by side. `weights` is `imagenet`, `bundled` or a file, by default
     what the store was made with. Beside its canonical view each photo gets so many augmented `views`; the store
     remembers their number, which never falls. `prune` forgets the photos that are gone, `retry` opens unreadable
-    ones again though they have not changed. `progress` follows each commit; when `stop` then says so, the run ends
-    there.
+    ones again though they have not changed. `drop_trunk` names one that is let go after the run.
+    `progress` follows each commit; when `stop` then says so, the run ends there.
 
     Raises:
         PetrieveError: a source, the labels, the weights, the device or the store cannot be used; or no photo be read.
@@ -111,6 +112,8 @@ def embed(
         if cache is None:
             cache = Cache.create(place, made_by(loaded()), dimension=loaded().dimension)
         assert cache is not None
+        if drop_trunk:
+            _check_another(place, drop_trunk, cache)
         if csv:
             cache.add_columns(csv.columns)
         cache.keep_views(views, RECIPE)
@@ -119,6 +122,8 @@ def embed(
         if not left:
             settle(cache, to_do, there, prune=prune)
         cache.sign()
+        if drop_trunk and not left:
+            drop(place, drop_trunk)
     unreadable = counts["unreadable"] + len(to_do.unreadable)
     if photos and unreadable == len(photos):
         raise PetrieveError(f"none of {len(photos)} photos can be read", "`cli.py info --unreadable` lists the reasons")
@@ -157,6 +162,12 @@ def _opened(
     if card is None:
         return None, network
     return Cache.create(place, made_by(network), dimension=network.dimension), network
+
+
+def _check_another(place: Store, name: str, cache: Cache) -> None:
+    """Refuse to let go of the trunk that the run is made with."""
+    if trunks_of(place.path, [name]) == [cache.made.name]:
+        raise PetrieveError(f"{name} is what this run embeds with", "name the trunk that stays with `--trunk`")
 
 
 def _check_one_is_readable(parts: Iterable[tuple[Part, list[Photo]]]) -> None:

@@ -46,7 +46,7 @@ def find_parts(sources: Sequence[str], before: Iterable[str] = (), *, prune: boo
     if not parts and not any(_is_under(path, source) for path in before for source in sources):
         raise PetrieveError(
             f"there is no photo in {', '.join(sources)}",
-            f"name a folder with {FORMATS} files",
+            f"name a folder with {FORMATS} files, or let `cli.py sample {sources[0]}` draw some pets",
         )
     return parts
 

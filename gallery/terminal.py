@@ -12,6 +12,7 @@ from gallery.words import name, printable
 
 # Longer lists are cut in the terminal; `--json` has all of them.
 LINES = 40
+BETTER = "the bundled trunk knows cats and dogs; for ImageNet's weights: {}"
 
 
 def embedded(summary: dict[str, Any], *, pruned: bool) -> None:
@@ -22,13 +23,43 @@ def embedded(summary: dict[str, Any], *, pruned: bool) -> None:
     print(f"{summary['found']} photos found: {parts}{views}")
     if summary["device"]:
         rate = f"{summary['photos_per_second']} photos/s"
-        how = f"{summary['weights']} weights on {summary['device']} in {summary['precision']}"
+        how = f"{kind(summary['trunk'])}, {summary['weights']} weights on {summary['device']} in {summary['precision']}"
         print(f"{summary['seconds']} s, {rate}, {printable(how)}")
+    if summary["better"]:
+        print(BETTER.format(printable(summary["better"])))
     if summary["unreadable"]:
         print("`cli.py info --unreadable` lists the unreadable ones with their reasons", file=sys.stderr)
     if summary["missing"]:
         then = "and are forgotten" if pruned else "(`--prune` forgets them)"
         print(f"{summary['missing']} photos are gone from the source {then}", file=sys.stderr)
+
+
+def kind(trunk: str) -> str:
+    """What people call a trunk: without the digits that tell it from others of its kind."""
+    return trunk.partition("-")[0]
+
+
+def compared(found: dict[str, Any]) -> None:
+    """The trunks of a store, side by side."""
+    titles = ("trunk", "weights", "accuracy", "95 % interval", "precision@5", "right alone", "s/photo", "bytes/photo")
+    rows = []
+    for one in found["trunks"]:
+        low, high = one["accuracy_interval"]
+        near = one["precision_at_5"]
+        rows.append(
+            (
+                one["trunk"],
+                one["weights"],
+                f"{one['accuracy']:.1%}",
+                f"{low:.1%} to {high:.1%}",
+                f"{near['value']:.3f} ({near['low']:.3f} to {near['high']:.3f})",
+                str(one["right_alone"]),
+                f"{one['seconds_a_photo']:.3f}",
+                str(one["bytes_a_photo"]),
+            )
+        )
+    _table(titles, rows)
+    print(f"right alone: of {found['measured_on']} photos that all were measured on, those that no other told right")
 
 
 def fitted(report: dict[str, Any]) -> None:
@@ -132,7 +163,13 @@ def _false(fit: dict[str, Any], others: str) -> str:
 
 def contents(info: dict[str, Any]) -> None:
     """What a store holds."""
-    print(f"{info['photos']} photos, {info['views']} views, {printable(info['weights'])} weights")
+    gone = f" ({info['gone']} of them gone)" if info["gone"] else ""
+    print(f"{info['photos']} photos{gone}, {info['views']} views")
+    print(f"{kind(info['trunk'])}, {printable(info['weights'])} weights")
+    if len(info["trunks"]) > 1:
+        print(f"trunks: {', '.join(info['trunks'])}")
+    if info["better"]:
+        print(BETTER.format(printable(info["better"])))
     print(f"fingerprint {info['fingerprint']}")
     for told in ("labels", "splits"):
         listed = ", ".join(f"{key} {count}" for key, count in info[told].items())

@@ -62,6 +62,17 @@ def outcomes(photos: Labelled, head: Head) -> tuple[list[Mistake], list[Curve]]:
     return mistakes, curves
 
 
+def right(photos: Labelled, head: Head) -> dict[str, bool]:
+    """Whether the head was right, by path, of the photos that `outcomes` are measured on.
+
+    Raises:
+        PetrieveError: as `outcomes`.
+    """
+    check_classes(head, set(photos.labels.tolist()))
+    paths, probabilities, targets = _measured(photos, head)
+    return dict(zip(paths, (probabilities.argmax(axis=1) == targets).tolist(), strict=True))
+
+
 def _measured(photos: Labelled, head: Head) -> "Measured":
     """Paths, probabilities (N, C) and classes (N,) of the photos that a head is measured on."""
     import numpy as np

@@ -1,11 +1,15 @@
 """The trunk that made what a store holds, and the one that a new store begins with."""
 
+import warnings
+
 from extractor.trunks import kinds
 from extractor.trunks.ranges import quantised
 from extractor.trunks.trunk import Trunk, load_trunk
 from extractor.trunks.weights import at_hand, resolve
 from store.cache import Cache
 from store.folder import Made
+
+BUNDLED = "bundled"
 
 
 def fitting_trunk(cache: Cache, weights: str | None, device: str, precision: str) -> Trunk:
@@ -36,7 +40,14 @@ def new_trunk(name: str | None, weights: str | None, device: str, precision: str
         PetrieveError: there is no such kind, or its weights cannot be had.
     """
     kind = kinds.kind((name or kinds.FIRST.name).partition("-")[0])
-    return load_trunk(weights or at_hand(kind), device, _plain(precision), kind.name)
+    chosen = weights or at_hand(kind)
+    if weights is None and chosen == BUNDLED:
+        warnings.warn(
+            "ImageNet's weights are not on this disk and cannot be had within seconds: the bundled trunk is used, "
+            "which knows cats and dogs",
+            stacklevel=2,
+        )
+    return load_trunk(chosen, device, _plain(precision), kind.name)
 
 
 def made_by(trunk: Trunk) -> Made:

@@ -1,0 +1,35 @@
+"""What a trunk costs: seconds and bytes of a photo."""
+
+import time
+from itertools import chain
+
+from extractor.engines.local import pool
+from extractor.pixels.view import CROP
+from extractor.trunks.fitting import asking_trunk
+from store.cache import Cache
+
+ROUNDS = 2  # batches that each worker is timed with
+
+
+def seconds_a_photo(cache: Cache, *, device: str = "auto", precision: str = "auto") -> float:
+    """How long the trunk that made what a cache holds takes for a view, with all workers at work.
+
+    Raises:
+        PetrieveError: the weights or the device cannot be used.
+    """
+    import torch
+
+    trunk = asking_trunk(cache, None, device, precision)
+    chance = torch.Generator().manual_seed(0)
+    views = torch.randint(0, 256, (trunk.batch, 3, CROP, CROP), dtype=torch.uint8, generator=chance)
+    with pool(trunk.workers, "embed") as embedders:
+        list(embedders.map(trunk, [views] * trunk.workers))  # the first call sets things up
+        started = time.perf_counter()
+        made = list(chain.from_iterable(embedders.map(trunk, [views] * trunk.workers * ROUNDS)))
+        return (time.perf_counter() - started) / len(made)
+
+
+def bytes_a_photo(cache: Cache) -> float:
+    """What the embeddings of a photo take on disk."""
+    size = sum(file.stat().st_size for file in cache.folder.vectors.rglob("*") if file.is_file())
+    return size / max(1, cache.contents)
