@@ -36,8 +36,8 @@ import large
 import numpy as np
 from machine import machine
 
-from index import build, exact, search
-from index.codes import update
+from index import build, search
+from index.codes import exact, update
 from store.cache import Cache
 from store.folder import Store
 from store.rows import unit_length

@@ -96,6 +96,7 @@ def audit(
     """Find photos whose label is probably wrong, near-copies that contradict it, leaks between splits, and outliers."""
     from classifier import labelled
     from classifier.auditing import audit as classifier
+    from extractor.picture import picture
     from gallery.sheet import findings_sheet
     from store.cache import Cache
 
@@ -105,7 +106,7 @@ def audit(
         spreadsheet.findings(csv, ranked)
     worst = terminal.worth_a_look(ranked)
     if sheet and worst:
-        findings_sheet(sheet, worst)
+        findings_sheet(sheet, worst, picture=picture)
     elif sheet:
         note(f"nothing was found that {sheet} could show: it is not written")
     show({"photos": len(ranked), "found": classifier.counts(findings), "ranked": ranked}, terminal.audited, as_json)
@@ -121,7 +122,9 @@ def report(
     """Write what is known of the head and of the labels as one HTML page, with its photos inside."""
     from classifier import head, labelled
     from classifier.auditing import audit as classifier
-    from classifier.figures.outcomes import outcomes
+    from classifier.auditing.outcomes import outcomes
+    from extractor.picture import picture
+    from extractor.trunks.kinds import kind
     from gallery.report import page
     from store.cache import Cache
 
@@ -133,9 +136,15 @@ def report(
     size = page.write(
         out,
         {**asdict(fitted.report), "roc": [asdict(one) for one in curves]},
-        store={"photos": len(cache), "weights": cache.weights, "fingerprint": cache.fingerprint},
+        store={
+            "photos": len(cache),
+            "trunk": kind(cache.made.kind).title,
+            "weights": cache.weights,
+            "fingerprint": cache.fingerprint,
+        },
         suspects=suspects,
         mistakes=[asdict(one) for one in mistakes],
+        picture=picture,
     )
     made = {"file": str(out), "size_bytes": size, "mistakes": len(mistakes), "suspects": len(suspects)}
     show(made, terminal.reported, as_json)

@@ -4,7 +4,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,6 +15,7 @@ from commands.options import DEFAULT_STORE, Device, Json, Precision, Store, Trun
 from gallery import spreadsheet, terminal, words
 
 if TYPE_CHECKING:
+    from index.question import Match
     from store.cache import Cache
 
 app = typer.Typer()
@@ -37,7 +38,9 @@ def similar(
     as_json: Json = False,
 ) -> None:
     """Find the embedded photos that look most like a pet."""
+    from extractor.picture import picture
     from extractor.query import query_one, same_photo
+    from extractor.sources.folder import gone
     from gallery.sheet import contact_sheet
     from index import build, question
     from store.cache import Cache
@@ -56,15 +59,28 @@ def similar(
     if index.held is None:
         note("there is no index yet, so each photo is read and compared; `cli.py build-index` makes it quick")
     found = ask(index, [query.embedding for query in queries], leave_out=frozenset(same))
+    found = [replace(one, gone=one.gone or gone(one.photo)) for one in found]  # or since the last run
     if sheet:
-        rows = [(one.photo, one.label or "no label", f"{one.similarity:.3f}  {Path(one.photo).name}") for one in found]
+        rows = [
+            (
+                one.photo,
+                one.label or "no label",
+                f"{one.similarity:.3f}  {'gone: ' * bool(one.gone)}{Path(one.photo).name}",
+            )
+            for one in found
+        ]
         shown = [(query.photo.path, "the photo", os.path.basename(query.photo.path)) for query in queries]
-        contact_sheet(sheet, [*shown, *rows], framed=range(len(shown)))
+        contact_sheet(sheet, [*shown, *rows], picture=picture, framed=range(len(shown)))
     named = {"photo": str(photos[0])} if photos and len(photos) == 1 else {"photos": [*map(str, photos or [])]}
     show({**named, "neighbours": listed(found)}, terminal.neighbours, as_json)
     left_out = sorted(same - {query.photo.path for query in queries})
     if left_out:
         print(f"left out, being the same photo: {', '.join(map(words.name, left_out))}", file=sys.stderr)
+
+
+def _caption(one: "Match") -> str:
+    """What stands below a neighbour's name."""
+    return f"{one.similarity:.3f}  {'gone: ' if one.gone else ''}{Path(one.photo).name}"
 
 
 def _watch(folder: Path, cache: "Cache", ask: Callable[..., Any], **settings: str | None) -> None:
@@ -118,6 +134,7 @@ def duplicates(
 ) -> None:
     """Find near-copies: same bytes, same picture, same scene. Says which is the best, and deletes nothing."""
     from extractor.checks import copies
+    from extractor.picture import picture
     from gallery.sheet import group_sheet
     from index.duplicates.find import find_duplicates
     from store.cache import Cache
@@ -128,7 +145,9 @@ def duplicates(
     if csv:
         spreadsheet.duplicates(csv, found.groups)
     if sheet:
-        group_sheet(sheet, [[(one.photo, group.kind) for one in group.photos] for group in found.groups])
+        group_sheet(
+            sheet, [[(one.photo, group.kind) for one in group.photos] for group in found.groups], picture=picture
+        )
     show(terminal.duplicated(found), terminal.duplicates, as_json)
 
 

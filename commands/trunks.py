@@ -24,8 +24,8 @@ def compare_trunks(
 ) -> None:
     """Put the store's trunks side by side on your own labels: how often each is right, and what it costs."""
     from classifier import labelled
+    from classifier.auditing.outcomes import right
     from classifier.figures import apart
-    from classifier.figures.outcomes import right
     from classifier.fitting.fit import fit
     from extractor.checks import speed
     from index import build

@@ -2,16 +2,17 @@
 
 import io
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from extractor.pixels.decode import upright_image
-from store.errors import PetrieveError, Undecodable
+from store.errors import PetrieveError
 from store.files import write_named
 
 if TYPE_CHECKING:
     from PIL import Image
+
+Picture = Callable[[str], "Image.Image | None"]
 
 TILE = 220  # pixels
 GAP = 12
@@ -22,8 +23,12 @@ MOST = 80  # tiles of a sheet of groups
 PAPER, INK, FAINT, MARK = "#fbfaf7", "#22252a", "#70757d", "#d9662b"
 
 
-def contact_sheet(file: Path, photos: Sequence[tuple[str, str, str]], *, framed: Collection[int] = (0,)) -> None:
+def contact_sheet(
+    file: Path, photos: Sequence[tuple[str, str, str]], *, picture: Picture, framed: Collection[int] = (0,)
+) -> None:
     """Write a sheet of (path, first line, second line), with the photos framed that stand at these positions.
+
+    `picture` gives the photo at a path, or None where there is none any more.
 
     Raises:
         PetrieveError: the file's folder cannot be written to.
@@ -39,7 +44,7 @@ def contact_sheet(file: Path, photos: Sequence[tuple[str, str, str]], *, framed:
     for position, (path, title, note) in enumerate(photos):
         x = GAP + position % columns * (TILE + GAP)
         y = GAP + position // columns * (TILE + CAPTION + GAP)
-        sheet.paste(_tile(path), (x, y))
+        sheet.paste(_tile(picture(path)), (x, y))
         if position in framed:
             pen.rectangle((x - 4, y - 4, x + TILE + 3, y + TILE + 3), outline=MARK, width=4)
         pen.text((x, y + TILE + 5), _fitted(title, large), INK, large)
@@ -49,7 +54,7 @@ def contact_sheet(file: Path, photos: Sequence[tuple[str, str, str]], *, framed:
     write_named(file, data.getvalue())
 
 
-def findings_sheet(file: Path, findings: Sequence[dict[str, Any]]) -> None:
+def findings_sheet(file: Path, findings: Sequence[dict[str, Any]], *, picture: Picture) -> None:
     """Write a sheet of the worst audited photos; each has its label, what it may be instead, score and name.
 
     Raises:
@@ -59,10 +64,10 @@ def findings_sheet(file: Path, findings: Sequence[dict[str, Any]]) -> None:
     for one in findings[:MOST_FINDINGS]:
         instead = f", or {one['suggested']}?" if one["suggested"] else f": {', '.join(one['kinds'])}"
         rows.append((one["photo"], one["label"] + instead, f"{one['score']:.3f}  {Path(one['photo']).name}"))
-    contact_sheet(file, rows, framed=())
+    contact_sheet(file, rows, picture=picture, framed=())
 
 
-def group_sheet(file: Path, groups: Sequence[Sequence[tuple[str, str]]]) -> None:
+def group_sheet(file: Path, groups: Sequence[Sequence[tuple[str, str]]], *, picture: Picture) -> None:
     """Write a sheet of the first groups of (path, kind), of each the first photo framed.
 
     Raises:
@@ -72,15 +77,13 @@ def group_sheet(file: Path, groups: Sequence[Sequence[tuple[str, str]]]) -> None
         raise PetrieveError("there is nothing to draw: no two photos are copies", "leave out `--sheet`")
     photos = [(path, kind, os.path.basename(path)) for group in groups for path, kind in group]
     first = [place for group in groups for place in range(len(group))]
-    contact_sheet(file, photos[:MOST], framed={at for at, place in enumerate(first) if place == 0})
+    contact_sheet(file, photos[:MOST], picture=picture, framed={at for at, place in enumerate(first) if place == 0})
 
 
-def _tile(path: str) -> "Image.Image":
+def _tile(photo: "Image.Image | None") -> "Image.Image":
     from PIL import Image, ImageOps
 
-    try:
-        photo = upright_image(Path(path).read_bytes())
-    except (OSError, Undecodable):  # it was cached, and has gone since
+    if photo is None:
         return Image.new("RGB", (TILE, TILE), "#dddddd")
     return ImageOps.fit(photo, (TILE, TILE))
 

@@ -105,7 +105,8 @@ def neighbours(found: dict[str, Any]) -> None:
     for one in found["neighbours"]:
         close = f"1 of {1 / one['pairs_as_close']:,.0f}"
         own = ["" if one["group"] is None else str(one["group"])] if grouped else []
-        rows.append([f"{one['similarity']:.3f}", close, one["label"] or "", *own, one["photo"]])
+        gone = f" (gone since {one['gone']})" if one["gone"] else ""
+        rows.append([f"{one['similarity']:.3f}", close, one["label"] or "", *own, one["photo"] + gone])
     _table([*titles[:3], "group", "photo"] if grouped else titles, rows)
 
 

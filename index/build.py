@@ -9,10 +9,10 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from index import exact
+from index.codes import exact
 from index.codes import kept as files
+from index.codes.exact import Exact, held, taken
 from index.codes.kept import Kept
-from index.exact import Exact, held, taken
 from store.cache import Cache
 from store.errors import PetrieveError
 

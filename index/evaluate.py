@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from index.build import Index
-from index.exact import streamed
+from index.codes.exact import streamed
 from index.search import nearest_of_each
 from store.cache import Cache
 from store.errors import PetrieveError

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from index.build import Index
-from index.exact import streamed
+from index.codes.exact import streamed
 from store.errors import PetrieveError
 from store.photo import path_of
 from store.rows import digests, unit_length

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 from test_head import planted
 
-from index import build, exact, search
-from index.codes import kept, tune, update
+from index import build, search
+from index.codes import exact, kept, tune, update
 from index.codes.inverted import KINDS
 from store.cache import Cache
 from store.errors import PetrieveError

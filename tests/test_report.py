@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from classifier import head
-from classifier.figures.outcomes import outcomes
+from classifier.auditing.outcomes import outcomes
 from classifier.labelled import read
 from gallery.report import page as report
 from gallery.report import plots

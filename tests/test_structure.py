@@ -1,71 +1,140 @@
-"""The import arrows of DESIGN.md: photos → pixels → trunk → cache, two readers below, and no way back."""
+"""The rooms of DESIGN.md and their arrows: its picture is the import graph, and nothing goes round in a circle."""
 
 import ast
+import re
+from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[1]
-ROOMS = ("extractor", "classifier", "index", "gallery", "commands")
-# What a room outside the extractor may know of it.
-NARROW_WAIST = {"extractor.cache", "extractor.errors", "extractor.rows", "extractor.store", "extractor.photos"}
+HOUSES = ("store", "extractor", "classifier", "index", "gallery", "commands")
+# What a house may know of others. One arrow goes from a reader to the maker: where torch computes.
 ALLOWED = {
-    "classifier": NARROW_WAIST | {"extractor.device"},
-    "index": NARROW_WAIST,
-    "gallery": NARROW_WAIST | {"extractor.pixels", "extractor.upright"},
+    "store": set[str](),
+    "extractor": {"store"},
+    "classifier": {"store", "extractor.trunks.device"},
+    "index": {"store"},
+    "gallery": {"store"},
 }
-# Each file of the extractor may import those before it.
-ORDER = (
-    "errors device store labels filters photos upright apart pixels views weights densenet int8 trunk rows tables "
-    "upgrade contents cache plan stream calibration embed graph onnx verify doctor watch copies interop"
-).split()
+HEAVY = {"torch", "torchvision", "faiss", "sklearn", "lance", "pyarrow", "numpy", "PIL", "torchcodec", "pandas"}
+TORCH_THROUGHOUT = ("densenet.py", "int8.py")  # and themselves imported when they are needed
+Graph = Mapping[str, set[str]]
 
 
-def imported(file: Path) -> set[str]:
-    """Our own modules that a file imports, wherever in it."""
-    found = set()
+def files() -> list[Path]:
+    return [ROOT / "cli.py", *(file for house in HOUSES for file in (ROOT / house).rglob("*.py"))]
+
+
+def name_of(file: Path) -> str:
+    return ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+@cache
+def modules() -> Graph:
+    """Our own modules, and those that each imports, wherever in it and for whatever."""
+    names = {name_of(file) for file in files()}
+    return {name_of(file): set(imported(file, names)) - {name_of(file)} for file in files()}
+
+
+def imported(file: Path, names: set[str]) -> Iterator[str]:
     for node in ast.walk(ast.parse(file.read_text())):
-        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name in names)
         if isinstance(node, ast.ImportFrom) and node.module:
-            names = [node.module] if "." in node.module else [f"{node.module}.{alias.name}" for alias in node.names]
-        found |= {name for name in names if name.split(".")[0] in ROOMS}
-    return found
+            for alias in node.names:
+                whole = f"{node.module}.{alias.name}"
+                yield from (name for name in (whole if whole in names else node.module,) if name in names)
 
 
-def test_readers_know_the_cache_and_never_each_other() -> None:
-    for room, allowed in ALLOWED.items():
-        for file in (ROOT / room).glob("*.py"):
-            others = {name for name in imported(file) if not name.startswith(f"{room}.")}
-            assert others <= allowed, f"{file} imports {others - allowed}"
+def room(module: str) -> str:
+    """The folder that a module is in."""
+    parts = module.split(".")
+    return "/".join(parts[:2] if len(parts) > 2 or (ROOT / Path(*parts)).is_dir() else parts[:1])
 
 
-def test_the_extractor_flows_one_way() -> None:
-    for file in (ROOT / "extractor").glob("*.py"):
-        for name in imported(file):
-            assert name.startswith("extractor."), f"{file} looks back to {name}"
-            if file.stem in ORDER and not (file.stem == "labels" and name == "extractor.photos"):  # its type alone
-                assert ORDER.index(name.split(".")[1]) < ORDER.index(file.stem), f"{file} imports {name}"
+def rooms() -> Graph:
+    found: dict[str, set[str]] = {}
+    for module, others in modules().items():
+        found.setdefault(room(module), set()).update(room(other) for other in others)
+    return {name: others - {name} for name, others in found.items() if name != "cli"}
 
 
-def test_exactly_one_line_pairs_photos_with_vectors() -> None:
-    lines = [
-        line.strip()
-        for file in (ROOT / "extractor").glob("*.py")
-        for line in file.read_text().splitlines()
-        if "zip(views" in line
-    ]
-    assert lines == ["for view, made in zip(views, np.split(embeddings, ends[:-1]), strict=True):"]
+def circle(graph: Graph) -> list[str]:
+    """A way from a name back to itself; empty where there is none."""
+    done: set[str] = set()
+
+    def walk(name: str, way: list[str]) -> list[str]:
+        if name in way:
+            return [*way[way.index(name) :], name]
+        if name in done:
+            return []
+        for other in sorted(graph.get(name, ())):
+            if found := walk(other, [*way, name]):
+                return found
+        done.add(name)
+        return []
+
+    return next((found for name in sorted(graph) if (found := walk(name, []))), [])
+
+
+def test_a_circle_is_found() -> None:
+    assert circle({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == ["b", "c", "b"]
+    assert circle({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == []
+
+
+def test_no_module_and_no_room_goes_round_in_a_circle() -> None:
+    packages = {name for name in modules() if (ROOT / Path(*name.split("."))).is_dir()}
+    assert circle({name: others - packages for name, others in modules().items() if name not in packages}) == []
+    assert circle(rooms()) == []
+
+
+@pytest.mark.parametrize("house", ALLOWED)
+def test_readers_know_the_store_and_neither_the_maker_nor_each_other(house: str) -> None:
+    for module, others in modules().items():
+        if module.split(".")[0] != house:
+            continue
+        for other in others:
+            known = other.split(".")[0] in {house, *ALLOWED[house]} or other in ALLOWED[house]
+            assert known, f"{module} imports {other}"
+
+
+def test_only_the_command_line_knows_the_commands() -> None:
+    for name, others in modules().items():
+        if any(other.split(".")[0] == "commands" for other in others):
+            assert name.split(".")[0] in ("cli", "commands"), f"{name} imports a command"
+
+
+def test_the_picture_in_the_design_is_the_import_graph() -> None:
+    """Lines of its block `rooms`: a room, what is in it, and behind ◄ the rooms that it takes from."""
+    (block,) = re.findall(r"```rooms\n(.*?)```", (ROOT / "DESIGN.md").read_text(), re.DOTALL)
+    drawn = {}
+    for line in block.splitlines():
+        told, _, others = line.partition("◄")
+        drawn[told.split()[0].rstrip("/")] = {name.rstrip("/") for name in others.replace(",", " ").split()}
+    assert drawn == rooms()
 
 
 def test_files_stay_readable_in_one_sitting() -> None:
-    for file in [ROOT / "cli.py", *(path for room in ROOMS for path in (ROOT / room).glob("*.py"))]:
+    for file in [*files(), *(ROOT / "tests").rglob("*.py")]:
         assert len(file.read_text().splitlines()) <= 400, f"{file} wants to be two"
 
 
 def test_nothing_heavy_is_imported_before_it_is_needed() -> None:
-    heavy = {"torch", "torchvision", "faiss", "sklearn", "lance", "pyarrow", "numpy", "PIL", "torchcodec", "pandas"}
-    for file in [ROOT / "cli.py", *(path for room in ROOMS for path in (ROOT / room).glob("*.py"))]:
-        if file.stem in ("densenet", "int8"):  # torch from end to end, and themselves imported when needed
+    for file in files():
+        if file.name in TORCH_THROUGHOUT:
             continue
         for node in ast.parse(file.read_text()).body:
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-            assert not heavy & {name.split(".")[0] for name in names}, f"{file} imports {names} at once"
+            assert not HEAVY & {name.split(".")[0] for name in names}, f"{file} imports {names} at once"
+
+
+def test_no_dimension_stands_outside_the_trunks() -> None:
+    for file in files():
+        if "trunks" not in file.parts:
+            numbers = [node.value for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Constant)]
+            dimensions = {1024, 1664, 1920, 2208} & {one for one in numbers if isinstance(one, int)}
+            named = {"copies.py": {1024}, "familiar.py": {1024}, "linear.py": {1024}, "sample.py": {1024}}
+            assert dimensions <= named.get(file.name, set()), f"{file}: {dimensions}"  # sizes of blocks and pictures

@@ -12,9 +12,9 @@ from itertools import chain, islice
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from extractor.ahead import in_order
 from extractor.pixels.augment import views_of
 from extractor.pixels.decode import decode_small
+from extractor.sources.ahead import in_order
 from extractor.sources.source import Part
 from extractor.trunks.trunk import Trunk
 from store.contents import Content

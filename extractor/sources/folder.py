@@ -7,9 +7,10 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from itertools import islice
 
-from extractor.ahead import in_order
+from extractor.sources.ahead import in_order
 from extractor.sources.formats import SUFFIXES, is_photo
 from extractor.sources.names import label_of, split_of
 from store.errors import NO_MEMORY, PetrieveError, Undecodable
@@ -173,6 +174,11 @@ def read(path: str) -> tuple[bytes, os.stat_result]:
     if (len(data), after.st_size, after.st_mtime_ns) != (before.st_size, before.st_size, before.st_mtime_ns):
         raise OSError(errno.EBUSY, "it changed while it was read")
     return data, after
+
+
+def gone(path: str) -> str | None:
+    """The date of today if nothing is at this path; None if something is."""
+    return None if os.path.lexists(path) else datetime.now(UTC).date().isoformat()
 
 
 def batched(photos: Iterable[Photo], size: int) -> Iterator[tuple[Photo, ...]]:

@@ -3,28 +3,33 @@
 import base64
 import hashlib
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from extractor.pixels.decode import upright_image
 from gallery import words
 from gallery.report import figures
 from gallery.report.escape import escaped
-from store.errors import Undecodable
 from store.files import write_named
 
+if TYPE_CHECKING:
+    from PIL import Image
+
+Picture = Callable[[str], "Image.Image | None"]
 THUMBNAIL = 240  # pixels: sharp on a phone, and 8 kB
 SHOWN = 24  # photos of each kind
 Row = dict[str, Any]
 
 
-def write(file: Path, head: Row, *, store: Row, suspects: Sequence[Row], mistakes: Sequence[Row]) -> int:
+def write(
+    file: Path, head: Row, *, store: Row, suspects: Sequence[Row], mistakes: Sequence[Row], picture: Picture
+) -> int:
     """How many bytes were written: the page, with its photos inside.
 
     `head` is a head's report and its `roc` curves (`label`, `points`); `store` has `weights`, `fingerprint` and the
     number of `photos`. A suspect is `photo` (its path), `label`, `suggested`, `reason`; a mistake `photo`, `label`,
-    `predicted`, `probability`; the worst first. The same store gives the same bytes.
+    `predicted`, `probability`; the worst first. `picture` gives the photo at a path, or None where there is none any
+    more. The same store gives the same bytes.
 
     Raises:
         PetrieveError: the file cannot be written.
@@ -42,6 +47,7 @@ def write(file: Path, head: Row, *, store: Row, suspects: Sequence[Row], mistake
             "head fitted without it, and by its look-alikes.",
             "No photo stands out.",
             [(row["photo"], _suspected(row), row["reason"]) for row in suspects],
+            picture,
         ),
         _photos(
             "Mistakes",
@@ -52,6 +58,7 @@ def write(file: Path, head: Row, *, store: Row, suspects: Sequence[Row], mistake
                 for row in mistakes
                 if row["photo"] not in above
             ],
+            picture,
         ),
         _footer(store),
     ]
@@ -87,7 +94,7 @@ def _header(head: Row, store: Row) -> str:
     return f"""<header>
 <h1>What the head knows</h1>
 <p>{classes}? A {escaped(head["method"])} head on {head["photos"]:,} labelled photos of {store["photos"]:,}, seen by a
-DenseNet-121 with {escaped(store["weights"])} weights.</p>
+{escaped(store["trunk"])} with {escaped(store["weights"])} weights.</p>
 <p class="faint">Every figure is of photos that the head had not seen: {escaped(head["evaluated_on"])}.</p>
 </header>"""
 
@@ -101,32 +108,30 @@ def _mistaken(row: Row) -> str:
     return f"{row['label']}, taken for {row['predicted']}"
 
 
-def _photos(title: str, words: str, none: str, photos: Sequence[tuple[str, str, str]]) -> str:
+def _photos(title: str, words: str, none: str, photos: Sequence[tuple[str, str, str]], picture: Picture) -> str:
     """Photos (path, title, note) under a heading, the first of them shown."""
     if not photos:
         return f"<section><h2>{escaped(title)}</h2><p>{escaped(none)}</p></section>"
-    shown = "".join(_photo(*photo) for photo in photos[:SHOWN])
+    shown = "".join(_photo(*photo, picture) for photo in photos[:SHOWN])
     more = f'<p class="faint">The first {SHOWN} of {len(photos):,}.</p>' if len(photos) > SHOWN else ""
     return f"""<section><h2>{escaped(title)}</h2>
 <p>{escaped(words)}</p>
 <ul class="photos">{shown}</ul>{more}</section>"""
 
 
-def _photo(path: str, title: str, note: str) -> str:
+def _photo(path: str, title: str, note: str, picture: Picture) -> str:
     name = escaped(words.name(path))
-    data = thumbnail(path)
+    data = thumbnail(picture(path))
     image = f'<img src="{data}" alt="{name}" decoding="async">' if data else '<span class="gone">no longer there</span>'
     told = f'<b>{escaped(title)}</b><br>{escaped(note)}<br><span class="name">{name}</span>'
     return f"<li>{image}<div>{told}</div></li>"
 
 
-def thumbnail(path: str) -> str | None:
-    """A photo as a `data:` URI, cut square; None where it can no longer be read."""
+def thumbnail(photo: "Image.Image | None") -> str | None:
+    """A photo as a `data:` URI, cut square; None where there is none."""
     from PIL import ImageOps
 
-    try:
-        photo = upright_image(Path(path).read_bytes())
-    except (OSError, Undecodable):  # it was cached, and has gone since
+    if photo is None:
         return None
     data = io.BytesIO()
     ImageOps.fit(photo, (THUMBNAIL, THUMBNAIL)).save(data, "JPEG", quality=80, optimize=True)

@@ -1,1 +1,1 @@
-"""The index on disk, for more photos than can be compared each."""
+"""How embeddings are compared: each of them, in memory or streamed; or by codes in a file, where they are too many."""

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from index.codes.exact import Truth
 from index.codes.inverted import Inverted
 from index.codes.kept import AT
-from index.exact import Truth
 
 if TYPE_CHECKING:
     import numpy as np

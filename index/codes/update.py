@@ -6,13 +6,12 @@ from contextlib import suppress
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
-from index import exact
+from index.codes import exact, tune
 from index.codes import inverted as lists
 from index.codes import kept as files
-from index.codes import tune
+from index.codes.exact import TAKEN
 from index.codes.inverted import Inverted
 from index.codes.kept import Card, Kept
-from index.exact import TAKEN
 from store.cache import Cache
 from store.errors import PetrieveError
 from store.rows import unit_length, vectors

@@ -16,6 +16,7 @@ EXACT = 30_000
 PROBED = 8
 # Photos that the lists are learned from: FAISS warns below 39 for each list.
 PER_LIST = 40
+THERE = "digest IS NOT NULL AND gone IS NULL"  # what is gone is a copy of nothing
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +98,7 @@ def _contents(cache: Cache) -> "tuple[np.ndarray, np.ndarray]":
     import numpy as np
 
     ids, contents = [np.zeros(0, np.int64)], [np.zeros(0, "S16")]
-    for batch in cache.photos(["digest"]):
+    for batch in cache.photos(["digest"], THERE):
         ids.append(batch["_rowid"].cast("int64").to_numpy())
         contents.append(digests(batch))
     every, content = np.concatenate(ids), np.concatenate(contents)

@@ -1,0 +1,21 @@
+"""A photo as people see it."""
+
+from typing import TYPE_CHECKING
+
+from extractor.pixels.decode import upright_image
+from extractor.sources.folder import read
+from store.errors import Undecodable
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+
+def picture(path: str) -> "Image.Image | None":
+    """The upright picture of a photo; None where it can no longer be read.
+
+    It is read as `embed` reads it: neither a pipe nor a file of any size in its place holds anybody up.
+    """
+    try:
+        return upright_image(read(path)[0])
+    except (OSError, Undecodable, MemoryError):  # it was embedded, and has gone since
+        return None
