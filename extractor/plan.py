@@ -21,10 +21,10 @@ class Plan:
     """Each photo that is found is in one of the first three; paths tell the rest."""
 
     todo: dict[str, Photo]  # by path, with what is said of it
-    cached: list[Photo]
-    unreadable: list[Photo]
+    cached: list[str]  # paths, as are these
+    unreadable: list[str]
     missing: list[str]  # what the store holds and the sources no longer do
-    again: list[Photo]  # what is known, as it was found this time, changed or not
+    elsewhere: dict[str, Photo]  # what is known, and was found from another root this time, by path
     said: dict[str, dict[str, Any]]  # what the rows of photos that are known have yet to be told
 
 
@@ -51,13 +51,13 @@ def find_parts(sources: Sequence[str], before: Iterable[str] = (), *, prune: boo
     return parts
 
 
-def photos_of(parts: Iterable[Part]) -> list[Photo]:
-    """The photos of all parts, each path once."""
+def photos_of(parts: Iterable[Part]) -> dict[str, Photo]:
+    """The photos of all parts by path, each path once."""
     photos: dict[str, Photo] = {}
     for part in parts:
         for photo in part.photos:
             photos.setdefault(photo.path, photo)
-    return list(photos.values())
+    return photos
 
 
 def chosen(parts: Iterable[Part], paths: Iterable[str]) -> list[tuple[Part, list[Photo]]]:
@@ -73,7 +73,7 @@ def chosen(parts: Iterable[Part], paths: Iterable[str]) -> list[tuple[Part, list
 
 
 def plan(
-    photos: Sequence[Photo],
+    photos: Mapping[str, Photo],
     sources: Sequence[str],
     known: Known,
     csv: Labels | None,
@@ -85,38 +85,36 @@ def plan(
 
     A photo is known when it has so many augmented `views`.
     """
-    todo, cached, unreadable = dict[str, Photo](), list[Photo](), list[Photo]()
+    todo, elsewhere = dict[str, Photo](), dict[str, Photo]()
+    cached, unreadable = list[str](), list[str]()
     said = {}
     reasons = known.reasons()
-    for photo in photos:
-        path = photo.path
+    for path, photo in photos.items():
         there = path in known
+        if there and known.root(path) != photo.root:
+            elsewhere[path] = photo
         if there and csv and csv.of(photo):
             said[path] = csv.of(photo)
-        same = there and known.is_as_then(photo)
+        same = there and known.is_as_then(path, photo)
         reason = reasons.get(path)
         if same and (reason is None or may_pass(reason)) and known.views_of(path) > views:
-            cached.append(photo)
+            cached.append(path)
         elif same and reason and not retry and not may_pass(reason):
-            unreadable.append(photo)
+            unreadable.append(path)
         else:
             todo[path] = photo
-    here = {photo.path for photo in photos}
-    missing = sorted(path for path in known if path not in here and any(_is_under(path, one) for one in sources))
-    again = [photo for photo in photos if photo.path in known]
-    return Plan(todo, cached, unreadable, missing, again, said)
+    missing = sorted(path for path in known if path not in photos and any(_is_under(path, one) for one in sources))
+    return Plan(todo, cached, unreadable, missing, elsewhere, said)
 
 
 def settle(cache: Cache, made: Plan, known: Known, *, prune: bool) -> None:
     """What a run owes to photos that it did not embed."""
     gone, reasons = known.gone(), known.reasons()
     told = {**_labels_from_another_root(cache, made, known), **made.said}
-    for photo in made.cached:  # it is there, and can be reached
-        if photo.path in gone or photo.path in reasons:
-            told[photo.path] = {**told.get(photo.path, {}), "gone": None, "reason": None}
-    for photo in made.unreadable:
-        if photo.path in gone:
-            told[photo.path] = {**told.get(photo.path, {}), "gone": None}
+    for path in (gone | reasons.keys()).intersection(made.cached):  # it is there, and can be reached
+        told[path] = {**told.get(path, {}), "gone": None, "reason": None}
+    for path in gone.intersection(made.unreadable):
+        told[path] = {**told.get(path, {}), "gone": None}
     cache.change(told, known)
     if prune:
         cache.forget(made.missing, known)
@@ -127,13 +125,11 @@ def settle(cache: Cache, made: Plan, known: Known, *, prune: bool) -> None:
 
 def _labels_from_another_root(cache: Cache, made: Plan, known: Known) -> Mapping[str, dict[str, Any]]:
     """Labels and splits that a folder higher up gives to photos that had none, seen from their own folder."""
-    roots = known.roots()
-    others = [photo for photo in made.again if photo.root != roots[photo.path]]
-    now = cache.told_of([photo.path for photo in others], known)
+    now = cache.told_of(list(made.elsewhere), known)
     found = {}
-    for photo in others:
+    for path, photo in made.elsewhere.items():
         told = {name: value for name, value in said_of(photo).items() if name in ("label", "split")}
-        found[photo.path] = {name: value for name, value in told.items() if now[photo.path][name] is None}
+        found[path] = {name: value for name, value in told.items() if now[path][name] is None}
     return found
 
 

@@ -42,7 +42,7 @@ def query(
     """
     check_views(views)
     parts = find_parts(paths_of(sources))
-    photos = photos_of(parts)
+    photos = list(photos_of(parts).values())
     trunk = once(partial(asking_trunk, cache, weights, device, precision))
     # Augmented views of another recipe are passed over.
     there, holds_all = _lookup(photos, cache, views if cache.made.recipe in ("", RECIPE) else 0)

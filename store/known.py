@@ -43,6 +43,8 @@ class Known:
     rows: "pa.Table"  # COLUMNS and `_rowid`
     sizes: "np.ndarray"  # int64
     moments: "np.ndarray"  # int64, microseconds
+    roots: list[str]
+    of_roots: list[int]  # which of them is each photo's
     versions: list[str | None]  # empty where no photo has one
     views: "np.ndarray"  # int64, how many the trunk has of the photo's content; 0 where it has none
     embeddings: Embeddings
@@ -64,15 +66,14 @@ class Known:
         """How many views of the photo are embedded."""
         return int(self.views[self.places[path]])
 
-    def roots(self) -> dict[str, str]:
-        """Where each photo was found first, by path."""
-        roots = self.rows["root"].to_pylist()
-        return {path: roots[number] for path, number in self.places.items()}
+    def root(self, path: str) -> str:
+        """Where the photo was found first."""
+        return self.roots[self.of_roots[self.places[path]]]
 
-    def is_as_then(self, photo: Photo) -> bool:
-        """Whether size, time and version of a photo that is known are what they were."""
-        number = self.places[photo.path]
-        if (photo.size, photo.modified) != (self.sizes[number], self.moments[number]):
+    def is_as_then(self, path: str, photo: Photo) -> bool:
+        """Whether size, time and version of the photo that is known at this path are what they were."""
+        number = self.places[path]
+        if photo.size != self.sizes[number] or photo.modified != self.moments[number]:
             return False
         return photo.version == (self.versions[number] if self.versions else None)
 
@@ -106,6 +107,7 @@ def known(contents: Contents) -> Known:
     schema = pa.schema([contents.photo_schema.field(name) for name in COLUMNS]).append(pa.field("_rowid", pa.uint64()))
     batches = [batch.select([*COLUMNS, "_rowid"]) for batch in contents.photos(COLUMNS, None)]
     rows = pa.Table.from_batches(batches, schema).combine_chunks()
+    roots = pa.chunked_array([rows["root"].combine_chunks()], pa.string()).dictionary_encode().combine_chunks()
     paths = map(path_of, rows["root"].to_pylist(), rows["uri"].to_pylist())
     digests, views = contents.views()
     sizes = np.zeros((len(digests), 2), np.int32)
@@ -123,6 +125,8 @@ def known(contents: Contents) -> Known:
         rows=rows,
         sizes=rows["size"].to_numpy(),
         moments=rows["modified"].cast("int64").to_numpy(),
+        roots=roots.dictionary.to_pylist(),
+        of_roots=roots.indices.to_pylist(),
         versions=rows["version"].to_pylist() if rows["version"].null_count < len(rows) else [],
         views=own,
         embeddings=Embeddings(digests, views, sizes),
@@ -136,7 +140,7 @@ def nothing() -> Known:
 
     none = np.zeros(0, np.int64)
     empty = Embeddings(np.zeros(0, "S16"), none, np.zeros((0, 2), np.int32))
-    return Known({}, pa.table({name: [] for name in [*COLUMNS, "_rowid"]}), none, none, [], none, empty)
+    return Known({}, pa.table({name: [] for name in [*COLUMNS, "_rowid"]}), none, none, [], [], [], none, empty)
 
 
 def may_pass(reason: str) -> bool:

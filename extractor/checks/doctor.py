@@ -79,7 +79,7 @@ def diagnose(
     Raises:
         PetrieveError: a source, the weights or the device cannot be used, or no photo be read.
     """
-    photos = photos_of(find_parts(paths_of(sources)))
+    photos = list(photos_of(find_parts(paths_of(sources))).values())
     chosen = photos[:: max(1, len(photos) // PHOTOS)][:PHOTOS]
     trunk = _trunk(Store(Path(store)), weights, device, precision)
     stages, unreadable = _stages(chosen, trunk)

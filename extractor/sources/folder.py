@@ -14,7 +14,7 @@ from extractor.sources.ahead import in_order
 from extractor.sources.formats import SUFFIXES, is_photo
 from extractor.sources.names import label_of, split_of
 from store.errors import NO_MEMORY, PetrieveError, Undecodable
-from store.photo import TO_TEXT, Photo
+from store.photo import Photo, as_text
 from store.rows import PASSING, Unreadable
 
 Place = str | os.PathLike[str]
@@ -90,7 +90,7 @@ def find(source: str | os.PathLike[str]) -> Iterator[Photo]:
     if stat.S_ISDIR(status.st_mode):
         yield from _walk(path, "", set())
     elif stat.S_ISREG(status.st_mode):
-        yield _photo(os.path.dirname(path), os.path.basename(path), status)
+        yield _photo(os.path.dirname(path), "", os.path.basename(path), status)
     else:
         raise PetrieveError(f"{path} is neither a file nor a folder", "name a photo or a folder of photos")
 
@@ -110,21 +110,21 @@ def _walk(root: str, folder: str, visited: set[tuple[int, int]]) -> Iterator[Pho
             f"cannot list {here}: {error.strerror}", "make it readable, or name other folders"
         ) from error
     for entry in entries:
-        uri = os.path.join(folder, entry.name)
         if _is(entry.is_dir):
-            yield from _walk(root, uri, visited)
+            yield from _walk(root, os.path.join(folder, entry.name), visited)
         elif _looks_like_photo(entry):
-            yield _photo(root, uri, _status(entry))
+            yield _photo(root, folder, entry.name, _status(entry))
 
 
-def _photo(root: str, uri: str, status: os.stat_result) -> Photo:
+def _photo(root: str, folder: str, name: str, status: os.stat_result) -> Photo:
+    root, folder, name = as_text(root), as_text(folder), as_text(name)
     return Photo(
-        root=root.translate(TO_TEXT),
-        uri=uri.translate(TO_TEXT),
+        root=root,
+        uri=f"{folder}/{name}" if folder else name,
         size=status.st_size,
         modified=status.st_mtime_ns // 1000,
-        label=label_of(uri.translate(TO_TEXT)),
-        split=split_of(root, uri),
+        label=label_of(name, folder),
+        split=split_of(root, folder),
     )
 
 

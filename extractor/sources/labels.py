@@ -3,7 +3,7 @@
 import os
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -31,13 +31,13 @@ class Labels:
         """What the CSV says of a photo, by column; nothing if it does not name it."""
         return self.rows.get(photo.uri) or self.rows.get(photo.path) or {}
 
-    def apply(self, photos: Sequence["Photo"]) -> list["Photo"]:
-        """The same photos with what the CSV says of them.
+    def apply(self, photos: Mapping[str, "Photo"]) -> dict[str, "Photo"]:
+        """The same photos (by path) with what the CSV says of them.
 
         Raises:
             PetrieveError: the CSV names photos that are not among them.
         """
-        names = Counter(name for photo in photos for name in (photo.uri, photo.path) if name in self.rows)
+        names = Counter(name for path, photo in photos.items() for name in (photo.uri, path) if name in self.rows)
         twice = [name for name, count in names.items() if count > 1]
         if twice:
             raise PetrieveError(
@@ -49,7 +49,7 @@ class Labels:
                 f"{self.file} names {len(unknown)} photo(s) that the source does not hold, first {min(unknown)!r}",
                 "write each as its path relative to the source, or remove the row",
             )
-        return [self._applied(photo) for photo in photos]
+        return {path: self._applied(photo) for path, photo in photos.items()}
 
     def _applied(self, photo: "Photo") -> "Photo":
         own = dict(self.of(photo))

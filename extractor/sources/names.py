@@ -2,6 +2,7 @@
 
 import os
 import re
+from functools import lru_cache
 from pathlib import Path
 
 SPLITS = {
@@ -15,16 +16,21 @@ SPLITS = {
 _KAGGLE = re.compile(r"(cat|dog)\.\d+\.\w+", re.IGNORECASE)
 
 
-def label_of(uri: str) -> str | None:
-    """`cat` for Kaggle's `cat.123.jpg`; else the parent folder, unless that is a split or the source itself."""
-    kaggle = _KAGGLE.fullmatch(os.path.basename(uri))
-    if kaggle:
-        return kaggle[1].lower()
-    parent = os.path.basename(os.path.dirname(uri))
+def label_of(name: str, folder: str) -> str | None:
+    """`cat` for Kaggle's `cat.123.jpg`; else what `folder_label` says."""
+    kaggle = _KAGGLE.fullmatch(name)
+    return kaggle[1].lower() if kaggle else folder_label(folder)
+
+
+@lru_cache(maxsize=1024)  # a folder's photos come one after the other
+def folder_label(folder: str) -> str | None:
+    """The name of a photo's folder, relative to the source, unless that is a split or the source itself."""
+    parent = os.path.basename(folder)
     return parent if parent and parent.lower() not in SPLITS else None
 
 
-def split_of(root: str, uri: str) -> str | None:
+@lru_cache(maxsize=1024)  # a folder's photos come one after the other
+def split_of(root: str, folder: str) -> str | None:
     """The split that the nearest folder named for one says (`train`, `val`, `test`), the source included."""
-    folders = [os.path.basename(root), *Path(uri).parts[:-1]]
+    folders = [os.path.basename(root), *Path(folder).parts]
     return next((SPLITS[name.lower()] for name in reversed(folders) if name.lower() in SPLITS), None)
