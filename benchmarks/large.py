@@ -95,39 +95,63 @@ def store(folder: Path, photos: int, *, seed: int = 0) -> None:
     import lance
     import pyarrow as pa
 
+    from extractor.trunks.kinds import FIRST
     from store.cache import Cache
-    from store.folder import Store
-    from store.rows import photo_schema
+    from store.folder import Made, Store
+    from store.rows import photo_schema, vector_schema
     from store.tables import PIECE
 
-    Cache.create(Store(folder), fingerprint="made-up", weights="bundled")
-    tables = (rows(vectors, start * BATCH) for start, vectors in enumerate(batches(photos, seed)))
-    reader = pa.RecordBatchReader.from_batches(photo_schema(), tables)
-    lance.write_dataset(reader, str(Store(folder).embeddings), mode="append", max_rows_per_file=PIECE)
+    cache = Cache.create(Store(folder), Made(FIRST.name, "made-up", "bundled"), dimension=DIMENSION)
+    made = (vectors_table(vectors, n * BATCH) for n, vectors in enumerate(batches(photos, seed)))
+    named = (photos_table(n, min(BATCH, photos - n)) for n in range(0, photos, BATCH))
+    for place, schema, tables in (
+        (cache.folder.vectors, vector_schema(DIMENSION), made),
+        (cache.store.photos, photo_schema(), named),
+    ):
+        reader = pa.RecordBatchReader.from_batches(schema, tables)
+        lance.write_dataset(reader, str(place), mode="append", max_rows_per_file=PIECE)
 
 
-def rows(vectors: np.ndarray, start: int, name: str = "pets") -> "pa.RecordBatch":  # noqa: F821
-    """Rows of the cache's table for made-up photos, numbered from `start`."""
+def digests(start: int, count: int, name: str = "pets") -> list[bytes]:
+    """Those of made-up photos, numbered from `start`."""
+    data = np.random.default_rng([start, len(name)]).bytes(16 * count)
+    return [data[16 * n : 16 * n + 16] for n in range(count)]
+
+
+def vectors_table(vectors: np.ndarray, start: int, name: str = "pets") -> "pa.RecordBatch":  # noqa: F821
+    """Rows of a trunk's table for made-up photos, numbered from `start`."""
+    import pyarrow as pa
+
+    from store.rows import vector_schema
+
+    count = len(vectors)
+    columns = [
+        pa.array(digests(start, count, name), pa.binary(16)),
+        pa.array([0] * count, pa.int32()),
+        pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), DIMENSION),
+        pa.array([bytes(8)] * count, pa.binary(8)),
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=vector_schema(DIMENSION))
+
+
+def photos_table(start: int, count: int, name: str = "pets") -> "pa.RecordBatch":  # noqa: F821
+    """Rows of the table of photos for made-up ones, numbered from `start`."""
     import pyarrow as pa
 
     from store.rows import photo_schema
 
-    count = len(vectors)
     numbers = range(start, start + count)
-    digests = np.random.default_rng([start, len(name)]).bytes(16 * count)
     columns = {
         "uri": [f"{name}/{number:08d}.jpg" for number in numbers],
         "root": ["/made-up"] * count,
-        "digest": [digests[16 * n : 16 * n + 16] for n in range(count)],
-        "size": [1] * count, "modified": [1] * count, "view": [0] * count,
+        "size": [1] * count, "modified": [1] * count, "width": [1] * count, "height": [1] * count,
+        "digest": digests(start, count, name),
         "label": [("cat", "dog")[number % 2] for number in numbers],
-        "split": [None] * count, "width": [1] * count, "height": [1] * count,
-        "embedding": pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), DIMENSION),
         "checksum": [bytes(8)] * count,
     }  # fmt: skip
-    made = [pa.array(columns[field.name], field.type) if isinstance(columns[field.name], list) else columns[field.name]
-            for field in photo_schema()]  # fmt: skip
-    return pa.RecordBatch.from_arrays(made, schema=photo_schema())
+    schema = photo_schema()
+    made = [pa.array(columns.get(field.name, [None] * count), field.type) for field in schema]
+    return pa.RecordBatch.from_arrays(made, schema=schema)
 
 
 def main() -> None:

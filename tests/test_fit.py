@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import DIMENSION, SHARED, Done, empty_store, need
+from conftest import DIMENSION, SHARED, Done, empty_store, need, of_trunk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
@@ -213,7 +213,7 @@ def test_a_head_from_before_the_splits_is_not_measured_on_the_photos_it_was_fitt
     cache_of(tmp_path / "before", rows)
     counted = mistaken(run("fit-head", "--store", tmp_path / "before", "--json").json)
     cache_of(tmp_path / "s", [(label, ("train", "test")[i % 2], vector) for i, (label, _, vector) in enumerate(rows)])
-    shutil.copy(tmp_path / "before" / "head.safetensors", tmp_path / "s")
+    shutil.copy(of_trunk(tmp_path / "before").head, of_trunk(tmp_path / "s").path)
     assert run("report", "--store", tmp_path / "s", "--json").json["mistakes"] == counted > 5
 
 

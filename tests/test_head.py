@@ -176,7 +176,7 @@ def test_a_head_for_other_classes_than_the_photos_now_have_is_told(run: Run, sto
     shutil.copytree(photos, "labelled")
     Path("labelled/dog").rename("labelled/poodle")
     assert run("embed", "labelled", "--store", "new", "--weights", "bundled").status == 0
-    shutil.copy(of_trunk(store).head, "new")
+    shutil.copy(of_trunk(store).head, of_trunk(Path("new")).path)
     stale = "the head knows 'dog', which no photo in the store is labelled; run `cli.py fit-head`"
     done = run("predict", "labelled/cat", "--store", "new")
     assert (done.status, done.err) == (0, f"note: {stale}\n")

@@ -17,7 +17,7 @@ from test_large_index import made_many as made_many
 from test_large_index import many as many
 
 from index import build, search
-from index.codes import kept, update
+from index.codes import exact, kept, update
 from store.cache import Cache
 from store.known import known
 
@@ -74,7 +74,7 @@ def test_a_watcher_takes_up_the_index_that_was_built_after_it_began(
     """Where there are too many photos to compare and no index yet, it would read the whole cache for each answer."""
     store = Path(shutil.copytree(made_many, tmp_path / "s"))
     (of_trunk(store).index).unlink()
-    monkeypatch.setattr(update, "EXACT", 100)
+    monkeypatch.setattr(exact, "EXACT", 100)
     index = build.build(Cache.open(store))
     assert index.held is None
     update.update(Cache.open(store), kind=KIND)
@@ -82,7 +82,7 @@ def test_a_watcher_takes_up_the_index_that_was_built_after_it_began(
 
 
 def test_an_index_that_vanishes_or_may_not_be_read_is_no_traceback(run: Run, many: Cache) -> None:
-    file = many.store.index
+    file = many.folder.index
     file.unlink()
     assert (kept.load(many), kept.card(many), kept.glance(many)) == (None, None, None)
     file.mkdir()

@@ -105,7 +105,10 @@ def test_an_empty_store_goes_out_and_in(tmp_path: Path) -> None:
 
 DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "no card": (lambda f: (f / "petrieve.json").unlink(), "nothing says which network"),
-    "a card of other weights": (lambda f: card(f, fingerprint="0" * 64), "was made with weights bundled"),
+    "a card of other weights": (
+        lambda f: card(f, fingerprint="0" * 64),
+        "was made with densenet121 and weights bundled",
+    ),
     "a card that names a file": (lambda f: card(f, weights="/etc/passwd"), "weights from a file"),
     "a card that is none": (lambda f: (f / "petrieve.json").write_text("[]"), "cannot be read"),
     "too few photos": (lambda f: card(f, photos=41), "its card says 41"),

@@ -11,6 +11,7 @@ import pytest
 from conftest import DIMENSION, ROOT, SHARED, Done, empty_store, need, of_trunk
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from safetensors.numpy import load_file, save_file
 from test_head import planted
 
@@ -237,8 +238,9 @@ def test_the_commands_build_show_and_check_an_index(run: Run, store: Path, photo
     photo = sorted((drawn / "cat").iterdir())[0]
     assert len(run("similar", photo, "--store", store, "-k", 100, "--json").json["neighbours"]) == 39
     shutil.copy(sorted((photos / "dog").iterdir())[0], photos / "twin.jpg")
-    assert run("embed", photos / "twin.jpg", "--store", store).status == 0
-    assert run("info", "--store", store, "--json").json["index"]["photos"] == 41  # embed has brought it up to date
+    Image.new("RGB", (300, 260), "teal").save(photos / "new.png")
+    assert run("embed", photos / "twin.jpg", photos / "new.png", "--store", store).status == 0
+    assert run("info", "--store", store, "--json").json["index"]["photos"] == 41, "contents"
     assert run("verify", "--store", store, "--sample", 0).status == 0
     data = of_trunk(store).index.read_bytes()
     of_trunk(store).index.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
@@ -311,19 +313,21 @@ def test_a_damaged_index_is_seen_wherever_a_bit_is_flipped_or_the_file_is_cut(ma
             kept.load(many)
 
 
-def test_a_damaged_index_is_built_anew_and_that_is_said(
-    many: Cache, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
+@pytest.mark.parametrize("few", [100, 1000])
+def test_beside_a_damaged_index_each_photo_is_compared_and_what_mends_it_is_said(
+    many: Cache, few: int, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
 ) -> None:
-    many.folder.index.write_bytes(many.folder.index.read_bytes()[:-5])
-    monkeypatch.setattr(update, "EXACT", 100)
+    """A search does not wait for minutes while one is built."""
+    damaged = many.folder.index.read_bytes()[:-5]
+    many.folder.index.write_bytes(damaged)
+    monkeypatch.setattr(exact, "EXACT", few)
     index = build.build(many)
-    assert "built anew" in str(recwarn.pop(UserWarning).message)
+    assert "run `cli.py build-index` mends it" in str(recwarn.pop(UserWarning).message)
+    assert (index.kept, index.held is None) == (None, few == 100)
     agree(index, first(many), 20)
-    assert kept.load(many) is not None
-    many.folder.index.write_bytes(b"")
-    monkeypatch.setattr(update, "EXACT", 1000)
-    assert build.build(many).kept is None  # so few are compared one by one
-    assert not many.folder.index.exists()
+    assert many.folder.index.read_bytes() == damaged
+    update.update(many)
+    assert (kept.load(many) is None) == (few == 1000), "so few are compared one by one"
 
 
 def forged(file: Path, change: Callable[[dict[str, np.ndarray], dict[str, object]], None]) -> None:

@@ -80,7 +80,7 @@ def test_a_missing_source_is_an_error(tmp_path: Path) -> None:
     ],
 )
 def test_labels_come_from_kaggle_names_then_from_folders(uri: str, label: str | None) -> None:
-    assert label_of(uri) == label
+    assert label_of(os.path.basename(uri), os.path.dirname(uri)) == label
 
 
 @pytest.mark.parametrize(
