@@ -32,7 +32,8 @@ from extractor.embed import embed  # noqa: E402
 from extractor.engines.local import CORES, View, load, pool  # noqa: E402
 from extractor.sources.folder import find  # noqa: E402
 from extractor.sources.sample import draw_sample  # noqa: E402
-from extractor.trunks.trunk import MEAN, STD, load_trunk  # noqa: E402
+from extractor.trunks.kinds import MEAN, STD  # noqa: E402
+from extractor.trunks.trunk import load_trunk  # noqa: E402
 
 REAL = ROOT.parent / "shared" / "photos" / "train"
 # For every way: threads that wait by spinning would measure their neighbours on a shared machine.

@@ -34,7 +34,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from extractor.pixels.decode import decode_small
 from extractor.pixels.view import canonical_view
-from extractor.trunks.trunk import MEAN, STD
+from extractor.trunks.kinds import MEAN, STD
 from store.cache import Cache
 from store.photo import path_of
 
