@@ -1,7 +1,7 @@
 """The trunks that there are: each a kind with a dimension, a recipe of its views and the shapes of its weights.
 
 G. Huang, Z. Liu, L. van der Maaten, K. Q. Weinberger: "Densely Connected Convolutional Networks", CVPR 2017, table 1;
-for 161 torchvision's, which is twice as wide.
+for 161 torchvision's, whose layers add half as many channels again.
 """
 
 from dataclasses import dataclass

@@ -5,12 +5,13 @@ import os
 import re
 import time
 from contextlib import suppress
-from http.client import HTTPException
+from http.client import HTTPException, HTTPResponse
 from io import BytesIO
 from pathlib import Path
+from queue import Empty, Queue
 from threading import Thread
 from typing import TYPE_CHECKING, Any
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 from extractor.trunks.kinds import FIRST, Kind
 from store.errors import PetrieveError
@@ -21,10 +22,11 @@ if TYPE_CHECKING:
 
 BUNDLED = Path(__file__).parent / "bundled" / "densenet121.safetensors"
 BUNDLED_SHA256 = "dff835fbbb61b7b128698fa393f9fb64839bb3e6103860b3a402aec47300f82c"
-OTHER_WAYS = "give `--weights bundled` (a DenseNet-121 that knows cats and dogs) or `--weights FILE.pth`"
-# What a new store waits for ImageNet's weights, 32 MB: for an answer, and in all, at 15 Mbit/s.
+# Seconds that a new store waits for ImageNet's weights, 32 MB: for an answer, and in all, at 15 Mbit/s.
 ANSWER, IN_ALL = 4.0, 20.0
 CHUNK = 1 << 18
+LARGEST = 1 << 26  # bytes, twice that file: a server that never ends must not fill the memory meanwhile
+AGENT = {"User-Agent": "torch.hub"}  # as torch asks for the same file: some servers turn Python away
 # torchvision's DenseNet before 0.4 had dots where attribute names now have none.
 _OLD_NAME = re.compile(r"(.*denselayer\d+\.(?:norm|relu|conv))\.([12]\..*)")
 
@@ -36,14 +38,14 @@ def read_weights(weights: str, kind: Kind = FIRST) -> dict[str, "Tensor"]:
         PetrieveError: they cannot be had or read, or their digest is wrong.
     """
     if weights == "bundled":
-        if kind != FIRST:
+        if not _is_bundled(kind):
             raise PetrieveError(f"no {kind.title} is bundled", "give `--weights imagenet` or `--weights FILE.pth`")
-        state = _load_file(BUNDLED, BUNDLED_SHA256)
+        state = _load_file(BUNDLED, kind, BUNDLED_SHA256)
     elif weights == "imagenet":
-        state = _load_file(_imagenet_file(kind), sha256_of(kind))
+        state = _load_file(_imagenet_file(kind), kind, sha256_of(kind))
     else:
-        state = _load_file(Path(weights))
-    return {name: tensor.float() for name, tensor in _plain_names(state, weights).items()}
+        state = _load_file(Path(weights), kind)
+    return {name: tensor.float() for name, tensor in _plain_names(state, weights, kind).items()}
 
 
 def fingerprint(tensors: dict[str, "Tensor"], recipe: str) -> str:
@@ -60,30 +62,54 @@ def plain(tensors: dict[str, "Tensor"]) -> dict[str, "Tensor"]:
     return {name.removeprefix("features."): tensor for name, tensor in tensors.items()}
 
 
-def at_hand(kind: Kind) -> str:
-    """The weights of a new store that names none: `imagenet` if on disk or to be had within seconds, else `bundled`."""
+def at_hand(kind: Kind, *, answer: float = ANSWER, in_all: float = IN_ALL) -> str:
+    """The weights of a new store that names none: `imagenet` if on disk or to be had within seconds, else `bundled`.
+
+    So many seconds at most pass until a server answers, and until all has come. What does not come, comes too late or
+    is another file leaves nothing behind. Of a kind that is not bundled it is `imagenet`, and reading those may fail.
+    """
     file = imagenet_file(kind)
-    if kind != FIRST or file.exists():  # of the others none is bundled
+    if file.exists() or not _is_bundled(kind):
         return "imagenet"
-    # A name server that does not answer is waited for by no timeout of a connection.
-    fetching = Thread(target=_fetch_quickly, args=(kind.url, file, sha256_of(kind)), daemon=True)
-    fetching.start()
-    fetching.join(IN_ALL)
-    return "imagenet" if file.exists() else "bundled"
+    data = _fetched(kind.url, answer, in_all)
+    if not hashlib.sha256(data).hexdigest().startswith(sha256_of(kind)):
+        return "bundled"
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_file(file, data)
+    except OSError:  # no room, or a home that is not to be written to
+        return "bundled"
+    return "imagenet"
 
 
-def _fetch_quickly(url: str, file: Path, sha256: str) -> None:
-    """Fetch a file that can be had at once; what comes too slowly, or is another, leaves nothing behind."""
-    until = time.monotonic() + IN_ALL
+def _fetched(url: str, answer: float, in_all: float) -> bytes:
+    """What a server gives within so many seconds; cut short where that is not all."""
+    until = time.monotonic() + in_all
     data = bytearray()
-    with suppress(OSError, ValueError, HTTPException), urlopen(url, timeout=ANSWER) as answer:
-        while some := answer.read(CHUNK):
+    opened = _opened(url, answer)
+    if opened is None:
+        return b""
+    with opened, suppress(OSError, HTTPException):
+        while time.monotonic() < until and len(data) < LARGEST and (some := opened.read1(CHUNK)):
             data += some
-            if time.monotonic() > until:
-                return
-        if hashlib.sha256(data).hexdigest().startswith(sha256):
-            file.parent.mkdir(parents=True, exist_ok=True)
-            write_file(file, bytes(data))
+    return bytes(data)
+
+
+def _opened(url: str, seconds: float) -> HTTPResponse | None:
+    """A server's answer, to be read; None where none comes in time."""
+    answers: Queue[HTTPResponse | None] = Queue()
+
+    def ask() -> None:
+        try:
+            answers.put(urlopen(Request(url, headers=AGENT), timeout=seconds))
+        except (OSError, ValueError, HTTPException):
+            answers.put(None)
+
+    # No timeout of a connection ends the wait for a name server, or for headers that come byte by byte.
+    Thread(target=ask, daemon=True).start()
+    with suppress(Empty):
+        return answers.get(timeout=seconds)
+    return None
 
 
 def resolve(weights: str) -> str:
@@ -112,15 +138,24 @@ def _imagenet_file(kind: Kind) -> Path:
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
             torch.hub.download_url_to_file(kind.url, str(file), hash_prefix=sha256_of(kind))
-        except (OSError, RuntimeError) as error:
+        except (OSError, RuntimeError, HTTPException) as error:
             raise PetrieveError(
                 f"cannot download the ImageNet weights from {kind.url}: {error}",
-                f"put the file at {file}, or {OTHER_WAYS}",
+                f"put the file at {file}, or {_other_ways(kind)}",
             ) from error
     return file
 
 
-def _load_file(file: Path, sha256: str = "") -> dict[str, Any]:
+def _is_bundled(kind: Kind) -> bool:
+    return kind.name == FIRST.name
+
+
+def _other_ways(kind: Kind) -> str:
+    bundled = "`--weights bundled` (a DenseNet-121 that knows cats and dogs) or " if _is_bundled(kind) else ""
+    return f"give {bundled}`--weights FILE.pth`"
+
+
+def _load_file(file: Path, kind: Kind, sha256: str = "") -> dict[str, Any]:
     import torch
     from safetensors import SafetensorError
     from safetensors.torch import load
@@ -128,7 +163,7 @@ def _load_file(file: Path, sha256: str = "") -> dict[str, Any]:
     try:
         data = file.read_bytes()
     except OSError as error:
-        raise PetrieveError(f"cannot read weights from {file}: {error.strerror}", OTHER_WAYS) from error
+        raise PetrieveError(f"cannot read weights from {file}: {error.strerror}", _other_ways(kind)) from error
     found = hashlib.sha256(data).hexdigest() if sha256 else ""
     if not found.startswith(sha256):
         raise PetrieveError(
@@ -153,7 +188,7 @@ def _unreadable(file: Path, why: str) -> PetrieveError:
     )
 
 
-def _plain_names(state: dict[str, Any], weights: str) -> dict[str, "Tensor"]:
+def _plain_names(state: dict[str, Any], weights: str, kind: Kind) -> dict[str, "Tensor"]:
     """The trunk's own tensors, whatever the file wraps them in."""
     import torch
 
@@ -172,6 +207,6 @@ def _plain_names(state: dict[str, Any], weights: str) -> dict[str, "Tensor"]:
     if not named:
         raise PetrieveError(
             f"weights file {weights} holds no tensor named `features.…`",
-            "save them with torchvision's names, as `torchvision.models.densenet121().state_dict()` does",
+            f"save them with torchvision's names, as `torchvision.models.{kind.name}().state_dict()` does",
         )
     return named
