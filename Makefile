@@ -28,8 +28,8 @@ torture: .venv/ready
 	$(BIN)/python -m pytest -m torture -s
 
 demo: .venv/ready
-	@echo "Drawn pets and the bundled trunk: nothing is downloaded. It knows cat from dog and little else;"
-	@echo "with photos of your own, leave out --weights to use torchvision's ImageNet weights."
+	@echo "Drawn pets and the bundled trunk, which knows cats and dogs: nothing is downloaded."
+	@echo "With photos of your own, leave out --weights to use torchvision's ImageNet weights."
 	rm -rf demo
 	$(PETRIEVE) sample demo/photos
 	$(PETRIEVE) embed demo/photos --weights bundled $(DEMO)

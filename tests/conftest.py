@@ -15,16 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from planting import KIND, planted
 
 import cli
-from extractor.engines.local import View, load
-from extractor.sources.folder import read_photo
 from extractor.sources.sample import draw_sample
-from extractor.trunks.kinds import FIRST
+from index.codes import update
 from store.cache import Cache
-from store.folder import Folder, Made, Store, read_card
-from store.photo import Photo, path_of
-from store.rows import Embedded, Unreadable, own, photo_of
+from store.photo import path_of
 
 # As the commands have it, before a library starts its threads.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -107,47 +104,6 @@ def start() -> Iterator[Callable[..., Process]]:
         one.kill_group()
 
 
-DIMENSION = FIRST.dimension
-
-
-def nothing_there(digest: bytes) -> None:
-    """What a new store has of a content."""
-
-
-def seen(photo: Photo) -> View | Unreadable | None:
-    """What reading and decoding a photo gives."""
-    return load(read_photo(photo), there=nothing_there).seen
-
-
-def said_in(cache: Cache) -> dict[str, dict[str, Any]]:
-    """Label, split and the user's own columns of all photos, by path."""
-    rows = [row for batch in cache.photos(["root", "uri", *cache.columns()]) for row in batch.to_pylist()]
-    return {path_of(row["root"], row["uri"]): {name: row[name] for name in cache.columns()} for row in rows}
-
-
-def empty_store(store: Path) -> Cache:
-    """A new store without photos, of a trunk that does not exist."""
-    return Cache.create(Store(store), Made(FIRST.name, "planted", "bundled"), dimension=DIMENSION)
-
-
-def of_trunk(store: Path) -> Folder:
-    """What lies in a store's folder of its first trunk."""
-    card = read_card(Store(store))
-    assert card
-    return Store(store).folder(card.trunks[0])
-
-
-def whole(cache: Cache) -> dict[str, Embedded]:
-    """All photos of a cache with the embeddings of all their views, by path."""
-    names = own(cache.photo_schema)
-    rows = [row for batch in cache.photos(cache.photo_schema.names) for row in batch.to_pylist()]
-    held = cache.views_of({row["digest"] for row in rows})
-    found = [
-        Embedded(photo_of(row, names), row["digest"], row["width"], row["height"], held[row["digest"]]) for row in rows
-    ]
-    return {one.photo.path: one for one in found}
-
-
 def table(store: Path) -> dict[str, tuple[int, bytes, bytes]]:
     """Row id, digest and the embedding's bits by path, straight from the table: each photo has one row there."""
     found: dict[str, tuple[int, bytes, bytes]] = {}
@@ -205,3 +161,36 @@ def need(folder: Path) -> Path:
     if not folder.exists():
         pytest.skip(f"{folder.name} is not at hand")
     return folder
+
+
+@pytest.fixture(scope="session")
+def made_many(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("many") / "s"
+    update.update(planted(folder, {("cat", None): 200, ("dog", None): 200}), kind=KIND)
+    return folder
+
+
+@pytest.fixture
+def many(made_many: Path, tmp_path: Path) -> Cache:
+    """A cache of 400 made-up photos with an index of codes, the test's own."""
+    return Cache.open(shutil.copytree(made_many, tmp_path / "many"))
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """An empty disk of 2 MB; it takes a right to mount that most users have not."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", place], capture_output=True, text=True)
+    if mounted.returncode:
+        pytest.skip(f"cannot mount: {mounted.stderr.strip()}")
+    yield place
+    subprocess.run(["umount", place], capture_output=True)
+
+
+def fill(disk: Path, *, leave: int) -> Path:
+    """A file that takes all room of a disk but these many bytes."""
+    space = os.statvfs(disk)
+    ballast = disk / "ballast"
+    ballast.write_bytes(bytes(max(0, space.f_bavail * space.f_frsize - leave)))
+    return ballast

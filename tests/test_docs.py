@@ -25,7 +25,7 @@ COMMANDS = {command.name: command for command in typer.main.get_command(cli.app)
 
 # Keys that the guide names with a command and that do not stand at the top of its document.
 INNER = {
-    "similar": {"photos", "label", "similarity", "pairs_as_close", "group"},
+    "similar": {"photos", "label", "similarity", "pairs_as_close", "group", "gone"},
     "predict": {"error"},
     "verify": {"what", "remedy"},
     "evaluate": {"value", "low", "high"},

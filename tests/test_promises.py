@@ -11,9 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import PHOTOS, ROOT, Done, Process, bits, need, nothing_there, of_trunk, seen, table, whole
+from conftest import PHOTOS, ROOT, Done, Process, bits, need, table
+from embedding import vectors
 from PIL import Image
-from test_embed import vectors
+from planting import nothing_there, of_trunk, seen, whole
 
 from extractor.engines import local as stream
 from extractor.query import query

@@ -12,8 +12,9 @@ from pathlib import Path
 import corpus
 import pytest
 import torch
-from conftest import Done, of_trunk
+from conftest import Done
 from PIL import Image
+from planting import of_trunk
 
 from gallery import spreadsheet
 from gallery.words import FORMULA

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Done
-from test_verify import damages, harmless_or_found
+from damaging import damages, harmless_or_found
 
 pytestmark = pytest.mark.torture
 

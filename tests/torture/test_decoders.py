@@ -9,8 +9,8 @@ from pathlib import Path
 
 import corpus
 import pytest
+from damaging import UGLY
 from PIL import Image
-from test_bad_files import UGLY
 
 from extractor.pixels.decode import decode_small
 from extractor.pixels.view import canonical_view

@@ -9,11 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import DIMENSION, Done, Process, of_trunk
+from conftest import Done, Process
+from damaging import right
 from PIL import Image
-from test_index_under_fire import right
-from test_large_index import made_many as made_many
-from test_large_index import many as many
+from planting import DIMENSION, of_trunk
 
 from index import build, search
 from index.codes import kept

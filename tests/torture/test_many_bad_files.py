@@ -6,7 +6,7 @@ from pathlib import Path
 import corpus
 import pytest
 from conftest import Done
-from test_bad_files import check, check_the_scene
+from damaging import check, check_the_scene
 
 pytestmark = pytest.mark.torture
 

@@ -1,0 +1,114 @@
+"""What a head is not sure of, and what it has never seen the like of."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import Done
+from PIL import Image, ImageDraw
+from planting import DIMENSION, Row, cache_of, drawn
+
+from classifier.figures import familiar
+from classifier.fitting.fit import fit
+from classifier.predict import predict, share
+from store.errors import PetrieveError
+
+Run = Callable[..., Done]
+
+
+def test_no_prediction_is_made_of_a_damaged_embedding(tmp_path: Path) -> None:
+    rows = drawn({"cat": 10, "dog": 10})
+    cache = cache_of(tmp_path, rows)
+    fitted, _ = fit(cache)
+    with pytest.raises(PetrieveError, match="no number"):
+        predict(cache, fitted, [rows[0][2][None], np.full((1, DIMENSION), np.nan)])
+
+
+def test_damaged_embeddings_make_no_other_photo_unfamiliar(tmp_path: Path) -> None:
+    rows = drawn({"cat": 40, "dog": 40})
+    fitted, _ = fit(cache_of(tmp_path / "whole", rows))
+    for _, _, vector in rows[::2]:
+        vector[:] = np.nan
+    with pytest.warns(UserWarning, match="no number, and are passed over: 40; `cli.py verify`"):
+        (told,) = predict(cache_of(tmp_path / "damaged", rows), fitted, [rows[3][2][None].astype(np.float32)])
+    assert not told["unfamiliar"]
+
+
+def test_a_threshold_keeps_the_error_rate_it_was_asked_for(tmp_path: Path) -> None:
+    cache = cache_of(tmp_path / "s", drawn({"cat": 300, "dog": 300}, apart=0.085))
+    fitted, report = fit(cache)
+    assert report.accuracy < 0.95
+    vectors = np.stack([vector for _, _, vector in drawn({"cat": 500, "dog": 500}, apart=0.085, seed=77)])
+    truth = np.repeat(["cat", "dog"], 500)
+    told = predict(cache, fitted, list(vectors[:, None].astype(np.float32)), "3%")
+    sure = np.array([not one["unsure"] for one in told])
+    wrong = np.array([one["label"] for one in told]) != truth
+    assert 0.25 < sure.mean() < 0.95
+    assert wrong[sure].mean() < 0.06 < wrong.mean()
+    assert not any(one["unsure"] for one in predict(cache, fitted, list(vectors[:5, None])))
+
+
+def test_an_error_rate_out_of_reach_is_said(tmp_path: Path) -> None:
+    draw = np.random.default_rng(1)
+    rows: list[Row] = [(("cat", "dog")[draw.integers(2)], None, draw.normal(size=DIMENSION)) for _ in range(200)]
+    cache = cache_of(tmp_path, rows)
+    fitted, report = fit(cache)
+    lowest = min(point["error"] for point in report.risk_coverage)
+    if lowest > 0.0001:
+        with pytest.warns(UserWarning, match="no threshold reaches an error rate of 0.01%"):
+            told = predict(cache, fitted, [rows[0][2][None]], 0.0001)
+        assert told[0]["unsure"]
+
+
+def test_no_number_of_photos_shows_that_nothing_is_ever_wrong(run: Run, store: Path, drawn: Path) -> None:
+    done = run("predict", next((drawn / "cat").iterdir()), "--store", store, "--max-error", 0)
+    assert (done.status, "unsure" in done.out, "inf" in done.err) == (0, True, False)
+    assert "no number of held-out photos can show it" in done.err
+
+
+@pytest.mark.parametrize(("text", "number"), [("1%", 0.01), ("0.01", 0.01), ("2.5 %", 0.025), (0.2, 0.2), ("0", 0)])
+def test_an_error_rate_is_a_share_or_a_percentage(text: str | float, number: float) -> None:
+    assert share(text) == pytest.approx(number)
+
+
+@pytest.mark.parametrize("text", ["", "none", "120%", "-1", "1.5"])
+def test_other_rates_are_refused(run: Run, text: str) -> None:
+    with pytest.raises(PetrieveError, match="such as 1%"):
+        share(text)
+
+
+def test_a_slip_in_the_error_rate_is_told_before_a_photo_is_opened(run: Run, store: Path, tmp_path: Path) -> None:
+    (tmp_path / "bad.jpg").write_bytes(b"no photo")
+    done = run("predict", tmp_path / "bad.jpg", "--store", store, "--max-error", "banana")
+    assert (done.status, done.out, "such as 1%" in done.err) == (1, "", True)
+
+
+def test_pictures_of_no_pet_are_unfamiliar(run: Run, store: Path, drawn: Path, tmp_path: Path) -> None:
+    draw = np.random.default_rng(0)
+    folder = tmp_path / "other"
+    folder.mkdir()
+    for number in range(4):
+        noise = draw.integers(0, 256, (260, 300, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(folder / f"noise{number}.png")
+        page = Image.new("RGB", (300, 260), "white")
+        for line in range(16):
+            ImageDraw.Draw(page).text((8, 4 + 16 * line), f"line {line} of a letter, {number}" * 2, fill="black")
+        page.save(folder / f"text{number}.png")
+    told = run("predict", folder, "--store", store, "--json").json
+    assert all(one["unfamiliar"] for one in told)
+    assert "unfamiliar" in run("predict", folder, "--store", store).out
+    known = run("predict", drawn, "--store", store, "--json").json
+    assert not any(one["unfamiliar"] for one in known)
+
+
+def test_few_held_out_pets_are_called_unfamiliar() -> None:
+    vectors = np.stack([vector for _, _, vector in drawn({"cat": 300, "dog": 300})]).astype(np.float32)
+    targets = np.repeat([0, 1], 300)
+    parts = [(np.arange(i, 600, 5), np.flatnonzero(np.arange(600) % 5 != i)) for i in range(5)]
+    bound = familiar.measured(vectors, targets, parts)["unfamiliar"]["similarity"]
+    new = np.stack([vector for _, _, vector in drawn({"cat": 200, "dog": 200}, seed=5)]).astype(np.float32)
+    assert familiar.unlike(new, iter([vectors[:250], vectors[250:]]), bound).mean() < 0.05
+    near_, places = familiar.nearest(vectors[:3], iter([vectors[:250], vectors[250:]]))
+    assert places[:, 0].tolist() == [0, 1, 2]
+    assert near_[:, 0] == pytest.approx(1, abs=1e-5)

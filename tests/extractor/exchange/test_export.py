@@ -1,0 +1,161 @@
+"""What is exported gives what `predict` gives, elsewhere."""
+
+import json
+import re
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from conftest import PHOTOS, ROOT, Done, need
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageOps
+from planting import of_trunk
+from safetensors.torch import load_file
+
+from classifier import head
+from extractor.exchange import onnx
+from extractor.pixels.view import canonical_view
+from extractor.trunks.trunk import load_trunk
+from extractor.trunks.weights import BUNDLED
+from store.cache import Cache
+
+Run = Callable[..., Done]
+DOCUMENT = (ROOT / "docs" / "export.md").read_text()
+
+
+@pytest.fixture(scope="module")
+def exported(run: Run, made_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with pets.onnx and pets.safetensors of the drawn photos' head."""
+    folder = tmp_path_factory.mktemp("exported")
+    for suffix in ("onnx", "safetensors"):
+        done = run("export", folder / f"pets.{suffix}", "--store", made_store, "--json")
+        assert done.status == 0, done.err
+        assert done.json["size_bytes"] == (folder / f"pets.{suffix}").stat().st_size
+        if suffix == "onnx":
+            assert done.json["compared"] == onnx.COMPARED
+            assert done.json["largest_difference"] < 1e-4
+    return folder
+
+
+def test_a_suffix_in_capitals_is_the_same_suffix(run: Run, made_store: Path) -> None:
+    done = run("export", "PETS.SafeTensors", "--store", made_store)
+    assert (done.status, Path("PETS.SafeTensors").exists()) == (0, True)
+
+
+@pytest.fixture(scope="module")
+def session(exported: Path) -> onnxruntime.InferenceSession:
+    return onnxruntime.InferenceSession(exported / "pets.onnx")
+
+
+def of_pixels(session: onnxruntime.InferenceSession, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    probabilities, embedding = session.run(["probabilities", "embedding"], {"photo": pixels})
+    return probabilities, embedding
+
+
+def ours(store: Path, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    view = canonical_view(torch.from_numpy(pixels.copy()).permute(2, 0, 1))
+    embedding = load_trunk("bundled", "cpu", "float32")(view[None]).numpy()
+    return head.load(Cache.open(store)).predict(embedding)[0], embedding[0]
+
+
+@settings(max_examples=8, deadline=None)
+@given(height=st.integers(1, 700), width=st.integers(1, 700), seed=st.integers(0, 9))
+def test_onnx_sees_the_very_pixels_of_a_photo_of_any_size(
+    session: onnxruntime.InferenceSession, made_store: Path, height: int, width: int, seed: int
+) -> None:
+    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+    found, wanted = of_pixels(session, pixels), ours(made_store, pixels)
+    assert np.abs(found[0] - wanted[0]).max() < 1e-4
+    np.testing.assert_allclose(found[1], wanted[1], atol=1e-3 * np.abs(wanted[1]).max())
+
+
+def test_onnx_gives_real_photos_our_probabilities(session: onnxruntime.InferenceSession, made_store: Path) -> None:
+    files = sorted(need(PHOTOS).glob("train/*.jpg"))[::400] + sorted(need(PHOTOS).glob("breeds/*/*"))[::90]
+    for file in files:
+        pixels = np.asarray(ImageOps.exif_transpose(Image.open(file)).convert("RGB"))
+        assert np.abs(of_pixels(session, pixels)[0] - ours(made_store, pixels)[0]).max() < 1e-4, file
+
+
+def test_onnx_says_what_it_is(session: onnxruntime.InferenceSession, made_store: Path) -> None:
+    facts = session.get_modelmeta().custom_metadata_map
+    assert json.loads(facts["classes"]) == ["cat", "dog"]
+    assert (facts["weights"], facts["fingerprint"]) == ("bundled", Cache.open(made_store).fingerprint)
+    (photo,) = session.get_inputs()
+    assert (photo.name, photo.type, photo.shape) == ("photo", "tensor(uint8)", ["height", "width", 3])
+
+
+def test_the_same_head_gives_the_same_file(run: Run, made_store: Path, exported: Path, tmp_path: Path) -> None:
+    assert run("export", tmp_path / "again.onnx", "--store", made_store).status == 0
+    assert (tmp_path / "again.onnx").read_bytes() == (exported / "pets.onnx").read_bytes()
+
+
+@pytest.mark.parametrize("kind", ["onnx", "safetensors"])
+def test_the_documents_examples_run_as_they_stand(
+    kind: str,
+    exported: Path,
+    made_store: Path,
+    drawn: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (example,) = [text for text in re.findall(r"```python\n(.*?)```", DOCUMENT, re.DOTALL) if f"pets.{kind}" in text]
+    shutil.copy(exported / f"pets.{kind}", tmp_path)
+    photo = Image.open(sorted((drawn / "dog").iterdir())[0]).convert("RGB").resize((330, 290))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # lies on its side, as phones have it
+    photo.save(tmp_path / "photo.jpg", exif=exif)
+    # In place of the ImageNet weights that torchvision would download.
+    weights = {**load_file(BUNDLED), "classifier.weight": torch.zeros(1000, 1024), "classifier.bias": torch.zeros(1000)}
+    hub = tmp_path / "hub" / "checkpoints"
+    hub.mkdir(parents=True)
+    torch.save({name: tensor.float() for name, tensor in weights.items()}, hub / "densenet121-a639ec97.pth")
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    exec(compile(example, "docs/export.md", "exec"), {})
+    found = eval(capsys.readouterr().out)
+    pixels = np.asarray(ImageOps.exif_transpose(Image.open(tmp_path / "photo.jpg")).convert("RGB"))
+    wanted = dict(zip(("cat", "dog"), ours(made_store, pixels)[0].tolist(), strict=True))
+    assert found == pytest.approx(wanted, abs=2e-2 if kind == "safetensors" else 1e-4)
+
+
+def test_the_example_for_torchvision_has_ten_lines_of_work() -> None:
+    (example,) = [text for text in re.findall(r"```python\n(.*?)```", DOCUMENT, re.DOTALL) if "safetensors" in text]
+    assert len([line for line in example.splitlines() if line and not re.match("import|from", line)]) <= 10
+
+
+def test_nothing_is_written_that_gives_other_probabilities(
+    run: Run, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(onnx, "TOLERANCE", -1.0)
+    done = run("export", tmp_path / "pets.onnx", "--store", store)
+    assert (done.status, "from ours" in done.err) == (1, True)
+    assert not (tmp_path / "pets.onnx").exists()
+
+
+def test_an_export_whose_photos_are_gone_says_that_it_was_not_compared(run: Run, photos: Path, tmp_path: Path) -> None:
+    run("embed", photos, "--store", tmp_path / "s", "--weights", "bundled")
+    run("fit-head", "--store", tmp_path / "s")
+    shutil.rmtree(photos)
+    done = run("export", tmp_path / "pets.onnx", "--store", tmp_path / "s")
+    assert (done.status, "not compared" in done.err) == (0, True)
+    assert (tmp_path / "pets.onnx").exists()
+
+
+def test_what_cannot_be_exported_is_one_clear_line(
+    run: Run, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "write `NAME.onnx`" in run("export", "pets.pth", "--store", store).err
+    assert "name another file" in run("export", of_trunk(store).head, "--store", store).err
+    assert "name a file in a folder that is there" in run("export", "no/x.safetensors", "--store", store).err
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    done = run("export", "pets.onnx", "--store", store)
+    assert (done.status, "run `pip install 'petrieve[onnx]'`" in done.err) == (1, True)
+    monkeypatch.undo()
+    (of_trunk(store).head).unlink()
+    assert "run `cli.py fit-head`" in run("export", tmp_path / "pets.onnx", "--store", store).err
