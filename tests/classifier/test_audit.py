@@ -96,6 +96,7 @@ def test_wrong_labels_among_drawn_pets_come_first(
     check_found(run, Cache.open(store), {str(photos[i].resolve()) for i in wrong}, share=share)
 
 
+@pytest.mark.real
 @pytest.mark.parametrize(("seed", "only"), [(0, None), (1, "dog")])
 def test_wrong_labels_in_the_embeddings_of_an_imagenet_trunk_come_first(
     run: Run, tmp_path: Path, seed: int, only: str | None

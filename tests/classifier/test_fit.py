@@ -180,6 +180,7 @@ def test_probabilities_out_of_fold_do_not_know_their_photos_labels(tmp_path: Pat
     assert 0.3 < (p.argmax(axis=1) == np.arange(120) % 2).mean() < 0.7
 
 
+@pytest.mark.real
 def test_real_embeddings_give_the_accuracy_that_is_known(tmp_path: Path) -> None:
     """By scikit-learn's logistic regression, 5 folds: 98.3 %."""
     folder = need(SHARED / "embeddings")

@@ -91,6 +91,7 @@ def test_what_is_no_submission_is_one_line(run: Run, data: Path, store: Path, tm
     assert not Path("s.csv").exists()
 
 
+@pytest.mark.real
 def test_real_test_photos_make_a_whole_submission(run: Run, store: Path, tmp_path: Path) -> None:
     photos = sorted(need(PHOTOS / "test").iterdir())[:12]
     (tmp_path / "test1").mkdir()

@@ -35,6 +35,7 @@ def test_in_a_folder_of_bad_files_every_good_photo_is_embedded(run: Run, tmp_pat
     check_the_scene(tmp_path / "corpus", tmp_path / "s", expected)
 
 
+@pytest.mark.real
 def test_odd_files_from_the_wild_are_embedded_or_listed(run: Run, tmp_path: Path) -> None:
     folder = need(ODD)
     expected = {photo.path: "either" for photo in find(folder)}

@@ -81,6 +81,7 @@ def test_every_orientation_comes_out_upright(format_: str, orientation: int) -> 
     assert near(corners(pixels), [RED, GREEN, BLUE])
 
 
+@pytest.mark.real
 def test_the_same_scene_in_all_orientations_is_the_same_view() -> None:
     folder = need(ODD / "exif-orientation")
     for scene in ("Landscape", "Portrait"):
@@ -160,6 +161,7 @@ def test_a_ribbon_costs_no_more_than_a_photo() -> None:
     assert view.shape == (3, 224, 224)
 
 
+@pytest.mark.real
 def test_odd_files_are_decoded_or_refused_with_a_reason() -> None:
     for path in sorted(need(ODD).rglob("*.*")):
         try:
@@ -185,6 +187,7 @@ def test_damage_anywhere_is_decoded_or_refused(format_: str, flips: list[tuple[f
         assert str(refused)
 
 
+@pytest.mark.real
 def test_views_of_real_photos_are_those_of_the_reference() -> None:
     for path in sorted(need(PHOTOS / "breeds").rglob("*.jpg"))[::20]:
         view = canonical_view(decode(path.read_bytes())).float()

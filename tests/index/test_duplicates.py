@@ -124,6 +124,7 @@ def test_in_a_store_of_copies_crops_are_found_and_a_palette_is_never_the_best(
     assert found["fitted"][1]["found"]["cropped"] > 0.5
 
 
+@pytest.mark.real
 def test_look_alikes_among_real_photos_are_no_copies() -> None:
     folder = need(PHOTOS) / "breeds"
     looks = []
@@ -137,6 +138,7 @@ def test_look_alikes_among_real_photos_are_no_copies() -> None:
     assert as_picture(some, some[:, :, ::-1]).min() > 0.999
 
 
+@pytest.mark.real
 def test_a_crop_of_a_real_photo_is_the_same_scene_and_not_the_same_picture() -> None:
     for file in sorted((need(PHOTOS) / "breeds" / "Birman").glob("*.jpg")):
         with Image.open(file) as photo:

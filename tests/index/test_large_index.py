@@ -23,6 +23,7 @@ from store.rows import unit_length
 Run = Callable[..., Done]
 
 
+@pytest.mark.real
 def test_the_card_says_what_is_measured_and_a_large_store_gets_its_index_by_itself(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -75,6 +75,7 @@ def test_onnx_sees_the_very_pixels_of_a_photo_of_any_size(
     np.testing.assert_allclose(found[1], wanted[1], atol=1e-3 * np.abs(wanted[1]).max())
 
 
+@pytest.mark.real
 def test_onnx_gives_real_photos_our_probabilities(session: onnxruntime.InferenceSession, made_store: Path) -> None:
     files = sorted(need(PHOTOS).glob("train/*.jpg"))[::400] + sorted(need(PHOTOS).glob("breeds/*/*"))[::90]
     for file in files:

@@ -81,6 +81,7 @@ def check_bounds(paths: list[Path], found: torch.Tensor) -> None:
     assert cosine.median() >= 0.995
 
 
+@pytest.mark.real
 def test_photos_that_int8_was_not_measured_on_are_within_its_bounds(made_int8: Path) -> None:
     paths = sorted(need(PHOTOS / "breeds").rglob("*.jpg"))[::6]
     check_bounds(paths, asking_trunk(Cache.open(made_int8), None, "cpu", "int8")(views_of(paths)))

@@ -208,11 +208,13 @@ def test_drawn_photos_are_within_the_bounds_of_the_reference(drawn: Path, precis
     check_bounds(*some_views(drawn, 16), "cpu", precision)
 
 
+@pytest.mark.real
 @pytest.mark.parametrize("precision", BOUNDS)
 def test_real_photos_are_within_the_bounds_of_the_reference(precision: str) -> None:
     check_bounds(*some_views(need(PHOTOS / "breeds"), 48), "cpu", precision)
 
 
+@pytest.mark.real
 @pytest.mark.parametrize("orientation", [1, 6])
 def test_large_photos_are_within_the_bounds_though_their_decoder_shrinks_them(
     drawn: Path, tmp_path: Path, orientation: int
