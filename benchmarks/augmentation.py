@@ -21,10 +21,11 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold, StratifiedShuffleSplit
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path[:0] = [str(Path(__file__).resolve().parents[1] / part) for part in (".", "tests")]
+
+from planting import whole
 
 from extractor.embed import embed
-from store.cache import Cache
 
 GRID = 10.0 ** np.arange(-4, 1)
 FOLDS, REPEATS, RESAMPLED = 3, 5, 2000
@@ -55,9 +56,8 @@ def embedded(paths: list[str], store: Path, steps: list[int]) -> tuple[Photos, l
         summary, cache = embed(paths, store=store, weights="bundled", views=number)
         size = sum(file.stat().st_size for file in store.rglob("*") if file.is_file())
         costs.append({"views": number, "made": summary.views, "seconds": summary.seconds, "store_bytes": size})
-    known = cache.known()
-    rows = Cache.rows(cache, [row for path in paths for row in known[path].rows])
-    views = np.stack([rows[known[path].row].views for path in paths])
+    rows = whole(cache)
+    views = np.stack([rows[path].views for path in paths])
     return Photos(views, np.unique([label_of(path) for path in paths], return_inverse=True)[1]), costs
 
 

@@ -13,15 +13,13 @@ import tempfile
 import time
 from pathlib import Path
 
-import lance
+import large
 import numpy as np
-from large import rows, store, unit
+from large import store, unit
 from machine import machine
 
 from index.duplicates.near import near, pairs
 from store.cache import Cache
-from store.folder import Store
-from store.rows import photo_schema
 
 PLANTED, LEAST, NEIGHBOURS = 1000, 0.9, 10
 
@@ -30,18 +28,19 @@ def planted(folder: Path, photos: int) -> tuple[Cache, set[tuple[int, int]]]:
     """A store of so many photos and copies of some, and which rows are copies of which."""
     store(folder, photos)
     draw = np.random.default_rng(1)
-    _, originals = (cache := Cache.open(folder)).sample(PLANTED, seed=1)
-    wanted = cache.sample(PLANTED, seed=1)[0]["_rowid"].to_pylist()
+    cache = Cache.open(folder)
+    contents, originals = cache.sample(PLANTED, seed=1)
+    rows = {row["digest"]: row["_rowid"] for row in cache.photos_of(contents, ["uri"]).to_pylist()}
+    wanted = [rows[bytes(content).ljust(16, b"\0")] for content in contents]
     close = draw.uniform(LEAST + 0.01, 0.999, (PLANTED, 1))
     away = draw.normal(size=originals.shape)
     own = unit(originals)
     away = unit(away - (away * own).sum(axis=1, keepdims=True) * own)
     copies = (close * own + np.sqrt(1 - close**2) * away) * np.linalg.norm(originals, axis=1, keepdims=True)
-    table = lance.dataset(str(Store(folder).embeddings))
-    table.insert(rows(copies.astype(np.float16), photos, "copies"), schema=photo_schema())
+    large.add(cache, copies.astype(np.float16), photos, "copies")
     cache = Cache.open(folder)
     ids = {}
-    for batch, _ in cache.embeddings():
+    for batch in cache.photos(["uri"]):
         ids |= dict(zip(batch["uri"].to_pylist(), batch["_rowid"].to_pylist(), strict=True))
     made = [ids[f"copies/{photos + number:08d}.jpg"] for number in range(PLANTED)]
     return cache, {(min(pair), max(pair)) for pair in zip(wanted, made, strict=True)}

@@ -26,14 +26,15 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-from reference import reference_embeddings, reference_trunk  # noqa: E402
+from planting import seen, whole
+from reference import reference_embeddings, reference_trunk
 
-from extractor.embed import embed  # noqa: E402
-from extractor.engines.local import CORES, View, load, pool  # noqa: E402
-from extractor.sources.folder import find  # noqa: E402
-from extractor.sources.sample import draw_sample  # noqa: E402
-from extractor.trunks.kinds import MEAN, STD  # noqa: E402
-from extractor.trunks.trunk import load_trunk  # noqa: E402
+from extractor.embed import embed
+from extractor.engines.local import CORES, View, pool
+from extractor.sources.folder import find
+from extractor.sources.sample import draw_sample
+from extractor.trunks.kinds import MEAN, STD
+from extractor.trunks.trunk import load_trunk
 
 REAL = ROOT.parent / "shared" / "photos" / "train"
 # For every way: threads that wait by spinning would measure their neighbours on a shared machine.
@@ -111,16 +112,15 @@ def ours(folder: Path, device: str) -> Found:
     with tempfile.TemporaryDirectory() as store:
         summary, cache = embed(folder, store=store, weights="bundled", device=device)
         # Reading it back is no part of the work, but takes milliseconds.
-        known = cache.known()
-        rows = cache.rows([row.row for row in known.values()])
-        embeddings = np.stack([rows[row.row].embedding for row in known.values()]).astype(np.float32)
-    return [Path(path).name for path in known], embeddings, summary.embedded
+        rows = whole(cache)
+        embeddings = np.stack([row.embedding for row in rows.values()])
+    return [Path(path).name for path in rows], embeddings, summary.embedded
 
 
 def decoding(folder: Path, _device: str) -> Found:
     """Reading, decoding and resizing alone: in the stream's threads."""
     with pool(CORES, "decode") as decoders:
-        views = sum(isinstance(one, View) for one in decoders.map(lambda photo: load(photo, {}), find(folder)))
+        views = sum(isinstance(one, View) for one in decoders.map(seen, find(folder)))
     return [], None, views
 
 
@@ -147,8 +147,8 @@ def run(way: str, folder: Path, device: str, out: Path) -> dict[str, float]:
 def trunk_and_ceiling(folder: Path, device: str) -> dict[str, float]:
     """Photos per second of the trunk alone; and the matrix rate in GFLOP/s, in float32 and in bfloat16."""
     trunk = load_trunk("bundled", device)
-    photos = [one.pixels for photo in find(folder) if isinstance(one := load(photo, {}), View)]
-    batches = torch.stack((photos * trunk.batch)[: 4 * trunk.workers * trunk.batch]).split(trunk.batch)
+    photos = [one.pixels for photo in find(folder) if isinstance(one := seen(photo), View)]
+    batches = torch.cat((photos * trunk.batch)[: 4 * trunk.workers * trunk.batch]).split(trunk.batch)
     with pool(trunk.workers, "embed") as embedders:
         rates = {"trunk": rate(lambda: list(embedders.map(trunk, batches)), sum(map(len, batches)))}
     side = SQUARE[torch.device(device).type]

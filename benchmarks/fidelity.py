@@ -19,12 +19,12 @@ from torch.nn.functional import cosine_similarity
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-from reference import reference_embeddings  # noqa: E402
+from reference import reference_embeddings
 
-from extractor.pixels.decode import decode, upright_image  # noqa: E402
-from extractor.pixels.view import canonical_view  # noqa: E402
-from extractor.sources.folder import find  # noqa: E402
-from extractor.trunks.trunk import load_trunk  # noqa: E402
+from extractor.pixels.decode import decode, upright_image
+from extractor.pixels.view import canonical_view
+from extractor.sources.folder import find
+from extractor.trunks.trunk import load_trunk
 
 BATCH = 16
 

@@ -23,11 +23,15 @@ from pathlib import Path
 import numpy as np
 from machine import machine
 
+sys.path[:0] = [str(Path(__file__).resolve().parents[1] / part) for part in (".", "tests")]
+
+from planting import DIMENSION, empty_store
+
 from classifier.fitting.linear import STRENGTHS
 from store.cache import Cache
-from store.folder import Store
+from store.known import nothing
 from store.photo import Photo
-from store.rows import DIMENSION, Embedded
+from store.rows import Embedded
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -79,15 +83,15 @@ def made(photos: int, classes: int, seed: int) -> Iterator[tuple[np.ndarray, np.
 
 
 def make_store(path: Path, photos: int, classes: int) -> None:
-    cache = Cache.create(Store(path), fingerprint="made", weights="bundled")
+    cache = empty_store(path)
     number = 0
     for x, targets in made(photos, classes, seed=1):
         rows = []
         for vector, target in zip(x, targets.tolist(), strict=True):
             photo = Photo("/made", f"{number:08d}.jpg", 1, 1, f"class {target:02d}", None)
-            rows.append(Embedded(photo, number.to_bytes(16, "big"), 1, 1, vector))
+            rows.append(Embedded(photo, number.to_bytes(16, "big"), 1, 1, vector[None]))
             number += 1
-        cache.commit(rows, {})
+        cache.commit(rows, nothing())
 
 
 def timed(*words: object) -> dict[str, object]:

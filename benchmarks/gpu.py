@@ -23,10 +23,12 @@ import torch
 from machine import machine
 from torch.nn.functional import cosine_similarity
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path[:0] = [str(Path(__file__).resolve().parents[1] / part) for part in (".", "tests")]
+
+from planting import seen
 
 from extractor.embed import embed
-from extractor.engines.local import CORES, View, load, pool
+from extractor.engines.local import CORES, View, pool
 from extractor.pixels.view import canonical_view
 from extractor.sources.folder import find
 from extractor.trunks.trunk import Trunk, load_trunk
@@ -52,12 +54,12 @@ def rate(work: Callable[[], object], photos: int) -> float:
 
 def views_of(photos: list[Photo]) -> torch.Tensor:
     """Views (N, 3, 224, 224)."""
-    return torch.stack([one.pixels for one in (load(photo, {}) for photo in photos) if isinstance(one, View)])
+    return torch.cat([one.pixels for one in map(seen, photos) if isinstance(one, View)])
 
 
 def in_threads(photos: list[Photo]) -> list[torch.Tensor]:
     with pool(CORES, "decode") as decoders:
-        return [one.pixels for one in decoders.map(lambda photo: load(photo, {}), photos) if isinstance(one, View)]
+        return [one.pixels for one in decoders.map(seen, photos) if isinstance(one, View)]
 
 
 def one_thread() -> None:

@@ -112,6 +112,18 @@ def store(folder: Path, photos: int, *, seed: int = 0) -> None:
         lance.write_dataset(reader, str(place), mode="append", max_rows_per_file=PIECE)
 
 
+def add(cache: "Cache", vectors: np.ndarray, start: int, name: str) -> None:  # noqa: F821
+    """Write more made-up photos into a store."""
+    import lance
+    import pyarrow as pa
+
+    for place, rows in (
+        (cache.folder.vectors, vectors_table(vectors, start, name)),
+        (cache.store.photos, photos_table(start, len(vectors), name)),
+    ):
+        lance.write_dataset(pa.Table.from_batches([rows]), str(place), mode="append")
+
+
 def digests(start: int, count: int, name: str = "pets") -> list[bytes]:
     """Those of made-up photos, numbered from `start`."""
     data = np.random.default_rng([start, len(name)]).bytes(16 * count)

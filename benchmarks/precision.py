@@ -27,13 +27,15 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch.nn.functional import cosine_similarity, normalize
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path[:0] = [str(Path(__file__).resolve().parents[1] / part) for part in (".", "tests")]
 
-from extractor.engines.local import View, load
-from extractor.sources.folder import find
-from extractor.trunks.fitting import fitting_trunk
-from extractor.trunks.trunk import Trunk
-from store.folder import Store
+from planting import seen
+
+from extractor.engines.drawn import drawn
+from extractor.engines.local import View
+from extractor.sources.folder import Folder, find
+from extractor.trunks.ranges import quantised
+from extractor.trunks.trunk import Trunk, load_trunk
 from store.photo import Photo
 
 PRECISIONS = ("float32", "bfloat16", "int8")
@@ -41,8 +43,7 @@ BATCH, TIMED, NEAREST = 8, 128, 10
 
 
 def views_of(photos: Sequence[Photo], pool: ThreadPoolExecutor) -> torch.Tensor:
-    loaded = pool.map(lambda photo: load(photo, {}), photos)
-    return torch.stack([one.pixels for one in loaded if isinstance(one, View)])
+    return torch.cat([one.pixels for one in pool.map(seen, photos) if isinstance(one, View)])
 
 
 def through(trunk: Trunk, views: torch.Tensor, pool: ThreadPoolExecutor) -> torch.Tensor:
@@ -100,8 +101,9 @@ def main() -> None:
     labelled = list(find(given.labelled))
     photos = [*labelled, *(photo for folder in given.folders for photo in find(folder))]
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(os.cpu_count()) as pool:
-        store, measured = Store(Path(folder)), list(find(given.measured))
-        trunks = {name: fitting_trunk(None, store, "bundled", "cpu", name, measured) for name in PRECISIONS}
+        trunks = {name: load_trunk("bundled", "cpu", name) for name in PRECISIONS[:-1]}
+        measured = drawn(list(Folder(str(given.measured)).parts()))
+        trunks["int8"] = quantised(trunks["float32"], Path(folder) / "int8.safetensors", measured)
         views = views_of(photos, pool)
         speed = rates(trunks, views, given.rounds, pool)
         embeddings = {name: through(trunk, views, pool) for name, trunk in trunks.items()}

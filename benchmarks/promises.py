@@ -9,20 +9,25 @@ on a store's labelled photos. Every split fits on a half drawn at random and loo
 import argparse
 import csv
 import json
+import sys
 import tempfile
 from pathlib import Path
 
 import numpy as np
 from machine import machine
 
+sys.path[:0] = [str(Path(__file__).resolve().parents[1] / part) for part in (".", "tests")]
+
+from planting import DIMENSION, empty_store
+
 from classifier.figures import familiar
 from classifier.fitting.fit import fit
 from classifier.head import Head, threshold
 from classifier.labelled import read
 from store.cache import Cache
-from store.folder import Store
+from store.known import nothing
 from store.photo import Photo
-from store.rows import DIMENSION, Embedded
+from store.rows import Embedded
 
 REAL = Path(__file__).resolve().parents[2] / "shared" / "embeddings"
 RATES = (0.01, 0.02, 0.05)
@@ -31,7 +36,7 @@ STRANGERS = 8  # breeds that are left out
 
 
 def embeddings(store: Path | None, *, breeds: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Embeddings (N, 1024) and labels (N,)."""
+    """Embeddings (N, D) and labels (N,)."""
     if store:
         photos = read(Cache.open(store))
         return photos.embeddings, photos.labels
@@ -45,12 +50,12 @@ def embeddings(store: Path | None, *, breeds: bool) -> tuple[np.ndarray, np.ndar
 def fitted(x: np.ndarray, labels: np.ndarray, *, balanced: bool = False) -> Head:
     """The head that `fit-head` gives on these photos."""
     with tempfile.TemporaryDirectory() as folder:
-        cache = Cache.create(Store(Path(folder) / "s"), fingerprint="real", weights="bundled")
+        cache = empty_store(Path(folder) / "s")
         rows = [
-            Embedded(Photo("/p", f"{i:05d}.jpg", 1, 1, label, None), i.to_bytes(16, "big"), 1, 1, vector)
+            Embedded(Photo("/p", f"{i:05d}.jpg", 1, 1, label, None), i.to_bytes(16, "big"), 1, 1, vector[None])
             for i, (label, vector) in enumerate(zip(labels.tolist(), x, strict=True))
         ]
-        cache.commit(rows, {})
+        cache.commit(rows, nothing())
         return fit(cache, balanced=balanced)[0]
 
 

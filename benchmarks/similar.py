@@ -116,11 +116,11 @@ def compared(cache: Cache) -> dict[str, Any]:
 
     few, index = queries()[:20], build.build(cache)
     _, ours = timed(lambda one: search.search(index, one, k=K), queries())
-    held = exact.held(cache.embeddings())
+    held = exact.held(cache.vectors(), cache.dimension)
     _, half = timed(lambda one: held.nearest(unit_length(one[None]), K), few)
-    data = np.empty((len(cache), large.DIMENSION), np.float32)
+    data = np.empty((cache.contents, large.DIMENSION), np.float32)
     ends = 0
-    for _, embeddings in cache.embeddings():
+    for _, embeddings in cache.vectors():
         data[ends : (ends := ends + len(embeddings))] = unit_length(embeddings)
     _, single = timed(lambda one: faiss.knn(unit_length(one[None]), data, K, metric=faiss.METRIC_INNER_PRODUCT), few)
     return {"ours": ours, "float16": half, "float32": single, "times": round(single["p50_ms"] / ours["p50_ms"], 1)}
@@ -128,13 +128,9 @@ def compared(cache: Cache) -> dict[str, Any]:
 
 def added(cache: Cache) -> dict[str, Any]:
     """1,000 new photos in the cache: until they are found; what `embed` adds to a run; until the file holds them."""
-    import lance
-    import pyarrow as pa
-
     index = build.build(cache)
     new = large.batch(int(time.time()), 7, 1000)
-    rows = large.rows(new, int(time.time()), "new")
-    lance.write_dataset(pa.Table.from_batches([rows]), str(cache.store.embeddings), mode="append")
+    large.add(cache, new, int(time.time()), "new")
     started = time.perf_counter()
     index = build.follow(index)
     best = search.search(index, new[500].astype(np.float32), k=1)[0]
@@ -171,7 +167,7 @@ def lance(cache: Cache) -> dict[str, Any]:
     import lance as library
 
     wanted = truth(cache)
-    original = library.dataset(str(cache.store.embeddings))
+    original = library.dataset(str(cache.folder.vectors))
     folder = mkdtemp()  # the index is made here; what it is made of stays where it is
     table = original.shallow_clone(f"{folder}/clone.lance", original.version)
     lists = 1 << round(np.log2(len(cache) ** 0.5))
@@ -201,7 +197,7 @@ def hnswlib(cache: Cache) -> dict[str, Any]:
     graph.init_index(max_elements=len(cache), M=16, ef_construction=200, random_seed=0)
     graph.set_num_threads(2)
     started = time.perf_counter()
-    for photos, embeddings in cache.embeddings():
+    for photos, embeddings in cache.vectors():
         graph.add_items(unit_length(embeddings), photos["_rowid"].cast("int64").to_numpy())
     seconds = time.perf_counter() - started
 
@@ -219,7 +215,7 @@ def usearch(cache: Cache) -> dict[str, Any]:
     wanted = truth(cache)
     graph = Index(ndim=large.DIMENSION, metric="ip", dtype="f16", connectivity=16, expansion_add=128)
     started = time.perf_counter()
-    for photos, embeddings in cache.embeddings():
+    for photos, embeddings in cache.vectors():
         graph.add(photos["_rowid"].cast("int64").to_numpy(), unit_length(embeddings), threads=2)
     seconds = time.perf_counter() - started
 
@@ -238,7 +234,7 @@ def autofaiss(cache: Cache) -> dict[str, Any]:
     wanted = truth(cache)
     graph = faiss.index_factory(large.DIMENSION, "HNSW32", faiss.METRIC_INNER_PRODUCT)
     started, ids = time.perf_counter(), []
-    for photos, embeddings in cache.embeddings():
+    for photos, embeddings in cache.vectors():
         graph.add(unit_length(embeddings))
         ids.append(photos["_rowid"].cast("int64").to_numpy())
     seconds, every = time.perf_counter() - started, np.concatenate(ids)

@@ -1,7 +1,7 @@
 """What people do with a store of a million photos: this release beside another, each with a store of its format.
 
     git worktree add ../before v0.1
-    python benchmarks/store.py --photos 1000000 --release ../before --release . --folder /tmp/stores
+    python benchmarks/stores.py --photos 1000000 --release ../before --release . --folder /tmp/stores
 
 The photos are made up: empty files with a row and an embedding each, of which every twentieth has a label, and one that
 can be read. Every figure is a whole command as a user types it, in a process of its own, the best of `--runs`.
