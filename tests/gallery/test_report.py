@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from browser import CHROMIUM, Browser
-from conftest import Done
+from conftest import Done, Process
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
@@ -235,3 +235,29 @@ def test_without_a_head_the_command_is_named(run: Run, store: Path) -> None:
     (of_trunk(store).head).unlink()
     done = run("report", "--store", store)
     assert (done.status, done.out, "run `cli.py fit-head`" in done.err) == (1, "", True)
+
+
+def test_what_took_the_place_of_a_photo_holds_up_no_report_and_no_sheet(
+    start: Callable[..., Process], photos: Path, run: Run
+) -> None:
+    """A pipe, which would be waited for, and a file larger than memory: both are read as `embed` reads photos."""
+    asked, *others = sorted(path for path in photos.rglob("*.*"))
+    assert run("embed", photos, "--store", "s", "--weights", "bundled").status == 0
+    assert run("fit-head", "--store", "s").status == 0
+    for number, path in enumerate(others):
+        path.unlink()
+        if number % 2:
+            os.mkfifo(path)
+        else:
+            with path.open("wb") as file:
+                file.truncate(1 << 40)
+    for words in (
+        ("report", "--out", "r.html"),
+        ("audit", "--sheet", "a.jpg"),
+        ("similar", asked, "-k", 20, "--sheet", "n.jpg"),
+    ):
+        done = start(*words, "--store", "s").done()
+        assert done.status == 0, done.err
+    assert "no longer there" in Path("r.html").read_text() or "No photo stands out" in Path("r.html").read_text()
+    with Image.open("n.jpg") as sheet:
+        assert sheet.width > 500
