@@ -28,8 +28,8 @@ FORMATS = [int(folder.name) for folder in STORES.iterdir() if folder.is_dir()]
 UPDATED = "brings the store up to date, and embeds nothing anew"
 
 
-def test_a_store_of_every_old_format_is_kept() -> None:
-    assert sorted(FORMATS) == list(OLD_FORMATS)
+def test_a_store_of_every_format_is_kept() -> None:
+    assert sorted(FORMATS) == [*OLD_FORMATS, FORMAT]
 
 
 def vectors_of(store: Path) -> dict[tuple[str, int], bytes]:
@@ -54,7 +54,7 @@ def kept(number: int, folder: Path) -> tuple[Path, Path]:
     """The photos and a copy of the store of this format; its augmented views are said to be of today's recipe."""
     store = Path(shutil.copytree(STORES / str(number) / "store", folder / "store"))
     card = json.loads((store / "store.json").read_text())
-    if "recipe" in card:
+    if card.get("recipe"):
         (store / "store.json").write_text(json.dumps({**card, "recipe": RECIPE, "digest": None}))
     return STORES / str(number) / "photos", store
 
@@ -63,7 +63,7 @@ def one_photo(photos: Path) -> Path:
     return photos / "cat" / "momo-1.jpg"
 
 
-@pytest.mark.parametrize("number", FORMATS)
+@pytest.mark.parametrize("number", OLD_FORMATS)
 def test_an_old_store_is_brought_up_to_date_by_embed_alone(run: Run, number: int, tmp_path: Path) -> None:
     photos, store = kept(number, tmp_path)
     before = vectors_of(store)
@@ -97,8 +97,9 @@ def test_an_old_store_is_brought_up_to_date_by_embed_alone(run: Run, number: int
 def test_a_store_of_this_format_is_read_searched_and_gone_on_with(run: Run, number: int, tmp_path: Path) -> None:
     photos, store = kept(number, tmp_path)
     again(run, store, photos)
-    refused = run("predict", photos / "dog", "--store", store)
-    assert (refused.status, "run `cli.py fit-head`" in refused.err) == (1, True)
+    if number < FORMAT:  # heads say more today than those that are kept here
+        refused = run("predict", photos / "dog", "--store", store)
+        assert (refused.status, "run `cli.py fit-head`" in refused.err) == (1, True)
     assert run("fit-head", "--store", store).status == 0
     document = run("info", "--store", store, "--json").json
     assert document["head"]["fits"]
@@ -108,11 +109,17 @@ def test_a_store_of_this_format_is_read_searched_and_gone_on_with(run: Run, numb
     before = table(store)
     repaint(tmp_path / "new.png", "teal")
     done = run("embed", tmp_path / "new.png", "--store", store)
+    if number == FORMAT:
+        assert (done.status, len(table(store))) == (0, len(before) + 1)
+        return
     assert (done.status, "was made with" in done.err, "--trunk" in done.err) == (1, True, True), "another bundled trunk"
     assert before == table(store)
+    beside = run("embed", photos, tmp_path / "new.png", "--store", store, "--trunk", "densenet121", "--json")
+    assert (beside.status, beside.json["unreadable"]) == (0, 1)
+    assert before == table(store), "what the one before has made stays"
 
 
-@pytest.mark.parametrize("number", FORMATS)
+@pytest.mark.parametrize("number", OLD_FORMATS)
 def test_killed_while_it_is_brought_up_to_date_a_store_is_the_old_one_or_the_new_one(
     run: Run, start: Start, number: int, tmp_path: Path
 ) -> None:
@@ -132,7 +139,7 @@ def test_killed_while_it_is_brought_up_to_date_a_store_is_the_old_one_or_the_new
     assert not (store / "embeddings.lance").exists()
 
 
-@pytest.mark.parametrize("number", FORMATS)
+@pytest.mark.parametrize("number", OLD_FORMATS)
 @pytest.mark.parametrize("step", range(7))
 def test_stopped_at_any_step_of_it_a_store_is_brought_up_to_date_by_the_next_run(
     run: Run, number: int, step: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

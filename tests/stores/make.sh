@@ -1,12 +1,8 @@
 #!/bin/sh
-# Makes the store of today's format anew: `tests/stores/make.sh` from the root of the checkout, in its environment;
-# `tests/stores/make.sh 1` the one with augmented views. One is made when FORMAT or WITH_VIEWS is raised; those of
-# earlier formats stay as their releases wrote them.
+# Makes the store of today's format anew: `tests/stores/make.sh` from the root of the checkout, in its environment.
+# One is made when FORMAT is raised; those of earlier formats stay as their releases wrote them.
 set -eu
-views=${1:-0}
-name=FORMAT
-[ "$views" = 0 ] || name=WITH_VIEWS
-format=$(sed -n 's/^'$name' = \([0-9]*\).*/\1/p' store/folder.py)
+format=$(sed -n 's/^FORMAT = \([0-9]*\).*/\1/p' store/folder.py)
 new=tests/stores/$format
 made=/tmp/petrieve-stores/$format # the photos' paths are in the store
 rm -rf "$new" "$made"
@@ -22,7 +18,7 @@ for name in sys.argv[1:]:
 END
 printf 'no photo' > "$made/photos/bad.jpg"
 printf 'photo,name\n%s,Milo\n' "$(cd "$made/photos" && ls cat/* | head -1)" > "$made/pets.csv"
-python cli.py embed "$made/photos" --labels "$made/pets.csv" --weights bundled --views "$views" --store "$made/store"
+python cli.py embed "$made/photos" --labels "$made/pets.csv" --weights bundled --views 1 --store "$made/store"
 python cli.py fit-head --store "$made/store"
 python cli.py similar "$(ls "$made"/photos/dog/* | head -1)" --store "$made/store"
 rm "$made/store/.lock" "$made/pets.csv"
