@@ -53,9 +53,10 @@ def similar(
     if watch:
         _watch(watch, cache, lambda *a, **b: listed(ask(*a, **b)), weights=weights, device=device, precision=precision)
         return
-    queries = [query_one(photo, cache, weights=weights, device=device, precision=precision) for photo in photos or []]
     index = build.build(cache)
-    same = {path for query in queries for path in same_photo(query, index.cache)}  # as it is now
+    cache = index.cache  # what it has read of it is not read again
+    queries = [query_one(photo, cache, weights=weights, device=device, precision=precision) for photo in photos or []]
+    same = {path for query in queries for path in same_photo(query, cache)}
     if index.held is None:
         note("there is no index yet, so each photo is read and compared; `cli.py build-index` makes it quick")
     found = ask(index, [query.embedding for query in queries], leave_out=frozenset(same))

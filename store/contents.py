@@ -80,13 +80,14 @@ class Contents:
         """How many photos and views there are, and how many photos of each label and in each split."""
         labels: Counter[str | None] = Counter()
         splits: Counter[str | None] = Counter()
-        for batch in self.photos(["label", "split"]):
+        gone = 0
+        for batch in self.photos(["label", "split", "gone"]):
+            gone += len(batch) - batch["gone"].null_count
             for counter, name in ((labels, "label"), (splits, "split")):
                 for one in batch[name].value_counts().to_pylist():
                     counter[one["values"]] += one["counts"]
         named = ({name: count for name, count in one.items() if name is not None} for one in (labels, splits))
         in_labels, in_splits = (dict(sorted(one.items())) for one in named)
-        gone = self._count(self._photos, "gone IS NOT NULL")
         views = self._count(self._vectors, None)
         return {"photos": labels.total(), "gone": gone, "views": views, "labels": in_labels, "splits": in_splits}
 

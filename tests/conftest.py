@@ -194,3 +194,11 @@ def fill(disk: Path, *, leave: int) -> Path:
     ballast = disk / "ballast"
     ballast.write_bytes(bytes(max(0, space.f_bavail * space.f_frsize - leave)))
     return ballast
+
+
+@pytest.fixture
+def few(photos: Path) -> Path:
+    """Six photos."""
+    for extra in sorted(photos.rglob("*.*"))[6:]:
+        extra.unlink()
+    return photos

@@ -40,14 +40,6 @@ def repaint(path: Path, colour: str) -> None:
     Image.new("RGB", (300, 260), colour).save(path)
 
 
-@pytest.fixture
-def few(photos: Path) -> Path:
-    """Six photos."""
-    for extra in sorted(photos.rglob("*.*"))[6:]:
-        extra.unlink()
-    return photos
-
-
 NEW = ("--weights", "bundled", "--json", "--store")
 
 

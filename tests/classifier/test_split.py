@@ -13,11 +13,11 @@ from planting import DIMENSION, Row, arrays, cache_of, drawn
 from sklearn.linear_model import LogisticRegression
 
 from classifier import copies as near
+from classifier.figures import measure
 from classifier.fitting import logistic
 from classifier.fitting.fit import fit
 from classifier.fitting.split import grouped
 from classifier.head import softmax
-from extractor.trunks.int8 import measure
 from store.rows import unit_length
 
 Run = Callable[..., Done]

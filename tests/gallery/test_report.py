@@ -20,6 +20,7 @@ from planting import of_trunk
 from classifier import head
 from classifier.auditing.outcomes import outcomes
 from classifier.labelled import read
+from extractor.picture import picture
 from gallery.report import page as report
 from gallery.report import plots
 from gallery.words import printable
@@ -186,8 +187,8 @@ def write(run: Run, page: Path, file: Path, classes: list[str], photo: str = "go
     said["roc"] = [{"label": name, "points": [(0.0, 0.0), (0.2, 0.9), (1.0, 1.0)]} for name in classes]
     wrong = {"photo": f"wrong {photo}", "label": classes[0], "predicted": classes[1], "probability": 0.9}
     doubt = {"photo": photo, "label": classes[0], "suggested": classes[1], "reason": classes[1]}
-    store = {"photos": 9, "weights": classes[0], "fingerprint": "0123456789abcdef"}
-    report.write(file, said, store=store, suspects=[doubt], mistakes=[wrong])
+    store = {"photos": 9, "trunk": "DenseNet-121", "weights": classes[0], "fingerprint": "0123456789abcdef"}
+    report.write(file, said, store=store, suspects=[doubt], mistakes=[wrong], picture=picture)
 
 
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

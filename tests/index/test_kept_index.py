@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import Done
-from planting import DIMENSION, KIND, agree, empty_store, first, kept, of_trunk
+from planting import DIMENSION, KIND, agree, empty_store, first, of_trunk
 from safetensors.numpy import load_file, save_file
 
-from extractor.trunks.kinds import KINDS
 from index import build, search
-from index.codes import exact, update
+from index.codes import exact, kept, update
+from index.codes.inverted import KINDS
 from store.cache import Cache
 from store.errors import PetrieveError
 from store.rows import unit_length
