@@ -22,14 +22,14 @@ def label_of(name: str, folder: str) -> str | None:
     return kaggle[1].lower() if kaggle else folder_label(folder)
 
 
-@lru_cache(maxsize=1024)  # a folder's photos come one after the other
+@lru_cache(maxsize=1000)  # a folder's photos come one after the other
 def folder_label(folder: str) -> str | None:
     """The name of a photo's folder, relative to the source, unless that is a split or the source itself."""
     parent = os.path.basename(folder)
     return parent if parent and parent.lower() not in SPLITS else None
 
 
-@lru_cache(maxsize=1024)  # a folder's photos come one after the other
+@lru_cache(maxsize=1000)  # a folder's photos come one after the other
 def split_of(root: str, folder: str) -> str | None:
     """The split that the nearest folder named for one says (`train`, `val`, `test`), the source included."""
     folders = [os.path.basename(root), *Path(folder).parts]
