@@ -11,9 +11,9 @@ from extractor.sources.labels import Labels
 from extractor.sources.source import Part
 from store.cache import Cache
 from store.errors import PetrieveError
-from store.known import Known, may_pass
+from store.known import Known
 from store.photo import Photo
-from store.rows import said_of
+from store.rows import may_pass, said_of
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from store.contents import Content, Contents
 from store.photo import Photo, path_of
-from store.rows import PASSING
 
 if TYPE_CHECKING:
     import numpy as np
@@ -141,11 +140,6 @@ def nothing() -> Known:
     none = np.zeros(0, np.int64)
     empty = Embeddings(np.zeros(0, "S16"), none, np.zeros((0, 2), np.int32))
     return Known({}, pa.table({name: [] for name in [*COLUMNS, "_rowid"]}), none, none, [], [], [], none, empty)
-
-
-def may_pass(reason: str) -> bool:
-    """Whether the trouble lies outside the photo, so that it is tried again."""
-    return reason.startswith(PASSING)
 
 
 def _digests(column: "pa.ChunkedArray") -> "np.ndarray":

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from store.errors import NO_MEMORY
 from store.photo import Photo
 
 if TYPE_CHECKING:
@@ -52,7 +53,19 @@ class Unreadable:
     @property
     def may_pass(self) -> bool:
         """Whether the trouble lies outside the file, a disk that is not there, say: then it is tried again."""
-        return self.reason.startswith(PASSING)
+        return may_pass(self.reason)
+
+
+def may_pass(reason: str) -> bool:
+    """Whether the trouble lies outside the photo, so that it is tried again."""
+    return reason.startswith(PASSING)
+
+
+def unreadable(photo: Photo, error: Exception) -> Unreadable:
+    """Why a photo could not be read or decoded, in words for its owner, of what was raised meanwhile."""
+    if isinstance(error, OSError):
+        return Unreadable(photo, f"{PASSING}{error.strerror}")
+    return Unreadable(photo, NO_MEMORY if isinstance(error, MemoryError) else str(error))
 
 
 def photo_schema() -> "pa.Schema":

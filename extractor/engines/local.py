@@ -18,9 +18,9 @@ from extractor.sources.ahead import in_order
 from extractor.sources.source import Part
 from extractor.trunks.trunk import Trunk
 from store.contents import Content
-from store.errors import NO_MEMORY, Undecodable
+from store.errors import Undecodable
 from store.photo import Photo, digest_of
-from store.rows import PASSING, Embedded, Unreadable
+from store.rows import Embedded, Unreadable, unreadable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -176,12 +176,8 @@ def _seen(photo: Photo, data: bytes, digest: bytes, there: Content | None, views
         pixels, width, height = decode_small(data)
         new = range(first, 1 + views)
         return View(width, height, views_of(pixels, digest, new) if new else None, first)
-    except OSError as error:
-        return Unreadable(photo, f"{PASSING}{error.strerror}")
-    except Undecodable as error:
-        return Unreadable(photo, str(error))
-    except MemoryError:
-        return Unreadable(photo, NO_MEMORY)
+    except (OSError, Undecodable, MemoryError) as error:
+        return unreadable(photo, error)
 
 
 def _through(loaded: list[Loaded], network: "Callable[[Tensor], Tensor]") -> list[Made]:

@@ -13,9 +13,9 @@ from itertools import islice
 from extractor.sources.ahead import in_order
 from extractor.sources.formats import SUFFIXES, is_photo
 from extractor.sources.names import label_of, split_of
-from store.errors import NO_MEMORY, PetrieveError, Undecodable
+from store.errors import PetrieveError, Undecodable
 from store.photo import Photo, as_text
-from store.rows import PASSING, Unreadable
+from store.rows import Unreadable, unreadable
 
 Place = str | os.PathLike[str]
 PART = 256  # photos that lie together
@@ -65,12 +65,8 @@ def read_photo(photo: Photo) -> tuple[Photo, bytes] | Unreadable:
     try:
         data, status = read(photo.path)
         return replace(photo, size=status.st_size, modified=status.st_mtime_ns // 1000), data
-    except OSError as error:
-        return Unreadable(photo, f"{PASSING}{error.strerror}")
-    except Undecodable as error:
-        return Unreadable(photo, str(error))
-    except MemoryError:
-        return Unreadable(photo, NO_MEMORY)
+    except (OSError, Undecodable, MemoryError) as error:
+        return unreadable(photo, error)
 
 
 def find(source: str | os.PathLike[str]) -> Iterator[Photo]:
