@@ -41,7 +41,6 @@ def kind(trunk: str) -> str:
 
 def compared(found: dict[str, Any]) -> None:
     """The trunks of a store, side by side."""
-    titles = ("trunk", "weights", "accuracy", "95 % interval", "precision@5", "right alone", "s/photo", "bytes/photo")
     rows = []
     for one in found["trunks"]:
         low, high = one["accuracy_interval"]
@@ -49,17 +48,16 @@ def compared(found: dict[str, Any]) -> None:
         rows.append(
             (
                 one["trunk"],
-                one["weights"],
-                f"{one['accuracy']:.1%}",
-                f"{low:.1%} to {high:.1%}",
-                f"{near['value']:.3f} ({near['low']:.3f} to {near['high']:.3f})",
+                f"{one['accuracy']:.1%} ({100 * low:.1f}–{100 * high:.1f})",
+                f"{near['value']:.2f} ({near['low']:.2f}–{near['high']:.2f})",
                 str(one["right_alone"]),
                 f"{one['seconds_a_photo']:.3f}",
                 str(one["bytes_a_photo"]),
             )
         )
-    _table(titles, rows)
-    print(f"right alone: of {found['measured_on']} photos that all were measured on, those that no other told right")
+    _table(("trunk", "accuracy", "precision@5", "alone", "s", "bytes"), rows)
+    print("in brackets 95 % intervals; alone: photos that it told right and no other did,")
+    print(f"of {found['measured_on']} that all were measured on; seconds and bytes of one photo")
 
 
 def fitted(report: dict[str, Any]) -> None:

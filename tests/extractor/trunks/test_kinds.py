@@ -155,7 +155,7 @@ def test_trunks_are_compared_and_one_is_let_go(run: Run, two: Path, drawn: Path)
     assert first["right_alone"] >= round(40 * (first["accuracy"] - second["accuracy"]))
     assert 1024 * 2 < first["bytes_a_photo"] < second["bytes_a_photo"] < 2 * 1664 * 2
     assert first["seconds_a_photo"] > 0
-    assert "precision@5" in run("compare-trunks", "--store", two).out
+    assert max(map(len, run("compare-trunks", "--store", two).out.splitlines())) <= 80
     done = run("embed", drawn, "--store", two, "--drop-trunk", "densenet121")
     assert (done.status, "is what this run embeds with" in done.err) == (1, True)
     before = of_trunk(two).path
