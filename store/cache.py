@@ -76,12 +76,14 @@ class Cache(Contents):
 
     @classmethod
     def create(cls, store: Store, made: Made, *, dimension: int) -> "Cache":
-        """The cache of a trunk that the store has nothing of: with the store itself, where it is not there yet.
+        """The cache of a trunk, made where the store has nothing of it: with the store itself, where it is not there yet.
 
         Raises:
             PetrieveError: the store has lost its card, and holds photos; or it cannot be written to.
         """
         card = read_card(store)
+        if card and made.name in [one.name for one in card.trunks]:
+            return cls.open(store.path, made.name)
         folder = store.folder(made)
         with writable(store):
             folder.path.mkdir(parents=True, exist_ok=True)

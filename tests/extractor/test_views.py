@@ -146,6 +146,9 @@ def test_the_store_remembers_how_many_views_and_takes_none_away(run: Run, few: P
     assert again(run, tmp_path / "s", few) == {"found": 11, "embedded": 1, "cached": 10, "views": 3}
     document = run("info", "--store", tmp_path / "s", "--json").json
     assert (document["photos"], document["views"], document["index"]["photos"]) == (11, 33, 11)
+    repaint(few / "newer.png", "olive")
+    again(run, tmp_path / "s", few, "--trunk", "densenet121")
+    assert run("info", "--store", tmp_path / "s", "--json").json["views"] == 36, "also where the trunk is named"
 
 
 def test_a_changed_photo_gets_all_its_views_anew_and_copies_bring_theirs(run: Run, few: Path, tmp_path: Path) -> None:
