@@ -159,6 +159,11 @@ def _opened(
         return (Cache.open(place.path), None) if card else (None, None)
     before = [made for made in card.trunks if trunk in (made.kind, made.name)] if card else []
     network = new_trunk(trunk, weights or (before[0].weights if before else None), device, precision)
+    if trunk not in (network.kind, made_by(network).name):
+        raise PetrieveError(
+            f"the weights {network.weights} are those of {made_by(network).name}, not of {trunk}",
+            f"name the weights that made it, or `--trunk {network.kind}` to embed with these",
+        )
     if card is None:
         return None, network
     return Cache.create(place, made_by(network), dimension=network.dimension), network

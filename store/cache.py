@@ -76,7 +76,7 @@ class Cache(Contents):
 
     @classmethod
     def create(cls, store: Store, made: Made, *, dimension: int) -> "Cache":
-        """The cache of a trunk, made where the store has nothing of it: with the store itself, where it is not there yet.
+        """The cache of a trunk, made where the store has nothing of it; with the store itself, where there is none.
 
         Raises:
             PetrieveError: the store has lost its card, and holds photos; or it cannot be written to.

@@ -175,6 +175,7 @@ def test_what_cannot_be_is_one_line(run: Run, store: Path, drawn: Path, other_we
         (("--trunk", "densenet201", "--weights", other_weights), "add `--trunk densenet169`, whose they are"),
         (("--weights", other_weights), "add `--trunk densenet169`, whose they are"),
         (("--drop-trunk", "densenet169"), "holds nothing of a trunk 'densenet169'"),
+        (("--trunk", "densenet121-00000000", "--weights", "bundled"), "not of densenet121-00000000"),
     ):
         done = run("embed", drawn, "--store", store, *words)
         assert (done.status, done.out, done.err.count("\n")) == (1, "", 1), words
