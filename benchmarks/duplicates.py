@@ -20,6 +20,7 @@ from machine import machine
 
 from index.duplicates.near import near, pairs
 from store.cache import Cache
+from store.digests import as_bytes
 
 PLANTED, LEAST, NEIGHBOURS = 1000, 0.9, 10
 
@@ -31,7 +32,7 @@ def planted(folder: Path, photos: int) -> tuple[Cache, set[tuple[int, int]]]:
     cache = Cache.open(folder)
     contents, originals = cache.sample(PLANTED, seed=1)
     rows = {row["digest"]: row["_rowid"] for row in cache.photos_of(contents, ["uri"]).to_pylist()}
-    wanted = [rows[bytes(content).ljust(16, b"\0")] for content in contents]
+    wanted = [rows[content] for content in as_bytes(contents)]
     close = draw.uniform(LEAST + 0.01, 0.999, (PLANTED, 1))
     away = draw.normal(size=originals.shape)
     own = unit(originals)

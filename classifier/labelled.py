@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from classifier import copies as near
 from store.cache import Cache
+from store.digests import spans
 from store.errors import PetrieveError
 from store.photo import path_of
 from store.rows import digests
@@ -131,8 +132,7 @@ def chunks(cache: Cache, listed: Names) -> "Iterator[tuple[np.ndarray, np.ndarra
         chosen = np.flatnonzero(listed.contents[content] == found)
         counts = np.diff(listed.starts)[content[chosen]]
         which = np.repeat(chosen, counts)
-        within = np.arange(len(which)) - np.repeat(np.cumsum(counts) - counts, counts)
-        places = listed.order[np.repeat(listed.starts[content[chosen]], counts) + within]
+        places = listed.order[spans(listed.starts[content[chosen]], counts)]
         ranks = rows["view"].to_numpy()[which]
         own = batch if np.array_equal(which, np.arange(len(batch))) else batch[which]
         bad = np.flatnonzero(~np.isfinite(own.sum(axis=1)))

@@ -8,7 +8,7 @@ from index.codes.exact import streamed
 from index.search import nearest_of_each
 from store.cache import Cache
 from store.errors import PetrieveError
-from store.rows import unit_length
+from store.rows import row_ids, unit_length
 
 if TYPE_CHECKING:
     import numpy as np
@@ -153,7 +153,7 @@ def _positions(photos: "pa.RecordBatch", ids: "np.ndarray") -> "tuple[np.ndarray
     """Where in `ids` the photos of a batch stand, and which of its rows these are."""
     import numpy as np
 
-    own = photos["_rowid"].cast("int64").to_numpy()
+    own = row_ids(photos)
     rows = np.flatnonzero(np.isin(own, ids))
     return np.searchsorted(ids, own[rows]), rows
 

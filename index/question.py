@@ -8,7 +8,7 @@ from index.build import Index
 from index.reading import reading
 from index.search import GROWTH, NAMES, Found, check_k, found_of, ranked
 from store.errors import PetrieveError
-from store.rows import digests, lengths, unit_length
+from store.rows import digests, lengths, row_ids, unit_length
 
 if TYPE_CHECKING:
     import numpy as np
@@ -94,7 +94,7 @@ def _chosen(index: Index, pet: "np.ndarray", where: str) -> Ranking:
 
     ids, contents = [np.zeros(0, np.int64)], [np.zeros(0, "S16")]
     for photos in index.cache.where(where, ["digest"]):
-        ids.append(photos["_rowid"].cast("int64").to_numpy())
+        ids.append(row_ids(photos))
         contents.append(digests(photos))
     rows, content = np.concatenate(ids), np.concatenate(contents)
     close = _similarities(index, pet, content)

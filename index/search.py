@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from index.build import Index
 from index.codes.exact import streamed
+from store.digests import as_bytes
 from store.errors import PetrieveError
 from store.photo import path_of
 from store.rows import digests, unit_length
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
 
 # Of more neighbours than this, all photos are compared: reading so many one by one would take as long.
 MANY = 1000
-
-
 # How many more contents are looked at when those that were found have too few photos.
 GROWTH = 4
 NAMES = ["root", "uri", "label", "gone"]
@@ -113,8 +112,8 @@ def named(index: Index, ids: list[int], similarities: list[float]) -> list[Found
     photos = defaultdict(list)
     for photo in index.cache.photos_of(contents, NAMES).to_pylist():
         photos[photo["digest"]].append(photo)
-    listed = zip(contents.tolist(), similarities, strict=True)
-    return [found_of(photo, similarity) for digest, similarity in listed for photo in photos[digest.ljust(16, b"\0")]]
+    listed = zip(as_bytes(contents), similarities, strict=True)
+    return [found_of(photo, similarity) for digest, similarity in listed for photo in photos[digest]]
 
 
 def found_of(photo: Mapping[str, Any], similarity: float) -> Found:

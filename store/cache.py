@@ -18,7 +18,6 @@ from store.photo import Photo
 from store.rows import (
     Embedded,
     Unreadable,
-    digests,
     own,
     photo_schema,
     photo_table,
@@ -198,12 +197,7 @@ class Cache(Contents):
             cache._forget_contents()
 
     def _forget_contents(self) -> None:
-        orphans = [
-            row
-            for batch, _ in self.every_vector()
-            for row, held in zip(batch["_rowid"].to_pylist(), self.has_photos(digests(batch)), strict=True)
-            if not held
-        ]
+        orphans = self.orphans()
         for start in range(0, len(orphans), SCAN):
             with self._writing():
                 self._vectors.delete(_with_ids(orphans[start : start + SCAN]))
@@ -317,9 +311,7 @@ def drop(store: Store, name: str) -> None:
             "embed with another `--trunk` first, or remove the store",
         )
     with writable(store):
-        write_card(
-            store, others, manifests(store, store.tables(others))
-        )  # killed behind this, the next run finds it out
+        write_card(store, others, manifests(store, store.tables(others)))
         shutil.rmtree(store.folder(made).path)
 
 

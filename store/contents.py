@@ -9,7 +9,7 @@ from store.digests import Digests, as_array, marks_of, sorted_by_digest
 from store.filters import filtered
 from store.folder import Made, Store
 from store.photo import path_of, uris_of
-from store.rows import Unreadable, check_dates, digests, one_batch, own, photo_of, said, vectors
+from store.rows import Unreadable, check_dates, digests, one_batch, own, photo_of, row_ids, said, vectors
 from store.tables import opened, readable
 
 if TYPE_CHECKING:
@@ -122,10 +122,13 @@ class Contents:
 
         Of view 0, or of every view. A batch has `digest`, `view`, `checksum` and the row's own id, `_rowid`.
         """
+        import numpy as np
+
+        twice = self._repeated
         for batch in self._scan_vectors(self._vectors.schema.names, None if every_view else CANONICAL):
             held = self.has_photos(digests(batch))
-            if not every_view:
-                held &= self._is_first(batch)
+            if len(twice) and not every_view:
+                held &= ~np.isin(row_ids(batch), twice)
             batch = batch if held.all() else batch.filter(_mask(held))
             yield batch.drop_columns(["embedding"]), vectors(batch)
 
@@ -188,7 +191,7 @@ class Contents:
             empty = pa.RecordBatch.from_pylist([], self._photos.schema.append(pa.field("_rowid", pa.uint64())))
             return np.zeros(0, np.int64), empty
         rows = one_batch(pa.Table.from_batches(batches))
-        ids = _ids(rows)
+        ids = row_ids(rows)
         order = np.argsort(ids)
         return ids[order], rows.take(pa.array(order))
 
@@ -300,15 +303,18 @@ class Contents:
     @cached_property
     def _of_photos(self) -> Digests:
         """The photos' rows by their contents."""
-        return sorted_by_digest((_ids(batch), digests(batch)) for batch in self.photos(["digest"]))
+        return sorted_by_digest((row_ids(batch), digests(batch)) for batch in self.photos(["digest"]))
+
+    @cached_property
+    def _of_canonical(self) -> Digests:
+        """All rows of view 0 by their contents."""
+        scan = self._scan_vectors(["digest"], CANONICAL)
+        return sorted_by_digest((row_ids(batch), digests(batch)) for batch in scan)
 
     @cached_property
     def _of_contents(self) -> Digests:
         """The rows of view 0 by their contents, each once."""
-        scan = self._scan_vectors(["digest"], CANONICAL)
-        every = sorted_by_digest((_ids(batch), digests(batch)) for batch in scan)
-        repeated = self._repeated(every)
-        return every if not len(repeated) else every.without(repeated)
+        return self._of_canonical.without(self._repeated) if len(self._repeated) else self._of_canonical
 
     @cached_property
     def _of_views(self) -> Digests:
@@ -316,12 +322,14 @@ class Contents:
         if not self.made.views:
             return self._of_contents
         scan = self._scan_vectors(["digest"], None)
-        return sorted_by_digest((_ids(batch), digests(batch)) for batch in scan)
+        return sorted_by_digest((row_ids(batch), digests(batch)) for batch in scan)
 
-    def _repeated(self, every: Digests) -> "np.ndarray":
+    @cached_property
+    def _repeated(self) -> "np.ndarray":
         """Rows of contents that an earlier row has too: where several wrote at once, a content may be there twice."""
         import numpy as np
 
+        every = self._of_canonical
         again = np.flatnonzero(every.marks[1:] == every.marks[:-1]) + 1
         if not len(again):
             return again
@@ -334,16 +342,13 @@ class Contents:
 
     def _changed(self) -> None:
         """What was remembered of the tables no longer holds."""
-        for name in ("_of_photos", "_of_contents", "_of_views", "_held"):
+        for name in ("_of_photos", "_of_canonical", "_repeated", "_of_contents", "_of_views", "_held"):
             self.__dict__.pop(name, None)
 
-    def _is_first(self, batch: "pa.RecordBatch") -> "np.ndarray":
-        """Whether each of these rows of view 0 is the first with its content."""
-        import numpy as np
-
-        if len(self._of_contents.ids) == self.contents:
-            return np.ones(len(batch), bool)
-        return np.isin(_ids(batch), self._of_contents.ids)
+    def orphans(self) -> list[int]:
+        """The ids of a trunk's rows whose content no photo has."""
+        scan = self._scan_vectors(["digest"], None)
+        return [row for batch in scan for row in row_ids(batch)[~self.has_photos(digests(batch))].tolist()]
 
     def has_photos(self, contents: "np.ndarray") -> "np.ndarray":
         """Whether some photo has each of these contents (digests, (n,)): booleans (n,)."""
@@ -354,10 +359,6 @@ class Contents:
         chosen = chosen if self.made.views else None
         with readable(self.store):
             yield from self._vectors.to_batches(columns=list(columns), filter=chosen, with_row_id=True, batch_size=SCAN)
-
-
-def _ids(batch: "pa.RecordBatch") -> "np.ndarray":
-    return batch["_rowid"].cast("int64").to_numpy()  # type: ignore[no-any-return]
 
 
 def _mask(chosen: "np.ndarray") -> "pa.Array":

@@ -24,9 +24,7 @@ class Digests:
 
         wanted = np.unique(wanted)
         first, last = (np.searchsorted(self.marks, wanted, side) for side in ("left", "right"))
-        counts = last - first
-        within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-        return np.asarray(self.ids[np.repeat(first, counts) + within])
+        return np.asarray(self.ids[spans(first, last - first)])
 
     def without(self, ids: "np.ndarray") -> "Digests":
         """The others than those with these ids."""
@@ -63,6 +61,19 @@ def marks_of(digests: "np.ndarray") -> "np.ndarray":
     import numpy as np
 
     return np.ascontiguousarray(digests).view("<u8")[::2].astype(np.uint64)
+
+
+def spans(starts: "np.ndarray", counts: "np.ndarray") -> "np.ndarray":
+    """The places start, start + 1, … of each span (M,), one span behind the other."""
+    import numpy as np
+
+    within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+    return np.asarray(np.repeat(starts, counts) + within)
+
+
+def as_bytes(digests: "np.ndarray") -> list[bytes]:
+    """Digests (n,) of dtype S16 as they were: an element of such an array has lost its last zeros."""
+    return [bytes(digest).ljust(16, b"\0") for digest in digests]
 
 
 def as_array(digests: Iterable[bytes]) -> "np.ndarray":

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from store.contents import Content, Contents
+from store.digests import as_bytes
 from store.photo import Photo, path_of
 
 if TYPE_CHECKING:
@@ -27,8 +28,7 @@ class Embeddings:
         import numpy as np
 
         place = int(np.searchsorted(self.digests, np.bytes_(digest)))
-        # An element of such an array has lost its last zeros.
-        if place == len(self.digests) or bytes(self.digests[place]).ljust(16, b"\0") != digest:
+        if as_bytes(self.digests[place : place + 1]) != [digest]:
             return None
         width, height = self.sizes[place].tolist()
         return Content(width or None, height or None, int(self.views[place]))

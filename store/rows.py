@@ -14,10 +14,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 CHECKSUM = 8  # bytes
-# Columns that a CSV cannot set: the tables' own, and those of exports.
-RESERVED = frozenset(
-    "uri root size modified version digest width height reason gone checksum view embedding similarity".split()
-)
+# Columns that a CSV cannot set: the tables' own.
+RESERVED = frozenset("uri root size modified version digest width height reason gone checksum view embedding".split())
 PASSING = "cannot be read: "
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -234,6 +232,11 @@ def vectors(batch: "pa.RecordBatch | pa.Table") -> "np.ndarray":
     column = batch["embedding"]
     flat = column.flatten().to_numpy(zero_copy_only=False)
     return flat.reshape(-1, column.type.list_size).astype("float32")  # type: ignore[no-any-return]
+
+
+def row_ids(batch: "pa.RecordBatch") -> "np.ndarray":
+    """The ids of a batch's rows (n,), int64."""
+    return batch["_rowid"].cast("int64").to_numpy()  # type: ignore[no-any-return]
 
 
 def digests(batch: "pa.RecordBatch") -> "np.ndarray":

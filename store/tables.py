@@ -69,15 +69,14 @@ def merge_pieces(table: "lance.LanceDataset") -> None:
         table.optimize.compact_files(target_rows_per_fragment=PIECE, batch_size=PART)
 
 
-def let_go(table: "lance.LanceDataset", keep: int | None = None) -> None:
-    """Remove the versions that have had a successor for an hour, but for `keep`, and files that a killed run left.
+def let_go(table: "lance.LanceDataset") -> None:
+    """Remove the versions that have had a successor for an hour, and files that a killed run left.
 
     A version's own age says nothing: a reader may have opened it, a year old, a moment before this run.
     """
     versions: list[Any] = table.versions()
     until = time.time() - KEPT_SECONDS
-    superseded = [one["version"] for one, next_ in pairwise(versions) if next_["timestamp"].timestamp() < until]
-    old = [version for version in superseded if version != keep]
+    old = [one["version"] for one, next_ in pairwise(versions) if next_["timestamp"].timestamp() < until]
     if old:  # nobody else writes: what no version names, nobody needs
         table.cleanup_old_versions(versions=old, delete_unverified=True)
 

@@ -1,6 +1,7 @@
 """Stores of made-up photos, and what a store holds."""
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from extractor.engines.local import View, load
-from extractor.sources.folder import read_photo
+from extractor.sources.folder import Files, read_photo
 from extractor.trunks.kinds import FIRST
 from index import build, search
 from store.cache import Cache
@@ -172,3 +173,15 @@ def arrays(classes: int, count: int, wide: int, seed: int = 0) -> tuple[np.ndarr
 
 def mistaken(report: dict[str, Any]) -> int:
     return sum(map(sum, report["confusion"])) - sum(row[i] for i, row in enumerate(report["confusion"]))
+
+
+class Endless:
+    """Parts of one photo each, without end; `taken` counts them."""
+
+    def __init__(self, photo: Photo) -> None:
+        self.taken, self._photo = 0, photo
+
+    def __iter__(self) -> Iterator[tuple[Files, list[Photo]]]:
+        while True:
+            self.taken += 1
+            yield Files((self._photo,)), [self._photo]

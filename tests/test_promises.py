@@ -6,7 +6,7 @@ import os
 import random
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,14 +14,13 @@ import pytest
 from conftest import PHOTOS, ROOT, Done, Process, bits, need, table
 from embedding import vectors
 from PIL import Image
-from planting import nothing_there, of_trunk, seen, whole
+from planting import Endless, nothing_there, of_trunk, seen, whole
 
 from extractor.engines import local as stream
 from extractor.query import query
-from extractor.sources.folder import Files, find
+from extractor.sources.folder import find
 from extractor.trunks.trunk import load_trunk
 from store.cache import Cache
-from store.photo import Photo
 
 Run = Callable[..., Done]
 Start = Callable[..., Process]
@@ -140,21 +139,14 @@ def test_7_no_code_of_ours_reads_pickles() -> None:
 def test_8_no_more_photos_are_in_memory_than_a_few_batches(drawn: Path) -> None:
     """An endless source is read only as far ahead as the trunk needs."""
     (photo,) = find(sorted(drawn.rglob("*.jpg"))[0])
-    taken = 0
-
-    def endless() -> Iterator[tuple[Files, list[Photo]]]:
-        nonlocal taken
-        while True:
-            taken += 1
-            yield Files((photo,)), [photo]
-
+    source = Endless(photo)
     trunk = load_trunk("bundled")
-    ready = stream.results(endless(), trunk=lambda: trunk, there=nothing_there, batch=4, workers=2, once=False)
+    ready = stream.results(source, trunk=lambda: trunk, there=nothing_there, batch=4, workers=2, once=False)
     done = 0
     for _ in range(5):
         done += len(next(ready))
         assert done % 4 == 0
-        assert taken - done <= 4 * 2 * stream.AHEAD
+        assert source.taken - done <= 4 * 2 * stream.AHEAD
     ready.close()
 
 

@@ -14,6 +14,7 @@ from extractor.sources.folder import read
 from extractor.trunks.fitting import asking_trunk
 from extractor.trunks.trunk import Trunk
 from store.cache import Cache
+from store.digests import as_bytes
 from store.errors import Undecodable
 from store.photo import path_of
 
@@ -55,8 +56,8 @@ def make_copies(
     rows = {row["digest"]: row for row in cache.photos_of(contents, ["root", "uri"]).to_pylist()}
     draw = np.random.default_rng(seed)
     made: dict[str, list[tuple[int, np.ndarray, Tensor]]] = {kind: [] for kind in KINDS}
-    for content, embedding in zip(contents.tolist(), embeddings, strict=True):
-        row = rows[content.ljust(16, b"\0")]
+    for content, embedding in zip(as_bytes(contents), embeddings, strict=True):
+        row = rows[content]
         try:
             original = upright_image(read(path_of(row["root"], row["uri"]))[0])
         except (OSError, Undecodable):

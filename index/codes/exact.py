@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from store.cache import Cache
-from store.rows import digests, lengths, unit_length, vectors
+from store.rows import digests, lengths, row_ids, unit_length, vectors
 
 if TYPE_CHECKING:
     import numpy as np
@@ -62,7 +62,7 @@ def held(batches: "Iterable[tuple[pa.RecordBatch, np.ndarray]]", dimension: int)
         unit = unit_length(embeddings)
         made.add(unit)
         rounded.append(lengths(unit.astype(np.float16).astype(np.float32)))
-        ids.append(batch["_rowid"].cast("int64").to_numpy())
+        ids.append(row_ids(batch))
         contents.append(digests(batch))
     every = np.concatenate(ids)
     return Exact(made, np.concatenate(rounded), every, np.argsort(every), np.concatenate(contents))
@@ -106,5 +106,5 @@ def streamed(cache: Cache, queries: "np.ndarray", wanted: int) -> "tuple[np.ndar
     """
     truth = Truth(queries, min(wanted, cache.contents))
     for rows, embeddings in cache.vectors():
-        truth.show(unit_length(embeddings), rows["_rowid"].cast("int64").to_numpy())
+        truth.show(unit_length(embeddings), row_ids(rows))
     return truth.found()

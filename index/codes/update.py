@@ -14,7 +14,7 @@ from index.codes.inverted import Inverted
 from index.codes.kept import Card, Kept
 from store.cache import Cache
 from store.errors import PetrieveError
-from store.rows import unit_length, vectors
+from store.rows import row_ids, unit_length, vectors
 
 if TYPE_CHECKING:
     import numpy as np
@@ -82,7 +82,7 @@ def build_anew(cache: Cache, *, kind: str | None = None, target: float = RECALL)
         asked = _drawn(ids, min(tune.QUERIES, len(ids)), drawn)
         trial = tune.Trial(asked, _unit(cache, asked))
         for photos, embeddings in cache.vectors():
-            unit, rows = unit_length(embeddings), photos["_rowid"].cast("int64").to_numpy()
+            unit, rows = unit_length(embeddings), row_ids(photos)
             codes.add_with_ids(unit, rows)
             trial.show(unit, rows)
         made = Inverted(codes, ids, marks)

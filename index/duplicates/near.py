@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from store.cache import Cache
-from store.rows import digests, unit_length
+from store.rows import digests, row_ids, unit_length
 
 if TYPE_CHECKING:
     import numpy as np
@@ -61,7 +61,7 @@ def near(cache: Cache) -> Near:
     else:
         made = faiss.IndexIDMap2(made)
     for photos, embeddings in cache.embeddings([]):
-        own = photos["_rowid"].cast("int64").to_numpy()
+        own = row_ids(photos)
         new = np.isin(own, each)
         made.add_with_ids(made_near.reduced(embeddings[new]), own[new])
     return Near(made, middle, directions, ids, first)
@@ -74,7 +74,7 @@ def pairs(cache: Cache, found: Near, *, k: int, at_least: float) -> "np.ndarray"
     each = np.unique(found.first)
     made = [np.zeros((0, 2), np.int64)]
     for photos, embeddings in cache.embeddings([]):
-        own = photos["_rowid"].cast("int64").to_numpy()
+        own = row_ids(photos)
         new = np.isin(own, each)
         ids, cosines = found.search(embeddings[new], k + 1)
         rows, columns = np.nonzero((ids >= 0) & (ids != own[new][:, None]) & (cosines >= at_least))
@@ -99,7 +99,7 @@ def _contents(cache: Cache) -> "tuple[np.ndarray, np.ndarray]":
 
     ids, contents = [np.zeros(0, np.int64)], [np.zeros(0, "S16")]
     for batch in cache.photos(["digest"], THERE):
-        ids.append(batch["_rowid"].cast("int64").to_numpy())
+        ids.append(row_ids(batch))
         contents.append(digests(batch))
     every, content = np.concatenate(ids), np.concatenate(contents)
     order = np.argsort(every)

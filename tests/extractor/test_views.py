@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,17 +13,17 @@ import pytest
 import torch
 from conftest import Done, Process
 from embedding import repaint
-from planting import DIMENSION, nothing_there, of_trunk, whole
+from planting import DIMENSION, Endless, nothing_there, of_trunk, whole
 
 from classifier import head
 from extractor.engines import local as stream
 from extractor.pixels import augment as views
 from extractor.query import query
-from extractor.sources.folder import Files, find
+from extractor.sources.folder import find
 from extractor.trunks.trunk import load_trunk
 from store.cache import Cache
 from store.known import Known, known
-from store.photo import Photo, path_of
+from store.photo import path_of
 from store.rows import Embedded
 
 Run = Callable[..., Done]
@@ -316,18 +316,11 @@ def test_a_photo_is_decoded_once_for_all_its_views(
 
 def test_more_views_do_not_mean_more_photos_in_memory(drawn: Path) -> None:
     (photo,) = find(sorted(drawn.rglob("*.jpg"))[0])
-    taken = 0
-
-    def endless() -> Iterator[tuple[Files, list[Photo]]]:
-        nonlocal taken
-        while True:
-            taken += 1
-            yield Files((photo,)), [photo]
-
+    source = Endless(photo)
     trunk = load_trunk("bundled")
-    made = stream.results(endless(), trunk=lambda: trunk, there=nothing_there, batch=8, workers=1, views=2, once=False)
+    made = stream.results(source, trunk=lambda: trunk, there=nothing_there, batch=8, workers=1, views=2, once=False)
     assert len(next(made)) % 8 == 0
-    assert taken <= 8 * (stream.AHEAD + 1)
+    assert source.taken <= 8 * (stream.AHEAD + 1)
     made.close()
 
 
