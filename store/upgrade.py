@@ -7,8 +7,10 @@ anywhere, the store is one of the two, and the next run goes on.
 import hashlib
 import os
 import shutil
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,10 +19,11 @@ from store.photo import path_of
 from store.rows import (
     CHECKSUM,
     PASSING,
+    RESERVED,
+    may_pass,
     microseconds,
     photo_schema,
     photo_table,
-    said,
     vector_checksums,
     vector_schema,
     vectors,
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
 BATCH = 4096
 WITHOUT_CHECKSUMS = 1
 DAMAGED = f"{PASSING}its row in the store was damaged"
+OWN = frozenset("uri root digest size modified view width height embedding checksum label split".split())
 # What lies beside the card in old formats, and moves into the trunk's folder or is made anew.
 KEPT, DROPPED = ("head.safetensors", "int8.safetensors"), ("index.safetensors", "index.faiss", "index.json")
 
@@ -89,13 +93,14 @@ def _rewrite(old: Old, photos: "lance.LanceDataset", unreadable: "lance.LanceDat
     import pyarrow as pa
 
     folder = old.store.folder(old.made)
-    own = [photos.schema.field(name) for name in said(photos.schema) if name not in ("label", "split")]
-    schema = pa.schema([*photo_schema(), *own])
+    names = _columns(photos.schema.names)
+    said = [photos.schema.field(name).with_name(new) for name, new in names.items()]
+    schema = pa.schema([*photo_schema(), *said])
     for table in (old.store.photos, folder.vectors):
         shutil.rmtree(table, ignore_errors=True)
     sound: set[int] = set()
     vectors_ = pa.RecordBatchReader.from_batches(vector_schema(old.dimension), _vectors(old, photos, sound))
-    rows = pa.RecordBatchReader.from_batches(schema, _photos(photos, unreadable, schema, sound))
+    rows = pa.RecordBatchReader.from_batches(schema, _photos(photos, unreadable, schema, names, sound))
     with writable(old.store):
         for path, reader in ((folder.vectors, vectors_), (old.store.photos, rows)):
             place = os.path.abspath(path)
@@ -124,19 +129,37 @@ def _vectors(old: Old, photos: "lance.LanceDataset", sound: set[int]) -> "Iterat
         yield pa.RecordBatch.from_arrays(columns, schema=vector_schema(halves.shape[1]))
 
 
+def _columns(names: list[str]) -> dict[str, str]:
+    """The columns of the user's own CSV, and what each is called from now on: some names are the store's own now."""
+    own = [name for name in names if name not in OWN]
+    made = {name: name for name in own}
+    for name in own:
+        if name in RESERVED:
+            made[name] = next(new for number in count(2) if (new := f"{name}_{number}") not in own)
+            warnings.warn(
+                f"column {name!r} is called {made[name]!r} from now on: {name!r} is the store's own", stacklevel=2
+            )
+    return made
+
+
 def _photos(
-    photos: "lance.LanceDataset", unreadable: "lance.LanceDataset", schema: "pa.Schema", sound: set[int]
+    photos: "lance.LanceDataset",
+    unreadable: "lance.LanceDataset",
+    schema: "pa.Schema",
+    names: dict[str, str],
+    sound: set[int],
 ) -> "Iterator[pa.RecordBatch]":
     """The photos of both old tables. One in both was embedded after it could not be read, unless it may be again."""
     failed = {path_of(row["root"], row["uri"]): row for row in unreadable.to_table().to_pylist()}
-    names = [name for name in photos.schema.names if name not in ("embedding", "checksum", "view")]
-    for batch in photos.to_batches(columns=names, filter="view = 0", with_row_id=True, batch_size=BATCH):
+    read = [name for name in photos.schema.names if name not in ("embedding", "checksum", "view")]
+    for batch in photos.to_batches(columns=read, filter="view = 0", with_row_id=True, batch_size=BATCH):
         rows = []
-        for row in batch.to_pylist():
+        for old in batch.to_pylist():
+            row = {names.get(name, name): value for name, value in old.items()}
             bad = failed.pop(path_of(row["root"], row["uri"]), None)
             if row.pop("_rowid") not in sound:
                 row |= {"digest": None, "width": None, "height": None, "reason": DAMAGED}
-            elif bad and bad["reason"].startswith(PASSING):
+            elif bad and may_pass(bad["reason"]):
                 row["reason"] = bad["reason"]
             rows.append(row)
         yield from photo_table(rows, schema).to_batches()

@@ -175,6 +175,28 @@ def test_stopped_at_any_step_of_it_a_store_is_brought_up_to_date_by_the_next_run
     assert not (store / "embeddings.lance").exists()
 
 
+def test_a_column_of_an_old_store_whose_name_is_the_stores_own_now_is_kept_under_another(
+    run: Run, tmp_path: Path
+) -> None:
+    photos, store = kept(1, tmp_path)
+    place = store / "embeddings.lance"
+    rows = lance.dataset(str(place)).to_table()
+    told = [f"from {uri}" for uri in rows["uri"].to_pylist()]
+    shutil.rmtree(place)
+    for name in ("reason", "reason_2", "gone"):
+        rows = rows.append_column(name, pa.array(told))
+    lance.write_dataset(rows, str(place), enable_stable_row_ids=True)
+    done = run("embed", photos, "--store", store)
+    assert (done.status, done.err.count("is called"), "'reason' is called 'reason_3'" in done.err) == (0, 2, True)
+    places = zip(rows["root"].to_pylist(), rows["uri"].to_pylist(), strict=True)
+    now = said_in(Cache.open(store))
+    for path, one in zip((os.path.join(*place) for place in places), told, strict=True):
+        assert now[path]["reason_3"] == now[path]["reason_2"] == now[path]["gone_2"] == one
+    assert {one["reason"] for one in run("info", "--store", store, "--json").json["unreadable"]} == {"not a photo"}, (
+        "what was none of ours is no reason"
+    )
+
+
 def test_a_damaged_row_of_an_old_store_is_not_made_a_sound_one(run: Run, tmp_path: Path) -> None:
     photos, store = kept(2, tmp_path)
     place = store / "embeddings.lance"
