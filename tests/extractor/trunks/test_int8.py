@@ -172,7 +172,7 @@ def test_other_weights_are_refused_before_anything_is_measured(int8_store: Path,
     torch.save(tensors, "other.pth")
     done = run("embed", photos, "--store", int8_store, "--weights", "other.pth", "--precision", "int8")
     assert done.status == 1
-    assert "was made with weights bundled" in done.err
+    assert "was made with densenet121 and weights bundled" in done.err
     assert of_trunk(int8_store).ranges.read_bytes() == before
 
 
