@@ -44,7 +44,8 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
         paths = sorted((PHOTOS / "train").iterdir())[:: 1600 // (SAMPLE + 8)][: SAMPLE + 8]
     else:
         draw_sample(folder / "drawn", photos=SAMPLE + 8, seed=1)
-        paths = sorted(path for path in (folder / "drawn").rglob("*.*") if path.is_file())
+        drawn = sorted(path for path in (folder / "drawn").rglob("*.*") if path.is_file())
+        paths = [path.rename(path.with_name(f"{path.parent.name}.{n}{path.suffix}")) for n, path in enumerate(drawn)]
     links(paths[::2], folder / "a")
     links(paths[1::2], folder / "b")
     return folder
