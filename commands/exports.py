@@ -65,7 +65,7 @@ def import_(
     as_json: Json = False,
 ) -> None:
     """Read exported embeddings into a store, a new one or one of the same weights."""
-    from extractor.exchange.embeddings import import_embeddings
+    from extractor.exchange.imports import import_embeddings
     from index.codes import update
 
     count, cache = import_embeddings(folder, store, photos=photos)

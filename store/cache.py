@@ -141,6 +141,17 @@ class Cache(Contents):
         if time.time() - self._tidied > KEPT_SECONDS:
             self.tidy()
 
+    def take_in(self, rows: Mapping[str, Mapping[str, Any]], new: Sequence[Embedded], known: Known) -> None:
+        """Write rows as another store had them, by path; of photos that are known, what a row leaves out stays.
+
+        `new` are photos with the embeddings that are not there yet.
+        """
+        with self._writing():
+            if new:
+                self._vectors.insert(vector_table(new), mode="append")
+            self._put([row for path, row in rows.items() if path not in known], known)
+        self.change({path: row for path, row in rows.items() if path in known}, known)
+
     def _with_rows(
         self, results: Sequence[Embedded | Unreadable], known: Known
     ) -> Iterator[tuple[Embedded | Unreadable, dict[str, Any] | None]]:
