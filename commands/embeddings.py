@@ -8,7 +8,19 @@ from typing import Annotated
 
 import typer
 
-from commands.options import DEFAULT_STORE, Device, Json, Precision, Store, Trunk, Weights, note, show, to_imagenet
+from commands.options import (
+    DEFAULT_STORE,
+    Device,
+    Json,
+    Precision,
+    Store,
+    Trunk,
+    Weights,
+    note,
+    path,
+    show,
+    to_imagenet,
+)
 from gallery import spreadsheet, terminal, words
 from gallery.stop import asked_to_stop
 from store.errors import PetrieveError
@@ -138,7 +150,7 @@ def doctor(
 
 @app.command(epilog="Example: cli.py sample data/drawn --photos 40")
 def sample(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where the photos go.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", parser=path, help="Where the photos go.")],
     photos: Annotated[int, typer.Option(help="How many to draw.")] = 120,
     seed: Annotated[int, typer.Option(help="Other numbers draw other pets.")] = 0,
     origin: Annotated[str | None, typer.Option("--from", help="`oxford-iiit-pet`: real photos, 800 MB.")] = None,

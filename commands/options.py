@@ -1,6 +1,8 @@
 """What the commands share: their options, and how they print."""
 
 import json
+import os
+import re
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -10,8 +12,23 @@ from typing import Annotated, Any
 import typer
 
 from gallery.words import printable
+from store.errors import PetrieveError
 
-Store = Annotated[Path, typer.Option(envvar="PETRIEVE_STORE", help="Folder of the embeddings and the head.")]
+
+def path(named: str | os.PathLike[str]) -> Path:
+    """What a person has named, on this machine; `~` is the home folder also where no shell has seen it.
+
+    Raises:
+        PetrieveError: it is an address, of which a path would make folders here: `s3:` and `bucket`.
+    """
+    if re.match(r"[A-Za-z][\w+.-]+://", os.fspath(named)):
+        raise PetrieveError(f"{os.fspath(named)} is an address, and no path on this machine", "name a path")
+    return Path(os.path.expanduser(named))
+
+
+Store = Annotated[
+    Path, typer.Option(envvar="PETRIEVE_STORE", parser=path, help="Folder of the embeddings and the head.")
+]
 Weights = Annotated[
     str | None,
     typer.Option(

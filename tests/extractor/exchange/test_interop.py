@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 from conftest import Done, table
 from embedding import again, repaint
-from planting import DIMENSION, empty_store, kept, said_in, whole
+from planting import DIMENSION, empty_store, kept, of_trunk, said_in, whole
 from pyarrow import parquet
 
 import extractor.exchange.embeddings as interop
@@ -307,3 +307,41 @@ def test_a_folder_that_holds_something_is_not_written_to(run: Run, exported: Pat
     assert (tmp_path / "file").read_text() == "mine"
     assert "run `cli.py embed FOLDER` first" in run("export", tmp_path / "x", "--store", tmp_path / "none").err
     assert Cache.open(store)
+
+
+@pytest.mark.parametrize("name", ["run:1", "file:x", "a%20b", "q?x#y"])
+def test_a_folder_is_a_folder_whatever_its_name_looks_like(run: Run, store: Path, tmp_path: Path, name: str) -> None:
+    done = run("export", name, "--store", store)
+    assert (done.status, done.out, done.err) == (0, f"{name}: 40 photos\n", "")
+    assert run("import", name, "--store", f"{name}/s").status == 0
+    assert rows_of(tmp_path / name / "s") == rows_of(store)
+
+
+@pytest.mark.parametrize("where", ["s3://bucket/x", "file:///tmp/x", "gs://bucket/pets.onnx"])
+def test_an_address_is_refused_in_one_line_and_nothing_is_made(
+    run: Run, store: Path, exported: Path, tmp_path: Path, where: str
+) -> None:
+    before = sorted(tmp_path.iterdir())
+    for words in (
+        ("export", where, "--store", store),
+        ("import", where, "--store", store),
+        ("import", exported, "--store", where),
+        ("import", exported, "--store", "new", "--photos", where),
+        ("embed", exported, "--store", where),
+        ("sample", where),
+    ):
+        done = run(*words)
+        assert (done.status, done.out) == (1, "")
+        assert done.err == f"error: {where} is an address, and no path on this machine; name a path\n"
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_an_export_that_fails_leaves_nothing(run: Run, store: Path, tmp_path: Path) -> None:
+    for file in (of_trunk(store).vectors / "data").iterdir():
+        cut(file)
+    (tmp_path / "mine").mkdir()
+    for folder in (tmp_path / "new", tmp_path / "mine"):
+        done = run("export", folder, "--store", store)
+        assert (done.status, done.out, done.err.count("\n")) == (1, "", 1)
+    assert not (tmp_path / "new").exists()
+    assert not list((tmp_path / "mine").iterdir())
