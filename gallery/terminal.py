@@ -264,7 +264,9 @@ def exported(made: dict[str, Any]) -> None:
     print(f"{printable(made['written'])}: {what}")
     if made.get("compared"):
         difference = f"{made['largest_difference']:.1g} at most"
-        print(f"probabilities differ from ours by {difference}, on {made['compared']} photos in onnxruntime")
+        print(f"probabilities in onnxruntime differ from ours in float32 by {difference}, on {made['compared']} photos")
+        if made["predict_difference"] is not None:
+            print(f"and from those of `cli.py predict`, by the store's embeddings, by {made['predict_difference']:.1g}")
     elif "compared" in made:
         print("not compared with ours: none of the store's first photos is at hand", file=sys.stderr)
 
