@@ -112,6 +112,9 @@ def verify(
     store: Store = DEFAULT_STORE,
     trunk: Trunk = None,
     sample: Annotated[int, typer.Option(min=0, help="How many photos to embed again, evenly spread.")] = 32,
+    every: Annotated[
+        bool, typer.Option("--all", help="Read every photo again: one edited in place may keep its size and time.")
+    ] = False,
     device: Device = "auto",
     precision: Precision = "auto",
     as_json: Json = False,
@@ -123,7 +126,7 @@ def verify(
     from store.cache import Cache
 
     cache = Cache.open(store, trunk)
-    found = asdict(extractor.verify(cache, sample=sample, device=device, precision=precision))
+    found = asdict(extractor.verify(cache, sample=sample, every=every, device=device, precision=precision))
     found["changed"] = [words.name(path) for path in found["changed"]]
     if found["photos"]:
         found["findings"] += [*head.check(cache), *build.check(cache)]

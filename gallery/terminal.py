@@ -246,7 +246,14 @@ def diagnosed(found: dict[str, Any]) -> None:
 
 def verified(found: dict[str, Any]) -> None:
     """What was held against what, and what is wrong."""
-    print(f"{found['photos']} photos read, {found['sampled']} photos embedded again")
+    print(f"the rows of {found['photos']} photos were read")
+    present, opened, sampled = found["present"], found["opened"], found["sampled"]
+    if opened > sampled:
+        print(f"all {present} photos that are not gone were read again, {sampled} of them embedded again")
+    elif sampled < present:
+        print(f"{sampled} of {present} photos that are not gone, evenly spread, were embedded again; `--all` reads all")
+    else:
+        print(f"all {present} photos that are not gone were embedded again")
     if found["worst_cosine"] is not None:
         print(f"worst cosine between an embedding and its photo's new one: {found['worst_cosine']}")
     if found["changed"]:
