@@ -21,7 +21,7 @@ from commands.options import (
     show,
     to_imagenet,
 )
-from gallery import spreadsheet, terminal, words
+from gallery import progress, spreadsheet, terminal, words
 from gallery.stop import asked_to_stop
 from store.errors import PetrieveError
 
@@ -51,7 +51,7 @@ def embed(
     from extractor import embed as extractor
     from index.codes import update
 
-    with terminal.progress(as_json) as progress, asked_to_stop() as asked:
+    with progress.progress(as_json) as draw, asked_to_stop() as asked:
         summary, cache = extractor.embed(
             sources,
             store=store,
@@ -64,7 +64,7 @@ def embed(
             prune=prune,
             retry=retry,
             drop_trunk=drop_trunk,
-            progress=progress,
+            progress=draw,
             stop=lambda: bool(asked),
         )
     better = None if weights else to_imagenet(summary.trunk, summary.weights, sources, store)

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from gallery.words import printable
+from gallery.words import called, printable, program
 from store.errors import PetrieveError
 
 
@@ -46,7 +46,7 @@ DEFAULT_STORE = Path(".petrieve")
 def show(result: Any, as_text: Callable[[Any], None], as_json: bool) -> None:
     """Print a result as one JSON document, or as text."""
     if as_json:
-        print(json.dumps(result, indent=1, default=str))  # str: dates of the user's CSV
+        print(called(json.dumps(result, indent=1, default=str)))  # str: dates of the user's CSV
     else:
         as_text(result)
 
@@ -57,9 +57,9 @@ def to_imagenet(trunk: str, weights: str, sources: Sequence[object], store: Path
         return None
     kind = trunk.partition("-")[0]
     words = ["embed", *map(str, sources), "--trunk", kind, "--weights", "imagenet", "--drop-trunk", trunk]
-    return f"cli.py {shlex.join([*words, *(['--store', str(store)] if store != DEFAULT_STORE else [])])}"
+    return f"{program()} {shlex.join([*words, *(['--store', str(store)] if store != DEFAULT_STORE else [])])}"
 
 
 def note(words: str) -> None:
     """Say on stderr what a person should know and nothing depends on."""
-    print(f"note: {printable(words)}", file=sys.stderr)
+    print(f"note: {called(printable(words))}", file=sys.stderr)

@@ -1,8 +1,11 @@
 """What the documents say is so today: commands, options, JSON keys, examples, versions, dependencies."""
 
+import os
 import re
 import shlex
 import shutil
+import subprocess
+import sys
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +14,7 @@ import pytest
 import typer
 from conftest import Done
 from PIL import Image
+from planting import of_trunk
 
 import cli
 
@@ -162,3 +166,33 @@ def test_names_cannot_move_the_cursor(run: Run, store: Path, photos: Path) -> No
 def test_no_figure_is_left_out() -> None:
     for document in DOCUMENTS:
         assert not re.search(r"@[A-Z]+@", document.read_text()), document.name
+
+
+def test_the_version_is_said(run: Run) -> None:
+    done = run("--version")
+    assert (done.status, done.out, done.err) == (0, f"petrieve {PROJECT['version']}\n", "")
+
+
+def test_messages_name_the_command_that_was_called(store: Path, drawn: Path, tmp_path: Path) -> None:
+    """An installed `petrieve` told its users to run `cli.py`, which they have not."""
+    installed = tmp_path / "petrieve"
+    installed.write_text("from cli import main\nmain()\n")
+    (store.parent / "no photo.jpg").write_bytes(b"none")
+
+    def said(*words: object) -> str:
+        command = [sys.executable, installed, *map(str, words)]
+        done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+        return done.stdout + done.stderr
+
+    of_trunk(store).head.unlink()
+    for words, advice in {
+        ("info", "--store", store): "`petrieve fit-head` makes it",
+        ("info", "--store", store, "--json"): "petrieve embed FOLDER --trunk densenet121",
+        ("predict", drawn, "--store", store): "run `petrieve fit-head`",
+        ("info", "--store", "none"): "run `petrieve embed FOLDER` first",
+        ("embed", drawn, tmp_path / "no photo.jpg", "--store", store): "`petrieve info --unreadable` lists",
+        ("embed", "--help"): "Example: petrieve embed data/",
+    }.items():
+        out = said(*words)
+        assert advice in out, out
+        assert "cli.py" not in out
