@@ -3,6 +3,7 @@
 
 import logging
 import os
+import re
 import sys
 import warnings
 from typing import Annotated
@@ -49,7 +50,7 @@ def main() -> None:
     warnings.showwarning = lambda message, *_: note(str(message))
     logging.getLogger("PIL").setLevel(logging.CRITICAL)  # what is wrong with a photo is listed with the photo
     for command in (command for group in GROUPS for command in group.registered_commands):
-        command.epilog = str(command.epilog).replace("cli.py", words.program())
+        command.epilog = re.sub(r"^Example: \S+", f"Example: {words.program()}", str(command.epilog))
     try:
         app()
     except PetrieveError as error:

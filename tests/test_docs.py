@@ -1,11 +1,8 @@
 """What the documents say is so today: commands, options, JSON keys, examples, versions, dependencies."""
 
-import os
 import re
 import shlex
 import shutil
-import subprocess
-import sys
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -173,24 +170,25 @@ def test_the_version_is_said(run: Run) -> None:
     assert (done.status, done.out, done.err) == (0, f"petrieve {PROJECT['version']}\n", "")
 
 
-def test_messages_name_the_command_that_was_called(store: Path, drawn: Path, tmp_path: Path) -> None:
+def test_messages_name_the_command_that_was_called(
+    store: Path, few: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """An installed `petrieve` told its users to run `cli.py`, which they have not."""
-    installed = tmp_path / "petrieve"
-    installed.write_text("from cli import main\nmain()\n")
-    (store.parent / "no photo.jpg").write_bytes(b"none")
+    (few / "none.jpg").write_bytes(b"none")
+    of_trunk(store).head.unlink()
 
     def said(*words: object) -> str:
-        command = [sys.executable, installed, *map(str, words)]
-        done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
-        return done.stdout + done.stderr
+        monkeypatch.setattr("sys.argv", ["/usr/bin/petrieve", *map(str, words)])
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        return f"{stop.value.code} {''.join(capsys.readouterr())}"
 
-    of_trunk(store).head.unlink()
     for words, advice in {
         ("info", "--store", store): "`petrieve fit-head` makes it",
         ("info", "--store", store, "--json"): "petrieve embed FOLDER --trunk densenet121",
-        ("predict", drawn, "--store", store): "run `petrieve fit-head`",
+        ("predict", few, "--store", store): "run `petrieve fit-head`",
         ("info", "--store", "none"): "run `petrieve embed FOLDER` first",
-        ("embed", drawn, tmp_path / "no photo.jpg", "--store", store): "`petrieve info --unreadable` lists",
+        ("embed", few, "--store", "new", "--weights", "bundled"): "`petrieve info --unreadable` lists",
         ("embed", "--help"): "Example: petrieve embed data/",
     }.items():
         out = said(*words)
