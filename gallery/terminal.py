@@ -10,6 +10,7 @@ from gallery.words import called, name, printable
 
 # Longer lists are cut in the terminal; `--json` has all of them.
 LINES = 40
+LABELS = 20  # on one line
 BETTER = "the bundled trunk knows cats and dogs; for ImageNet's weights: {}"
 
 
@@ -111,7 +112,7 @@ def evaluated(found: dict[str, Any]) -> None:
     print(f"{found['queries']} of {found['photos']} photos asked, {found['values']} values of {found['column']}")
     names = {
         "precision_at_5": "precision@5",
-        "recall_at_10": "recall@10",
+        "recall_at_10": f"recall@10 ({found['recall_at_10_possible']:.3f} at most)",
         "mean_average_precision": "mean average precision",
         "index_recall": "the index's recall@10 against exact search",
     }
@@ -169,8 +170,7 @@ def contents(info: dict[str, Any]) -> None:
         print(BETTER.format(printable(info["better"])))
     print(f"fingerprint {info['fingerprint']}")
     for told in ("labels", "splits"):
-        listed = ", ".join(f"{key} {count}" for key, count in info[told].items())
-        print(f"{told}: {printable(listed) or 'none'}")
+        print(f"{told}: {_counted(info[told])}")
     head = info["head"]
     print(f"head: {_state(head, 'fit-head')}")
     if head and head["fits"]:
@@ -178,6 +178,15 @@ def contents(info: dict[str, Any]) -> None:
     index(info["index"])
     if info["unreadable"]:
         _table(("unreadable", "reason"), _reasons(info))
+
+
+def _counted(counts: dict[str, int]) -> str:
+    """How many photos there are of what; of very many the most frequent."""
+    shown = counts if len(counts) <= LABELS else dict(Counter(counts).most_common(LABELS))
+    listed = ", ".join(f"{key} {count}" for key, count in shown.items())
+    rest = len(counts) - len(shown)
+    most = f"{len(counts)}, of which the most frequent are {listed}; `--json` lists all"
+    return printable(most if rest else listed) or "none"
 
 
 def index(card: dict[str, Any]) -> None:

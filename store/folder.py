@@ -142,7 +142,7 @@ def read_card(store: Store) -> Card | None:
         return None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise PetrieveError(
-            f"{store.card} is damaged", f"remove the store {store.path} and run `cli.py embed` again"
+            f"{store.card} is damaged", "bring it back from a copy, or run `cli.py embed` with a new `--store`"
         ) from error
     mend = "update Petrieve" if format_ > FORMAT else "embed the photos anew"
     raise PetrieveError(

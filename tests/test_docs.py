@@ -11,7 +11,7 @@ import pytest
 import typer
 from conftest import Done
 from PIL import Image
-from planting import of_trunk
+from planting import of_trunk, planted
 
 import cli
 
@@ -149,6 +149,15 @@ def test_info_says_what_the_store_holds(run: Run, store: Path) -> None:
     assert "fits the embeddings" in run("info", "--store", store).out
     done = run("info", "--store", "nowhere")
     assert (done.status, done.out, "run `cli.py embed FOLDER` first" in done.err) == (1, "", True)
+
+
+def test_info_of_very_many_labels_shows_the_most_frequent(run: Run, tmp_path: Path) -> None:
+    """A store of 300 labels had all of them on one line."""
+    planted(tmp_path / "s", {(f"pet{n:03}", None): 1 + n % 7 * (n < 70) for n in range(300)})
+    (line,) = [one for one in run("info", "--store", tmp_path / "s").out.splitlines() if one.startswith("labels: ")]
+    assert line.startswith("labels: 300, of which the most frequent are pet006 7, pet013 7,")
+    assert (line.count("pet"), line.endswith("; `--json` lists all")) == (20, True)
+    assert len(run("info", "--store", tmp_path / "s", "--json").json["labels"]) == 300
 
 
 def test_names_cannot_move_the_cursor(run: Run, store: Path, photos: Path) -> None:

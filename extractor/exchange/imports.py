@@ -28,9 +28,8 @@ if TYPE_CHECKING:
 
 LARGEST_ROW = 1 << 16  # bytes of a photo, unpacked
 WEIGHTS = ("imagenet", "bundled")  # those that are the same everywhere
-# What a row needs, beside the user's own columns, to become a row of a cache again; and what it may have.
+# What a row needs to become a row of a cache again; the other columns it may have.
 NEEDED = ("root", "uri", "digest", "size", "modified", "width", "height")
-OTHERS = ("version", "label", "split", "reason", "gone")
 # What the store knows of a photo's file, and does not mix with what another store knows.
 OF_THE_FILE = ("size", "modified", "version", "digest", "width", "height", "reason", "gone")
 
@@ -203,9 +202,9 @@ def _batches(export: Export, base: str | None) -> "Iterator[tuple[Rows, np.ndarr
     if not export.photos:
         return
     with export.table.open("rb") as file:
-        columns = [*NEEDED, *OTHERS, *export.own.names, "embedding"]
+        columns = [*photo_schema().names, *export.own.names, "embedding"]
         table = parquet.ParquetFile(file, pre_buffer=False)
-        there = [name for name in columns if name in table.schema_arrow.names]
+        there = [name for name in columns if name in table.schema_arrow.names and name != "checksum"]
         try:
             for batch in table.iter_batches(batch_size=GROUP, columns=there):
                 rows = _rows(export, batch)
@@ -236,10 +235,11 @@ def _rows(export: Export, batch: "pa.RecordBatch") -> list[dict[str, Any]]:
             if len(row["digest"]) != 16:
                 raise ValueError("a digest is none")
     except (ValueError, KeyError) as error:
-        raise PetrieveError(f"the metadata cannot be used: {first_line(error)}", "export it again") from error
+        raise _damaged(export.folder, f"a row cannot be used: {first_line(error)}") from error
     for row in rows:
-        _check_inside(row["root"], row["uri"])
-    return [{**dict.fromkeys(OTHERS), **row} for row in rows]
+        if not _is_inside(row["root"], row["uri"]):
+            raise _damaged(export.folder, f"{row['uri']!r} in {row['root']!r} is no path inside a folder")
+    return [{**dict.fromkeys(types), **row} for row in rows]
 
 
 def _moved(row: dict[str, Any], base: str, now: Path) -> dict[str, Any]:
@@ -262,7 +262,7 @@ def _numbers(export: Export, batch: "pa.RecordBatch") -> "np.ndarray":
     sound = finite & embeddings.any(axis=1)
     if not sound.all():
         uri = batch["uri"][int(np.flatnonzero(~sound)[0])]
-        raise PetrieveError(f"the embedding of {uri} holds no numbers, or zeros alone", "export it again")
+        raise _damaged(export.folder, f"the embedding of {uri} holds no numbers, or zeros alone")
     return embeddings
 
 
@@ -288,12 +288,11 @@ def _card(folder: Path) -> dict[str, Any]:
     return told
 
 
-def _check_inside(root: str, uri: str) -> None:
-    """A photo lies in its root: what a stranger's file says must lead nowhere else, and to one place by one path."""
+def _is_inside(root: str, uri: str) -> bool:
+    """Whether a photo lies in its root: a stranger's file must lead nowhere else, and to one place by one path."""
     path = os.path.join(root, uri)
     outside = not uri or not os.path.isabs(root) or os.path.isabs(uri) or "\0" in path or os.pardir in Path(uri).parts
-    if outside or os.path.normpath(path) != path or os.path.normpath(root) != root:
-        raise PetrieveError(f"{uri!r} in {root!r} is no path inside a folder", "export it again")
+    return not outside and os.path.normpath(path) == path and os.path.normpath(root) == root
 
 
 def _damaged(folder: Path, why: str) -> PetrieveError:

@@ -238,3 +238,14 @@ def test_a_folder_in_which_tables_cannot_be_opened_is_named_and_not_begun(run: R
     assert (done.status, done.out, done.err.count("\n")) == (1, "", 1)
     assert "name a `--store` whose path has no such character" in done.err
     assert not os.path.lexists(name)
+
+
+def test_no_advice_costs_labels(run: Run, store: Path, drawn: Path) -> None:
+    """Whoever removed a store that could not be read lost what was typed by hand, and none of it was damaged."""
+    assert "or name the store with `--store`" in run("info").err
+    (store / "store.json").write_text("{")
+    assert "bring it back from a copy, or run `cli.py embed` with a new `--store`" in run("info", "--store", store).err
+    (store / "store.json").unlink()
+    done = run("embed", drawn, "--store", store)
+    assert (done.status, "remove the store" in done.err) == (1, False)
+    assert "bring that file back, or run `cli.py embed` with a new `--store`" in done.err
