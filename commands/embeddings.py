@@ -8,8 +8,20 @@ from typing import Annotated
 
 import typer
 
-from commands.options import DEFAULT_STORE, Device, Json, Precision, Store, Trunk, Weights, note, show, to_imagenet
-from gallery import spreadsheet, terminal, words
+from commands.options import (
+    DEFAULT_STORE,
+    Device,
+    Json,
+    Precision,
+    Store,
+    Trunk,
+    Weights,
+    note,
+    path,
+    show,
+    to_imagenet,
+)
+from gallery import progress, spreadsheet, terminal, words
 from gallery.stop import asked_to_stop
 from store.errors import PetrieveError
 
@@ -39,7 +51,7 @@ def embed(
     from extractor import embed as extractor
     from index.codes import update
 
-    with terminal.progress(as_json) as progress, asked_to_stop() as asked:
+    with progress.progress(as_json) as draw, asked_to_stop() as asked:
         summary, cache = extractor.embed(
             sources,
             store=store,
@@ -52,7 +64,7 @@ def embed(
             prune=prune,
             retry=retry,
             drop_trunk=drop_trunk,
-            progress=progress,
+            progress=draw,
             stop=lambda: bool(asked),
         )
     better = None if weights else to_imagenet(summary.trunk, summary.weights, sources, store)
@@ -100,6 +112,9 @@ def verify(
     store: Store = DEFAULT_STORE,
     trunk: Trunk = None,
     sample: Annotated[int, typer.Option(min=0, help="How many photos to embed again, evenly spread.")] = 32,
+    every: Annotated[
+        bool, typer.Option("--all", help="Read every photo again: one edited in place may keep its size and time.")
+    ] = False,
     device: Device = "auto",
     precision: Precision = "auto",
     as_json: Json = False,
@@ -111,7 +126,7 @@ def verify(
     from store.cache import Cache
 
     cache = Cache.open(store, trunk)
-    found = asdict(extractor.verify(cache, sample=sample, device=device, precision=precision))
+    found = asdict(extractor.verify(cache, sample=sample, every=every, device=device, precision=precision))
     found["changed"] = [words.name(path) for path in found["changed"]]
     if found["photos"]:
         found["findings"] += [*head.check(cache), *build.check(cache)]
@@ -138,7 +153,7 @@ def doctor(
 
 @app.command(epilog="Example: cli.py sample data/drawn --photos 40")
 def sample(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where the photos go.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", parser=path, help="Where the photos go.")],
     photos: Annotated[int, typer.Option(help="How many to draw.")] = 120,
     seed: Annotated[int, typer.Option(help="Other numbers draw other pets.")] = 0,
     origin: Annotated[str | None, typer.Option("--from", help="`oxford-iiit-pet`: real photos, 800 MB.")] = None,

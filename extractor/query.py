@@ -34,8 +34,9 @@ def query(
 ) -> Iterator[Embedded | Unreadable]:
     """The embeddings of photos that need not be in the cache, in the order that `embed` would take them in.
 
-    Each comes with those of so many augmented `views`. What the cache holds is taken from there, without torch unless
-    weights, device or precision are given: those are checked. Nothing is written.
+    Each comes with those of so many augmented `views`. What the cache holds is taken from there, in the precision that
+    it was made in, without torch unless weights or device are given: those are checked. Where a `precision` is given,
+    all are computed in it. Nothing is written.
 
     Raises:
         PetrieveError: a source, the weights or the device cannot be used, or the weights are not the cache's.
@@ -48,6 +49,8 @@ def query(
     there, holds_all = _lookup(photos, cache, views if cache.made.recipe in ("", RECIPE) else 0)
     if views and cache.made.recipe not in ("", RECIPE):
         there, holds_all = partial(_canonical, there), False
+    if precision != "auto":
+        there = _nothing
     if asks(cache, weights, device, precision):
         trunk()
     elif not holds_all:
@@ -88,6 +91,10 @@ def _lookup(photos: Sequence[Photo], cache: Cache, views: int) -> tuple[Callable
         return cache.content_of, all(one is not None and one.views > views for one in held)
     there = known(cache)
     return there.embeddings.of, all(photo.path in there and there.views_of(photo.path) > views for photo in photos)
+
+
+def _nothing(digest: bytes) -> None:
+    """What is there where all is to be computed anew."""
 
 
 def _canonical(there: Callable[[bytes], Content | None], digest: bytes) -> Content | None:

@@ -42,6 +42,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
+NONE_YET = "run `cli.py embed FOLDER` first, or name the store with `--store`"
+
+
 class Cache(Contents):
     """A store's photos and a trunk's embeddings, as they were when opened or last written to through this object."""
 
@@ -60,7 +63,7 @@ class Cache(Contents):
         store = Store(Path(path))
         card = read_card(store)
         if card is None:
-            raise PetrieveError(f"there are no embeddings in {store.path}", "run `cli.py embed FOLDER` first")
+            raise PetrieveError(f"there are no embeddings in {store.path}", NONE_YET)
         if card.format != FORMAT:
             raise PetrieveError(
                 f"store {store.path} has format {card.format}, and this release works with {FORMAT}", UPDATE
@@ -140,6 +143,17 @@ class Cache(Contents):
         self._changed()
         if time.time() - self._tidied > KEPT_SECONDS:
             self.tidy()
+
+    def take_in(self, rows: Mapping[str, Mapping[str, Any]], new: Sequence[Embedded], known: Known) -> None:
+        """Write rows as another store had them, by path; of photos that are known, what a row leaves out stays.
+
+        `new` are photos with the embeddings that are not there yet.
+        """
+        with self._writing():
+            if new:
+                self._vectors.insert(vector_table(new), mode="append")
+            self._put([row for path, row in rows.items() if path not in known], known)
+        self.change({path: row for path, row in rows.items() if path in known}, known)
 
     def _with_rows(
         self, results: Sequence[Embedded | Unreadable], known: Known
@@ -285,7 +299,7 @@ def trunks_of(path: str | os.PathLike[str], names: Sequence[str] | None = None) 
     store = Store(Path(path))
     card = read_card(store)
     if card is None:
-        raise PetrieveError(f"there are no embeddings in {store.path}", "run `cli.py embed FOLDER` first")
+        raise PetrieveError(f"there are no embeddings in {store.path}", NONE_YET)
     if not names:
         return [made.name for made in card.trunks]
     for name in names:
@@ -331,7 +345,7 @@ def _make(store: Store, path: Path, schema: "pa.Schema") -> None:
     elif opened(path).count_rows() and read_card(store) is None:
         raise PetrieveError(
             f"{store.path} holds embeddings, and its {store.card.name} is gone",
-            "bring that file back, or remove the store and run `cli.py embed` again",
+            "bring that file back, or run `cli.py embed` with a new `--store`",
         )
 
 

@@ -7,6 +7,7 @@ STORE/densenet121-0123abcd/vectors.lance      what a trunk makes of their conten
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -129,8 +130,9 @@ def read_card(store: Store) -> Card | None:
     """The store's card, of this format or an old one; None where there is no store yet.
 
     Raises:
-        PetrieveError: the card is damaged, or the store has a format of a later release.
+        PetrieveError: the card is damaged, the store has a format of a later release, or tables cannot lie there.
     """
+    _check_name(store)
     try:
         said = dict(json.loads(store.card.read_bytes()))
         format_ = int(said["format"])
@@ -140,13 +142,23 @@ def read_card(store: Store) -> Card | None:
         return None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise PetrieveError(
-            f"{store.card} is damaged", f"remove the store {store.path} and run `cli.py embed` again"
+            f"{store.card} is damaged", "bring it back from a copy, or run `cli.py embed` with a new `--store`"
         ) from error
     mend = "update Petrieve" if format_ > FORMAT else "embed the photos anew"
     raise PetrieveError(
         f"store {store.path} has format {format_}, this release reads {OLD_FORMATS[0]} to {FORMAT}",
         f"{mend}, or name another `--store`",
     )
+
+
+def _check_name(store: Store) -> None:
+    """Lance opens no table below a folder whose name has a line break or the like, or bytes that are no text."""
+    odd = [c for c in os.path.abspath(store.path) if c < " " or c == "\x7f" or "\udc80" <= c <= "\udcff"]
+    if odd:
+        raise PetrieveError(
+            f"a store cannot lie in {store.path}: the path holds {odd[0]!r}, which its tables cannot be opened with",
+            "name a `--store` whose path has no such character",
+        )
 
 
 def _card(said: dict[str, Any], format_: int) -> Card:
