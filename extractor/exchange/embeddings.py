@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING, Any
 from extractor.sources.labels import check_columns
 from extractor.trunks.kinds import KINDS, kind
 from store.cache import Cache
+from store.columns import FORM, carried
 from store.errors import PetrieveError, first_line
 from store.files import write_file
 from store.folder import Made, Store, read_card
 from store.known import Known, known
 from store.lock import writing
 from store.photo import Photo, path_of
-from store.rows import RESERVED, Embedded, lengths, unit_length
+from store.rows import RESERVED, Embedded, lengths, told, unit_length
 from store.upgrade import upgrade
 
 if TYPE_CHECKING:
@@ -135,10 +136,13 @@ def import_embeddings(folder: Path, store: Path, *, photos: Path | None = None) 
         upgrade(place)
         cache = _cache(place, card)
         cache.check(card["fingerprint"], card["weights"])
-        cache.add_columns(columns)
+        wider = cache.room_for(columns)
+        cache.add_columns(wider)
         there = known(cache)
         written = set[bytes]()
         for rows in _rows_of(parts, photos):
+            own = carried([row.photo.columns for row in rows], columns, wider)
+            rows = [replace(row, photo=told(row.photo, words)) for row, words in zip(rows, own, strict=True)]
             cache.commit([_new(row, there, written) for row in rows], there)
         cache.tidy()
         cache.sign()
@@ -293,7 +297,8 @@ def _own(metadata: "pa.Table") -> "pa.Schema":
     others = RESERVED | {"image_path", "length", "label", "split"}
     own = [field for field in metadata.schema if field.name not in others]
     check_columns("the metadata", [field.name for field in own])
-    return pa.schema([pa.field(field.name, field.type) for field in own])
+    kept = [{FORM: field.metadata[FORM]} if FORM in (field.metadata or {}) else None for field in own]
+    return pa.schema([pa.field(one.name, one.type, metadata=how) for one, how in zip(own, kept, strict=True)])
 
 
 def _check_inside(root: str, uri: str) -> None:
