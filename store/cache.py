@@ -207,8 +207,15 @@ class Cache(Contents):
         self._changed()
 
     def room_for(self, columns: "pa.Schema") -> "pa.Schema":
-        """These columns as they must be to hold what the store has of them, too: a number is text beside words."""
-        return room_for(columns, self._photos.schema)
+        """These columns as they must be to hold what the store has of them, too: a number is text beside words.
+
+        Raises:
+            PetrieveError: the store has one whose name differs by case alone.
+        """
+        import pyarrow as pa
+
+        there = self._photos.schema
+        return room_for(columns, pa.schema([there.field(name) for name in own(there)]))
 
     def add_columns(self, columns: "pa.Schema") -> bool:
         """Make room for the columns of the user's own CSV; whether all rows were written anew, with other ids."""

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from store.errors import PetrieveError
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
@@ -128,9 +130,20 @@ def joined(there: "pa.Field", new: "pa.Field") -> "pa.Field":
 
 
 def room_for(columns: "pa.Schema", there: "pa.Schema") -> "pa.Schema":
-    """Columns as they must be to hold what a table has of the same names, too."""
+    """Columns as they must be to hold what a table has of the same names, too.
+
+    Raises:
+        PetrieveError: the table has a name that differs by case alone: in filters both would be one.
+    """
     import pyarrow as pa
 
+    called = {name.casefold(): name for name in there.names}
+    for name in columns.names:
+        if name not in there.names and name.casefold() in called:
+            kept = called[name.casefold()]
+            raise PetrieveError(
+                f"there is a column {kept!r} in the store, and {name!r} is a new one", "call it the same"
+            )
     return pa.schema([joined(there.field(one.name), one) if one.name in there.names else one for one in columns])
 
 

@@ -49,31 +49,34 @@ def _exactly(file: str, names: Iterable[str], photos: Mapping[str, Photo], known
     roots = [os.getcwd(), *sorted({photo.root for photo in photos.values()})]
     found = {}
     for name, uri in plain.items():
-        here, *others = (os.path.normpath(path_of(root, uri)) for root in roots)
+        here = os.path.normpath(path_of(roots[0], uri))
         places = {*of_uris.get(as_text(uri), ()), *({here} & photos.keys())}
         if len(places) > 1:
             first, second, *_ = sorted(places)
             raise PetrieveError(f"{file} names {name!r}, which may be {first} or {second}", "write its absolute path")
-        places = places or {place for place in (here, *others) if place in known}
+        places = places or {place for root in roots if (place := os.path.normpath(path_of(root, uri))) in known}
         if len(places) == 1:
             found[name] = places.pop()
     return found
 
 
-def _loosely(names: Iterable[str], photos: Iterable[Photo]) -> dict[str, str]:
+def _loosely(names: Iterable[str], photos: Collection[Photo]) -> dict[str, str]:
+    roots = {root: _loose(root) for root in {photo.root for photo in photos}}
     spelt: dict[str, set[str]] = {}
     for photo in photos:
-        for key in (_loose(photo.uri), _loose(photo.path)):
+        uri = _loose(photo.uri)
+        for key in (uri, os.path.join(roots[photo.root], uri)):
             spelt.setdefault(key, set()).add(photo.path)
-    here, nobody = os.getcwd(), set[str]()
+    here, nobody = _loose(os.getcwd()), set[str]()
 
     def places(name: str) -> set[str]:
-        return spelt.get(_loose(name), nobody) | spelt.get(_loose(f"{here}/{name.strip()}"), nobody)
+        key = _loose(name)
+        return spelt.get(key, nobody) | spelt.get(os.path.normpath(os.path.join(here, key)), nobody)
 
     return _if_one(names, places)
 
 
-def _served(names: Iterable[str], photos: Iterable[Photo]) -> dict[str, str]:
+def _served(names: Iterable[str], photos: Collection[Photo]) -> dict[str, str]:
     called: dict[str, set[str]] = {}
     for photo in photos:
         called.setdefault(_safe(os.path.basename(photo.path)), set()).add(photo.path)
@@ -96,7 +99,8 @@ def _if_one(names: Iterable[str], places: Callable[[str], set[str]]) -> dict[str
 
 def _loose(name: str) -> str:
     """What names have in common that look the same."""
-    stem, ending = os.path.splitext(unicodedata.normalize("NFC", as_text(name)).strip().replace("\\", "/"))
+    text = name if name.isascii() else unicodedata.normalize("NFC", as_text(name))
+    stem, ending = os.path.splitext(text.strip().replace("\\", "/"))
     return os.path.normpath(stem + ending.lower())
 
 

@@ -140,6 +140,26 @@ def test_whole_numbers_get_company_of_fractions_and_stay_numbers(run: Run, store
     assert column(store, "weight") == {first: "3", second: "heavy"}
 
 
+def test_a_number_in_a_filter_of_text_is_told_how_to_ask(run: Run, store: Path, drawn: Path) -> None:
+    first, second = uris(drawn, 2)
+    told(run, drawn, store, f"photo,weight\n{first},3.50\n{second},12.25\n")
+    asked = ("similar", drawn / uris(drawn, 3)[2], "--store", store, "--json", "--where")
+    done = run(*asked, "weight > 4")
+    assert (done.status, "`cast(weight as double) > 3`" in done.err) == (1, True), done.err
+    assert [Path(one["photo"]).name for one in run(*asked, "cast(weight as double) > 4").json["neighbours"]] == [
+        Path(second).name
+    ]
+
+
+def test_a_column_whose_name_differs_by_case_alone_is_no_second_one(run: Run, store: Path, drawn: Path) -> None:
+    (name,) = uris(drawn, 1)
+    told(run, drawn, store, f"photo,pet_id\n{name},A1\n")
+    done = told(run, drawn, store, f"photo,Pet_ID\n{name},A2\n")
+    assert (done.status, "there is a column 'pet_id' in the store" in done.err) == (1, True), done.err
+    assert column(store, "pet_id") == {name: "A1"}
+    assert told(run, drawn, store, f"photo,Size\n{name},small\n").status == 0
+
+
 def test_a_damaged_row_stays_a_damaged_one_where_a_column_becomes_text(run: Run, store: Path, drawn: Path) -> None:
     import lance
 
