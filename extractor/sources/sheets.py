@@ -24,7 +24,7 @@ def read_sheet(file: str, named: Collection[str]) -> tuple[list[str], list[list[
     """
     try:
         text = _text(Path(file).read_bytes())
-        headers = {one: next(_rows(text, one), []) for one in SEPARATORS}
+        headers = {one: next(_rows(text, one, strict=False), []) for one in SEPARATORS}
         shows = [one for one, names in headers.items() if any(cell_text(name).casefold() in named for name in names)]
         table = [row for row in _rows(text, (shows or SEPARATORS)[0]) if any(cell.strip() for cell in row)]
     except (OSError, csv.Error, ValueError) as error:
@@ -71,5 +71,5 @@ def _text(data: bytes) -> str:
     return data.decode("utf-8-sig", "surrogateescape")
 
 
-def _rows(text: str, separator: str) -> Iterator[list[str]]:
-    return csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+def _rows(text: str, separator: str, *, strict: bool = True) -> Iterator[list[str]]:
+    return csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=strict)

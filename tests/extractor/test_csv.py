@@ -6,7 +6,7 @@ import unicodedata
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 import pytest
@@ -190,11 +190,14 @@ ENCODINGS = ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"]
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
 @pytest.mark.parametrize("separator", [",", ";", "\t"])
-def test_a_sheet_is_read_as_spreadsheets_write_it(tmp_path: Path, encoding: str, separator: str) -> None:
+@pytest.mark.parametrize("quoting", [csv.QUOTE_MINIMAL, csv.QUOTE_ALL])
+def test_a_sheet_is_read_as_spreadsheets_write_it(
+    tmp_path: Path, encoding: str, separator: str, quoting: Literal[0, 1]
+) -> None:
     lines = ["photo,label,Fell,", '"a, b; c.jpg",Kätzchen,"rot\nweiß",', "d.jpg,Hund", ",,,", ""]
     table = list(csv.reader("\r\n".join(lines).splitlines(keepends=True)))
     with open(tmp_path / "l.csv", "w", encoding=encoding, newline="") as file:
-        csv.writer(file, delimiter=separator).writerows(table)
+        csv.writer(file, delimiter=separator, quoting=quoting).writerows(table)
     said = read_labels(tmp_path / "l.csv")
     assert said.rows == {
         "a, b; c.jpg": {"label": "Kätzchen", "Fell": "rot\nweiß"},
