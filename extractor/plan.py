@@ -108,7 +108,7 @@ def plan(
 def settle(cache: Cache, made: Plan, known: Known, *, prune: bool) -> None:
     """What a run owes to photos that it did not embed."""
     gone, reasons = known.gone(), known.reasons()
-    told = {**_old_labels(cache, known), **_labels_from_another_root(cache, made, known), **made.said}
+    told = {**_labels_from_another_root(cache, made, known), **made.said}
     for path in (gone | reasons.keys()).intersection(made.cached):  # it is there, and can be reached
         told[path] = {**told.get(path, {}), "gone": None, "reason": None}
     for path in gone.intersection(made.unreadable):
@@ -119,6 +119,7 @@ def settle(cache: Cache, made: Plan, known: Known, *, prune: bool) -> None:
     else:
         cache.mark_gone([path for path in made.missing if path not in gone], known)
     cache.tidy()
+    cache.change(_old_labels(cache, known), known)
 
 
 def _labels_from_another_root(cache: Cache, made: Plan, known: Known) -> Mapping[str, dict[str, Any]]:
