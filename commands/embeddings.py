@@ -23,6 +23,7 @@ from commands.options import (
 )
 from gallery import progress, spreadsheet, terminal, words
 from gallery.stop import asked_to_stop
+from store.columns import alike
 from store.errors import PetrieveError
 
 app = typer.Typer()
@@ -34,6 +35,8 @@ def embed(
     store: Store = DEFAULT_STORE,
     trunk: Trunk = None,
     labels: Annotated[Path | None, typer.Option(help="CSV: column `photo`, then `label` and any others.")] = None,
+    photo_column: Annotated[str | None, typer.Option(help="The CSV's column of paths, if it is another.")] = None,
+    label_column: Annotated[str | None, typer.Option(help="The CSV's column of labels, if it is another.")] = None,
     weights: Weights = None,
     device: Device = "auto",
     precision: Precision = "auto",
@@ -51,11 +54,15 @@ def embed(
     from extractor import embed as extractor
     from index.codes import update
 
+    if labels is None and (photo_column or label_column):
+        raise typer.BadParameter("these are columns of a CSV: name it with `--labels`")
     with progress.progress(as_json) as draw, asked_to_stop() as asked:
         summary, cache = extractor.embed(
             sources,
             store=store,
             labels=labels,
+            photo_column=photo_column,
+            label_column=label_column,
             trunk=trunk,
             weights=weights,
             device=device,
@@ -69,6 +76,8 @@ def embed(
         )
     better = None if weights else to_imagenet(summary.trunk, summary.weights, sources, store)
     document = {**asdict(summary), "better": better}
+    if said := alike(cache.counts()["labels"]):
+        note(said)
     show(document, partial(terminal.embedded, pruned=prune and not summary.left), as_json)
     if asked:
         print(f"stopped with {summary.left} photos left; the next `embed` goes on from here", file=sys.stderr)

@@ -56,6 +56,8 @@ def embed(
     *,
     store: Place = ".petrieve",
     labels: Place | None = None,
+    photo_column: str | None = None,
+    label_column: str | None = None,
     trunk: str | None = None,
     weights: str | None = None,
     device: str = "auto",
@@ -69,12 +71,13 @@ def embed(
 ) -> tuple[Summary, Cache]:
     """The figures of a run that brings a store up to date with its sources, and the cache as it is then.
 
-    Photos that the store knows are not opened again; those whose bytes it knows under another name are not
-    embedded again. `labels` is a CSV; `trunk` is a kind, such as `densenet201`, by default the store's first, else
-    `densenet121`; what several have made stands side by side. `weights` is `imagenet`, `bundled` or a file, by default
-    what the store was made with. Beside its canonical view each photo gets so many augmented `views`; the store
-    remembers their number, which never falls. `prune` forgets the photos that are gone, `retry` opens unreadable
-    ones again though they have not changed. `drop_trunk` names one that is let go after the run.
+    Photos that the store knows are not opened again; those whose bytes it knows under another name are not embedded
+    again. `labels` is a CSV, and `photo_column` and `label_column` are columns of it that are called otherwise;
+    `trunk` is a kind, such as `densenet201`, by default the store's first, else `densenet121`; what several have
+    made stands side by side. `weights` is `imagenet`, `bundled` or a file, by default what the store was made with.
+    Beside its canonical view each photo gets so many augmented `views`; the store remembers their number, which
+    never falls. `prune` forgets the photos that are gone, `retry` opens unreadable ones again though they have not
+    changed. `drop_trunk` names one that is let go after the run.
     `progress` follows each commit; when `stop` then says so, the run ends there.
 
     Raises:
@@ -84,7 +87,7 @@ def embed(
     check_views(views)
     wanted = paths_of(sources)
     place = Store(Path(store))
-    csv = read_labels(labels) if labels is not None else None
+    csv = read_labels(labels, photo=photo_column, label=label_column) if labels is not None else None
     with writing(place):
         upgrade(place)
         cache, network = _opened(place, trunk, weights, device, precision)
@@ -93,9 +96,11 @@ def embed(
         there = known(cache) if cache is not None else nothing()
         parts = find_parts(wanted, there, prune=prune)
         photos = photos_of(parts)
-        photos = csv.apply(photos) if csv else photos
+        csv = csv.into(cache.room_for(csv.columns)) if csv and cache is not None else csv
+        said = csv.said(photos, there) if csv else {}
+        photos = {path: told(photo, said[path]) if path in said else photo for path, photo in photos.items()}
         views = max(views, cache.made.views if cache is not None else 0)
-        to_do = plan(photos, wanted, there, csv, views=views, retry=retry)
+        to_do = plan(photos, wanted, there, said, views=views, retry=retry)
         if cache is None:
             _check_one_is_readable(chosen(parts, to_do.todo))
             network = network or new_trunk(None, weights, device, precision)
@@ -114,8 +119,8 @@ def embed(
         assert cache is not None
         if drop_trunk:
             _check_another(place, drop_trunk, cache)
-        if csv:
-            cache.add_columns(csv.columns)
+        if csv and cache.add_columns(csv.columns):
+            there = known(cache)
         cache.keep_views(views, RECIPE)
         counts, made = _run(parts, to_do, cache, there, loaded, device, progress, stop)
         left = len(to_do.todo) - counts.total()

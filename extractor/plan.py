@@ -7,12 +7,12 @@ from typing import Any
 
 from extractor.sources.folder import Folder
 from extractor.sources.formats import FORMATS
-from extractor.sources.labels import Labels
 from extractor.sources.source import Part
 from store.cache import Cache
+from store.columns import plain
 from store.errors import PetrieveError
 from store.known import Known
-from store.photo import Photo
+from store.photo import Photo, path_of
 from store.rows import may_pass, said_of
 
 
@@ -76,25 +76,22 @@ def plan(
     photos: Mapping[str, Photo],
     sources: Sequence[str],
     known: Known,
-    csv: Labels | None,
+    csv: Mapping[str, dict[str, Any]],
     *,
     views: int,
     retry: bool,
 ) -> Plan:
     """What is new, has changed, is known, has failed before, or is gone; with `retry`, what failed is to do again.
 
-    A photo is known when it has so many augmented `views`.
+    A photo is known when it has so many augmented `views`; `csv` is what one says, by path.
     """
     todo, elsewhere = dict[str, Photo](), dict[str, Photo]()
     cached, unreadable = list[str](), list[str]()
-    said = {}
     reasons = known.reasons()
     for path, photo in photos.items():
         there = path in known
         if there and known.root(path) != photo.root:
             elsewhere[path] = photo
-        if there and csv and csv.of(photo):
-            said[path] = csv.of(photo)
         same = there and known.is_as_then(path, photo)
         reason = reasons.get(path)
         if same and (reason is None or may_pass(reason)) and known.views_of(path) > views:
@@ -104,6 +101,7 @@ def plan(
         else:
             todo[path] = photo
     missing = sorted(path for path in known if path not in photos and any(_is_under(path, one) for one in sources))
+    said = {path: row for path, row in csv.items() if path in known}
     return Plan(todo, cached, unreadable, missing, elsewhere, said)
 
 
@@ -121,6 +119,7 @@ def settle(cache: Cache, made: Plan, known: Known, *, prune: bool) -> None:
     else:
         cache.mark_gone([path for path in made.missing if path not in gone], known)
     cache.tidy()
+    cache.change(_old_labels(cache, known), known)
 
 
 def _labels_from_another_root(cache: Cache, made: Plan, known: Known) -> Mapping[str, dict[str, Any]]:
@@ -130,6 +129,19 @@ def _labels_from_another_root(cache: Cache, made: Plan, known: Known) -> Mapping
     for path, photo in made.elsewhere.items():
         told = {name: value for name, value in said_of(photo).items() if name in ("label", "split")}
         found[path] = {name: value for name, value in told.items() if now[path][name] is None}
+    return found
+
+
+def _old_labels(cache: Cache, known: Known) -> dict[str, dict[str, Any]]:
+    """Labels that an earlier release kept as they were written, as they are today, by path."""
+    found = {}
+    for batch in cache.photos(["root", "uri", "label"], "label IS NOT NULL"):
+        if all(label == plain(label) for label in batch["label"].unique().to_pylist()):
+            continue
+        for row in batch.to_pylist():
+            path = path_of(row["root"], row["uri"])
+            if path in known and row["label"] != plain(row["label"]):
+                found[path] = {"label": plain(row["label"]) or None}
     return found
 
 

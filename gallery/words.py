@@ -4,8 +4,7 @@ import os
 import re
 import sys
 
-# How a cell begins that a spreadsheet may take for a formula: OWASP, "CSV Injection".
-FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+from store.files import FORMULA
 
 
 def printable(text: str) -> str:

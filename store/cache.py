@@ -3,6 +3,7 @@
 import os
 import shutil
 import time
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -10,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from store.columns import room_for
 from store.contents import SCAN, Contents
 from store.errors import PetrieveError
 from store.folder import FORMAT, UPDATE, Card, Made, Store, read_card, write_card
@@ -25,6 +27,7 @@ from store.rows import (
     told,
     vector_schema,
     vector_table,
+    widened,
 )
 from store.tables import (
     COMMITS_BETWEEN_MERGES,
@@ -217,27 +220,48 @@ class Cache(Contents):
                 self._vectors.delete(_with_ids(orphans[start : start + SCAN]))
         self._changed()
 
-    def add_columns(self, columns: "pa.Schema") -> None:
-        """Make room for the columns of the user's own CSV.
+    def room_for(self, columns: "pa.Schema") -> "pa.Schema":
+        """These columns as they must be to hold what the store has of them, too: a number is text beside words.
 
         Raises:
-            PetrieveError: a column is there already, with values of another type.
+            PetrieveError: the store has one whose name differs by case alone.
         """
         import pyarrow as pa
 
         there = self._photos.schema
-        for column in columns:
-            if column.name in there.names and not _fits(column.type, there.field(column.name).type):
-                raise PetrieveError(
-                    f"column {column.name!r} holds {there.field(column.name).type} in the store {self.store.path}, "
-                    f"{column.type} in the CSV",
-                    "write its values as before, or rename the column",
-                )
+        return room_for(columns, pa.schema([there.field(name) for name in own(there)]))
+
+    def add_columns(self, columns: "pa.Schema") -> bool:
+        """Make room for the columns of the user's own CSV; whether all rows were written anew, with other ids."""
+        import pyarrow as pa
+
+        there = self._photos.schema
+        wider = [field for field in self.room_for(columns) if field.name in there.names]
+        wider = [field for field in wider if field.type != there.field(field.name).type]
+        if wider:
+            self._widen(wider)
         missing = [column for column in columns if column.name not in there.names]
         if missing:
             with self._writing():
                 self._photos.add_columns(pa.schema(missing))
-            self._changed()
+        self._changed()
+        return bool(wider)
+
+    def _widen(self, columns: "Sequence[pa.Field]") -> None:
+        """Give columns other types, in one commit: a run that ends in it leaves the table as it was."""
+        import lance
+        import pyarrow as pa
+
+        there, by_name = self._photos.schema, {field.name: field for field in columns}
+        schema = pa.schema([by_name.get(field.name, field) for field in there])
+        parts = (widened(batch.drop_columns(["_rowid"]), there, schema) for batch in self.every_photo())
+        with self._writing():
+            reader = pa.RecordBatchReader.from_batches(schema, parts)
+            path = os.path.abspath(self.store.photos)
+            lance.write_dataset(reader, path, mode="overwrite", enable_stable_row_ids=True)
+            self._photos = opened(self.store.photos)
+        for name in (field.name for field in columns if pa.types.is_string(field.type)):
+            warnings.warn(f"column {name!r} holds text from now on: filters have its values in quotes", stacklevel=4)
 
     def tidy(self) -> None:
         """Merge the small pieces that many commits leave, and let go of versions that no run reads."""
@@ -361,10 +385,3 @@ def _check_columns(there: "pa.Schema", wanted: "pa.Schema") -> None:
     for column in wanted:
         if column.name not in there.names or there.field(column.name).type != column.type:
             raise ValueError(f"no column {column.name!r} of {column.type}")
-
-
-def _fits(new: "pa.DataType", there: "pa.DataType") -> bool:
-    """Whether values of a new type can stand in a column that is there."""
-    import pyarrow as pa
-
-    return bool(new == there or (pa.types.is_integer(new) and pa.types.is_floating(there)))

@@ -5,6 +5,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from store.columns import alike
 from store.errors import PetrieveError
 
 if TYPE_CHECKING:
@@ -73,6 +74,8 @@ def plan(labels: "np.ndarray", splits: "np.ndarray", groups: "np.ndarray") -> Pl
     """
     import numpy as np
 
+    if said := alike(set(labels.tolist())):
+        warnings.warn(said, stacklevel=2)
     train = splits == "train"
     fitted_on = train if train.any() and not train.all() else np.ones(len(labels), bool)
     _check(labels[fitted_on], groups[fitted_on])

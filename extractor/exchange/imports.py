@@ -12,6 +12,7 @@ from extractor.exchange.embeddings import CARD, GROUP, TABLE
 from extractor.sources.labels import check_columns
 from extractor.trunks.kinds import KINDS, kind
 from store.cache import Cache
+from store.columns import FORM, carried
 from store.errors import PetrieveError, first_line
 from store.folder import Made, Store, read_card
 from store.known import Known, known
@@ -67,10 +68,12 @@ def import_embeddings(folder: Path, store: Path, *, photos: Path | None = None) 
         upgrade(place)
         cache = _cache(place, export.made)
         cache.check(export.made.fingerprint, export.made.weights)
-        cache.add_columns(export.own)
+        wider = cache.room_for(export.own)
+        cache.add_columns(wider)
         there = known(cache)
         written, otherwise = set[bytes](), 0
-        for rows, embeddings in _batches(export, roots):
+        for read, embeddings in _batches(export, roots):
+            rows = dict(zip(read, carried(read.values(), export.own, wider), strict=True))
             told, differ = _told(rows, cache, there)
             cache.take_in(told, list(_new(told, rows, embeddings, there, written)), there)
             otherwise += differ
@@ -171,7 +174,11 @@ def _own(schema: "pa.Schema", columns: list[str] | None) -> "pa.Schema":
     others = RESERVED | {"image_path", "length", "label", "split"}
     own = [name for name in schema.names if name not in others] if columns is None else columns
     check_columns("the metadata", own)
-    return pa.schema([pa.field(name, _in_seconds(schema.field(name).type)) for name in own])
+    made = []
+    for field in map(schema.field, own):
+        form = (field.metadata or {}).get(FORM)
+        made.append(pa.field(field.name, _in_seconds(field.type), metadata={FORM: form} if form else None))
+    return pa.schema(made)
 
 
 def _in_seconds(type_: "pa.DataType") -> "pa.DataType":

@@ -5,12 +5,17 @@ import re
 from functools import lru_cache
 from pathlib import Path
 
+from store.columns import plain
+
 SPLITS = {
     "train": "train",
+    "training": "train",
     "val": "val",
     "valid": "val",
     "validation": "val",
+    "dev": "val",
     "test": "test",
+    "testing": "test",
     "test1": "test",  # Kaggle's name for it
 }
 _KAGGLE = re.compile(r"(cat|dog)\.\d+\.\w+", re.IGNORECASE)
@@ -25,7 +30,7 @@ def label_of(name: str, folder: str) -> str | None:
 @lru_cache(maxsize=1000)  # a folder's photos come one after the other
 def folder_label(folder: str) -> str | None:
     """The name of a photo's folder, relative to the source, unless that is a split or the source itself."""
-    parent = os.path.basename(folder)
+    parent = plain(os.path.basename(folder))
     return parent if parent and parent.lower() not in SPLITS else None
 
 
