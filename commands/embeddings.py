@@ -29,6 +29,9 @@ def embed(
         int, typer.Option(help="Embed so many augmented views of each photo too, now and in later runs.")
     ] = 0,
     prune: Annotated[bool, typer.Option(help="Forget the photos that are gone.")] = False,
+    forget: Annotated[
+        int | None, typer.Option(metavar="N", help="With `--prune`: so many, where most of a source is gone.")
+    ] = None,
     retry: Annotated[bool, typer.Option(help="Open the unreadable ones again, though they have not changed.")] = False,
     drop_trunk: Annotated[
         str | None, typer.Option(help="Let go of what this trunk has made, once the run is through.")
@@ -39,6 +42,8 @@ def embed(
     from extractor import embed as extractor
     from index.codes import update
 
+    if forget is not None and not prune:
+        raise typer.BadParameter("`--forget` goes with `--prune`")
     with terminal.progress(as_json) as progress, asked_to_stop() as asked:
         summary, cache = extractor.embed(
             sources,
@@ -50,6 +55,7 @@ def embed(
             precision=precision,
             views=views,
             prune=prune,
+            forget=forget,
             retry=retry,
             drop_trunk=drop_trunk,
             progress=progress,

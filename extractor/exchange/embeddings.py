@@ -23,7 +23,7 @@ from store.folder import Made, Store, read_card
 from store.known import Known, known
 from store.lock import writing
 from store.photo import Photo, path_of
-from store.rows import RESERVED, Embedded, lengths, unit_length
+from store.rows import LATER, RESERVED, Embedded, lengths, unit_length
 from store.upgrade import upgrade
 
 if TYPE_CHECKING:
@@ -64,7 +64,8 @@ def export_embeddings(cache: Cache, folder: Path) -> int:
 
 def _columns(cache: Cache) -> list[str]:
     """What is written of each photo."""
-    return [name for name in cache.photo_schema.names if name not in ("checksum", "reason", "gone", "version")]
+    left_out = LATER | {"checksum", "reason", "gone", "version"}
+    return [name for name in cache.photo_schema.names if name not in left_out]
 
 
 def _write(cache: Cache, folder: Path) -> int:

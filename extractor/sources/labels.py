@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from extractor.sources.names import SPLITS
 from store.errors import PetrieveError, first_line
-from store.rows import RESERVED
+from store.rows import RESERVED, by_hand
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -94,7 +94,7 @@ def read_labels(file: str | os.PathLike[str]) -> Labels:
             raise PetrieveError(f"{file} names {photo!r} twice", "keep one row for each photo")
         if row.get("split"):
             row["split"] = SPLITS.get(row["split"].lower(), row["split"])
-        rows[photo] = row
+        rows[photo] = by_hand(row)
     return Labels(str(file), rows, pa.schema(own))
 
 
