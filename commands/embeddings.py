@@ -44,6 +44,9 @@ def embed(
         int, typer.Option(help="Embed so many augmented views of each photo too, now and in later runs.")
     ] = 0,
     prune: Annotated[bool, typer.Option(help="Forget the photos that are gone.")] = False,
+    forget: Annotated[
+        int | None, typer.Option(metavar="N", help="With `--prune`: so many, where most of a source is gone.")
+    ] = None,
     retry: Annotated[bool, typer.Option(help="Open the unreadable ones again, though they have not changed.")] = False,
     drop_trunk: Annotated[
         str | None, typer.Option(help="Let go of what this trunk has made, once the run is through.")
@@ -56,6 +59,8 @@ def embed(
 
     if labels is None and (photo_column or label_column):
         raise typer.BadParameter("these are columns of a CSV: name it with `--labels`")
+    if forget is not None and not prune:
+        raise typer.BadParameter("`--forget` goes with `--prune`")
     with progress.progress(as_json) as draw, asked_to_stop() as asked:
         summary, cache = extractor.embed(
             sources,
@@ -69,6 +74,7 @@ def embed(
             precision=precision,
             views=views,
             prune=prune,
+            forget=forget,
             retry=retry,
             drop_trunk=drop_trunk,
             progress=draw,

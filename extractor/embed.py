@@ -11,7 +11,7 @@ from pathlib import Path
 from extractor.engines.drawn import drawn
 from extractor.engines.local import load, results
 from extractor.pixels.augment import RECIPE, check_views
-from extractor.plan import Plan, chosen, find_parts, photos_of, plan, settle
+from extractor.plan import Plan, check_loss, chosen, find_parts, photos_of, plan, settle
 from extractor.sources.folder import Place, paths_of
 from extractor.sources.formats import FORMATS
 from extractor.sources.labels import read_labels
@@ -25,7 +25,7 @@ from store.folder import Store, read_card
 from store.known import Known, known, nothing
 from store.lock import writing
 from store.photo import Photo
-from store.rows import Embedded, Unreadable, said_of, told
+from store.rows import BY_HAND, Embedded, Unreadable, photo_schema, said_of, told
 from store.upgrade import upgrade
 
 Progress = Callable[[int, int], None]  # photos done, photos in all
@@ -64,6 +64,7 @@ def embed(
     precision: str = "auto",
     views: int = 0,
     prune: bool = False,
+    forget: int | None = None,
     retry: bool = False,
     drop_trunk: str | None = None,
     progress: Progress | None = None,
@@ -76,8 +77,9 @@ def embed(
     `trunk` is a kind, such as `densenet201`, by default the store's first, else `densenet121`; what several have
     made stands side by side. `weights` is `imagenet`, `bundled` or a file, by default what the store was made with.
     Beside its canonical view each photo gets so many augmented `views`; the store remembers their number, which
-    never falls. `prune` forgets the photos that are gone, `retry` opens unreadable ones again though they have not
-    changed. `drop_trunk` names one that is let go after the run.
+    never falls. `prune` forgets the photos that are gone, and most of a source only where `forget` says how many;
+    `retry` opens unreadable ones again though they have not changed. `drop_trunk` names one that is let go after
+    the run.
     `progress` follows each commit; when `stop` then says so, the run ends there.
 
     Raises:
@@ -101,6 +103,8 @@ def embed(
         photos = {path: told(photo, said[path]) if path in said else photo for path, photo in photos.items()}
         views = max(views, cache.made.views if cache is not None else 0)
         to_do = plan(photos, wanted, there, said, views=views, retry=retry)
+        if prune:
+            check_loss(to_do, wanted, there, forget)
         if cache is None:
             _check_one_is_readable(chosen(parts, to_do.todo))
             network = network or new_trunk(None, weights, device, precision)
@@ -119,8 +123,12 @@ def embed(
         assert cache is not None
         if drop_trunk:
             _check_another(place, drop_trunk, cache)
+        cache.add_columns(photo_schema())  # a store of this format may lack the latest
         if csv and cache.add_columns(csv.columns):
             there = known(cache)
+        if to_do.todo or to_do.missing:
+            gone = there.gone() - photos.keys()
+            to_do = replace(to_do, lost=cache.lost(sorted(gone.union(to_do.missing)), there))
         cache.keep_views(views, RECIPE)
         counts, made = _run(parts, to_do, cache, there, loaded, device, progress, stop)
         left = len(to_do.todo) - counts.total()
@@ -220,7 +228,7 @@ def _run(
     )
     with closing(made) as ready:
         for some in ready:
-            cache.commit([_told(one, to_do) for one in some], there)
+            cache.commit([_told(one, to_do, there) for one in some], there)
             counts.update(map(_outcome, some))
             views += sum(len(one.views) for one in some if isinstance(one, Embedded))
             if progress:
@@ -230,9 +238,14 @@ def _run(
     return counts, views
 
 
-def _told(one: Embedded | Unreadable, to_do: Plan) -> Embedded | Unreadable:
-    """A result with what the CSV, its name and its folders say of the photo."""
-    return replace(one, photo=told(one.photo, said_of(to_do.todo[one.photo.path])))
+def _told(one: Embedded | Unreadable, to_do: Plan, there: Known) -> Embedded | Unreadable:
+    """A result with what the CSV, its name and its folders say of the photo, and what was said of it before it went."""
+    photo = to_do.todo[one.photo.path]
+    words = said_of(photo)
+    if photo.path not in there:
+        before = to_do.lost.of(photo.path, one.digest if isinstance(one, Embedded) else None)
+        words |= {name: value for name, value in before.items() if BY_HAND.get(name, name) not in photo.columns}
+    return replace(one, photo=told(one.photo, words))
 
 
 def _outcome(result: Embedded | Unreadable) -> str:

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from extractor.sources.folder import Folder
@@ -11,6 +11,7 @@ from extractor.sources.source import Part
 from store.cache import Cache
 from store.columns import plain
 from store.errors import PetrieveError
+from store.forgotten import Lost
 from store.known import Known
 from store.photo import Photo, path_of
 from store.rows import may_pass, said_of
@@ -26,6 +27,7 @@ class Plan:
     missing: list[str]  # what the store holds and the sources no longer do
     elsewhere: dict[str, Photo]  # what is known, and was found from another root this time, by path
     said: dict[str, dict[str, Any]]  # what the rows of photos that are known have yet to be told
+    lost: Lost = field(default_factory=Lost)  # what was said of photos that are no longer where they were
 
 
 def find_parts(sources: Sequence[str], before: Iterable[str] = (), *, prune: bool = False) -> list[Part]:
@@ -105,6 +107,36 @@ def plan(
     return Plan(todo, cached, unreadable, missing, elsewhere, said)
 
 
+def check_loss(made: Plan, sources: Sequence[str], known: Known, forget: int | None) -> None:
+    """Refuse to forget most of a source, or a folder that is empty now: a disk may not be there.
+
+    `forget` is the number of photos to forget that somebody has typed.
+
+    Raises:
+        PetrieveError: so much is missing, and the number was not typed, or is another.
+    """
+    if forget is not None and forget != len(made.missing):
+        raise PetrieveError(f"{len(made.missing)} photos are gone, not {forget}", "look which, and run it again")
+    lost = _lost(made.missing, sources, known)
+    if lost and forget is None:
+        raise PetrieveError(
+            f"{lost}: its disk may not be there",
+            f"bring it back, or add `--forget {len(made.missing)}` to `--prune` if so many are to be forgotten",
+        )
+
+
+def _lost(missing: Sequence[str], sources: Sequence[str], known: Known) -> str | None:
+    """What makes it likely that photos are missing because a disk is."""
+    for source in sources:
+        held, gone = (sum(_is_under(path, source) for path in paths) for paths in (known, missing))
+        if 2 * gone > held:
+            return f"{source} lacks {gone} of {held} photos that the store has of it"
+    for folder in sorted({os.path.dirname(path) for path in missing}):
+        if os.path.isdir(folder) and not os.listdir(folder):
+            return f"{folder} is empty, and the store has photos of it"
+    return None
+
+
 def settle(cache: Cache, made: Plan, known: Known, *, prune: bool) -> None:
     """What a run owes to photos that it did not embed."""
     gone, reasons = known.gone(), known.reasons()
@@ -114,6 +146,7 @@ def settle(cache: Cache, made: Plan, known: Known, *, prune: bool) -> None:
     for path in gone.intersection(made.unreadable):
         told[path] = {**told.get(path, {}), "gone": None}
     cache.change(told, known)
+    cache.change(_said_of_what_went(cache, made, known), known)
     if prune:
         cache.forget(made.missing, known)
     else:
@@ -143,6 +176,14 @@ def _old_labels(cache: Cache, known: Known) -> dict[str, dict[str, Any]]:
             if path in known and row["label"] != plain(row["label"]):
                 found[path] = {"label": plain(row["label"]) or None}
     return found
+
+
+def _said_of_what_went(cache: Cache, made: Plan, known: Known) -> dict[str, dict[str, Any]]:
+    """What a CSV said of photos that have gone now, for those that have their contents elsewhere, by path."""
+    gone = known.gone()
+    went = {known.digest(path) for path in made.missing if path not in gone}
+    words = {digest: words for digest, words in made.lost.by_content.items() if digest in went}
+    return {path: row for path, row in cache.unsaid(words, known).items() if path not in {*gone, *made.missing}}
 
 
 def _is_under(path: str, source: str) -> bool:

@@ -145,6 +145,13 @@ def duplicates(found: dict[str, Any]) -> None:
     kinds = Counter(group["kind"] for group in found["groups"])
     counted = ", ".join(f"{count} of the {kind}" for kind, count in kinds.items())
     print(f"{found['photos']} photos, {found['compared']} pairs compared; groups: {counted or 'none'}")
+    if found["links"]:
+        print(f"left out: {found['links']} further names of the same files, which are no copies", file=sys.stderr)
+    if found["changed"]:
+        print(
+            f"left out: {found['changed']} photos that are gone or have changed; `cli.py embed` follows them",
+            file=sys.stderr,
+        )
     for fit in found["fitted"]:
         shares = ", ".join(f"{share:.0%} {kind}" for kind, share in fit["found"].items())
         print(f"{fit['kind']}: finds of copies made of your photos {shares}; {_false(fit, found['others'])}")

@@ -13,11 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 from store.columns import room_for
 from store.contents import SCAN, Contents
+from store.digests import as_array
 from store.errors import PetrieveError
 from store.folder import FORMAT, UPDATE, Card, Made, Store, read_card, write_card
+from store.forgotten import Lost, lost, remember, remembered, said_by_hand
 from store.known import Known
-from store.photo import Photo
+from store.photo import Photo, path_of
 from store.rows import (
+    BY_HAND,
+    LATER,
     Embedded,
     Unreadable,
     own,
@@ -171,7 +175,7 @@ class Cache(Contents):
         photo = result.photo
         if before:
             names = own(self._photos.schema)
-            photo = told(photo, {name: before[name] for name in ("label", "split", *names)})
+            photo = told(photo, {name: before.get(name) for name in ("label", "split", *BY_HAND.values(), *names)})
             photo = replace(photo, root=before["root"], uri=before["uri"])  # also when it was found from another root
             if isinstance(result, Unreadable) and result.may_pass:  # it keeps what it had
                 return {**before, "reason": result.reason, "gone": None}
@@ -201,8 +205,31 @@ class Cache(Contents):
         there = self._rows_of(paths, known)
         return {path: {name: there[known.row(path)][name] for name in self.columns()} for path in paths}
 
+    def lost(self, paths: Sequence[str], known: Known) -> Lost:
+        """What a CSV has said of these photos, which are gone, and of those that are forgotten."""
+        parts = (paths[start : start + SCAN] for start in range(0, len(paths), SCAN))
+        gone = (row for part in parts for row in self._rows_of(part, known).values())
+        return lost(remembered(self.store, self._photos.schema), gone, self._photos.schema)
+
+    def unsaid(self, words: Mapping[bytes, Mapping[str, Any]], known: Known) -> dict[str, dict[str, Any]]:
+        """What is said of contents, by digest, and not yet in the rows of photos that have them: by path."""
+        names, found = own(self._photos.schema), {}
+        rows = self.photos_of(as_array(words), self._photos.schema.names).to_pylist() if words else []
+        for row in rows:
+            path, there = path_of(row["root"], row["uri"]), said_by_hand(row, names)
+            new = {name: value for name, value in words[row["digest"]].items() if name not in there}
+            if new and path in known:
+                found[path] = new
+        return found
+
     def forget(self, paths: Sequence[str], known: Known) -> None:
-        """Drop these photos, and the embeddings, of every trunk, of contents that no photo has."""
+        """Drop these photos, and the embeddings, of every trunk, of contents that no photo has.
+
+        What a CSV has said of them is kept.
+        """
+        for start in range(0, len(paths), SCAN):
+            there = self._rows_of(paths[start : start + SCAN], known)
+            remember(self.store, there.values(), self._photos.schema)
         ids = [known.row(path) for path in paths]
         if ids:
             with self._writing():
@@ -383,5 +410,7 @@ def _with_ids(rows: Sequence[int]) -> str:
 
 def _check_columns(there: "pa.Schema", wanted: "pa.Schema") -> None:
     for column in wanted:
+        if column.name in LATER and column.name not in there.names:
+            continue
         if column.name not in there.names or there.field(column.name).type != column.type:
             raise ValueError(f"no column {column.name!r} of {column.type}")

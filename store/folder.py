@@ -2,6 +2,7 @@
 
 STORE/store.json                              the card
 STORE/photos.lance                            which photos there are, and what is known of each
+STORE/forgotten.lance                         what a CSV said of photos that were forgotten
 STORE/densenet121-0123abcd/vectors.lance      what a trunk makes of their contents; beside it its head, index, ranges
 """
 
@@ -108,6 +109,11 @@ class Store:
         return self.path / "photos.lance"
 
     @property
+    def forgotten(self) -> Path:
+        """The table of what was said of photos that were forgotten; not there where nothing was."""
+        return self.path / "forgotten.lance"
+
+    @property
     def card(self) -> Path:
         """What the whole store depends on."""
         return self.path / "store.json"
@@ -122,8 +128,8 @@ class Store:
         return Folder(self.path / made.name)
 
     def tables(self, trunks: Sequence[Made]) -> list[Path]:
-        """The table of photos and those of these trunks' embeddings."""
-        return [self.photos, *(self.folder(made).vectors for made in trunks)]
+        """The tables of photos and those of these trunks' embeddings."""
+        return [self.photos, self.forgotten, *(self.folder(made).vectors for made in trunks)]
 
 
 def read_card(store: Store) -> Card | None:

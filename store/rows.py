@@ -16,7 +16,11 @@ if TYPE_CHECKING:
 
 CHECKSUM = 8  # bytes
 # Columns that a CSV cannot set: the tables' own.
-RESERVED = frozenset("uri root size modified version digest width height reason gone checksum view embedding".split())
+BY_HAND = {"label": "label_by_hand", "split": "split_by_hand"}  # where it stands whether a CSV has said so
+LATER = frozenset(BY_HAND.values())  # columns that a store of this format may lack; `embed` adds them
+RESERVED = LATER | frozenset(
+    "uri root size modified version digest width height reason gone checksum view embedding".split()
+)
 PASSING = "cannot be read: "
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -84,6 +88,7 @@ def photo_schema() -> "pa.Schema":
             pa.field("height", pa.int32()),
             pa.field("label", pa.string()),
             pa.field("split", pa.string()),
+            *(pa.field(name, pa.bool_()) for name in BY_HAND.values()),  # whether a CSV has said so
             pa.field("reason", pa.string()),  # why it cannot be read
             pa.field("gone", moment),  # since when it was not found where it was
             pa.field("checksum", pa.binary(CHECKSUM), nullable=False),  # of all the others
@@ -120,6 +125,11 @@ def said_of(photo: Photo) -> dict[str, Any]:
     return {"label": photo.label, "split": photo.split, **photo.columns}
 
 
+def by_hand(row: dict[str, Any]) -> dict[str, Any]:
+    """What a CSV says of a photo, by column, with the mark that label and split are from there."""
+    return {**row, **{mark: True for name, mark in BY_HAND.items() if name in row}}
+
+
 def told(photo: Photo, row: Mapping[str, Any]) -> Photo:
     """A photo with other words said of it; what `row` leaves out stays."""
     words = {**said_of(photo), **row}
@@ -144,7 +154,7 @@ def row_of(photo: Photo, **others: Any) -> dict[str, Any]:
     """The row of a photo: `others` are its digest, width and height, reason, gone."""
     moment = EPOCH + timedelta(microseconds=photo.modified)
     place = {name: getattr(photo, name) for name in ("root", "uri", "size", "version")}
-    return {**place, "modified": moment, **said_of(photo), **others}
+    return {**place, "modified": moment, **dict.fromkeys(BY_HAND.values(), False), **said_of(photo), **others}
 
 
 def photo_table(rows: Sequence[Mapping[str, Any]], schema: "pa.Schema") -> "pa.Table":

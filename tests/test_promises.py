@@ -159,3 +159,36 @@ def test_a_query_is_the_embedding_that_the_cache_would_hold(drawn: Path, made_st
     assert isinstance(view, stream.View)
     assert view.pixels is not None
     assert np.allclose(cached.embedding, trunk(view.pixels).numpy()[0], atol=2e-3)
+
+
+def test_10_no_advice_loses_the_last_copy_of_a_photo(run: Run, drawn: Path, tmp_path: Path) -> None:
+    """Copies, links of all kinds, and what is gone or changed since: who deletes all but the best keeps each photo."""
+    chance = random.Random(10)
+    pets = Path(shutil.copytree(drawn / "cat", tmp_path / "pets"))
+    for number, photo in enumerate(sorted(pets.iterdir())):
+        for copy in range(chance.randrange(3)):
+            shutil.copy2(photo, pets / f"{'az'[copy]}{number}.jpg")
+        if chance.random() < 0.5:
+            (pets / f"b{number}.jpg").symlink_to(photo)
+        if chance.random() < 0.5:
+            os.link(photo, pets / f"c{number}.jpg")
+    (pets / "again").symlink_to(".")
+    (tmp_path / "other").symlink_to("pets")
+    assert run("embed", pets, tmp_path / "other", "--store", tmp_path / "s", "--weights", "bundled").status == 0
+    for photo in sorted(pets.glob("*.*")):
+        if chance.random() < 0.2:
+            photo.unlink()
+
+    def contents() -> set[bytes]:
+        return {photo.read_bytes() for photo in pets.glob("*.*") if photo.exists()}
+
+    before = contents()
+    found = run("duplicates", "--store", tmp_path / "s", "--json").json["groups"]
+    same = [group for group in found if group["kind"] == "same bytes"]
+    assert len(same) > 3
+    for group in same:
+        assert Path(group["best"]).exists()
+        for one in group["photos"]:
+            if one["photo"] != group["best"]:
+                Path(one["photo"]).unlink()
+    assert contents() == before

@@ -13,6 +13,7 @@ from extractor.trunks.fitting import asking_trunk
 from extractor.trunks.ranges import kept
 from store.cache import Cache
 from store.errors import PetrieveError
+from store.forgotten import damaged_rows
 from store.photo import Photo, digest_of
 from store.rows import Embedded, Unreadable, own, photo_checksums, photo_of, vector_checksums
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 CLOSE, CLOSE_IN_INT8 = 0.995, 0.98
 ANEW = "run `cli.py embed` on its folders with a new `--store`"
 AGAIN = "`touch` it and run `cli.py embed` again"
+SAID = "give it again with `embed --labels`, when the photo is back"
 LACKING = "run `cli.py embed` on its folder"
 
 
@@ -74,6 +76,10 @@ def verify(
     try:
         rows, findings = _photos(cache)
         findings += _contents(cache, rows)
+        findings += [
+            Finding(f"what a CSV said of {path} when it was forgotten is damaged", SAID)
+            for path in damaged_rows(cache.store)
+        ]
     except PetrieveError as error:
         return Verified(0, 0, 0, 0, None, [], [Finding(error.what, error.remedy)])
     paths = sorted(path for path, row in rows.items() if row.digest and not row.gone)

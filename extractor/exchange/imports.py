@@ -18,7 +18,7 @@ from store.folder import Made, Store, read_card
 from store.known import Known, known
 from store.lock import writing
 from store.photo import as_text, path_of
-from store.rows import RESERVED, Embedded, check_dates, microseconds, photo_of, photo_schema, vectors
+from store.rows import BY_HAND, RESERVED, Embedded, check_dates, microseconds, photo_of, photo_schema, vectors
 from store.upgrade import upgrade
 
 if TYPE_CHECKING:
@@ -68,6 +68,7 @@ def import_embeddings(folder: Path, store: Path, *, photos: Path | None = None) 
         upgrade(place)
         cache = _cache(place, export.made)
         cache.check(export.made.fingerprint, export.made.weights)
+        cache.add_columns(photo_schema())  # a store of this format may lack the latest
         wider = cache.room_for(export.own)
         cache.add_columns(wider)
         there = known(cache)
@@ -107,6 +108,7 @@ def _told(rows: "Rows", cache: Cache, there: Known) -> "tuple[Rows, int]":
         words = {name: row[name] for name in said[path] if row.get(name) is not None}
         differ += any(said[path][name] not in (None, word) for name, word in words.items())
         told[path] = {name: word for name, word in words.items() if said[path][name] is None}
+        told[path] |= {mark: row[mark] for name, mark in BY_HAND.items() if name in told[path]}
         if _is_later(row, path, there):
             told[path] |= {name: row[name] for name in OF_THE_FILE}
     return told, differ

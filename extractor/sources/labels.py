@@ -13,7 +13,7 @@ from extractor.sources.spellings import photos_meant
 from store.columns import carried, typed
 from store.errors import PetrieveError, listed
 from store.photo import Photo
-from store.rows import RESERVED
+from store.rows import RESERVED, by_hand
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -89,8 +89,9 @@ def read_labels(file: str | os.PathLike[str], *, photo: str | None = None, label
         if field is not None:  # without a single value it has no type yet
             columns.append(field)
             values[name] = held
-    rows = [dict(zip(values, row, strict=True)) for row in zip(*values.values(), strict=True)] if values else []
-    return Labels(source, _by_photo(source, photos, rows or [{} for _ in photos], header), pa.schema(columns))
+    told = zip(*values.values(), strict=True) if values else (() for _ in photos)
+    rows = [by_hand(dict(zip(values, row, strict=True))) for row in told]
+    return Labels(source, _by_photo(source, photos, rows, header), pa.schema(columns))
 
 
 def check_columns(file: str, names: Sequence[str]) -> None:

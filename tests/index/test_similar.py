@@ -219,7 +219,7 @@ def test_an_empty_store_is_said_to_be_empty(run: Run, tmp_path: Path, drawn: Pat
     photo = shutil.copy(sorted((drawn / "cat").iterdir())[0], tmp_path / "a.jpg")
     run("embed", tmp_path, "--store", tmp_path / "s", "--weights", "bundled")
     moved = shutil.move(photo, tmp_path.parent / f"{tmp_path.name}.jpg")
-    run("embed", tmp_path, "--store", tmp_path / "s", "--prune")
+    run("embed", tmp_path, "--store", tmp_path / "s", "--prune", "--forget", 1)
     done = run("similar", moved, "--store", tmp_path / "s")
     assert (done.status, done.out, done.err.count("\n")) == (1, "", 1)
     assert "run `cli.py embed FOLDER` first" in done.err
