@@ -102,7 +102,8 @@ def info(
     """Say what the store holds, and whether the head fits it."""
     from classifier import head
     from index import build
-    from store.cache import Cache, trunks_of
+    from store.cache import Cache
+    from store.trunks import trunks_of
 
     cache = Cache.open(store, trunk)
     listed = [bad for _, bad in sorted(cache.unreadable().items())]

@@ -19,13 +19,14 @@ from extractor.sources.source import Part
 from extractor.trunks.fitting import asks, fitting_trunk, made_by, new_trunk
 from extractor.trunks.ranges import quantised
 from extractor.trunks.trunk import Trunk, batch_of, workers_of
-from store.cache import Cache, drop, trunks_of
+from store.cache import Cache
 from store.errors import PetrieveError
 from store.folder import Store, read_card
 from store.known import Known, known, nothing
 from store.lock import writing
 from store.photo import Photo
 from store.rows import BY_HAND, Embedded, Unreadable, photo_schema, said_of, told
+from store.trunks import drop, trunks_of
 from store.upgrade import upgrade
 
 Progress = Callable[[int, int], None]  # photos done, photos in all

@@ -1,7 +1,6 @@
 """A store's tables in Lance: opened, made, written, kept tidy."""
 
 import os
-import shutil
 import time
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,7 +14,7 @@ from store.columns import room_for
 from store.contents import SCAN, Contents
 from store.digests import as_array
 from store.errors import PetrieveError
-from store.folder import FORMAT, UPDATE, Card, Made, Store, read_card, write_card
+from store.folder import FORMAT, NONE_YET, UPDATE, Card, Made, Store, read_card, write_card
 from store.forgotten import Lost, lost, remember, remembered, said_by_hand
 from store.known import Known
 from store.photo import Photo, path_of
@@ -47,9 +46,6 @@ from store.tables import (
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-
-NONE_YET = "run `cli.py embed FOLDER` first, or name the store with `--store`"
 
 
 class Cache(Contents):
@@ -339,45 +335,6 @@ class Cache(Contents):
             )
         with writable(self.store):
             yield
-
-
-def trunks_of(path: str | os.PathLike[str], names: Sequence[str] | None = None) -> list[str]:
-    """The names of the trunks of a store, or of those that are named by their kinds or names.
-
-    Raises:
-        PetrieveError: there is no store, or one of these names stands for no trunk of it, or for two.
-    """
-    store = Store(Path(path))
-    card = read_card(store)
-    if card is None:
-        raise PetrieveError(f"there are no embeddings in {store.path}", NONE_YET)
-    if not names:
-        return [made.name for made in card.trunks]
-    for name in names:
-        of_kind = [made.name for made in card.trunks if made.kind == name]
-        if len(of_kind) > 1:
-            raise PetrieveError(f"{name} stands for {len(of_kind)} trunks", f"name one: {', '.join(of_kind)}")
-    return [card.trunk(name, store.path).name for name in names]
-
-
-def drop(store: Store, name: str) -> None:
-    """Let a trunk go: what it has made, its head and its index; the photos and the other trunks stay.
-
-    Raises:
-        PetrieveError: there is none of that name or kind, it is the only one, or the store cannot be written to.
-    """
-    (name,) = trunks_of(store.path, [name])
-    card = read_card(store)
-    assert card
-    made, others = card.trunk(name, store.path), [one for one in card.trunks if one.name != name]
-    if not others:
-        raise PetrieveError(
-            f"{name} is the only trunk of the store {store.path}",
-            "embed with another `--trunk` first, or remove the store",
-        )
-    with writable(store):
-        write_card(store, others, manifests(store, store.tables(others)))
-        shutil.rmtree(store.folder(made).path)
 
 
 def _make(store: Store, path: Path, schema: "pa.Schema") -> None:

@@ -20,6 +20,7 @@ from store.files import write_file
 
 FORMAT = 4  # of everything in a store; raised when an older release could misread it
 OLD_FORMATS = (1, 2, 3)  # one table of photos with their embeddings; `embed` brings them up to date
+NONE_YET = "run `cli.py embed FOLDER` first, or name the store with `--store`"
 UPDATE = "run `cli.py embed FOLDER`: it brings the store up to date, and embeds nothing anew"
 _NAME = re.compile(r"[a-z0-9]+")  # a kind's name becomes a folder's
 

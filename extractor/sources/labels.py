@@ -59,7 +59,7 @@ class Labels:
                     what, "write each as its path from the source, or from where you stand; or remove the row"
                 )
             warnings.warn(what, stacklevel=2)
-        return {path: self.rows[name] for name, path in meant.items()}
+        return {path: by_hand(self.rows[name]) for name, path in meant.items()}
 
 
 def read_labels(file: str | os.PathLike[str], *, photo: str | None = None, label: str | None = None) -> Labels:
@@ -90,7 +90,7 @@ def read_labels(file: str | os.PathLike[str], *, photo: str | None = None, label
             columns.append(field)
             values[name] = held
     told = zip(*values.values(), strict=True) if values else (() for _ in photos)
-    rows = [by_hand(dict(zip(values, row, strict=True))) for row in told]
+    rows = [dict(zip(values, row, strict=True)) for row in told]
     return Labels(source, _by_photo(source, photos, rows, header), pa.schema(columns))
 
 
