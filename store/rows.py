@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from store.columns import carried
+from store.columns import carried, plain
 from store.errors import NO_MEMORY
 from store.photo import Photo
 
@@ -121,8 +121,8 @@ def said(schema: "pa.Schema") -> list[str]:
 
 
 def said_of(photo: Photo) -> dict[str, Any]:
-    """What a photo's name, folder or CSV says of it, by column."""
-    return {"label": photo.label, "split": photo.split, **photo.columns}
+    """What a photo's name, folder or CSV says of it, by column; labels that look the same are one."""
+    return {"label": plain(photo.label or "") or None, "split": photo.split, **photo.columns}
 
 
 def by_hand(row: dict[str, Any]) -> dict[str, Any]:

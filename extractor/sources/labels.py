@@ -119,7 +119,7 @@ def _names(file: str, header: Sequence[str], chosen: Mapping[str, str | None]) -
     of_place = {place: word for word, place in places.items()}
     names = [of_place.get(place, None if name in over else name) for place, name in enumerate(header)]
     if left := [name for name, kept in zip(header, names, strict=True) if kept is None]:
-        warnings.warn(f"{file}: passed over {listed(left, 10)}", stacklevel=3)
+        warnings.warn(f"{file} has columns that are passed over: {listed(left, 10)}", stacklevel=3)
     check_columns(file, [name for name in names if name is not None])
     return names
 

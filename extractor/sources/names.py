@@ -5,8 +5,6 @@ import re
 from functools import lru_cache
 from pathlib import Path
 
-from store.columns import plain
-
 SPLITS = {
     "train": "train",
     "training": "train",
@@ -30,7 +28,7 @@ def label_of(name: str, folder: str) -> str | None:
 @lru_cache(maxsize=1000)  # a folder's photos come one after the other
 def folder_label(folder: str) -> str | None:
     """The name of a photo's folder, relative to the source, unless that is a split or the source itself."""
-    parent = plain(os.path.basename(folder))
+    parent = os.path.basename(folder)
     return parent if parent and parent.lower() not in SPLITS else None
 
 
