@@ -93,15 +93,15 @@ def audit(
     sheet: Annotated[Path | None, typer.Option(help="Draw the worst into this JPEG.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Find photos whose label is probably wrong, near-copies that contradict it, leaks between splits, and outliers."""
+    """Find labels that are probably wrong or in doubt, near-copies that contradict them, leaks, and outliers."""
     from classifier import labelled
     from classifier.auditing import audit as classifier
     from extractor.picture import picture
     from gallery.sheet import findings_sheet
     from store.cache import Cache
 
-    findings = classifier.audit(labelled.read(Cache.open(store, trunk)), name=words.name)
-    ranked = [{**asdict(one), "photo": words.name(one.photo)} for one in findings]
+    audited = classifier.audit(labelled.read(Cache.open(store, trunk)), name=words.name)
+    ranked = [{**asdict(one), "photo": words.name(one.photo)} for one in audited.findings]
     if csv:
         spreadsheet.findings(csv, ranked)
     worst = terminal.worth_a_look(ranked)
@@ -109,7 +109,8 @@ def audit(
         findings_sheet(sheet, worst, picture=picture)
     elif sheet:
         note(f"nothing was found that {sheet} could show: it is not written")
-    show({"photos": len(ranked), "found": classifier.counts(findings), "ranked": ranked}, terminal.audited, as_json)
+    found = {"found": classifier.counts(audited.findings), "expected_wrong": audited.expected_wrong}
+    show({"photos": len(ranked), **found, "ranked": ranked}, terminal.audited, as_json)
 
 
 @app.command(epilog="Example: cli.py report --out report.html")
@@ -132,7 +133,7 @@ def report(
     fitted = head.load(cache)
     photos = labelled.read(cache)
     mistakes, curves = outcomes(photos, fitted)
-    suspects = terminal.worth_a_look([asdict(one) for one in classifier.audit(photos, name=words.name)])
+    suspects = terminal.worth_a_look([asdict(one) for one in classifier.audit(photos, name=words.name).findings])
     size = page.write(
         out,
         {**asdict(fitted.report), "roc": [asdict(one) for one in curves]},

@@ -65,6 +65,14 @@ class Plan:
     tested: "np.ndarray"  # (N,) held-out photos of known classes; none where folds are the measure
 
 
+def to_fit_on(splits: "np.ndarray") -> "np.ndarray":
+    """Which photos (N,) a head is fitted on, of their splits (N,): those to train with, or else all."""
+    import numpy as np
+
+    train = splits == "train"
+    return train if train.any() and not train.all() else np.ones(len(splits), bool)
+
+
 def plan(labels: "np.ndarray", splits: "np.ndarray", groups: "np.ndarray") -> Plan:
     """What is fitted on and what is measured, of labels, splits (empty: none) and groups (N,) each.
 
@@ -73,8 +81,7 @@ def plan(labels: "np.ndarray", splits: "np.ndarray", groups: "np.ndarray") -> Pl
     """
     import numpy as np
 
-    train = splits == "train"
-    fitted_on = train if train.any() and not train.all() else np.ones(len(labels), bool)
+    fitted_on = to_fit_on(splits)
     _check(labels[fitted_on], groups[fitted_on])
     classes = np.unique(labels[fitted_on])
     targets = np.searchsorted(classes, labels).clip(max=len(classes) - 1)
