@@ -36,7 +36,8 @@ def predict(
             "`cli.py verify` names the damaged rows and what mends them",
         )
     _warn_of_other_classes(cache, head)
-    least = 0.0 if max_error is None else _least(head, share(max_error))
+    augmented = len(photos[0]) - 1
+    least = 0.0 if max_error is None else _least(head, share(max_error), augmented)
     canonical = np.stack([views[0] for views in photos])
     strange = familiar.unlike(canonical, _undamaged(cache), head.report.unfamiliar["similarity"])
     told = [head.predict_one(views) for views in photos]
@@ -82,9 +83,16 @@ def _warn_of_other_classes(cache: Cache, head: Head) -> None:
         warnings.warn(str(error), stacklevel=3)
 
 
-def _least(head: Head, max_error: float) -> float:
-    """The least probability that is sure enough; above 1 where none is."""
-    least = threshold(head.report, max_error)
+def _least(head: Head, max_error: float, views: int) -> float:
+    """The least probability that is sure enough, averaged over so many augmented views too; above 1 where none is."""
+    if views > len(head.report.risk_coverage_views):
+        warnings.warn(
+            f"how often predictions over {views} augmented views are wrong was not measured; all is marked unsure; "
+            f"`cli.py embed --views {views}` and `cli.py fit-head` measure it",
+            stacklevel=3,
+        )
+        return 2.0
+    least = threshold(head.report, max_error, views)
     if least is None:
         needed, lowest = fewest(max_error), min(point["error"] for point in head.report.risk_coverage)
         why = f"the surest held-out photos reach {lowest:.2%}"

@@ -163,7 +163,7 @@ def _check(classes: "np.ndarray", targets: "np.ndarray", groups: "np.ndarray") -
         warnings.warn(
             f"class {str(classes[number])!r} has one photo; whether that is right, the others cannot say", stacklevel=2
         )
-    return pictures == 1
+    return np.asarray(pictures == 1)
 
 
 def _finding(judged: _Judged, position: int, remarks: list[tuple[str, str]]) -> Finding:
@@ -194,9 +194,11 @@ def _wrong_labels(judged: _Judged) -> "Iterator[Remark]":
 
 def _instead(judged: _Judged, position: int) -> int:
     """The class, other than its label's, that a photo most probably is of."""
+    import numpy as np
+
     others = judged.probabilities[position].copy()
     others[judged.targets[position]] = -1
-    return int(others.argmax())
+    return int(np.argmax(others))
 
 
 def _said(judged: _Judged, position: int, other: int) -> str:

@@ -129,10 +129,10 @@ def _roles(targets: "np.ndarray", groups: "np.ndarray", fitted_on: "np.ndarray",
 
     roles = np.full(len(targets), UNUSED)
     places = np.flatnonzero(fitted_on)
-    folds = grouped(targets[places], groups[places], FOLDS)
+    folds = grouped(targets[places], groups[places], FOLDS)  # the largest groups are in the first, and to fit on
     roles[places] = TRAIN
-    roles[_some(places[folds == 1], groups)] = STOP
-    roles[_some(np.flatnonzero(tested) if tested.any() else places[folds == 0], groups)] = TEST
+    roles[_some(places[folds == 2], groups)] = STOP
+    roles[_some(np.flatnonzero(tested) if tested.any() else places[folds == 1], groups)] = TEST
     roles[(roles == TEST) & np.isin(groups, groups[(roles == TRAIN) | (roles == STOP)])] = UNUSED
     if not (roles == STOP).any() or not (roles == TEST).any():
         raise PetrieveError(

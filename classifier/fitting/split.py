@@ -2,7 +2,8 @@
 
 import warnings
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from heapq import heapreplace
 from typing import TYPE_CHECKING, Any
 
 from store.errors import PetrieveError
@@ -17,18 +18,25 @@ SEED = 0
 def grouped(targets: "np.ndarray", groups: "np.ndarray", folds: int = FOLDS) -> "np.ndarray":
     """Each photo's fold (N,), of targets (N,) and groups (N,): groups stay whole, and classes are spread evenly.
 
-    The groups of each class, shuffled, are dealt out in one row that is cut into equal parts.
+    Of each class the largest groups come first, those of one size shuffled, and each goes to the fold that has the
+    fewest photos of the class, and of all where several have. What stays empty is no fold.
     """
     import numpy as np
 
     _, first, which, sizes = np.unique(groups, return_index=True, return_inverse=True, return_counts=True)
     dealt = np.empty(len(first), int)
     drawn = np.random.default_rng(SEED).permutation(len(first))
+    drawn = drawn[np.argsort(-sizes[drawn], kind="stable")]
+    totals = [0] * folds
     for target in np.unique(targets):
-        own = drawn[targets[first[drawn]] == target]
-        middle = np.cumsum(sizes[own]) - sizes[own] / 2
-        dealt[own] = folds * middle / sizes[own].sum()
-    return dealt[which]
+        filled = sorted((0, total, fold) for fold, total in enumerate(totals))  # sorted, it is a heap
+        for group in drawn[targets[first[drawn]] == target].tolist():
+            own, total, fold = filled[0]
+            dealt[group], size = fold, int(sizes[group])
+            heapreplace(filled, (own + size, total + size, fold))
+        for _, total, fold in filled:
+            totals[fold] = total
+    return np.unique(dealt, return_inverse=True)[1][which]
 
 
 def pictures(targets: "np.ndarray", groups: "np.ndarray") -> "np.ndarray":
@@ -52,6 +60,7 @@ class Fitted:
     targets: "np.ndarray"  # (N,) their classes
     temperature: float
     said: dict[str, Any]  # the rest of the report
+    averaged: "list[np.ndarray]" = field(default_factory=list)  # probabilities (N, C) over 1, 2, … augmented views too
 
 
 @dataclass(frozen=True, eq=False)

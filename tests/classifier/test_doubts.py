@@ -9,8 +9,9 @@ from conftest import Done
 from PIL import Image, ImageDraw
 from planting import DIMENSION, Row, cache_of, drawn
 
-from classifier.figures import familiar
+from classifier.figures import familiar, measure
 from classifier.fitting.fit import fit
+from classifier.head import passing
 from classifier.predict import predict, share
 from store.errors import PetrieveError
 
@@ -47,6 +48,66 @@ def test_a_threshold_keeps_the_error_rate_it_was_asked_for(tmp_path: Path) -> No
     assert 0.25 < sure.mean() < 0.95
     assert wrong[sure].mean() < 0.06 < wrong.mean()
     assert not any(one["unsure"] for one in predict(cache, fitted, list(vectors[:5, None])))
+
+
+def scores(count: int, seed: int, *, sure_mistakes: float = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities that mean what they say, and which are right; a share of them is wrong however sure."""
+    draw = np.random.default_rng(seed)
+    made = draw.beta(8, 0.25, count)
+    made = np.maximum(made, 1 - made)
+    return made, (draw.random(count) < made) & (draw.random(count) >= sure_mistakes)
+
+
+def curve(made: np.ndarray, right: np.ndarray) -> list[dict[str, float]]:
+    return measure.risk_coverage(np.stack([made, 1 - made], axis=1), np.where(right, 0, 1))
+
+
+def test_one_sure_mistake_does_not_take_the_threshold_away() -> None:
+    made, right = scores(25_000, 0)
+    order = np.argsort(-made)
+    right[order[:500]] = True
+    whole = passing(curve(made, right), 25_000, 0.01)
+    right[order[40]] = False
+    assert passing(curve(made, right), 25_000, 0.01) == pytest.approx(whole, abs=0.02)
+
+
+@pytest.mark.parametrize("measured", [400, 2000])
+@pytest.mark.parametrize(("rate", "sure_mistakes"), [(0.01, 0), (0.03, 0), (0.03, 0.004)])
+def test_the_promised_rate_is_broken_in_one_draw_of_twenty_at_most(
+    measured: int, rate: float, sure_mistakes: float
+) -> None:
+    every, right = scores(200_000, 1, sure_mistakes=sure_mistakes)
+    order = np.argsort(-every)
+    errors = np.cumsum(~right[order]) / np.arange(1, len(every) + 1)
+    broken = found = 0
+    for seed in range(100):
+        some = np.random.default_rng(seed).integers(0, len(every), measured)
+        least = passing(curve(every[some], right[some]), measured, rate)
+        if least is not None:
+            found += 1
+            broken += errors[np.searchsorted(-every[order], -least, side="right") - 1] > rate
+    assert broken <= 5 + 4  # two deviations of what chance gives
+    assert found > (90 if rate * measured > 50 else 0)
+
+
+def test_over_views_what_is_then_predicted_is_measured(tmp_path: Path) -> None:
+    """The canonical view says nothing, the first augmented one all: only averaged are they right."""
+    draw = np.random.default_rng(3)
+    points = draw.normal(size=(2, DIMENSION)) * 0.15
+    rows: list[Row] = [
+        (("cat", "dog")[i % 2], None, draw.normal(size=(3, DIMENSION)) + np.outer((0.4, 1, 0.7), points[i % 2]))
+        for i in range(200)
+    ]
+    cache = cache_of(tmp_path, rows)
+    fitted, report = fit(cache)
+    errors = [curve[-1]["error"] for curve in [report.risk_coverage, *report.risk_coverage_views]]
+    assert len(errors) == 3
+    assert errors[1] < errors[0] / 2
+    asked = [vectors.astype(np.float32) for _, _, vectors in rows]
+    assert all(one["unsure"] for one in predict(cache, fitted, [one[:1] for one in asked], errors[0] / 2))
+    assert not all(one["unsure"] for one in predict(cache, fitted, [one[:2] for one in asked], errors[0] / 2))
+    with pytest.warns(UserWarning, match="over 3 augmented views are wrong was not measured"):
+        assert predict(cache, fitted, [np.concatenate([asked[0], asked[0][:1]])], 0.5)[0]["unsure"]
 
 
 def test_an_error_rate_out_of_reach_is_said(tmp_path: Path) -> None:
