@@ -28,10 +28,10 @@ def fit(
     photos. Otherwise it is fitted on all of them and measured out of fold (5 folds, fewer where a class has fewer
     photos); `linear` holds out a fifth instead. Near-copies are never on both sides, and those with the same label are
     measured as one. `l2` is the penalty's strength, 1/C; without it the best of a grid is taken. `balanced` gives every
-    class the same weight in the loss.
+    class the same weight in the loss. A class with one photo is left out.
 
     Raises:
-        PetrieveError: an unknown method or device, fewer than two classes, or a class with one photo.
+        PetrieveError: an unknown method or device, or fewer than two classes with two photos.
     """
     import numpy as np
 

@@ -6,13 +6,14 @@ from dataclasses import dataclass, field
 from heapq import heapreplace
 from typing import TYPE_CHECKING, Any
 
-from store.errors import PetrieveError
+from store.errors import PetrieveError, listed
 
 if TYPE_CHECKING:
     import numpy as np
 
 FOLDS = 5
 SEED = 0
+LISTED = 5  # classes in a message
 
 
 def grouped(targets: "np.ndarray", groups: "np.ndarray", folds: int = FOLDS) -> "np.ndarray":
@@ -85,20 +86,23 @@ def to_fit_on(splits: "np.ndarray") -> "np.ndarray":
 def plan(labels: "np.ndarray", splits: "np.ndarray", groups: "np.ndarray") -> Plan:
     """What is fitted on and what is measured, of labels, splits (empty: none) and groups (N,) each.
 
+    A class with one photo is left out: nothing could be measured on it.
+
     Raises:
-        PetrieveError: fewer than two classes, or a class with one photo.
+        PetrieveError: fewer than two classes have two photos.
     """
     import numpy as np
 
-    fitted_on = to_fit_on(splits)
-    _check(labels[fitted_on], groups[fitted_on])
-    classes = np.unique(labels[fitted_on])
+    to_fit = to_fit_on(splits)
+    lone = _lone(labels[to_fit], groups[to_fit])
+    shown = np.unique(labels[to_fit])
+    classes = shown[~np.isin(shown, lone)]
     targets = np.searchsorted(classes, labels).clip(max=len(classes) - 1)
-    known = classes[targets] == labels
-    if not known.all():
-        listed = ", ".join(sorted(set(labels[~known].tolist())))
-        warnings.warn(f"no training photo shows {listed}: {(~known).sum()} photos are not measured on", stacklevel=2)
-    return Plan(classes.tolist(), targets, groups, fitted_on, ~fitted_on & known)
+    known, strange = classes[targets] == labels, ~np.isin(labels, shown)
+    if strange.any():
+        named = ", ".join(sorted(set(labels[strange].tolist())))
+        warnings.warn(f"no training photo shows {named}: {strange.sum()} photos are not measured on", stacklevel=2)
+    return Plan(classes.tolist(), targets, groups, to_fit & known, ~to_fit & known)
 
 
 def warn_of_copies(paths: list[str], labels: "np.ndarray", groups: "np.ndarray") -> None:
@@ -117,8 +121,8 @@ def warn_of_copies(paths: list[str], labels: "np.ndarray", groups: "np.ndarray")
         )
 
 
-def _check(labels: "np.ndarray", groups: "np.ndarray") -> None:
-    """Refuse what makes no head."""
+def _lone(labels: "np.ndarray", groups: "np.ndarray") -> list[str]:
+    """The classes with one photo, and its copies; says that they are left out, and refuses what makes no head."""
     counts = Counter(labels.tolist())
     if len(counts) < 2:
         raise PetrieveError(
@@ -126,10 +130,15 @@ def _check(labels: "np.ndarray", groups: "np.ndarray") -> None:
             "embed photos of another class too",
         )
     pictures = Counter(label for label, _ in set(zip(labels.tolist(), groups.tolist(), strict=True)))
-    rare = next((label for label in counts if pictures[label] == 1), None)
-    if rare is not None:
-        shows = "one photo" if counts[rare] == 1 else f"{counts[rare]} copies of one photo"
+    lone = sorted(label for label in counts if pictures[label] == 1)
+    if len(counts) - len(lone) < 2:
+        shows = "one photo" if counts[lone[0]] == 1 else f"{counts[lone[0]]} copies of one photo"
         raise PetrieveError(
-            f"class {rare!r} has {shows}, and a head cannot be measured on it",
-            "add a second photo of it; or remove its file and run `embed --prune`",
+            f"class {lone[0]!r} has {shows}, and a head needs two classes with two different photos each",
+            "add a second photo of it",
         )
+    if lone:
+        named = listed([repr(label) for label in lone], LISTED)
+        which = f"class {named} has one photo and is" if len(lone) == 1 else f"classes {named} have one photo and are"
+        warnings.warn(f"{which} left out of the head", stacklevel=3)
+    return lone
