@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from commands.options import DEFAULT_STORE, Device, Json, Precision, Store, Trunk, Weights, note, show
-from extractor.sources.folder import find
+from extractor.sources.folder import paths_of
 from extractor.sources.formats import FORMATS
 from gallery import spreadsheet, terminal, words
 from store.errors import PetrieveError
@@ -58,6 +58,7 @@ def predict(
     from classifier import head
     from classifier import predict as predicting
     from extractor import query as querying
+    from extractor.plan import find_parts, photos_of
     from gallery import submission
     from store.cache import Cache
     from store.rows import Embedded
@@ -66,11 +67,12 @@ def predict(
     fitted = head.load(cache)
     if max_error is not None:
         predicting.share(max_error)  # a slip is told before the photos are embedded
-    if kaggle:
-        numbers = submission.ids([words.name(one.path) for source in sources for one in find(source)], fitted.classes)
-    results = querying.query(sources, cache, weights=weights, device=device, precision=precision, views=views)
+    parts = find_parts(paths_of(sources))
+    if kaggle:  # as is a photo whose name is no number
+        numbers = submission.ids(list(map(words.name, photos_of(parts))), fitted.classes)
+    results = querying.of_parts(parts, cache, weights=weights, device=device, precision=precision, views=views)
     found = list(results)
-    told = iter(predicting.predict(cache, fitted, [one.views for one in found if isinstance(one, Embedded)], max_error))
+    told = iter(predicting.predict(cache, fitted, [one for one in found if isinstance(one, Embedded)], max_error))
     predictions = [
         {"photo": words.name(one.photo.path), **(next(told) if isinstance(one, Embedded) else {"error": one.reason})}
         for one in found
