@@ -11,6 +11,7 @@ from extractor.engines.local import results
 from extractor.pixels.augment import RECIPE, check_views
 from extractor.plan import chosen, find_parts, photos_of
 from extractor.sources.folder import Place, paths_of, read_photo
+from extractor.sources.source import Part
 from extractor.trunks.fitting import asking_trunk, asks
 from store.cache import Cache
 from store.contents import Content
@@ -41,8 +42,21 @@ def query(
     Raises:
         PetrieveError: a source, the weights or the device cannot be used, or the weights are not the cache's.
     """
+    settings = {"weights": weights, "device": device, "precision": precision, "views": views}
+    yield from of_parts(find_parts(paths_of(sources)), cache, **settings)  # type: ignore[arg-type]
+
+
+def of_parts(
+    parts: Sequence[Part],
+    cache: Cache,
+    *,
+    weights: str | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+    views: int = 0,
+) -> Iterator[Embedded | Unreadable]:
+    """What `query` gives, of the photos of sources that are listed already."""
     check_views(views)
-    parts = find_parts(paths_of(sources))
     photos = list(photos_of(parts).values())
     trunk = once(partial(asking_trunk, cache, weights, device, precision))
     # Augmented views of another recipe are passed over.

@@ -219,6 +219,7 @@ def _reasons(info: dict[str, Any]) -> list[tuple[str, str]]:
 
 AUDITED = {  # what each kind of finding is called, of one photo and of several
     "label": "has a label that is probably wrong|have a label that is probably wrong",
+    "doubt": "has a label to look at|have a label to look at",
     "conflict": "has a near-copy with another label|have a near-copy with another label",
     "leak": "has a near-copy in another split|have a near-copy in another split",
     "outlier": "is unlike all others|are unlike all others",
@@ -231,6 +232,7 @@ def audited(found: dict[str, Any]) -> None:
     for kind, count in found["found"].items():
         if count:
             print(f"{count} {AUDITED[kind].split('|')[count > 1]}")
+    print(f"about {found['expected_wrong']:.0f} of all labels are expected to be wrong")
     worst = worth_a_look(found["ranked"])
     rows = [(f"{one['score']:.3f}", one["photo"], one["label"], one["reason"]) for one in worst]
     if rows:

@@ -28,7 +28,7 @@ class Path:
 
     weight: "np.ndarray"  # float64 (C, D), fitted on all rows, for raw embeddings
     bias: "np.ndarray"  # float64 (C,)
-    logits: "np.ndarray"  # float32 (measured, C), each row's by the problem without its fold
+    logits: "np.ndarray"  # float32 (N, C), each row's by the problem without its fold
     l2: float
     grid: list[dict[str, float]]  # l2, log_loss: of the held-out rows
 
@@ -69,8 +69,8 @@ def path(
     best, grid = None, []
     for l2 in strengths:
         w, logits = newton(inputs, wanted, in_problem, l2, w)
-        own = both(logits[np.arange(measured), folds[:measured]])
-        loss = float(np.average(loss_of(own, targets[:measured]), weights=weights[:measured]))
+        own = both(logits[np.arange(len(targets)), folds])
+        loss = float(np.average(loss_of(own[:measured], targets[:measured]), weights=weights[:measured]))
         grid.append({"l2": l2, "log_loss": round(loss, 6)})
         if best is None or loss < best[0]:
             best = loss, l2, w[:, -1].copy(), own

@@ -232,3 +232,11 @@ def test_a_sheet_frames_every_photo_of_the_pet(run: Run, store: Path, drawn: Pat
         frames = [sheet.getpixel((12 + 232 * column + 110, 9)) for column in range(4)]
     orange = [red > 180 and blue < 110 for red, _, blue in frames]  # type: ignore[misc]
     assert orange == [True, True, False, False]
+
+
+def test_an_embedding_without_numbers_makes_no_other_photo_answer_twice(run: Run, tmp_path: Path) -> None:
+    vectors = np.random.default_rng(0).normal(size=(6, DIMENSION))
+    vectors[2] = np.nan
+    cache = kept(tmp_path, vectors, [{} for _ in vectors])
+    assert sorted(found(run, cache, "0.jpg", "-k", 10)) == ["1.jpg", "3.jpg", "4.jpg", "5.jpg"]
+    assert sorted(found(run, cache, "0.jpg", "1.jpg", "-k", 10)) == ["3.jpg", "4.jpg", "5.jpg"]
