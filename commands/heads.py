@@ -1,8 +1,9 @@
 """What is in a photo: a head, its predictions, and what is known of both."""
 
 from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -13,6 +14,7 @@ from gallery import spreadsheet, terminal, words
 from store.errors import PetrieveError
 
 app = typer.Typer()
+PART = 4096  # photos that are predicted at a time: each part is held against the whole store
 
 
 @app.command("fit-head", epilog="Example: cli.py fit-head --method linear")
@@ -69,12 +71,17 @@ def predict(
     if kaggle:
         numbers = submission.ids([words.name(one.path) for source in sources for one in find(source)], fitted.classes)
     results = querying.query(sources, cache, weights=weights, device=device, precision=precision, views=views)
-    found = list(results)
-    told = iter(predicting.predict(cache, fitted, [one.views for one in found if isinstance(one, Embedded)], max_error))
-    predictions = [
-        {"photo": words.name(one.photo.path), **(next(told) if isinstance(one, Embedded) else {"error": one.reason})}
-        for one in found
-    ]
+    predictions: list[dict[str, Any]] = []
+    while found := list(islice(results, PART)):  # embeddings of very many are never in memory at once
+        embedded = [one.views for one in found if isinstance(one, Embedded)]
+        told = iter(predicting.predict(cache, fitted, embedded, max_error))
+        predictions += (
+            {
+                "photo": words.name(one.photo.path),
+                **(next(told) if isinstance(one, Embedded) else {"error": one.reason}),
+            }
+            for one in found
+        )
     if csv:
         spreadsheet.predictions(csv, predictions)
     if kaggle:
