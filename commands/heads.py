@@ -1,8 +1,9 @@
 """What is in a photo: a head, its predictions, and what is known of both."""
 
 from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -13,6 +14,7 @@ from gallery import spreadsheet, terminal, words
 from store.errors import PetrieveError
 
 app = typer.Typer()
+PART = 4096  # photos that are predicted at a time: each part is held against the whole store
 
 
 @app.command("fit-head", epilog="Example: cli.py fit-head --method linear")
@@ -71,12 +73,17 @@ def predict(
     if kaggle:  # as is a photo whose name is no number
         numbers = submission.ids(list(map(words.name, photos_of(parts))), fitted.classes)
     results = querying.of_parts(parts, cache, weights=weights, device=device, precision=precision, views=views)
-    found = list(results)
-    told = iter(predicting.predict(cache, fitted, [one for one in found if isinstance(one, Embedded)], max_error))
-    predictions = [
-        {"photo": words.name(one.photo.path), **(next(told) if isinstance(one, Embedded) else {"error": one.reason})}
-        for one in found
-    ]
+    predictions: list[dict[str, Any]] = []
+    while found := list(islice(results, PART)):  # embeddings of very many are never in memory at once
+        embedded = [one for one in found if isinstance(one, Embedded)]
+        told = iter(predicting.predict(cache, fitted, embedded, max_error))
+        predictions += (
+            {
+                "photo": words.name(one.photo.path),
+                **(next(told) if isinstance(one, Embedded) else {"error": one.reason}),
+            }
+            for one in found
+        )
     if csv:
         spreadsheet.predictions(csv, predictions)
     if kaggle:

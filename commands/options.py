@@ -33,6 +33,7 @@ Weights = Annotated[
     str | None,
     typer.Option(
         envvar="PETRIEVE_WEIGHTS",
+        parser=os.path.expanduser,
         help="`imagenet`, `bundled` or a file. By default the store's own; for a new one what is at hand.",
     ),
 ]

@@ -128,12 +128,16 @@ def test_usage_errors_are_status_2_and_help_is_0(run: Run) -> None:
     assert run("--help").status == 0
 
 
-def test_the_store_can_be_named_by_the_environment(run: Run, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_store_can_be_named_by_the_environment(
+    run: Run, store: Path, drawn: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PETRIEVE_STORE", str(store))
     assert run("info", "--json").json["photos"] == 40
     monkeypatch.setenv("HOME", str(store.parent))
     monkeypatch.setenv("PETRIEVE_STORE", f"~/{store.name}")  # as an env file or a unit of systemd has it
     assert run("info", "--json").json["photos"] == 40
+    monkeypatch.setenv("PETRIEVE_WEIGHTS", "~/none.pth")
+    assert f"cannot read weights from {store.parent}/none.pth" in run("predict", next(drawn.rglob("*.jpg"))).err
 
 
 def test_info_says_what_the_store_holds(run: Run, store: Path) -> None:

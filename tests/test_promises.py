@@ -6,6 +6,7 @@ import os
 import random
 import shutil
 import time
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,8 +15,9 @@ import pytest
 from conftest import PHOTOS, ROOT, Done, Process, bits, need, table
 from embedding import vectors
 from PIL import Image
-from planting import Endless, nothing_there, of_trunk, seen, whole
+from planting import Endless, kept, nothing_there, of_trunk, seen, whole
 
+from commands import heads
 from extractor.engines import local as stream
 from extractor.query import query
 from extractor.sources.folder import find
@@ -192,3 +194,28 @@ def test_10_no_advice_loses_the_last_copy_of_a_photo(run: Run, drawn: Path, tmp_
             if one["photo"] != group["best"]:
                 Path(one["photo"]).unlink()
     assert contents() == before
+
+
+def test_8_predict_holds_the_embeddings_of_a_part_and_no_more(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 100,000 photos it held three times what their embeddings take."""
+    count = 500
+    (tmp_path / "p").mkdir()
+    vectors = np.random.default_rng(0).normal(size=(count, 1024))
+    store = kept(tmp_path / "p", vectors, [{"label": "cat" if n % 2 else "dog"} for n in range(count)]).store.path
+    run("fit-head", "--store", store, "--l2", 100)
+
+    def peak(part: int) -> tuple[int, str]:
+        monkeypatch.setattr(heads, "PART", part)
+        tracemalloc.start()
+        done = run("predict", tmp_path / "p", "--store", store, "--json")
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert (done.status, len(done.json)) == (0, count), done.err
+        return most, done.out
+
+    peak(count)  # what is imported is imported
+    (parts, one), (whole_, other) = peak(100), peak(count)
+    assert one == other
+    assert whole_ - parts > 2 * (count - 100) * 4096
