@@ -2,7 +2,6 @@
 
 import os
 import time
-import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -10,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from store.columns import room_for
+from store.columns import check_case, joined
 from store.contents import SCAN, Contents
 from store.digests import as_array
 from store.errors import PetrieveError
@@ -30,7 +29,6 @@ from store.rows import (
     told,
     vector_schema,
     vector_table,
-    widened,
 )
 from store.tables import (
     COMMITS_BETWEEN_MERGES,
@@ -43,6 +41,7 @@ from store.tables import (
     readable,
     writable,
 )
+from store.widen import widen
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -252,7 +251,8 @@ class Cache(Contents):
         import pyarrow as pa
 
         there = self._photos.schema
-        return room_for(columns, pa.schema([there.field(name) for name in own(there)]))
+        check_case(own(columns), own(there))
+        return pa.schema([joined(there.field(one.name), one) if one.name in there.names else one for one in columns])
 
     def add_columns(self, columns: "pa.Schema") -> bool:
         """Make room for the columns of the user's own CSV; whether all rows were written anew, with other ids."""
@@ -262,29 +262,15 @@ class Cache(Contents):
         wider = [field for field in self.room_for(columns) if field.name in there.names]
         wider = [field for field in wider if field.type != there.field(field.name).type]
         if wider:
-            self._widen(wider)
+            with self._writing():
+                widen(self.store.photos, there, self.every_photo(), wider)
+                self._photos = opened(self.store.photos)
         missing = [column for column in columns if column.name not in there.names]
         if missing:
             with self._writing():
                 self._photos.add_columns(pa.schema(missing))
         self._changed()
         return bool(wider)
-
-    def _widen(self, columns: "Sequence[pa.Field]") -> None:
-        """Give columns other types, in one commit: a run that ends in it leaves the table as it was."""
-        import lance
-        import pyarrow as pa
-
-        there, by_name = self._photos.schema, {field.name: field for field in columns}
-        schema = pa.schema([by_name.get(field.name, field) for field in there])
-        parts = (widened(batch.drop_columns(["_rowid"]), there, schema) for batch in self.every_photo())
-        with self._writing():
-            reader = pa.RecordBatchReader.from_batches(schema, parts)
-            path = os.path.abspath(self.store.photos)
-            lance.write_dataset(reader, path, mode="overwrite", enable_stable_row_ids=True)
-            self._photos = opened(self.store.photos)
-        for name in (field.name for field in columns if pa.types.is_string(field.type)):
-            warnings.warn(f"column {name!r} holds text from now on: filters have its values in quotes", stacklevel=4)
 
     def tidy(self) -> None:
         """Merge the small pieces that many commits leave, and let go of versions that no run reads."""

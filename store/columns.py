@@ -129,22 +129,16 @@ def joined(there: "pa.Field", new: "pa.Field") -> "pa.Field":
     return pa.field(there.name, pa.string())
 
 
-def room_for(columns: "pa.Schema", there: "pa.Schema") -> "pa.Schema":
-    """Columns as they must be to hold what a table has of the same names, too.
+def check_case(new: Iterable[str], there: Iterable[str]) -> None:
+    """Refuse columns whose names differ by case alone from those that are there.
 
     Raises:
-        PetrieveError: the table has a name that differs by case alone: in filters both would be one.
+        PetrieveError: one does.
     """
-    import pyarrow as pa
-
-    called = {name.casefold(): name for name in there.names}
-    for name in columns.names:
-        if name not in there.names and name.casefold() in called:
-            kept = called[name.casefold()]
-            raise PetrieveError(
-                f"there is a column {kept!r} in the store, and {name!r} is a new one", "call it the same"
-            )
-    return pa.schema([joined(there.field(one.name), one) if one.name in there.names else one for one in columns])
+    called = {name.casefold(): name for name in there}
+    for name in new:
+        if (other := called.get(name.casefold(), name)) != name and name not in called.values():
+            raise PetrieveError(f"the store has a column {other!r}, and {name!r} would be another", "call it the same")
 
 
 def carried(rows: Iterable[dict[str, Any]], columns: "pa.Schema", into: "pa.Schema") -> list[dict[str, Any]]:

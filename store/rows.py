@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from store.columns import carried, plain
+from store.columns import plain
 from store.errors import NO_MEMORY
 from store.photo import Photo
 
@@ -166,20 +166,6 @@ def photo_table(rows: Sequence[Mapping[str, Any]], schema: "pa.Schema") -> "pa.T
     table = pa.table(columns, schema=pa.schema([schema.field(name) for name in names]))
     sums = pa.array(photo_checksums(table), pa.binary(CHECKSUM))
     return table.append_column(schema.field("checksum"), sums).select(schema.names)
-
-
-def widened(rows: "pa.RecordBatch", there: "pa.Schema", schema: "pa.Schema") -> "pa.RecordBatch":
-    """Rows of the table of photos with columns of other types. A row whose checksum was wrong has a wrong one again."""
-    import pyarrow as pa
-
-    right = photo_checksums(rows)
-    made = photo_table(carried(rows.to_pylist(), there, schema), schema)
-    sums = [
-        new if old == then else old
-        for old, then, new in zip(rows["checksum"].to_pylist(), right, made["checksum"].to_pylist(), strict=True)
-    ]
-    place = schema.get_field_index("checksum")
-    return one_batch(made.set_column(place, schema.field(place), pa.array(sums, pa.binary(CHECKSUM))))
 
 
 def vector_table(photos: Sequence[Embedded]) -> "pa.Table":

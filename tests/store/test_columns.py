@@ -143,7 +143,7 @@ def test_a_column_whose_name_differs_by_case_alone_is_no_second_one(run: Run, st
     (name,) = uris(drawn, 1)
     told(run, drawn, store, f"photo,pet_id\n{name},A1\n")
     done = told(run, drawn, store, f"photo,Pet_ID\n{name},A2\n")
-    assert (done.status, "there is a column 'pet_id' in the store" in done.err) == (1, True), done.err
+    assert (done.status, "has a column 'pet_id', and 'Pet_ID' would be another" in done.err) == (1, True), done.err
     assert column(store, "pet_id") == {name: "A1"}
     assert told(run, drawn, store, f"photo,Size\n{name},small\n").status == 0
 
