@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from store.columns import plain
@@ -23,6 +23,7 @@ RESERVED = LATER | frozenset(
 )
 PASSING = "cannot be read: "
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+DAYS = tuple(one.toordinal() - EPOCH.toordinal() for one in (date.min, date.max))  # Python's, from 1970
 
 
 @dataclass(frozen=True, eq=False)
@@ -268,11 +269,18 @@ def check_dates(rows: "pa.Table | pa.RecordBatch") -> None:
     import pyarrow as pa
     import pyarrow.compute as pc
 
+    a_day = {"s": 86_400, "ms": 86_400_000, "us": 86_400_000_000, "ns": 86_400_000_000_000}
     for field in rows.schema:
-        if pa.types.is_timestamp(field.type) or pa.types.is_date(field.type):
-            years = pc.min_max(pc.year(rows[field.name])).as_py()
-            if years["min"] is not None and not 1 <= years["min"] <= years["max"] <= 9999:
-                raise ValueError(f"a date in column {field.name!r} is damaged")
+        if pa.types.is_timestamp(field.type) or pa.types.is_date64(field.type):
+            numbers, units = rows[field.name].cast("int64"), a_day[getattr(field.type, "unit", "ms")]
+        elif pa.types.is_date32(field.type):
+            numbers, units = rows[field.name].cast("int32"), 1
+        else:
+            continue
+        # Of the year, Arrow would give the last 16 bits.
+        most = pc.min_max(numbers).as_py()
+        if most["min"] is not None and not DAYS[0] <= most["min"] // units <= most["max"] // units <= DAYS[1]:
+            raise ValueError(f"a date in column {field.name!r} is damaged")
 
 
 def one_batch(rows: "pa.Table") -> "pa.RecordBatch":
