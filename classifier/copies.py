@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 SAME = 0.96
 # Numbers that stand for an embedding in the first pass, and pairs of it that are looked at again in one go.
 SKETCH, PAIRS = 64, 1 << 14
-BLOCK, OTHERS = 1024, 1 << 16  # sketches that are held against so many others at a time: 300 MB
+BLOCK, OTHERS = 1024, 1 << 14  # sketches that are held against so many others at a time: 80 MB
 
 
 def pairs(embeddings: "np.ndarray", digests: "np.ndarray") -> "np.ndarray":

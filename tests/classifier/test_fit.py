@@ -207,7 +207,7 @@ def test_the_head_keeps_its_temperature_in_its_weights(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("work", ["copies", "logistic"])
 def test_a_fit_holds_the_embeddings_twice_and_no_more_often(work: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As they are, and turned; they were held four times."""
+    """As they are, and turned."""
     x = np.random.default_rng(0).normal(size=(6000, 512)).astype(np.float32)
     digests = np.arange(len(x)).astype("S16")
     monkeypatch.setattr(logistic, "BLOCK", 256)
