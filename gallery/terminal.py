@@ -232,7 +232,8 @@ def audited(found: dict[str, Any]) -> None:
     for kind, count in found["found"].items():
         if count:
             print(f"{count} {AUDITED[kind].split('|')[count > 1]}")
-    print(f"about {found['expected_wrong']:.0f} of all labels are expected to be wrong")
+    expected = round(found["expected_wrong"])
+    print(f"labels that are expected to be wrong: {f'about {expected}' if expected else 'none'}")
     worst = worth_a_look(found["ranked"])
     rows = [(f"{one['score']:.3f}", one["photo"], one["label"], one["reason"]) for one in worst]
     if rows:

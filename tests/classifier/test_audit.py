@@ -137,7 +137,7 @@ def test_about_as_many_wrong_labels_are_expected_as_there_are(run: Run, tmp_path
     called = {Path(one["photo"]).stem for one in document["ranked"] if "label" in one["kinds"]}
     assert len(called & set(map(str, wrong))) > 0.5 * len(wrong)
     assert len(called - set(map(str, wrong))) <= 0.005 * len(truth)
-    assert f"about {document['expected_wrong']:.0f} of all labels" in run("audit", "--store", "s").out
+    assert f"expected to be wrong: about {document['expected_wrong']:.0f}\n" in run("audit", "--store", "s").out
 
 
 @pytest.mark.real
@@ -212,7 +212,7 @@ def test_each_finding_says_why(run: Run, photos: Path, tmp_path: Path) -> None:
 def test_a_clean_store_has_nothing_worth_a_sheet(run: Run, tmp_path: Path) -> None:
     labels, vectors = blobs(20)
     made(tmp_path / "s", labels, vectors)
-    assert "nothing was found" in run("audit", "--store", "s").out
+    assert "expected to be wrong: none\nnothing was found" in run("audit", "--store", "s").out
     done = run("audit", "--store", "s", "--sheet", "a.jpg")
     assert (done.status, done.err) == (0, "note: nothing was found that a.jpg could show: it is not written\n")
     assert not Path("a.jpg").exists()
