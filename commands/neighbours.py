@@ -147,7 +147,14 @@ def duplicates(
 
     cache = Cache.open(store, trunk)
     made = copies.make_copies(cache, device=device, precision=precision)
-    found = find_duplicates(cache, made, files=files, glances=copies.glances, sharpness=copies.sharpness)
+    found = find_duplicates(
+        cache,
+        made,
+        files=files,
+        glances=copies.glances,
+        larger=partial(copies.glances, size=copies.LARGER),
+        sharpness=copies.sharpness,
+    )
     if csv:
         spreadsheet.duplicates(csv, found.groups)
     if sheet:

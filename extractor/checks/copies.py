@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Look = TypeVar("Look")
-GLANCE = 24  # pixels; on 1,800 photos, 16, 32 and 64 told copies from look-alikes equally well
+# Pixels; and for a closer look, at what is one scene in two framings.
+GLANCE, LARGER = 24, 96
 SHARPNESS = 512  # pixels of the longer edge, so that sizes do not count
 PALETTE, LOOKED_AT = 256, 65_536  # colours; pixels that are counted
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
@@ -32,13 +33,14 @@ LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
 @dataclass(frozen=True, eq=False)
 class Copies:
-    """Copies of one kind: of which photos' rows they were made, what these look like, and their looks (n, 24, 24)."""
+    """Copies of one kind: of which photos' rows they were made, what these look like, and their own looks."""
 
     kind: str  # `re-encoded`, `resized`, `mirrored` or `cropped`
     rows: list[int]
     originals: "np.ndarray"  # the photos' embeddings (n, D)
     embeddings: "np.ndarray"  # theirs (n, D)
-    glances: "np.ndarray"
+    glances: "np.ndarray"  # (n, 24, 24)
+    larger: "np.ndarray"  # (n, 96, 96)
 
 
 def make_copies(
@@ -86,14 +88,15 @@ def _copies(
         originals=np.stack([original for _, original, _ in copies]) if copies else none,
         embeddings=np.concatenate([none, *(trunk(torch.stack(part)).numpy() for part in parts)]),
         glances=np.array([_glance(pixels) for _, _, pixels in copies], np.uint8),
+        larger=np.array([_glance(pixels, LARGER) for _, _, pixels in copies], np.uint8),
     )
 
 
-def glances(paths: Iterable[str]) -> "dict[str, np.ndarray]":
+def glances(paths: Iterable[str], size: int = GLANCE) -> "dict[str, np.ndarray]":
     """How each photo looks at a glance: grey, uint8 (24, 24), whatever its shape; without those that cannot be read."""
     listed = list(paths)
     with ThreadPoolExecutor(CORES) as threads:
-        found = threads.map(partial(_of_file, _glance), listed)
+        found = threads.map(partial(_of_file, partial(_glance, size=size)), listed)
         return {path: glance for path, glance in zip(listed, found, strict=True) if glance is not None}
 
 
@@ -114,10 +117,10 @@ def _of_file(look: "Callable[[Tensor], Look]", path: str) -> Look | None:
         return None
 
 
-def _glance(pixels: "Tensor") -> "np.ndarray":
+def _glance(pixels: "Tensor", size: int = GLANCE) -> "np.ndarray":
     from torch.nn.functional import interpolate
 
-    small = interpolate(_grey(pixels), (GLANCE, GLANCE), mode="bilinear", antialias=True)
+    small = interpolate(_grey(pixels), (size, size), mode="bilinear", antialias=True)
     return small[0, 0].round().byte().numpy()
 
 

@@ -11,7 +11,7 @@ import pytest
 from conftest import PHOTOS, Done, need
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageOps
+from PIL import Image, ImageDraw, ImageOps
 from planting import kept
 
 from index.duplicates.groups import Copy, grouped
@@ -122,6 +122,48 @@ def test_in_a_store_of_copies_crops_are_found_and_a_palette_is_never_the_best(
     assert sum(len(group["photos"]) for group in found["groups"]) >= 19
     assert {Path(group["best"]).suffix for group in found["groups"]} == {".jpg"}
     assert found["fitted"][1]["found"]["cropped"] > 0.5
+
+
+def cards(folder: Path, photos: list[Path]) -> list[Path]:
+    """Adoption cards: one layout, another pet and name on each."""
+    made = []
+    for number, file in enumerate(photos):
+        card = Image.new("RGB", (800, 1000), (250, 240, 200))
+        draw = ImageDraw.Draw(card)
+        draw.rectangle((0, 0, 799, 180), fill=(200, 30, 30))
+        draw.rectangle((0, 820, 799, 999), fill=(30, 60, 160))
+        with Image.open(file) as photo:
+            card.paste(ImageOps.fit(photo.convert("RGB"), (420, 420)), (190, 290))
+        draw.text((80, 900), f"Name {number}", fill="white")
+        made.append(folder / f"{number}.jpg")
+        card.save(made[-1], quality=92)
+    return made
+
+
+def texts(folder: Path) -> None:
+    """Screenshots of text: the lines are where they always are."""
+    words = ("Lost dog, call 555", "Found cat, red collar", "Vet at 9 o clock", "Food: 2 kg")
+    for number, line in enumerate(words):
+        for size, name in (((400, 300), "short"), ((180, 300), "long")):
+            page = Image.new("RGB", size, "white")
+            draw = ImageDraw.Draw(page)
+            for y in range(20, 280, 20):
+                draw.text((20, y), f"{line} {y * 7 + number}", fill="black")
+            page.save(folder / f"{name}{number}.png")
+
+
+def test_one_layout_makes_no_copies_of_cards_and_texts_whose_content_differs(
+    run: Run, drawn: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "photos").mkdir()
+    made = cards(tmp_path / "photos", sorted(drawn.rglob("*.jpg"))[:12])
+    texts(tmp_path / "photos")
+    with Image.open(made[0]) as card:
+        card.resize((400, 500)).save(tmp_path / "photos" / "again.jpg", quality=70)
+    assert run("embed", tmp_path / "photos", "--store", "s", "--weights", "bundled").status == 0
+    found = run("duplicates", "--store", "s", "--json").json
+    assert found["compared"] > 10, "their embeddings are near"
+    assert groups(found) == {("same picture", "0", frozenset({"0", "again"}))}
 
 
 @pytest.mark.real
