@@ -25,7 +25,7 @@ from store.folder import Store, read_card
 from store.known import Known, known, nothing
 from store.lock import writing
 from store.photo import Photo
-from store.rows import Embedded, Unreadable, said_of, told
+from store.rows import Embedded, Unreadable, photo_schema, said_of, told
 from store.upgrade import upgrade
 
 Progress = Callable[[int, int], None]  # photos done, photos in all
@@ -63,6 +63,7 @@ def embed(
     views: int = 0,
     prune: bool = False,
     retry: bool = False,
+    keep_damaged: bool = False,
     drop_trunk: str | None = None,
     progress: Progress | None = None,
     stop: Callable[[], bool] = lambda: False,
@@ -74,7 +75,8 @@ def embed(
     `densenet121`; what several have made stands side by side. `weights` is `imagenet`, `bundled` or a file, by default
     what the store was made with. Beside its canonical view each photo gets so many augmented `views`; the store
     remembers their number, which never falls. `prune` forgets the photos that are gone, `retry` opens unreadable
-    ones again though they have not changed. `drop_trunk` names one that is let go after the run.
+    ones again though they have not changed; `keep_damaged` embeds what is left of damaged ones, and marks them.
+    `drop_trunk` names one that is let go after the run.
     `progress` follows each commit; when `stop` then says so, the run ends there.
 
     Raises:
@@ -95,9 +97,9 @@ def embed(
         photos = photos_of(parts)
         photos = csv.apply(photos) if csv else photos
         views = max(views, cache.made.views if cache is not None else 0)
-        to_do = plan(photos, wanted, there, csv, views=views, retry=retry)
+        to_do = plan(photos, wanted, there, csv, views=views, retry=retry, keep_damaged=keep_damaged)
         if cache is None:
-            _check_one_is_readable(chosen(parts, to_do.todo))
+            _check_one_is_readable(chosen(parts, to_do.todo), keep_damaged)
             network = network or new_trunk(None, weights, device, precision)
 
         @once
@@ -114,10 +116,11 @@ def embed(
         assert cache is not None
         if drop_trunk:
             _check_another(place, drop_trunk, cache)
+        cache.add_columns(photo_schema())  # a store of this format may lack the latest
         if csv:
             cache.add_columns(csv.columns)
         cache.keep_views(views, RECIPE)
-        counts, made = _run(parts, to_do, cache, there, loaded, device, progress, stop)
+        counts, made = _run(parts, to_do, cache, there, loaded, device, keep_damaged, progress, stop)
         left = len(to_do.todo) - counts.total()
         if not left:
             settle(cache, to_do, there, prune=prune)
@@ -175,12 +178,12 @@ def _check_another(place: Store, name: str, cache: Cache) -> None:
         raise PetrieveError(f"{name} is what this run embeds with", "name the trunk that stays with `--trunk`")
 
 
-def _check_one_is_readable(parts: Iterable[tuple[Part, list[Photo]]]) -> None:
+def _check_one_is_readable(parts: Iterable[tuple[Part, list[Photo]]], keep_damaged: bool) -> None:
     """A new store is made for the first photo that can be read, and not for files that only look like photos."""
     failures = []
     for part, photos in parts:
         for read in part.read({photo.uri for photo in photos}):
-            loaded = load(read, there=lambda _: None)
+            loaded = load(read, there=lambda _: None, keep_damaged=keep_damaged)
             if not isinstance(loaded.seen, Unreadable):
                 return
             failures.append(loaded.seen)
@@ -197,6 +200,7 @@ def _run(
     there: Known,
     trunk: Callable[[], Trunk],
     device: str,
+    keep_damaged: bool,
     progress: Progress | None,
     stop: Callable[[], bool],
 ) -> tuple[Counter[str], int]:
@@ -212,6 +216,7 @@ def _run(
         batch=batch_of(device),
         workers=workers_of(device),
         views=cache.made.views,
+        keep_damaged=keep_damaged,
     )
     with closing(made) as ready:
         for some in ready:

@@ -173,6 +173,9 @@ def contents(info: dict[str, Any]) -> None:
     for told in ("labels", "splits"):
         listed = ", ".join(f"{key} {count}" for key, count in info[told].items())
         print(f"{told}: {printable(listed) or 'none'}")
+    caveats = Counter(one["caveat"] for one in info["caveats"])
+    if caveats:
+        print("embedded, but: " + ", ".join(f"{count} {caveat}" for caveat, count in caveats.most_common()))
     head = info["head"]
     print(f"head: {_state(head, 'fit-head')}")
     if head and head["fits"]:

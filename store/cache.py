@@ -16,6 +16,7 @@ from store.folder import FORMAT, UPDATE, Card, Made, Store, read_card, write_car
 from store.known import Known
 from store.photo import Photo
 from store.rows import (
+    LATER,
     Embedded,
     Unreadable,
     own,
@@ -160,7 +161,7 @@ class Cache(Contents):
                 return {**before, "reason": result.reason, "gone": None}
         if isinstance(result, Unreadable):
             return row_of(photo, reason=result.reason)
-        return row_of(photo, digest=result.digest, width=result.width, height=result.height)
+        return row_of(photo, digest=result.digest, width=result.width, height=result.height, caveat=result.caveat)
 
     def change(self, rows: Mapping[str, Mapping[str, Any]], known: Known) -> None:
         """Write other values into the rows of photos that are known, by path and column; the others stay."""
@@ -204,7 +205,7 @@ class Cache(Contents):
         self._changed()
 
     def add_columns(self, columns: "pa.Schema") -> None:
-        """Make room for the columns of the user's own CSV.
+        """Make room for columns: those of the user's own CSV, or of the store's own that it lacks.
 
         Raises:
             PetrieveError: a column is there already, with values of another type.
@@ -345,6 +346,8 @@ def _with_ids(rows: Sequence[int]) -> str:
 
 def _check_columns(there: "pa.Schema", wanted: "pa.Schema") -> None:
     for column in wanted:
+        if column.name in LATER and column.name not in there.names:
+            continue
         if column.name not in there.names or there.field(column.name).type != column.type:
             raise ValueError(f"no column {column.name!r} of {column.type}")
 
