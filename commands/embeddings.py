@@ -48,6 +48,9 @@ def embed(
         int | None, typer.Option(metavar="N", help="With `--prune`: so many, where most of a source is gone.")
     ] = None,
     retry: Annotated[bool, typer.Option(help="Open the unreadable ones again, though they have not changed.")] = False,
+    keep_damaged: Annotated[
+        bool, typer.Option("--keep-damaged", help="Embed what is left of damaged photos, and mark them.")
+    ] = False,
     drop_trunk: Annotated[
         str | None, typer.Option(help="Let go of what this trunk has made, once the run is through.")
     ] = None,
@@ -76,6 +79,7 @@ def embed(
             prune=prune,
             forget=forget,
             retry=retry,
+            keep_damaged=keep_damaged,
             drop_trunk=drop_trunk,
             progress=draw,
             stop=lambda: bool(asked),
@@ -112,6 +116,7 @@ def info(
     contents = {
         **cache.counts(),
         "unreadable": [{"photo": words.name(bad.photo.path), "reason": bad.reason} for bad in listed],
+        "caveats": [{"photo": words.name(path), "caveat": said} for path, said in sorted(cache.caveats().items())],
         "fingerprint": cache.fingerprint,
         "weights": cache.weights,
         "trunk": cache.made.name,

@@ -67,6 +67,7 @@ def embed(
     prune: bool = False,
     forget: int | None = None,
     retry: bool = False,
+    keep_damaged: bool = False,
     drop_trunk: str | None = None,
     progress: Progress | None = None,
     stop: Callable[[], bool] = lambda: False,
@@ -79,8 +80,8 @@ def embed(
     made stands side by side. `weights` is `imagenet`, `bundled` or a file, by default what the store was made with.
     Beside its canonical view each photo gets so many augmented `views`; the store remembers their number, which
     never falls. `prune` forgets the photos that are gone, and most of a source only where `forget` says how many;
-    `retry` opens unreadable ones again though they have not changed. `drop_trunk` names one that is let go after
-    the run.
+    `retry` opens unreadable ones again though they have not changed; `keep_damaged` embeds what is left of damaged
+    ones, and marks them. `drop_trunk` names one that is let go after the run.
     `progress` follows each commit; when `stop` then says so, the run ends there.
 
     Raises:
@@ -103,11 +104,11 @@ def embed(
         said = csv.said(photos, there) if csv else {}
         photos = {path: told(photo, said[path]) if path in said else photo for path, photo in photos.items()}
         views = max(views, cache.made.views if cache is not None else 0)
-        to_do = plan(photos, wanted, there, said, views=views, retry=retry)
+        to_do = plan(photos, wanted, there, said, views=views, retry=retry, keep_damaged=keep_damaged)
         if prune:
             check_loss(to_do, wanted, there, forget)
         if cache is None:
-            _check_one_is_readable(chosen(parts, to_do.todo))
+            _check_one_is_readable(chosen(parts, to_do.todo), keep_damaged)
             network = network or new_trunk(None, weights, device, precision)
 
         @once
@@ -131,7 +132,7 @@ def embed(
             gone = there.gone() - photos.keys()
             to_do = replace(to_do, lost=cache.lost(sorted(gone.union(to_do.missing)), there))
         cache.keep_views(views, RECIPE)
-        counts, made = _run(parts, to_do, cache, there, loaded, device, progress, stop)
+        counts, made = _run(parts, to_do, cache, there, loaded, device, keep_damaged, progress, stop)
         left = len(to_do.todo) - counts.total()
         if not left:
             settle(cache, to_do, there, prune=prune)
@@ -189,12 +190,12 @@ def _check_another(place: Store, name: str, cache: Cache) -> None:
         raise PetrieveError(f"{name} is what this run embeds with", "name the trunk that stays with `--trunk`")
 
 
-def _check_one_is_readable(parts: Iterable[tuple[Part, list[Photo]]]) -> None:
+def _check_one_is_readable(parts: Iterable[tuple[Part, list[Photo]]], keep_damaged: bool) -> None:
     """A new store is made for the first photo that can be read, and not for files that only look like photos."""
     failures = []
     for part, photos in parts:
         for read in part.read({photo.uri for photo in photos}):
-            loaded = load(read, there=lambda _: None)
+            loaded = load(read, there=lambda _: None, keep_damaged=keep_damaged)
             if not isinstance(loaded.seen, Unreadable):
                 return
             failures.append(loaded.seen)
@@ -211,6 +212,7 @@ def _run(
     there: Known,
     trunk: Callable[[], Trunk],
     device: str,
+    keep_damaged: bool,
     progress: Progress | None,
     stop: Callable[[], bool],
 ) -> tuple[Counter[str], int]:
@@ -226,6 +228,7 @@ def _run(
         batch=batch_of(device),
         workers=workers_of(device),
         views=cache.made.views,
+        keep_damaged=keep_damaged,
     )
     with closing(made) as ready:
         for some in ready:

@@ -14,7 +14,7 @@ from store.errors import PetrieveError
 from store.forgotten import Lost
 from store.known import Known
 from store.photo import Photo, path_of
-from store.rows import may_pass, said_of
+from store.rows import is_damage, may_pass, said_of
 
 
 @dataclass(frozen=True)
@@ -82,8 +82,10 @@ def plan(
     *,
     views: int,
     retry: bool,
+    keep_damaged: bool,
 ) -> Plan:
-    """What is new, has changed, is known, has failed before, or is gone; with `retry`, what failed is to do again.
+    """What is new, has changed, is known, has failed before, or is gone; with `retry`, what failed is to do again, and
+    with `keep_damaged`, what did so because it is damaged.
 
     A photo is known when it has so many augmented `views`; `csv` is what one says, by path.
     """
@@ -98,7 +100,7 @@ def plan(
         reason = reasons.get(path)
         if same and (reason is None or may_pass(reason)) and known.views_of(path) > views:
             cached.append(path)
-        elif same and reason and not retry and not may_pass(reason):
+        elif same and reason and not may_pass(reason) and not (retry or (keep_damaged and is_damage(reason))):
             unreadable.append(path)
         else:
             todo[path] = photo

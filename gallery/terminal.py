@@ -178,6 +178,9 @@ def contents(info: dict[str, Any]) -> None:
     print(f"fingerprint {info['fingerprint']}")
     for told in ("labels", "splits"):
         print(f"{told}: {_counted(info[told])}")
+    caveats = Counter(one["caveat"] for one in info["caveats"])
+    if caveats:
+        print("embedded, but: " + ", ".join(f"{count} {caveat}" for caveat, count in caveats.most_common()))
     head = info["head"]
     print(f"head: {_state(head, 'fit-head')}")
     if head and head["fits"]:

@@ -176,7 +176,7 @@ class Cache(Contents):
                 return {**before, "reason": result.reason, "gone": None}
         if isinstance(result, Unreadable):
             return row_of(photo, reason=result.reason)
-        return row_of(photo, digest=result.digest, width=result.width, height=result.height)
+        return row_of(photo, digest=result.digest, width=result.width, height=result.height, caveat=result.caveat)
 
     def change(self, rows: Mapping[str, Mapping[str, Any]], known: Known) -> None:
         """Write other values into the rows of photos that are known, by path and column; the others stay."""

@@ -28,11 +28,12 @@ FEW = 20  # of so many, one is quicker read by itself than found in a scan
 
 
 class Content(NamedTuple):
-    """What is known of a content: its size in pixels (None if no photo has it), and how many views are embedded."""
+    """What is known of a content: its size in pixels (None if no photo has it), views, and caveat."""
 
     width: int | None
     height: int | None
     views: int
+    caveat: str | None = None
 
 
 class Contents:
@@ -116,6 +117,13 @@ class Contents:
                 one = Unreadable(photo_of(row, names), row["reason"])
                 found[one.photo.path] = one
         return found
+
+    def caveats(self) -> dict[str, str]:
+        """What is to be known of the pixels of embedded photos, by path: that some are lost, or are a preview's."""
+        if "caveat" not in self._photos.schema.names:
+            return {}
+        batches = self.photos(["root", "uri", "caveat"], "caveat IS NOT NULL")
+        return {path_of(row["root"], row["uri"]): row["caveat"] for batch in batches for row in batch.to_pylist()}
 
     def vectors(self, *, every_view: bool = False) -> "Iterator[tuple[pa.RecordBatch, np.ndarray]]":
         """Batches of a trunk's rows, each beside its embeddings (n, D) float32: of contents that a photo has.
@@ -282,9 +290,9 @@ class Contents:
         views = [row["view"] for row in rows if row["digest"] == digest]
         if not views:
             return None
-        photos = self.photos_of(wanted, ["width", "height"]).to_pylist()
-        width, height = (photos[0]["width"], photos[0]["height"]) if photos else (None, None)
-        return Content(width, height, 1 + max(views))
+        columns = [name for name in ("width", "height", "caveat") if name in self._photos.schema.names]
+        photo: dict[str, Any] = next(iter(self.photos_of(wanted, columns).to_pylist()), {})
+        return Content(photo.get("width"), photo.get("height"), 1 + max(views), photo.get("caveat"))
 
     def views(self) -> "tuple[np.ndarray, np.ndarray]":
         """The digests (C,) of all contents that are embedded, ascending, and how many views of each are, int64."""

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
-COLUMNS = ["root", "uri", "size", "modified", "version", "digest", "width", "height", "reason", "gone"]
+COLUMNS = ["root", "uri", "size", "modified", "version", "digest", "width", "height", "reason", "caveat", "gone"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,6 +22,7 @@ class Embeddings:
     digests: "np.ndarray"  # S16 (C,)
     views: "np.ndarray"  # int64 (C,)
     sizes: "np.ndarray"  # int32 (C, 2): width and height, 0 where no photo has the content
+    caveats: dict[bytes, str]  # of the few that have one
 
     def of(self, digest: bytes) -> Content | None:
         """What is known of the content with this digest; None if it is not embedded."""
@@ -31,7 +32,7 @@ class Embeddings:
         if as_bytes(self.digests[place : place + 1]) != [digest]:
             return None
         width, height = self.sizes[place].tolist()
-        return Content(width or None, height or None, int(self.views[place]))
+        return Content(width or None, height or None, int(self.views[place]), self.caveats.get(digest))
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,8 +108,9 @@ def known(contents: Contents) -> Known:
     import numpy as np
     import pyarrow as pa
 
-    schema = pa.schema([contents.photo_schema.field(name) for name in COLUMNS]).append(pa.field("_rowid", pa.uint64()))
-    batches = [batch.select([*COLUMNS, "_rowid"]) for batch in contents.photos(COLUMNS, None)]
+    columns = [name for name in COLUMNS if name in contents.photo_schema.names]
+    schema = pa.schema([contents.photo_schema.field(name) for name in columns]).append(pa.field("_rowid", pa.uint64()))
+    batches = [batch.select(schema.names) for batch in contents.photos(columns, None)]
     rows = pa.Table.from_batches(batches, schema).combine_chunks()
     roots = pa.chunked_array([rows["root"].combine_chunks()], pa.string()).dictionary_encode().combine_chunks()
     paths = map(path_of, rows["root"].to_pylist(), rows["uri"].to_pylist())
@@ -132,7 +134,7 @@ def known(contents: Contents) -> Known:
         of_roots=roots.indices.to_pylist(),
         versions=rows["version"].to_pylist() if rows["version"].null_count < len(rows) else [],
         views=own,
-        embeddings=Embeddings(digests, views, sizes),
+        embeddings=Embeddings(digests, views, sizes, _caveats(rows)),
     )
 
 
@@ -142,8 +144,16 @@ def nothing() -> Known:
     import pyarrow as pa
 
     none = np.zeros(0, np.int64)
-    empty = Embeddings(np.zeros(0, "S16"), none, np.zeros((0, 2), np.int32))
+    empty = Embeddings(np.zeros(0, "S16"), none, np.zeros((0, 2), np.int32), {})
     return Known({}, pa.table({name: [] for name in [*COLUMNS, "_rowid"]}), none, none, [], [], [], none, empty)
+
+
+def _caveats(rows: "pa.Table") -> dict[bytes, str]:
+    """What is to be known of contents' pixels, by digest."""
+    if "caveat" not in rows.schema.names:
+        return {}
+    some = rows.select(["digest", "caveat"]).filter(rows["caveat"].is_valid())
+    return dict(zip(*(column.to_pylist() for column in some.columns), strict=True))
 
 
 def _digests(column: "pa.ChunkedArray") -> "np.ndarray":

@@ -17,11 +17,12 @@ if TYPE_CHECKING:
 CHECKSUM = 8  # bytes
 # Columns that a CSV cannot set: the tables' own.
 BY_HAND = {"label": "label_by_hand", "split": "split_by_hand"}  # where it stands whether a CSV has said so
-LATER = frozenset(BY_HAND.values())  # columns that a store of this format may lack; `embed` adds them
+LATER = frozenset({*BY_HAND.values(), "caveat"})  # columns that a store of this format may lack; `embed` adds them
 RESERVED = LATER | frozenset(
     "uri root size modified version digest width height reason gone checksum view embedding".split()
 )
 PASSING = "cannot be read: "
+DAMAGED = "damaged"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 DAYS = tuple(one.toordinal() - EPOCH.toordinal() for one in (date.min, date.max))  # Python's, from 1970
 
@@ -39,6 +40,7 @@ class Embedded:
     height: int
     views: "np.ndarray"  # float32 (V, D), not normalised
     first: int = 0  # which view is the first of these: 0 is the canonical one
+    caveat: str | None = None  # what is to be known of its pixels: that some are lost, say
 
     @property
     def embedding(self) -> "np.ndarray":
@@ -63,6 +65,11 @@ class Unreadable:
 def may_pass(reason: str) -> bool:
     """Whether the trouble lies outside the photo, so that it is tried again."""
     return reason.startswith(PASSING)
+
+
+def is_damage(reason: str) -> bool:
+    """Whether the photo's bytes are not what they were: of some, pixels are left."""
+    return reason.startswith(DAMAGED)
 
 
 def unreadable(photo: Photo, error: Exception) -> Unreadable:
@@ -91,6 +98,7 @@ def photo_schema() -> "pa.Schema":
             pa.field("split", pa.string()),
             *(pa.field(name, pa.bool_()) for name in BY_HAND.values()),  # whether a CSV has said so
             pa.field("reason", pa.string()),  # why it cannot be read
+            pa.field("caveat", pa.string()),  # what is to be known of the pixels that were embedded
             pa.field("gone", moment),  # since when it was not found where it was
             pa.field("checksum", pa.binary(CHECKSUM), nullable=False),  # of all the others
         ]
@@ -152,7 +160,7 @@ def photo_of(row: Mapping[str, Any], names: Iterable[str]) -> Photo:
 
 
 def row_of(photo: Photo, **others: Any) -> dict[str, Any]:
-    """The row of a photo: `others` are its digest, width and height, reason, gone."""
+    """The row of a photo: `others` are its digest, width and height, reason, caveat, gone."""
     moment = EPOCH + timedelta(microseconds=photo.modified)
     place = {name: getattr(photo, name) for name in ("root", "uri", "size", "version")}
     return {**place, "modified": moment, **dict.fromkeys(BY_HAND.values(), False), **said_of(photo), **others}

@@ -28,6 +28,7 @@ COMMANDS = {command.name: command for command in typer.main.get_command(cli.app)
 INNER = {
     "similar": {"photos", "label", "similarity", "pairs_as_close", "group", "gone"},
     "predict": {"error"},
+    "info": {"photo", "caveat"},
     "verify": {"what", "remedy"},
     "evaluate": {"value", "low", "high"},
     "audit": set("label doubt conflict leak outlier photo suggested reason score kinds".split()),

@@ -112,7 +112,7 @@ def sharpness(path: str) -> float:
 
 def _of_file(look: "Callable[[Tensor], Look]", path: str) -> Look | None:
     try:
-        return look(decode_small(read(path)[0])[0])
+        return look(decode_small(read(path)[0], keep_damaged=True).pixels)
     except (OSError, Undecodable, MemoryError):
         return None
 

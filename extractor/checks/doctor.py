@@ -121,7 +121,7 @@ def _stages(photos: Sequence[Photo], trunk: Trunk) -> tuple[dict[str, float], in
         )
         if not decoded:
             raise PetrieveError(f"none of {len(photos)} photos can be read", f"name {FORMATS} files")
-        small = [pixels for pixels, _, _ in decoded]
+        small = [one.pixels for one in decoded]
         canonical_view(small[0])  # the first call sets things up
         views = torch.stack(_timed(rates, "resize", lambda: list(decoders.map(canonical_view, small))))
     batches = torch.split(views, trunk.batch)

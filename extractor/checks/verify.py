@@ -15,7 +15,7 @@ from store.cache import Cache
 from store.errors import PetrieveError
 from store.forgotten import damaged_rows
 from store.photo import Photo, digest_of
-from store.rows import Embedded, Unreadable, own, photo_checksums, photo_of, vector_checksums
+from store.rows import Embedded, Unreadable, is_damage, own, photo_checksums, photo_of, vector_checksums
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,6 +36,7 @@ class Row:
     photo: Photo
     digest: bytes | None
     gone: bool
+    caveat: str | None
     views: "np.ndarray | None" = None  # the embeddings (V, D) of its content
 
 
@@ -99,6 +100,9 @@ def verify(
         elif now.digest != cached.digest:
             same = f"{cached.photo.path} has the size and time that it had when it was embedded, and other bytes"
             findings.append(Finding(same, AGAIN))
+        elif is_damage(now.caveat or "") and not cached.caveat:
+            unsaid = f"{cached.photo.path} was embedded as if it were whole: {now.caveat}"
+            findings.append(Finding(unsaid, "bring it back from a copy"))
         elif cached.views is not None:
             cosines.append(_cosine(cached.views, now.views))
             if cosines[-1] < (CLOSE_IN_INT8 if int8 else CLOSE):
@@ -127,7 +131,7 @@ def _photos(cache: Cache) -> tuple[dict[str, Row], list[Finding]]:
                 wrong.append(Finding(f"the row of {photo.path} is damaged: its checksum is another's", ANEW))
             if photo.path in rows:
                 twice.append(Finding(f"{photo.path} has more than one row", ANEW))
-            rows[photo.path] = Row(photo, row["digest"], row["gone"] is not None)
+            rows[photo.path] = Row(photo, row["digest"], row["gone"] is not None, row.get("caveat"))
     return rows, [*wrong, *twice]
 
 
@@ -182,6 +186,7 @@ def _again(
         workers=trunk.workers,
         views=max((len(views) for views in held.values()), default=1) - 1,
         once=False,
+        keep_damaged=True,
     )
     with closing(made) as ready:
         for some in ready:

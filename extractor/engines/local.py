@@ -41,6 +41,7 @@ class View:
     height: int
     pixels: "Tensor | None"  # uint8 (V, 3, 224, 224), of the views that are not embedded yet; None where all are
     first: int  # the number of the first of these
+    caveat: str | None  # what is to be known of its pixels
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,13 +90,15 @@ def results(
     workers: int = CORES,
     views: int = 0,
     once: bool = True,
+    keep_damaged: bool = False,
 ) -> Generator[list[Result], None, None]:
     """Results of these photos of each part, as many at a time as are ready: those of whole batches of `batch` views.
 
     Each photo has its canonical view and so many augmented `views`, but for those that are `there`: what the store has
     of the content with a digest. So many `workers` put one batch each through the trunk, which is called when a photo
-    is neither there with all its views nor unreadable. Where `once`, the same bytes are embedded once: a photo comes
-    no earlier than the first with its bytes. Else all come in order.
+    is neither there with all its views nor unreadable. One whose pixels are partly lost is that, unless damaged ones
+    are kept. Where `once`, the same bytes are embedded once: a photo comes no earlier than the first with its bytes.
+    Else all come in order.
     """
     loading = Lock()
 
@@ -106,7 +109,7 @@ def results(
 
     at_once = max(min(batch, PHOTOS), batch // (1 + views))
     claims = Claims() if once else None
-    load_ = partial(load, there=there, views=views, claims=claims)
+    load_ = partial(load, there=there, views=views, claims=claims, keep_damaged=keep_damaged)
     with pool(workers, "embed") as embedders, pool(CORES, "decode") as decoders:
 
         def made(some: Sequence[tuple[Part, Sequence[Photo]]]) -> list[Made]:
@@ -153,7 +156,12 @@ def pool(threads: int, name: str) -> Iterator[ThreadPoolExecutor]:
 
 
 def load(
-    read: Read, *, there: Callable[[bytes], Content | None], views: int = 0, claims: Claims | None = None
+    read: Read,
+    *,
+    there: Callable[[bytes], Content | None],
+    views: int = 0,
+    claims: Claims | None = None,
+    keep_damaged: bool = False,
 ) -> Loaded:
     """A photo's canonical view and so many augmented ones, but for those that are there; or why it cannot be decoded.
 
@@ -165,17 +173,20 @@ def load(
     digest = digest_of(data)
     if claims and not claims.first(digest):
         return Loaded(photo, digest, None)
-    return Loaded(photo, digest, _seen(photo, data, digest, there(digest), views))
+    return Loaded(photo, digest, _seen(photo, data, digest, there(digest), views, keep_damaged))
 
 
-def _seen(photo: Photo, data: bytes, digest: bytes, there: Content | None, views: int) -> View | Unreadable:
+def _seen(
+    photo: Photo, data: bytes, digest: bytes, there: Content | None, views: int, keep_damaged: bool
+) -> View | Unreadable:
     first = min(there.views, 1 + views) if there else 0
     if there and first > views and there.width and there.height:
-        return View(there.width, there.height, None, first)
+        return View(there.width, there.height, None, first, there.caveat)
     try:
-        pixels, width, height = decode_small(data)
+        made = decode_small(data, keep_damaged=keep_damaged or there is not None)  # once kept, it stays
         new = range(first, 1 + views)
-        return View(width, height, views_of(pixels, digest, new) if new else None, first)
+        pixels = views_of(made.pixels, digest, new) if new else None
+        return View(made.width, made.height, pixels, first, made.caveat)
     except (OSError, Undecodable, MemoryError) as error:
         return unreadable(photo, error)
 
@@ -196,7 +207,8 @@ def _paired(loaded: list[Loaded], embeddings: "Iterator[np.ndarray]") -> Iterato
             continue
         own = next(embeddings) if one.seen.pixels is not None else np.zeros((0, 0), np.float32)
         assert one.digest
-        embedded = Embedded(one.photo, one.digest, one.seen.width, one.seen.height, own, one.seen.first)
+        seen = one.seen
+        embedded = Embedded(one.photo, one.digest, seen.width, seen.height, own, seen.first, seen.caveat)
         yield Made(one.photo, one.digest, embedded)
 
 

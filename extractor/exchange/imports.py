@@ -32,7 +32,7 @@ WEIGHTS = ("imagenet", "bundled")  # those that are the same everywhere
 # What a row needs to become a row of a cache again; the other columns it may have.
 NEEDED = ("root", "uri", "digest", "size", "modified", "width", "height")
 # What the store knows of a photo's file, and does not mix with what another store knows.
-OF_THE_FILE = ("size", "modified", "version", "digest", "width", "height", "reason", "gone")
+OF_THE_FILE = ("size", "modified", "version", "digest", "width", "height", "reason", "caveat", "gone")
 
 
 @dataclass(frozen=True)

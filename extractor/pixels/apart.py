@@ -14,38 +14,46 @@ import subprocess
 import sys
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from extractor.pixels.pillow import MAX_PIXELS, upright
+from extractor.pixels import jpeg
+from extractor.pixels.orientation import orientation, turned
+from extractor.pixels.pillow import ALL, JPEG, MAX_PIXELS, Damaged, is_lost, opened, rgb
 from store.errors import NO_MEMORY, Undecodable
+
+if TYPE_CHECKING:
+    import numpy as np
 
 # The slowest photo within MAX_PIXELS that we could make, an interlaced PNG with alpha, takes 9 s on one core.
 SECONDS = 60
 # Of 200 megapixels, Pillow holds two copies of 800 MB each, and their bytes.
 MEMORY = 4 << 30
-REQUEST = struct.Struct(">Q")  # length of the file
-ANSWER = struct.Struct(">II")  # width and height, pixels follow; or 0 and the length of the reason that follows
-LONGEST = 1000  # bytes of a reason
+REQUEST = struct.Struct(">?Q")  # whether damaged photos are wanted too; length of the file
+# Width and height, 0 where there are no pixels; length of the words (what is lost, or the reason), which come first.
+ANSWER = struct.Struct(">III")
+LONGEST = 1000  # bytes of words
 # What a photo does to its decoder. SIGKILL comes from outside, from a system without memory, say.
 CRASHES = {-signal.SIGSEGV, -signal.SIGABRT, -signal.SIGBUS, -signal.SIGILL, -signal.SIGFPE}
 
 Child = subprocess.Popen[bytes]
-Pixels = tuple[int, int, bytearray]
+Pixels = tuple[int, int, bytearray, str | None]
 _idle: list[Child] = []
 os.register_at_fork(after_in_child=_idle.clear)  # two processes must not speak through the same pipes
 
 
-def decode_apart(data: bytes) -> Pixels:
-    """Width, height and RGB pixels, row by row, of the photo in `data`, as `upright` decodes it.
+def decode_apart(data: bytes, *, keep_damaged: bool = False) -> Pixels:
+    """Width, height and RGB pixels, row by row, of the photo in `data`, upright; and what of them is lost.
 
     Raises:
-        Undecodable: as `upright`; or the photo crashes its decoder, or takes longer than SECONDS.
+        Undecodable: no photo in one of ALL formats, damaged unless such are kept, over MAX_PIXELS, or of an unknown
+            range; or the photo crashes its decoder, or takes longer than SECONDS.
         OSError: no process can be started, or the system kills it.
     """
     # A process may have died of something else: a photo is blamed when a second one, started for it, dies too.
     for take in (_take, _start):
         child = take()
         try:
-            answer = _ask(child, data)
+            answer = _ask(child, data, keep_damaged)
         except (EOFError, BrokenPipeError) as error:
             child.kill()  # or closed its pipes, and lives
             child.communicate()  # closes the pipes and waits
@@ -75,24 +83,25 @@ def _start() -> Child:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,  # libtiff and others print there
-        cwd=Path(__file__).parents[1],  # `-m` imports from the working folder, which must not be the photos'
+        cwd=Path(__file__).parents[2],  # `-m` imports from the working folder: this very code, whatever is installed
         env={**os.environ, "MALLOC_ARENA_MAX": "2"},
         process_group=0,  # Ctrl-C is for the run, which finishes what it has begun
     )
 
 
-def _ask(child: Child, data: bytes) -> Pixels | str:
+def _ask(child: Child, data: bytes, keep_damaged: bool) -> Pixels | str:
     assert child.stdin is not None
     assert child.stdout is not None
-    child.stdin.write(REQUEST.pack(len(data)))
+    child.stdin.write(REQUEST.pack(keep_damaged, len(data)))
     child.stdin.write(data)
     child.stdin.flush()
-    width, height = ANSWER.unpack(_read(child, ANSWER.size))
+    width, height, length = ANSWER.unpack(_read(child, ANSWER.size))
+    words = _read(child, min(length, LONGEST)).decode()
     if not width:
-        return _read(child, min(height, LONGEST)).decode()
+        return words
     if width * height > MAX_PIXELS:
         raise EOFError("no answer of ours")
-    return width, height, _read(child, 3 * width * height)
+    return width, height, _read(child, 3 * width * height), words or None
 
 
 def _read(child: Child, size: int) -> bytearray:
@@ -113,22 +122,55 @@ def _serve(seconds: int) -> None:
     source, sink = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints must not come between
     for head in iter(partial(source.read, REQUEST.size), b""):
-        data = source.read(*REQUEST.unpack(head))
+        keep_damaged, length = REQUEST.unpack(head)
+        data = source.read(length)
         signal.alarm(seconds)  # unhandled, it ends the process, also inside a decoder
-        answer = _answer(data)
+        answer = _answer(data, keep_damaged)
         signal.alarm(0)
         for part in answer:
             sink.write(part)
         sink.flush()
 
 
-def _answer(data: bytes) -> tuple[bytes, bytes]:
+def _answer(data: bytes, keep_damaged: bool) -> tuple[bytes, ...]:
     try:
-        image = upright(data)
-        return ANSWER.pack(*image.size), image.tobytes()
+        pixels, lost = _decoded(data, keep_damaged)
+        height, width, _ = pixels.shape
+        words = (lost or "").encode()
+        return ANSWER.pack(width, height, len(words)), words, pixels.tobytes()
     except (Undecodable, MemoryError) as error:
         reason = (str(error) if isinstance(error, Undecodable) else NO_MEMORY).encode()[:LONGEST]
-        return ANSWER.pack(0, len(reason)), reason
+        return ANSWER.pack(0, 0, len(reason)), reason
+
+
+def _decoded(data: bytes, keep_damaged: bool) -> "tuple[np.ndarray, str | None]":
+    """Upright pixels (H, W, 3), and what of them is lost."""
+    from PIL import ImageFile
+
+    try:
+        return _upright(data), None
+    except Damaged as error:
+        if not keep_damaged:
+            raise
+        ImageFile.LOAD_TRUNCATED_IMAGES = True  # as far as they go
+        try:
+            pixels = _upright(data)
+        finally:
+            ImageFile.LOAD_TRUNCATED_IMAGES = False
+        if is_lost(pixels):
+            raise
+        return pixels, str(error)
+
+
+def _upright(data: bytes) -> "np.ndarray":
+    import numpy as np
+    from PIL import ImageFile
+
+    with opened(data, ALL) as image:
+        pixels = turned(np.asarray(rgb(image)), orientation(image))
+        if image.format in JPEG and not ImageFile.LOAD_TRUNCATED_IMAGES and (lost := jpeg.lost(data)):
+            raise Damaged(f"damaged JPEG: {lost}")  # Pillow says nothing of it
+        return pixels
 
 
 if __name__ == "__main__":

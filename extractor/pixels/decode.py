@@ -1,66 +1,87 @@
 """The bytes of one photo → upright uint8 RGB pixels → the views that the trunk is shown."""
 
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, NamedTuple
 
+from extractor.pixels import jpeg
 from extractor.pixels.apart import decode_apart
-from extractor.pixels.pillow import LYING, PLAIN, opened, orientation, turned
+from extractor.pixels.orientation import LYING, orientation, turned
+from extractor.pixels.pillow import JPEG, PLAIN, Damaged, is_lost, opened, rgb
+from extractor.pixels.raw import is_raw, preview
 from extractor.pixels.view import ENOUGH
 
 if TYPE_CHECKING:
+    import numpy as np
     from PIL import Image
     from torch import Tensor
 
+PREVIEW = "preview of a camera RAW"
+
+
+class Decoded(NamedTuple):
+    """A photo's pixels, as many as were wanted."""
+
+    pixels: "Tensor"  # uint8 (3, H, W)
+    width: int  # of the photo, upright
+    height: int
+    caveat: str | None  # what is to be known of them: that they are a preview's, or that some are lost
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """The same, as an array (H, W, 3), for which torch is not needed."""
+
+    pixels: "np.ndarray"
+    width: int
+    height: int
+    caveat: str | None
+
 
 def decode(data: bytes) -> "Tensor":
-    """The photo in `data` as uint8 (3, H, W) RGB: upright by its EXIF orientation, transparency on white.
+    """The photo in `data` as uint8 (3, H, W) RGB: upright, transparency on white.
 
-    JPEG, PNG, WebP, GIF (first frame), BMP, TIFF (first page), AVIF and HEIC, told by content. Pillow reads
-    the header; torchcodec decodes plain JPEG, PNG and WebP, in half the time; everything else Pillow, in a
-    process of its own.
+    JPEG, PNG, WebP, GIF (first frame), BMP, TIFF (first page), AVIF and HEIC, told by content, and the largest preview
+    in a camera RAW. Pillow reads the headers; libjpeg-turbo decodes plain JPEG, Pillow plain PNG and WebP, and
+    everything else too, in a process of its own.
 
     Raises:
-        Undecodable: not one of these formats, damaged, cut short, over MAX_PIXELS, or more than its decoder can take.
+        Undecodable: not one of these formats, damaged, cut short, over MAX_PIXELS, of an unknown range, or more than
+            its decoder can take.
         OSError: no process can be started for it.
     """
-    if not _begins_plainly(data):
-        return _apart(data)
-    with opened(data, PLAIN) as image:
-        return _pixels(data, image)
+    return _as_tensor(_picture(data, small=False, keep_damaged=False).pixels)
 
 
-def decode_small(data: bytes) -> "tuple[Tensor, int, int]":
-    """As many pixels (3, H, W) as `canonical_view` needs, and the upright photo's own width and height.
+def decode_small(data: bytes, *, keep_damaged: bool = False) -> Decoded:
+    """As many pixels as `canonical_view` needs, and the upright photo's own size; damaged ones only if they are kept.
 
     A JPEG of more than twice that size leaves its decoder at a half, a quarter or an eighth of its own.
 
     Raises:
         Undecodable, OSError: as `decode`.
     """
-    if not _begins_plainly(data):
-        pixels = _apart(data)
-        return pixels, pixels.shape[2], pixels.shape[1]
-    with opened(data, PLAIN) as image:
-        width, height = image.size if orientation(image) not in LYING else image.size[::-1]
-        large = _is_jpeg(image) and min(width, height) >= 2 * ENOUGH
-        pixels = _shrunk(image) if large else _pixels(data, image)
-    return pixels, width, height
+    made = _picture(data, small=True, keep_damaged=keep_damaged)
+    return Decoded(_as_tensor(made.pixels), made.width, made.height, made.caveat)
 
 
 def upright_image(data: bytes) -> "Image.Image":
-    """The same picture as a Pillow image, without torch.
+    """The same picture as a Pillow image, without torch; of a damaged photo what is left.
 
     Raises:
         Undecodable, OSError: as `decode`.
     """
     from PIL import Image
 
-    if _begins_plainly(data):
-        with opened(data, PLAIN) as image:
-            if _is_plain(data, image):
-                return turned(image)
-    width, height, pixels = decode_apart(data)
-    return Image.frombuffer("RGB", (width, height), pixels, "raw", "RGB", 0, 1)
+    return Image.fromarray(_picture(data, small=False, keep_damaged=True).pixels)
+
+
+def _picture(data: bytes, *, small: bool, keep_damaged: bool) -> Picture:
+    if is_raw(data):
+        found = preview(data)
+        made = _plain(found.data, small, keep_damaged, found.orientation)
+        return replace(made, caveat=f"{PREVIEW}, {made.caveat}" if made.caveat else PREVIEW)
+    return _plain(data, small, keep_damaged) if _begins_plainly(data) else _apart(data, keep_damaged)
 
 
 def _begins_plainly(data: bytes) -> bool:
@@ -68,61 +89,67 @@ def _begins_plainly(data: bytes) -> bool:
     return data.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")) or (data[:4] == b"RIFF" and data[8:12] == b"WEBP")
 
 
-def _is_jpeg(image: "Image.Image") -> bool:
-    """Whether libjpeg alone sees the picture, in colours that it knows."""
-    return image.format == "JPEG" and image.mode in ("RGB", "L")
+def _plain(data: bytes, small: bool, keep_damaged: bool, otherwise: int = 1) -> Picture:
+    """A JPEG, PNG or WebP; turned so `otherwise`, where it does not say how."""
+    try:
+        with opened(data, PLAIN) as image:
+            if _is_plain(image):
+                turn = orientation(image, otherwise)
+                width, height = image.size if turn not in LYING else image.size[::-1]
+                pixels, lost = _in_this_thread(data, image, small)
+                caveat = f"damaged {image.format}: {lost}" if lost else None
+                if caveat and (not keep_damaged or is_lost(pixels)):
+                    raise Damaged(caveat)
+                return Picture(turned(pixels, turn), width, height, caveat)
+    except Damaged:
+        if not keep_damaged:
+            raise
+    return _apart(data, keep_damaged)
 
 
-def _is_plain(data: bytes, image: "Image.Image") -> bool:
-    """Whether torchcodec is known to see the same picture as Pillow."""
-    if image.mode not in ("RGB", "L") or "transparency" in image.info or getattr(image, "is_animated", False):
-        return False
-    if image.format == "JPEG":  # torchcodec looks for the orientation in the first APP1 segment alone
-        segments = [payload for name, payload in getattr(image, "applist", []) if name == "APP1"]
-        return not segments or segments[0].startswith(b"Exif\0\0")
-    # PNG and WebP hold their orientation in places that differ from decoder to decoder.
-    return not any(mark in data for mark in (b"eXIf", b"EXIF", b"Raw profile type", b"XMP ", b"com.adobe.xmp"))
+def _is_plain(image: "Image.Image") -> bool:
+    """Whether its format's own decoder alone sees the picture, in colours that it knows."""
+    several = getattr(image, "is_animated", False) and image.format not in JPEG
+    return image.mode in ("RGB", "L") and "transparency" not in image.info and not several
 
 
-_TORCHCODEC = {"JPEG": "decode_jpeg", "PNG": "decode_png", "WEBP": "decode_webp"}
+def _in_this_thread(data: bytes, image: "Image.Image", small: bool) -> "tuple[np.ndarray, str | None]":
+    """Pixels (H, W, 3) as they are stored, and what of them is lost."""
+    import numpy as np
+
+    if small and image.format in JPEG and min(image.size) >= 2 * ENOUGH:
+        factor = ENOUGH / min(image.size)
+        image.draft(None, (int(image.width * factor), int(image.height * factor)))
+    if image.format in JPEG:
+        try:
+            return jpeg.decoded(data, image.size)
+        except ValueError:
+            return np.array(rgb(image)), jpeg.lost(data)
+    if small and image.format == "WEBP" and not image.info.get("exif"):
+        with suppress(RuntimeError):  # Pillow names the damage
+            return _with_torchcodec(data), None
+    return np.array(rgb(image)), None
 
 
-def _with_torchcodec(decoder: str, data: bytes) -> "Tensor":
+def _with_torchcodec(data: bytes) -> "np.ndarray":
+    """A WebP's pixels (H, W, 3), in half of Pillow's time."""
     import torch
     from torchcodec import decoders
 
     # A writable copy: torch warns of every other kind.
     encoded = torch.frombuffer(bytearray(data), dtype=torch.uint8)
-    pixels: Tensor = getattr(decoders, decoder)(encoded, mode="RGB")
-    return pixels
+    pixels: Tensor = decoders.decode_webp(encoded, mode="RGB")  # type: ignore[attr-defined]
+    return pixels.permute(1, 2, 0).numpy()
 
 
-def _pixels(data: bytes, image: "Image.Image") -> "Tensor":
-    fast = _TORCHCODEC.get(str(image.format))
-    if fast and _is_plain(data, image):
-        with suppress(RuntimeError):  # Pillow takes some files that torchcodec refuses, and names the damage
-            return _with_torchcodec(fast, data)
-    elif _is_jpeg(image):
-        return _as_tensor(turned(image))
-    return _apart(data)
-
-
-def _apart(data: bytes) -> "Tensor":
-    import torch
-
-    width, height, pixels = decode_apart(data)
-    return torch.frombuffer(pixels, dtype=torch.uint8).view(height, width, 3).permute(2, 0, 1)  # (3, H, W)
-
-
-def _shrunk(image: "Image.Image") -> "Tensor":
-    """A large JPEG (3, H, W) with a shorter edge of at least ENOUGH."""
-    factor = ENOUGH / min(image.size)
-    image.draft(None, (int(image.width * factor), int(image.height * factor)))
-    return _as_tensor(turned(image))
-
-
-def _as_tensor(image: "Image.Image") -> "Tensor":
+def _apart(data: bytes, keep_damaged: bool) -> Picture:
     import numpy as np
+
+    width, height, pixels, lost = decode_apart(data, keep_damaged=keep_damaged)
+    return Picture(np.frombuffer(pixels, np.uint8).reshape(height, width, 3), width, height, lost)
+
+
+def _as_tensor(pixels: "np.ndarray") -> "Tensor":
     import torch
 
-    return torch.from_numpy(np.array(image)).permute(2, 0, 1)  # (3, H, W)
+    return torch.from_numpy(pixels).permute(2, 0, 1)  # (3, H, W)

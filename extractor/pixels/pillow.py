@@ -1,15 +1,19 @@
-"""The bytes of one photo → an upright RGB image, by Pillow, in the process that asks."""
+"""The bytes of one photo → an RGB image, by Pillow, in the process that asks."""
 
 import warnings
 from functools import cache
 from io import BytesIO
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from extractor.pixels.levels import check_colours, eight_bits, is_deep
+from extractor.pixels.orientation import taken_out
+from extractor.pixels.png import SIGNATURE, bare
 from extractor.sources.formats import is_photo
 from store.errors import NO_MEMORY, Undecodable
 
 if TYPE_CHECKING:
+    import numpy as np
     from PIL import Image
 
 # The largest phone camera makes 16,320 × 12,240; decoded, that is 600 MB.
@@ -17,18 +21,16 @@ MAX_PIXELS = 200_000_000
 # Pillow opens 40 formats and more, one of them (EPS) by running the program that the file is.
 PLAIN = ("JPEG", "PNG", "WEBP")
 ALL = (*PLAIN, "GIF", "BMP", "TIFF", "AVIF", "HEIF")
-ORIENTATION = 0x0112  # EXIF 2.32
-LYING = (5, 6, 7, 8)  # its values of photos that lie on their side
+JPEG = ("JPEG", "MPO")  # a JPEG with others behind it; Pillow tells them apart
 
 
-def upright(data: bytes) -> "Image.Image":
-    """The photo in `data` as RGB: upright by its EXIF orientation, transparency on white.
+class Damaged(Undecodable):
+    """A photo whose pixels are partly lost: what is left can be looked at, if that is asked for."""
 
-    Raises:
-        Undecodable: no photo in one of ALL formats, damaged, cut short, or over MAX_PIXELS.
-    """
-    with opened(data, ALL) as image:
-        return turned(image)
+
+def is_lost(pixels: "np.ndarray") -> bool:
+    """Whether hardly anything is left of a damaged photo (H, W, 3): what a decoder fills up is all of one colour."""
+    return bool((pixels == pixels[-1, -1]).mean() > 0.99)
 
 
 def opened(data: bytes, formats: tuple[str, ...]) -> "Image.Image":
@@ -40,8 +42,10 @@ def opened(data: bytes, formats: tuple[str, ...]) -> "Image.Image":
     pillow = _pillow("HEIF" in formats)
     if not data:
         raise Undecodable("an empty file")
+    pixels, info = _without_the_rest(data)
     try:
-        image: Image.Image = pillow.open(BytesIO(data), formats=formats)
+        image: Image.Image = pillow.open(BytesIO(pixels), formats=formats)
+        image.info.update(info)
         return image
     except pillow.DecompressionBombError as error:
         raise Undecodable(f"over {MAX_PIXELS / 1e6:.0f} megapixels") from error
@@ -53,29 +57,34 @@ def opened(data: bytes, formats: tuple[str, ...]) -> "Image.Image":
         raise Undecodable("damaged: no readable header") from error
 
 
-def turned(image: "Image.Image") -> "Image.Image":
-    """An opened photo, decoded, as RGB and upright.
+def rgb(image: "Image.Image") -> "Image.Image":
+    """An opened photo, decoded, as RGB with transparency on white; as it is stored, not turned.
 
     Raises:
-        Undecodable: damaged, cut short, or of floating-point pixels, whose black and white nothing tells.
+        Damaged: damaged, or cut short.
+        Undecodable: its numbers are not of 8 bits, and nothing tells what is black and white.
     """
-    if image.mode == "F":
-        raise Undecodable("floating-point pixels without a known range")
+    rawmode = _rawmode(image)
     try:
         image.load()
-        return _rgb(_turned(image))
+        check_colours(image, rawmode)
+        return _rgb(image)
+    except Undecodable:
+        raise
     except MemoryError as error:
         raise Undecodable(NO_MEMORY) from error
     except Exception as error:  # decoders raise nearly everything on damaged files
-        raise Undecodable(f"damaged {image.format}: {_reason(error)}") from error
+        raise Damaged(f"damaged {image.format}: {_reason(error)}") from error
 
 
-def orientation(image: "Image.Image") -> int:
-    """An opened photo's EXIF orientation, 1 to 8; 1 where there is none or it cannot be read."""
-    try:
-        return int(image.getexif().get(ORIENTATION, 1))
-    except Exception:  # a camera's broken notes say nothing about its pixels
-        return 1
+def _without_the_rest(data: bytes) -> tuple[bytes, dict[str, Any]]:
+    """A photo without what would keep Pillow from decoding it or lead it astray, and what that said, by name."""
+    if data.startswith(SIGNATURE):
+        return bare(data)
+    if data.startswith((b"II*\0", b"MM\0*")):
+        tiff, orientation = taken_out(data)
+        return tiff, {"orientation": orientation}
+    return data, {}
 
 
 @cache
@@ -92,30 +101,18 @@ def _pillow(heif: bool) -> ModuleType:
     return Image
 
 
-def _turned(image: "Image.Image") -> "Image.Image":
-    """The image upright. Pillow's `exif_transpose` also writes the EXIF anew, and fails where that is broken."""
-    from PIL.Image import Transpose
-
-    turn = {
-        2: Transpose.FLIP_LEFT_RIGHT,
-        3: Transpose.ROTATE_180,
-        4: Transpose.FLIP_TOP_BOTTOM,
-        5: Transpose.TRANSPOSE,
-        6: Transpose.ROTATE_270,
-        7: Transpose.TRANSVERSE,
-        8: Transpose.ROTATE_90,
-    }.get(orientation(image))
-    return image if turn is None else image.transpose(turn)
+def _rawmode(image: "Image.Image") -> str:
+    """How the file has its numbers, in Pillow's words."""
+    how = image.tile[0].args if getattr(image, "tile", None) else ""  # type: ignore[attr-defined]
+    return str(how[0] if isinstance(how, tuple) and how else how)
 
 
 def _rgb(image: "Image.Image") -> "Image.Image":
-    """Any of Pillow's modes but F as RGB: alpha on white, 16 bits scaled to 8."""
-    import numpy as np
+    """Any of Pillow's modes as RGB: alpha on white, deep numbers scaled to 8 bits."""
     from PIL import Image
 
-    if image.mode.startswith("I"):
-        levels = np.asarray(image).astype(np.int64).clip(0, 65_535)
-        return Image.fromarray((levels // 257).astype(np.uint8)).convert("RGB")
+    if is_deep(image):
+        return Image.fromarray(eight_bits(image)).convert("RGB")
     if image.has_transparency_data:
         rgba = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, "white"), rgba).convert("RGB")

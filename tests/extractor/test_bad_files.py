@@ -64,7 +64,7 @@ def test_a_decoder_that_is_killed_once_costs_nothing(fresh: list[apart.Child]) -
     decode_small(TIFF)
     (child,) = fresh
     threading.Timer(0.5, lambda: os.kill(child.pid, signal.SIGKILL)).start()
-    assert decode_small(corpus.slow(6000))[1:] == (6000, 6000)
+    assert decode_small(corpus.slow(6000))[1:3] == (6000, 6000)
     assert fresh != [child]
 
 

@@ -18,6 +18,7 @@ from planting import DIMENSION, Endless, nothing_there, of_trunk, whole
 from classifier import head
 from extractor.engines import local as stream
 from extractor.pixels import augment as views
+from extractor.pixels.decode import Decoded
 from extractor.query import query
 from extractor.sources.folder import find
 from extractor.trunks.trunk import load_trunk
@@ -303,9 +304,9 @@ def test_a_photo_is_decoded_once_for_all_its_views(
     decoded: list[int] = []
     decode = stream.decode_small
 
-    def counted(data: bytes) -> tuple[torch.Tensor, int, int]:
+    def counted(data: bytes, **options: bool) -> Decoded:
         decoded.append(len(data))
-        return decode(data)
+        return decode(data, **options)
 
     monkeypatch.setattr(stream, "decode_small", counted)
     again(run, tmp_path / "s", few, "--views", 3)

@@ -250,8 +250,10 @@ def test_large_photos_are_within_the_bounds_though_their_decoder_shrinks_them(
         paths.append(tmp_path / f"{number}.jpg")
         large.save(paths[-1], quality=90, exif=exif)
     shown = [decode_small(path.read_bytes()) for path in paths]
-    assert [(width, height) for _, width, height in shown] == [(4000, 3000) if orientation == 1 else (3000, 4000)] * 8
-    found = load_trunk("bundled", "cpu", "float32")(torch.stack([canonical_view(pixels) for pixels, _, _ in shown]))
+    assert [(width, height) for _, width, height, _ in shown] == [
+        (4000, 3000) if orientation == 1 else (3000, 4000)
+    ] * 8
+    found = load_trunk("bundled", "cpu", "float32")(torch.stack([canonical_view(one.pixels) for one in shown]))
     cosine = torch.nn.functional.cosine_similarity(found, reference_embeddings(paths))
     assert cosine.min() >= 0.99
     assert cosine.median() >= 0.999
