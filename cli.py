@@ -5,6 +5,7 @@ import logging
 import os
 import sys
 import warnings
+from io import TextIOWrapper
 
 import typer
 
@@ -27,6 +28,9 @@ def main() -> None:
     # Threads that wait by spinning starve each other as soon as anything else runs: measured, up to 7 × slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "10")  # numpy's: they then wait 2¹⁰ cycles before they sleep
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # what the terminal cannot write
     warnings.showwarning = lambda message, *_: print(f"note: {words.printable(str(message))}", file=sys.stderr)
     logging.getLogger("PIL").setLevel(logging.CRITICAL)  # what is wrong with a photo is listed with the photo
     try:
