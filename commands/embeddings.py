@@ -22,6 +22,12 @@ def embed(
     store: Store = DEFAULT_STORE,
     trunk: Trunk = None,
     labels: Annotated[Path | None, typer.Option(help="CSV: column `photo`, then `label` and any others.")] = None,
+    label_level: Annotated[
+        int | None,
+        typer.Option(
+            min=-1, help="Which folder is the label: 1 is the first below the source, 0 the source, -1 the last."
+        ),
+    ] = None,
     weights: Weights = None,
     device: Device = "auto",
     precision: Precision = "auto",
@@ -44,6 +50,7 @@ def embed(
             sources,
             store=store,
             labels=labels,
+            label_level=label_level,
             trunk=trunk,
             weights=weights,
             device=device,

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from extractor.engines.drawn import drawn
 from extractor.engines.local import load, results
+from extractor.labelling import named
 from extractor.pixels.augment import RECIPE, check_views
 from extractor.plan import Plan, chosen, find_parts, photos_of, plan, settle
 from extractor.sources.folder import Place, paths_of
@@ -41,6 +42,7 @@ class Summary:
     copied: int
     unreadable: int
     missing: int
+    labels: dict[str, dict[str, int]] | None  # of the new photos, by what gave them: `folders`, `names` or `csv`
     views: int  # embeddings that the trunk made: one for each photo, and those of its augmented views
     left: int  # not looked at, because the run was asked to stop
     seconds: float
@@ -56,6 +58,7 @@ def embed(
     *,
     store: Place = ".petrieve",
     labels: Place | None = None,
+    label_level: int | None = None,
     trunk: str | None = None,
     weights: str | None = None,
     device: str = "auto",
@@ -70,7 +73,9 @@ def embed(
     """The figures of a run that brings a store up to date with its sources, and the cache as it is then.
 
     Photos that the store knows are not opened again; those whose bytes it knows under another name are not
-    embedded again. `labels` is a CSV; `trunk` is a kind, such as `densenet201`, by default the store's first, else
+    embedded again. `labels` is a CSV; the other photos are labelled by their folders at `label_level` (1 is the first
+    below the source, -1 the last), by default as those that the store has, and known ones only where it is given.
+    `trunk` is a kind, such as `densenet201`, by default the store's first, else
     `densenet121`; what several have made stands side by side. `weights` is `imagenet`, `bundled` or a file, by default
     what the store was made with. Beside its canonical view each photo gets so many augmented `views`; the store
     remembers their number, which never falls. `prune` forgets the photos that are gone, `retry` opens unreadable
@@ -92,10 +97,11 @@ def embed(
             cache.keep_views(cache.made.views, RECIPE)  # those of another recipe go before they are counted
         there = known(cache) if cache is not None else nothing()
         parts = find_parts(wanted, there, prune=prune)
-        photos = photos_of(parts)
-        photos = csv.apply(photos) if csv else photos
+        said = named(photos_of(parts), wanted, there, cache, level=label_level)
+        photos = csv.apply(said.photos) if csv else said.photos
+        again = said.again(there, cache) if cache and label_level is not None else {}
         views = max(views, cache.made.views if cache is not None else 0)
-        to_do = plan(photos, wanted, there, csv, views=views, retry=retry)
+        to_do = plan(photos, wanted, there, csv, again=again, views=views, retry=retry)
         if cache is None:
             _check_one_is_readable(chosen(parts, to_do.todo))
             network = network or new_trunk(None, weights, device, precision)
@@ -136,6 +142,7 @@ def embed(
         copied=counts["copied"],
         unreadable=unreadable,
         missing=len(to_do.missing),
+        labels=said.counts(photos, there),
         views=made,
         left=left,
         seconds=round(seconds, 3),

@@ -186,15 +186,18 @@ class Cache(Contents):
 
     def forget(self, paths: Sequence[str], known: Known) -> None:
         """Drop these photos, and the embeddings, of every trunk, of contents that no photo has."""
-        ids = [known.row(path) for path in paths]
-        if ids:
-            with self._writing():
-                self._photos.delete(_with_ids(ids))
-        self._changed()
+        self.drop_rows(paths, known)
         card = read_card(self.store)
         for made in card.trunks if card else ():
             cache = self if made.name == self.made.name else Cache.open(self.store.path, made.name)
             cache._forget_contents()
+
+    def drop_rows(self, paths: Sequence[str], known: Known) -> None:
+        """Drop the rows of these photos and nothing else."""
+        if ids := [known.row(path) for path in paths]:
+            with self._writing():
+                self._photos.delete(_with_ids(ids))
+        self._changed()
 
     def _forget_contents(self) -> None:
         orphans = self.orphans()
