@@ -27,6 +27,7 @@ from store.photo import Photo, as_text
 from store.rows import told
 
 SAMPLE = 1000  # photos of the store, whose labels tell by what it is labelled
+AGREE = 0.1  # of their labels at least; those of a CSV may be some folder's name by chance
 BY = {None: "their names", PARENT: "the folder that they lie in", 0: "their source"}
 
 
@@ -138,7 +139,7 @@ def _as_in_store(naming: Naming, photos: Mapping[str, Photo], known: Known, cach
 
     levels = (None, PARENT, *range(1 + max(len(way.below) for way in naming.ways.values())))
     best = max([naming, *(replace(naming, level=one) for one in levels)], key=agreeing)
-    if best.level == naming.level:
+    if best.level == naming.level or agreeing(best) < AGREE * sum(label is not None for label in labels.values()):
         return naming, []
     by = BY.get(best.level, f"their folder at level {best.level}")
     words = f"new photos are labelled as those that the store has, by {by}"

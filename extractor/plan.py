@@ -38,9 +38,10 @@ def find_parts(sources: Sequence[str], before: Iterable[str] = (), *, prune: boo
         PetrieveError: a source is not there, unless it is to be pruned; or there is no photo and was none.
     """
     parts: list[Part] = []
-    passed: Counter[str] = Counter()
-    meant = [source for source in sources if os.path.basename(source).casefold() not in LITTER]
-    for source in meant or sources:  # `p/*` names litter too
+    litter = [source for source in sources if os.path.basename(source).casefold() in LITTER]
+    litter = litter if len(litter) < len(sources) else []  # among others, a pattern has named it: `p/*`
+    passed = Counter(map(os.path.basename, litter))
+    for source in (one for one in sources if one not in litter):
         gone = not os.path.lexists(source) and any(_is_under(path, source) for path in before)
         if gone and not prune:
             raise PetrieveError(

@@ -57,7 +57,7 @@ def test_what_is_passed_over_is_counted_in_one_note(run: Run, pets: Path, tmp_pa
     assert done.json["found"] == len(rows(tmp_path / "s")) == 6
     assert done.json["labels"] == {"folders": {"cat": 3, "dog": 3}}
     assert done.err.count("note: ") == 1
-    assert "passed over: 2 @eaDir" in done.err
+    assert "passed over: 1 #recycle, 2 @eaDir" in done.err
 
 
 def test_a_folder_that_cannot_be_listed_costs_itself_and_what_it_held_stays(
@@ -72,7 +72,7 @@ def test_a_folder_that_cannot_be_listed_costs_itself_and_what_it_held_stays(
     finally:
         closed.chmod(0o755)
     assert (done.status, done.json["cached"], done.json["unreadable"], done.json["missing"]) == (0, 3, 1, 0), done.err
-    assert "dog  cannot be read: Permission denied" in seen
+    assert "dog/  cannot be read: Permission denied" in seen
     assert len(rows(store)) == 6
     assert again(run, store, pets) == {"found": 6, "cached": 6}
     assert (listed(store), Cache.open(store).counts()["gone"]) == ({}, 0)
