@@ -3,24 +3,44 @@
 
 import logging
 import os
+import re
 import sys
 import warnings
 from io import TextIOWrapper
+from typing import Annotated
 
 import typer
 
 from commands import embeddings, exports, heads, neighbours, trunks
+from commands.options import note
 from gallery import words
 from store.errors import PetrieveError, first_line
 
+VERSION = "0.1.0"
 app = typer.Typer(
     help="Embed pet photos once; then know what is in them, and find the pets that look alike.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for group in (embeddings, heads, neighbours, trunks, exports):
-    app.add_typer(group.app)
+GROUPS = (embeddings.app, heads.app, neighbours.app, trunks.app, exports.app)
+for group in GROUPS:
+    app.add_typer(group)
+
+
+def _say_version(asked: bool) -> None:
+    if asked:
+        print(f"petrieve {VERSION}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Say which release this is.")
+    ] = False,
+) -> None:
+    """What can be asked without a command."""
 
 
 def main() -> None:
@@ -31,12 +51,14 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # what the terminal cannot write
-    warnings.showwarning = lambda message, *_: print(f"note: {words.printable(str(message))}", file=sys.stderr)
+    warnings.showwarning = lambda message, *_: note(str(message))
     logging.getLogger("PIL").setLevel(logging.CRITICAL)  # what is wrong with a photo is listed with the photo
+    for command in (command for group in GROUPS for command in group.registered_commands):
+        command.epilog = re.sub(r"^Example: \S+", f"Example: {words.program()}", str(command.epilog))
     try:
         app()
     except PetrieveError as error:
-        sys.exit(f"error: {words.printable(str(error))}")
+        sys.exit(f"error: {words.called(words.printable(str(error)))}")
     except OSError as error:
         what = words.printable(f"{error.filename}: {error.strerror}" if error.filename else first_line(error))
         sys.exit(f"error: {what}; check the path, its permissions and the space on its disk")

@@ -106,7 +106,7 @@ def measure(every: np.ndarray, asked: np.ndarray, labels: np.ndarray) -> dict[st
     for name, rank in RANKERS.items():
         similarities = rank(every, asked)
         np.fill_diagonal(similarities, -np.inf)
-        scores = per_query(similarities, alike)
+        scores = per_query(similarities, alike)[:3]
         plain = scores if plain is None else plain
         found[name] = {
             title: [*vars(figure(own)).values(), *vars(figure(own - first)).values()]
@@ -135,7 +135,7 @@ def several(every: np.ndarray, asked: np.ndarray, labels: np.ndarray) -> dict[st
             for query in queries:
                 close = combine(some[query] @ some.T)
                 close[query] = -np.inf
-                scores.append(per_query(close[None], (own == own[query[0]])[None]))
+                scores.append(per_query(close[None], (own == own[query[0]])[None])[:3])
             all_scores = np.concatenate(scores, axis=1)
             first = all_scores if first is None else first
             found[f"{count} photos, {name}"] = {

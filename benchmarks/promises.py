@@ -100,7 +100,8 @@ def unfamiliar(x: np.ndarray, labels: np.ndarray, splits: int) -> dict[str, floa
         own, other = known[: len(known) // 2], known[len(known) // 2 :]
         parts = [(own[i::5], np.setdiff1d(own, own[i::5])) for i in range(5)]
         bound = familiar.measured(x, np.unique(labels, return_inverse=True)[1], parts)["unfamiliar"]["similarity"]
-        marked.append([float(familiar.unlike(x[some], [x[own]], bound).mean()) for some in (other, strange)])
+        near = [familiar.nearest(x[some], [x[own]])[0] for some in (other, strange)]
+        marked.append([float((familiar.similarity(one) < bound).mean()) for one in near])
     wrongly, caught = np.mean(marked, axis=0)
     return {"known_marked": round(float(wrongly), 4), "strangers_marked": round(float(caught), 4)}
 

@@ -1,9 +1,10 @@
 """Near-copies: photos that are the same picture, so that none may be on both sides of a split."""
 
 from collections.abc import Iterable, Iterator
+from itertools import product
 from typing import TYPE_CHECKING
 
-from store.rows import unit_length
+from store.rows import lengths, unit_length
 
 if TYPE_CHECKING:
     import numpy as np
@@ -14,14 +15,16 @@ if TYPE_CHECKING:
 SAME = 0.96
 # Numbers that stand for an embedding in the first pass, and pairs of it that are looked at again in one go.
 SKETCH, PAIRS = 64, 1 << 14
-BLOCK = 1024
+BLOCK, OTHERS = 1024, 1 << 16  # sketches that are held against so many others at a time: 300 MB
 
 
 def pairs(embeddings: "np.ndarray", digests: "np.ndarray") -> "np.ndarray":
     """The pairs (P, 2) of near-copies, of embeddings (N, D); photos of equal digests (N,) each beside the first one."""
     import numpy as np
 
-    found = [*_alike(unit_length(standardised(embeddings))), _equal(digests)]
+    units = standardised(embeddings)
+    units /= lengths(units)[:, None]  # in its place: of a million photos a copy takes 4 GB
+    found = [*_alike(units), _equal(digests)]
     return np.concatenate([np.stack(ends, axis=1) for ends in found])
 
 
@@ -90,11 +93,12 @@ def _same(
     """
     import numpy as np
 
-    for start in range(0, len(units), BLOCK):
-        likely = np.flatnonzero((sketches[start : start + BLOCK] @ other_sketches.T >= SAME - 1e-4).ravel())
+    for start, at in product(range(0, len(units), BLOCK), range(0, len(others), OTHERS)):
+        near = sketches[start : start + BLOCK] @ other_sketches[at : at + OTHERS].T >= SAME - 1e-4
+        likely = np.flatnonzero(near.ravel())
         for part in range(0, len(likely), PAIRS):
-            one, other = np.divmod(likely[part : part + PAIRS], len(others))
-            one += start
+            one, other = np.divmod(likely[part : part + PAIRS], near.shape[1])
+            one, other = one + start, other + at
             same = np.einsum("pd,pd->p", units[one], others[other]) >= SAME
             yield one[same], other[same]
 

@@ -4,7 +4,7 @@ import hashlib
 import json
 import math
 from collections.abc import Collection
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from store.cache import Cache
@@ -56,6 +56,8 @@ class Report:
     epochs: list[dict[str, float]]  # of `linear`: epoch, rate, log_loss on the photos to stop by, the l2 that it is of
     risk_coverage: list[dict[str, float]]  # threshold, coverage, error: of the photos at least so probable
     clip: float  # how far from 0 and 1 to keep, for the lowest log loss on held-out photos
+    # `risk_coverage` of predictions that are averaged over one augmented view too, over two, …: as many as all have
+    risk_coverage_views: list[list[dict[str, float]]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,29 +88,55 @@ class Head:
         }
 
 
-def threshold(report: Report, max_error: float) -> float | None:
+def threshold(report: Report, max_error: float, views: int = 0) -> float | None:
     """The probability from which on predictions are wrong no more often than `max_error`; None where none is.
 
-    What is measured on held-out photos is broken by every third set of new ones, so each threshold, from the surest
-    photos on, has to pass a binomial test at 5 %, and the first that does not ends the search: all that passed hold
-    together with 95 % confidence. Fixed-sequence testing: Angelopoulos et al. 2021, "Learn then Test".
+    Of predictions that are averaged over so many augmented `views` too, which have to be measured.
+
+    What is measured on held-out photos is broken by every third set of new ones, so thresholds, from the surest photos
+    on, have to pass a binomial test, and all that pass hold together with 95 % confidence. One that passes hands its
+    doubt on to the next, one that fails loses it: a sure mistake would end the search, and so it begins again at some
+    places, each with a share of the 5 %. Wiens 2003, "A fixed sequence Bonferroni procedure"; Angelopoulos et al. 2021,
+    "Learn then Test".
     """
+    return passing([report.risk_coverage, *report.risk_coverage_views][views], report.measured, max_error)
+
+
+def passing(points: list[dict[str, float]], measured: int, max_error: float) -> float | None:
+    """The last threshold, of a risk-coverage curve of so many photos, whose error is no more than `max_error`."""
     from scipy.special import bdtr
 
-    found = None
-    for point in sorted(report.risk_coverage, key=lambda point: point["coverage"]):
-        photos = round(point["coverage"] * report.measured)
-        if photos < fewest(max_error):
-            continue
-        if max_error < 1 and bdtr(round(point["error"] * photos), photos, max_error) > DOUBT:
-            break
-        found = point["threshold"]
+    if max_error == 1:
+        return points[-1]["threshold"]
+    found, doubt, starts = None, 0.0, _starts(measured, max_error)
+    for point in points:  # from the surest photos on
+        photos = round(point["coverage"] * measured)
+        while starts and photos >= starts[0][0]:
+            doubt += starts.pop(0)[1]
+        if doubt and bdtr(round(point["error"] * photos), photos, max_error) <= doubt:
+            found = point["threshold"]
+        else:
+            doubt = 0.0
     return found
 
 
-def fewest(max_error: float) -> float:
+def _starts(photos: int, max_error: float) -> list[tuple[float, float]]:
+    """Among how many of the surest photos a search begins, and its share of the doubt.
+
+    Half of it belongs to the first place that can pass, the rest to half, a quarter, … of all photos.
+    """
+    later, count = list[float](), photos / 2
+    while count >= 2 * fewest(max_error):
+        later.insert(0, count)
+        count /= 2
+    if not later:
+        return [(fewest(max_error), DOUBT)]
+    return [(fewest(max_error, DOUBT / 2), DOUBT / 2), *((count, DOUBT / 2 / len(later)) for count in later)]
+
+
+def fewest(max_error: float, doubt: float = DOUBT) -> float:
     """How many photos, all of them right, show that no more than `max_error` are wrong."""
-    return math.inf if max_error == 0 else 0 if max_error == 1 else math.ceil(math.log(DOUBT) / math.log1p(-max_error))
+    return math.inf if max_error == 0 else 0 if max_error == 1 else math.ceil(math.log(doubt) / math.log1p(-max_error))
 
 
 def save(head: Head, cache: Cache) -> None:

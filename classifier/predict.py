@@ -2,26 +2,27 @@
 
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from classifier.figures import familiar
 from classifier.head import Head, check_classes, fewest, threshold
 from store.cache import Cache
 from store.errors import PetrieveError
+from store.rows import Embedded, digests
 
 if TYPE_CHECKING:
     import numpy as np
 
 
 def predict(
-    cache: Cache, head: Head, photos: "list[np.ndarray]", max_error: str | float | None = None
+    cache: Cache, head: Head, photos: Sequence[Embedded], max_error: str | float | None = None
 ) -> list[dict[str, Any]]:
-    """Of each photo `label`, `probability`, `probabilities`, `unsure` and `unfamiliar`, of its views (V, D).
+    """Of each photo `label`, `probability`, `probabilities`, `unsure` and `unfamiliar`, over its views.
 
     `unsure`: less probable than where predictions are wrong no more often than `max_error`, a share such as 0.01 or
     "1%", as held-out photos show with 95 % confidence; without it nothing is. `unfamiliar`: the canonical view lies
-    farther from its nearest photos in the cache than 99 % of held-out photos do.
+    farther from the nearest other photos in the cache than 99 % of held-out photos do.
 
     Raises:
         PetrieveError: `max_error` is no share, or an embedding is damaged.
@@ -30,16 +31,18 @@ def predict(
 
     if not photos:
         return []
-    if not all(np.isfinite(views).all() for views in photos):
+    if not all(np.isfinite(one.views).all() for one in photos):
         raise PetrieveError(
             f"an embedding in {cache.store.path} holds what is no number",
             "`cli.py verify` names the damaged rows and what mends them",
         )
     _warn_of_other_classes(cache, head)
-    least = 0.0 if max_error is None else _least(head, share(max_error))
-    canonical = np.stack([views[0] for views in photos])
-    strange = familiar.unlike(canonical, _undamaged(cache), head.report.unfamiliar["similarity"])
-    told = [head.predict_one(views) for views in photos]
+    augmented = len(photos[0].views) - 1
+    least = 0.0 if max_error is None else _least(head, share(max_error), augmented)
+    canonical = np.stack([one.views[0] for one in photos])
+    contents = np.array([one.digest for one in photos], "S16")
+    strange = familiar.unlike(canonical, contents, _undamaged(cache), head.report.unfamiliar["similarity"])
+    told = [head.predict_one(one.views) for one in photos]
     return [
         {**one, "unsure": one["probability"] < least, "unfamiliar": bool(unlike)}
         for one, unlike in zip(told, strange, strict=True)
@@ -59,15 +62,15 @@ def share(value: str | float) -> float:
     return number
 
 
-def _undamaged(cache: Cache) -> "Iterator[np.ndarray]":
-    """The cache's embeddings (n, D), but for those that hold what is no number: they would push others out."""
+def _undamaged(cache: Cache) -> "Iterator[tuple[np.ndarray, np.ndarray]]":
+    """The cache's digests (n,) and embeddings (n, D), but for those without numbers: they would push others out."""
     import numpy as np
 
     damaged = 0
-    for _, block in cache.vectors():
+    for rows, block in cache.vectors():
         sound = np.isfinite(block.sum(axis=1))
         damaged += int((~sound).sum())
-        yield block if sound.all() else block[sound]
+        yield (digests(rows), block) if sound.all() else (digests(rows)[sound], block[sound])
     if damaged:
         what = f"embeddings in {cache.store.path} that hold what is no number, and are passed over: {damaged}"
         warnings.warn(f"{what}; `cli.py verify` names them and what mends them", stacklevel=2)
@@ -82,9 +85,16 @@ def _warn_of_other_classes(cache: Cache, head: Head) -> None:
         warnings.warn(str(error), stacklevel=3)
 
 
-def _least(head: Head, max_error: float) -> float:
-    """The least probability that is sure enough; above 1 where none is."""
-    least = threshold(head.report, max_error)
+def _least(head: Head, max_error: float, views: int) -> float:
+    """The least probability that is sure enough, averaged over so many augmented views too; above 1 where none is."""
+    if views > len(head.report.risk_coverage_views):
+        warnings.warn(
+            f"how often predictions over {views} augmented views are wrong was not measured; all is marked unsure; "
+            f"`cli.py embed --views {views}` and `cli.py fit-head` measure it",
+            stacklevel=3,
+        )
+        return 2.0
+    least = threshold(head.report, max_error, views)
     if least is None:
         needed, lowest = fewest(max_error), min(point["error"] for point in head.report.risk_coverage)
         why = f"the surest held-out photos reach {lowest:.2%}"

@@ -8,9 +8,22 @@ from typing import Annotated
 
 import typer
 
-from commands.options import DEFAULT_STORE, Device, Json, Precision, Store, Trunk, Weights, note, show, to_imagenet
-from gallery import spreadsheet, terminal, words
+from commands.options import (
+    DEFAULT_STORE,
+    Device,
+    Json,
+    Precision,
+    Store,
+    Trunk,
+    Weights,
+    note,
+    path,
+    show,
+    to_imagenet,
+)
+from gallery import progress, spreadsheet, terminal, words
 from gallery.stop import asked_to_stop
+from store.columns import alike
 from store.errors import PetrieveError
 
 app = typer.Typer()
@@ -28,6 +41,8 @@ def embed(
             min=-1, help="Which folder is the label: 1 is the first below the source, 0 the source, -1 the last."
         ),
     ] = None,
+    photo_column: Annotated[str | None, typer.Option(help="The CSV's column of paths, if it is another.")] = None,
+    label_column: Annotated[str | None, typer.Option(help="The CSV's column of labels, if it is another.")] = None,
     weights: Weights = None,
     device: Device = "auto",
     precision: Precision = "auto",
@@ -35,6 +50,9 @@ def embed(
         int, typer.Option(help="Embed so many augmented views of each photo too, now and in later runs.")
     ] = 0,
     prune: Annotated[bool, typer.Option(help="Forget the photos that are gone.")] = False,
+    forget: Annotated[
+        int | None, typer.Option(metavar="N", help="With `--prune`: so many, where most of a source is gone.")
+    ] = None,
     retry: Annotated[bool, typer.Option(help="Open the unreadable ones again, though they have not changed.")] = False,
     drop_trunk: Annotated[
         str | None, typer.Option(help="Let go of what this trunk has made, once the run is through.")
@@ -45,25 +63,34 @@ def embed(
     from extractor import embed as extractor
     from index.codes import update
 
-    with terminal.progress(as_json) as progress, asked_to_stop() as asked:
+    if labels is None and (photo_column or label_column):
+        raise typer.BadParameter("these are columns of a CSV: name it with `--labels`")
+    if forget is not None and not prune:
+        raise typer.BadParameter("`--forget` goes with `--prune`")
+    with progress.progress(as_json) as draw, asked_to_stop() as asked:
         summary, cache = extractor.embed(
             sources,
             store=store,
             labels=labels,
             label_level=label_level,
+            photo_column=photo_column,
+            label_column=label_column,
             trunk=trunk,
             weights=weights,
             device=device,
             precision=precision,
             views=views,
             prune=prune,
+            forget=forget,
             retry=retry,
             drop_trunk=drop_trunk,
-            progress=progress,
+            progress=draw,
             stop=lambda: bool(asked),
         )
     better = None if weights else to_imagenet(summary.trunk, summary.weights, sources, store)
     document = {**asdict(summary), "better": better}
+    if said := alike(cache.counts()["labels"]):
+        note(said)
     show(document, partial(terminal.embedded, pruned=prune and not summary.left), as_json)
     if asked:
         print(f"stopped with {summary.left} photos left; the next `embed` goes on from here", file=sys.stderr)
@@ -82,7 +109,8 @@ def info(
     """Say what the store holds, and whether the head fits it."""
     from classifier import head
     from index import build
-    from store.cache import Cache, trunks_of
+    from store.cache import Cache
+    from store.trunks import trunks_of
 
     cache = Cache.open(store, trunk)
     listed = [bad for _, bad in sorted(cache.unreadable().items())]
@@ -107,6 +135,9 @@ def verify(
     store: Store = DEFAULT_STORE,
     trunk: Trunk = None,
     sample: Annotated[int, typer.Option(min=0, help="How many photos to embed again, evenly spread.")] = 32,
+    every: Annotated[
+        bool, typer.Option("--all", help="Read every photo again: one edited in place may keep its size and time.")
+    ] = False,
     device: Device = "auto",
     precision: Precision = "auto",
     as_json: Json = False,
@@ -118,7 +149,7 @@ def verify(
     from store.cache import Cache
 
     cache = Cache.open(store, trunk)
-    found = asdict(extractor.verify(cache, sample=sample, device=device, precision=precision))
+    found = asdict(extractor.verify(cache, sample=sample, every=every, device=device, precision=precision))
     found["changed"] = [words.name(path) for path in found["changed"]]
     if found["photos"]:
         found["findings"] += [*head.check(cache), *build.check(cache)]
@@ -145,7 +176,7 @@ def doctor(
 
 @app.command(epilog="Example: cli.py sample data/drawn --photos 40")
 def sample(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where the photos go.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", parser=path, help="Where the photos go.")],
     photos: Annotated[int, typer.Option(help="How many to draw.")] = 120,
     seed: Annotated[int, typer.Option(help="Other numbers draw other pets.")] = 0,
     origin: Annotated[str | None, typer.Option("--from", help="`oxford-iiit-pet`: real photos, 800 MB.")] = None,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from commands.options import DEFAULT_STORE, Json, Store, Trunk, note, show
+from commands.options import DEFAULT_STORE, Json, Store, Trunk, note, path, show
 from gallery import terminal
 from store.errors import PetrieveError
 
@@ -19,7 +19,7 @@ EXPORTED = "`NAME.onnx` (pixels to probabilities), `NAME.safetensors` (the head 
 
 @app.command(epilog="Example: cli.py export pets.onnx")
 def export(
-    where: Annotated[Path, typer.Argument(metavar="FILE_OR_FOLDER", help=f"What to write: {EXPORTED}.")],
+    where: Annotated[Path, typer.Argument(metavar="FILE_OR_FOLDER", parser=path, help=f"What to write: {EXPORTED}.")],
     store: Store = DEFAULT_STORE,
     trunk: Trunk = None,
     as_json: Json = False,
@@ -59,13 +59,15 @@ EXPORTS = {".onnx": _export_onnx, ".safetensors": _export_head, "": _export_embe
 
 @app.command("import", epilog="Example: cli.py import embeddings/ --photos data/")
 def import_(
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="What `export` wrote.")],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", parser=path, help="What `export` wrote.")],
     store: Store = DEFAULT_STORE,
-    photos: Annotated[Path | None, typer.Option(help="Where the photos are now, if their folder has moved.")] = None,
+    photos: Annotated[
+        Path | None, typer.Option(parser=path, help="Where the folder is now that held them all, if it has moved.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Read exported embeddings into a store, a new one or one of the same weights."""
-    from extractor.exchange.embeddings import import_embeddings
+    from extractor.exchange.imports import import_embeddings
     from index.codes import update
 
     count, cache = import_embeddings(folder, store, photos=photos)

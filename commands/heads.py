@@ -1,18 +1,20 @@
 """What is in a photo: a head, its predictions, and what is known of both."""
 
 from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from commands.options import DEFAULT_STORE, Device, Json, Precision, Store, Trunk, Weights, note, show
-from extractor.sources.folder import find
+from extractor.sources.folder import paths_of
 from extractor.sources.formats import FORMATS
 from gallery import spreadsheet, terminal, words
 from store.errors import PetrieveError
 
 app = typer.Typer()
+PART = 4096  # photos that are predicted at a time: each part is held against the whole store
 
 
 @app.command("fit-head", epilog="Example: cli.py fit-head --method linear")
@@ -58,6 +60,7 @@ def predict(
     from classifier import head
     from classifier import predict as predicting
     from extractor import query as querying
+    from extractor.plan import find_parts, photos_of
     from gallery import submission
     from store.cache import Cache
     from store.rows import Embedded
@@ -66,15 +69,21 @@ def predict(
     fitted = head.load(cache)
     if max_error is not None:
         predicting.share(max_error)  # a slip is told before the photos are embedded
-    if kaggle:
-        numbers = submission.ids([words.name(one.path) for source in sources for one in find(source)], fitted.classes)
-    results = querying.query(sources, cache, weights=weights, device=device, precision=precision, views=views)
-    found = list(results)
-    told = iter(predicting.predict(cache, fitted, [one.views for one in found if isinstance(one, Embedded)], max_error))
-    predictions = [
-        {"photo": words.name(one.photo.path), **(next(told) if isinstance(one, Embedded) else {"error": one.reason})}
-        for one in found
-    ]
+    parts = find_parts(paths_of(sources))
+    if kaggle:  # as is a photo whose name is no number
+        numbers = submission.ids(list(map(words.name, photos_of(parts))), fitted.classes)
+    results = querying.of_parts(parts, cache, weights=weights, device=device, precision=precision, views=views)
+    predictions: list[dict[str, Any]] = []
+    while found := list(islice(results, PART)):  # embeddings of very many are never in memory at once
+        embedded = [one for one in found if isinstance(one, Embedded)]
+        told = iter(predicting.predict(cache, fitted, embedded, max_error))
+        predictions += (
+            {
+                "photo": words.name(one.photo.path),
+                **(next(told) if isinstance(one, Embedded) else {"error": one.reason}),
+            }
+            for one in found
+        )
     if csv:
         spreadsheet.predictions(csv, predictions)
     if kaggle:
@@ -93,15 +102,15 @@ def audit(
     sheet: Annotated[Path | None, typer.Option(help="Draw the worst into this JPEG.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Find photos whose label is probably wrong, near-copies that contradict it, leaks between splits, and outliers."""
+    """Find labels that are probably wrong or in doubt, near-copies that contradict them, leaks, and outliers."""
     from classifier import labelled
     from classifier.auditing import audit as classifier
     from extractor.picture import picture
     from gallery.sheet import findings_sheet
     from store.cache import Cache
 
-    findings = classifier.audit(labelled.read(Cache.open(store, trunk)), name=words.name)
-    ranked = [{**asdict(one), "photo": words.name(one.photo)} for one in findings]
+    audited = classifier.audit(labelled.read(Cache.open(store, trunk)), name=words.name)
+    ranked = [{**asdict(one), "photo": words.name(one.photo)} for one in audited.findings]
     if csv:
         spreadsheet.findings(csv, ranked)
     worst = terminal.worth_a_look(ranked)
@@ -109,7 +118,8 @@ def audit(
         findings_sheet(sheet, worst, picture=picture)
     elif sheet:
         note(f"nothing was found that {sheet} could show: it is not written")
-    show({"photos": len(ranked), "found": classifier.counts(findings), "ranked": ranked}, terminal.audited, as_json)
+    found = {"found": classifier.counts(audited.findings), "expected_wrong": audited.expected_wrong}
+    show({"photos": len(ranked), **found, "ranked": ranked}, terminal.audited, as_json)
 
 
 @app.command(epilog="Example: cli.py report --out report.html")
@@ -132,7 +142,7 @@ def report(
     fitted = head.load(cache)
     photos = labelled.read(cache)
     mistakes, curves = outcomes(photos, fitted)
-    suspects = terminal.worth_a_look([asdict(one) for one in classifier.audit(photos, name=words.name)])
+    suspects = terminal.worth_a_look([asdict(one) for one in classifier.audit(photos, name=words.name).findings])
     size = page.write(
         out,
         {**asdict(fitted.report), "roc": [asdict(one) for one in curves]},

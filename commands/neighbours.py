@@ -49,7 +49,12 @@ def similar(
         raise typer.BadParameter("name photos, or a folder to `--watch`, which draws no sheet")
     cache = Cache.open(store, trunk)
     listed = partial(terminal.matches, grouped=group_by is not None)
-    ask = partial(question.ask, k=k, where=where, group_by=group_by, min_similarity=min_similarity)
+    asked = partial(question.ask, k=k, where=where, group_by=group_by, min_similarity=min_similarity)
+
+    def ask(*questions: Any, **others: Any) -> "list[Match]":
+        found = asked(*questions, **others)
+        return [replace(one, gone=one.gone or gone(one.photo)) for one in found]  # or since the last run
+
     if watch:
         _watch(watch, cache, lambda *a, **b: listed(ask(*a, **b)), weights=weights, device=device, precision=precision)
         return
@@ -60,7 +65,6 @@ def similar(
     if index.held is None:
         note("there is no index yet, so each photo is read and compared; `cli.py build-index` makes it quick")
     found = ask(index, [query.embedding for query in queries], leave_out=frozenset(same))
-    found = [replace(one, gone=one.gone or gone(one.photo)) for one in found]  # or since the last run
     if sheet:
         rows = [
             (
@@ -135,6 +139,7 @@ def duplicates(
 ) -> None:
     """Find near-copies: same bytes, same picture, same scene. Says which is the best, and deletes nothing."""
     from extractor.checks import copies
+    from extractor.checks.files import files
     from extractor.picture import picture
     from gallery.sheet import group_sheet
     from index.duplicates.find import find_duplicates
@@ -142,7 +147,7 @@ def duplicates(
 
     cache = Cache.open(store, trunk)
     made = copies.make_copies(cache, device=device, precision=precision)
-    found = find_duplicates(cache, made, glances=copies.glances, sharpness=copies.sharpness)
+    found = find_duplicates(cache, made, files=files, glances=copies.glances, sharpness=copies.sharpness)
     if csv:
         spreadsheet.duplicates(csv, found.groups)
     if sheet:

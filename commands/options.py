@@ -1,6 +1,8 @@
 """What the commands share: their options, and how they print."""
 
 import json
+import os
+import re
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -9,13 +11,29 @@ from typing import Annotated, Any
 
 import typer
 
-from gallery.words import printable
+from gallery.words import called, printable, program
+from store.errors import PetrieveError
 
-Store = Annotated[Path, typer.Option(envvar="PETRIEVE_STORE", help="Folder of the embeddings and the head.")]
+
+def path(named: str | os.PathLike[str]) -> Path:
+    """What a person has named, on this machine; `~` is the home folder also where no shell has seen it.
+
+    Raises:
+        PetrieveError: it is an address, of which a path would make folders here: `s3:` and `bucket`.
+    """
+    if re.match(r"[A-Za-z][\w+.-]+://", os.fspath(named)):
+        raise PetrieveError(f"{os.fspath(named)} is an address, and no path on this machine", "name a path")
+    return Path(os.path.expanduser(named))
+
+
+Store = Annotated[
+    Path, typer.Option(envvar="PETRIEVE_STORE", parser=path, help="Folder of the embeddings and the head.")
+]
 Weights = Annotated[
     str | None,
     typer.Option(
         envvar="PETRIEVE_WEIGHTS",
+        parser=os.path.expanduser,
         help="`imagenet`, `bundled` or a file. By default the store's own; for a new one what is at hand.",
     ),
 ]
@@ -29,7 +47,7 @@ DEFAULT_STORE = Path(".petrieve")
 def show(result: Any, as_text: Callable[[Any], None], as_json: bool) -> None:
     """Print a result as one JSON document, or as text."""
     if as_json:
-        print(json.dumps(result, indent=1, default=str))  # str: dates of the user's CSV
+        print(called(json.dumps(result, indent=1, default=str)))  # str: dates of the user's CSV
     else:
         as_text(result)
 
@@ -40,9 +58,9 @@ def to_imagenet(trunk: str, weights: str, sources: Sequence[object], store: Path
         return None
     kind = trunk.partition("-")[0]
     words = ["embed", *map(str, sources), "--trunk", kind, "--weights", "imagenet", "--drop-trunk", trunk]
-    return f"cli.py {shlex.join([*words, *(['--store', str(store)] if store != DEFAULT_STORE else [])])}"
+    return f"{program()} {shlex.join([*words, *(['--store', str(store)] if store != DEFAULT_STORE else [])])}"
 
 
 def note(words: str) -> None:
     """Say on stderr what a person should know and nothing depends on."""
-    print(f"note: {printable(words)}", file=sys.stderr)
+    print(f"note: {called(printable(words))}", file=sys.stderr)

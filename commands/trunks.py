@@ -30,7 +30,8 @@ def compare_trunks(
     from extractor.checks import speed
     from index import build
     from index.evaluate import evaluate
-    from store.cache import Cache, trunks_of
+    from store.cache import Cache
+    from store.trunks import trunks_of
 
     found: dict[str, dict[str, Any]] = {}
     said: dict[str, dict[str, bool]] = {}

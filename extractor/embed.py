@@ -12,7 +12,7 @@ from extractor.engines.drawn import drawn
 from extractor.engines.local import load, results
 from extractor.labelling import named
 from extractor.pixels.augment import RECIPE, check_views
-from extractor.plan import Plan, chosen, find_parts, photos_of, plan, settle
+from extractor.plan import Plan, check_loss, chosen, find_parts, photos_of, plan, settle
 from extractor.sources.folder import Place, paths_of
 from extractor.sources.formats import FORMATS
 from extractor.sources.labels import read_labels
@@ -20,13 +20,14 @@ from extractor.sources.source import Part
 from extractor.trunks.fitting import asks, fitting_trunk, made_by, new_trunk
 from extractor.trunks.ranges import quantised
 from extractor.trunks.trunk import Trunk, batch_of, workers_of
-from store.cache import Cache, drop, trunks_of
+from store.cache import Cache
 from store.errors import PetrieveError
 from store.folder import Store, read_card
 from store.known import Known, known, nothing
 from store.lock import writing
 from store.photo import Photo
-from store.rows import Embedded, Unreadable, said_of, told
+from store.rows import BY_HAND, Embedded, Unreadable, photo_schema, said_of, told
+from store.trunks import drop, trunks_of
 from store.upgrade import upgrade
 
 Progress = Callable[[int, int], None]  # photos done, photos in all
@@ -59,12 +60,15 @@ def embed(
     store: Place = ".petrieve",
     labels: Place | None = None,
     label_level: int | None = None,
+    photo_column: str | None = None,
+    label_column: str | None = None,
     trunk: str | None = None,
     weights: str | None = None,
     device: str = "auto",
     precision: str = "auto",
     views: int = 0,
     prune: bool = False,
+    forget: int | None = None,
     retry: bool = False,
     drop_trunk: str | None = None,
     progress: Progress | None = None,
@@ -72,14 +76,16 @@ def embed(
 ) -> tuple[Summary, Cache]:
     """The figures of a run that brings a store up to date with its sources, and the cache as it is then.
 
-    Photos that the store knows are not opened again; those whose bytes it knows under another name are not
-    embedded again. `labels` is a CSV; the other photos are labelled by their folders at `label_level` (1 is the first
-    below the source, -1 the last), by default as those that the store has, and known ones only where it is given.
-    `trunk` is a kind, such as `densenet201`, by default the store's first, else
-    `densenet121`; what several have made stands side by side. `weights` is `imagenet`, `bundled` or a file, by default
-    what the store was made with. Beside its canonical view each photo gets so many augmented `views`; the store
-    remembers their number, which never falls. `prune` forgets the photos that are gone, `retry` opens unreadable
-    ones again though they have not changed. `drop_trunk` names one that is let go after the run.
+    Photos that the store knows are not opened again; those whose bytes it knows under another name are not embedded
+    again. `labels` is a CSV, and `photo_column` and `label_column` are columns of it that are called otherwise;
+    other photos are labelled by their folders at `label_level` (1 is the first below the source, -1 the last), by
+    default as those that the store has, and known ones only where it is given. `trunk` is a kind, such as
+    `densenet201`, by default the store's first, else `densenet121`; what several have made stands side by side.
+    `weights` is `imagenet`, `bundled` or a file, by default what the store was made with.
+    Beside its canonical view each photo gets so many augmented `views`; the store remembers their number, which
+    never falls. `prune` forgets the photos that are gone, and most of a source only where `forget` says how many;
+    `retry` opens unreadable ones again though they have not changed. `drop_trunk` names one that is let go after
+    the run.
     `progress` follows each commit; when `stop` then says so, the run ends there.
 
     Raises:
@@ -89,7 +95,7 @@ def embed(
     check_views(views)
     wanted = paths_of(sources)
     place = Store(Path(store))
-    csv = read_labels(labels) if labels is not None else None
+    csv = read_labels(labels, photo=photo_column, label=label_column) if labels is not None else None
     with writing(place):
         upgrade(place)
         cache, network = _opened(place, trunk, weights, device, precision)
@@ -97,11 +103,16 @@ def embed(
             cache.keep_views(cache.made.views, RECIPE)  # those of another recipe go before they are counted
         there = known(cache) if cache is not None else nothing()
         parts = find_parts(wanted, there, prune=prune)
-        said = named(photos_of(parts), wanted, there, cache, level=label_level)
-        photos = csv.apply(said.photos) if csv else said.photos
-        again = said.again(there, cache) if cache and label_level is not None else {}
+        named_photos = named(photos_of(parts), wanted, there, cache, level=label_level)
+        photos = named_photos.photos
+        csv = csv.into(cache.room_for(csv.columns)) if csv and cache is not None else csv
+        said = csv.said(photos, there) if csv else {}
+        photos = {path: told(photo, said[path]) if path in said else photo for path, photo in photos.items()}
+        again = named_photos.again(there, cache) if cache and label_level is not None else {}
         views = max(views, cache.made.views if cache is not None else 0)
-        to_do = plan(photos, wanted, there, csv, again=again, views=views, retry=retry)
+        to_do = plan(photos, wanted, there, said, again=again, views=views, retry=retry)
+        if prune:
+            check_loss(to_do, wanted, there, forget)
         if cache is None:
             _check_one_is_readable(chosen(parts, to_do.todo))
             network = network or new_trunk(None, weights, device, precision)
@@ -120,8 +131,12 @@ def embed(
         assert cache is not None
         if drop_trunk:
             _check_another(place, drop_trunk, cache)
-        if csv:
-            cache.add_columns(csv.columns)
+        cache.add_columns(photo_schema())  # a store of this format may lack the latest
+        if csv and cache.add_columns(csv.columns):
+            there = known(cache)
+        if to_do.todo or to_do.missing:
+            gone = there.gone() - photos.keys()
+            to_do = replace(to_do, lost=cache.lost(sorted(gone.union(to_do.missing)), there))
         cache.keep_views(views, RECIPE)
         counts, made = _run(parts, to_do, cache, there, loaded, device, progress, stop)
         left = len(to_do.todo) - counts.total()
@@ -142,7 +157,7 @@ def embed(
         copied=counts["copied"],
         unreadable=unreadable,
         missing=len(to_do.missing),
-        labels=said.counts(photos, there),
+        labels=named_photos.counts(photos, there),
         views=made,
         left=left,
         seconds=round(seconds, 3),
@@ -222,7 +237,7 @@ def _run(
     )
     with closing(made) as ready:
         for some in ready:
-            cache.commit([_told(one, to_do) for one in some], there)
+            cache.commit([_told(one, to_do, there) for one in some], there)
             counts.update(map(_outcome, some))
             views += sum(len(one.views) for one in some if isinstance(one, Embedded))
             if progress:
@@ -232,9 +247,14 @@ def _run(
     return counts, views
 
 
-def _told(one: Embedded | Unreadable, to_do: Plan) -> Embedded | Unreadable:
-    """A result with what the CSV, its name and its folders say of the photo."""
-    return replace(one, photo=told(one.photo, said_of(to_do.todo[one.photo.path])))
+def _told(one: Embedded | Unreadable, to_do: Plan, there: Known) -> Embedded | Unreadable:
+    """A result with what the CSV, its name and its folders say of the photo, and what was said of it before it went."""
+    photo = to_do.todo[one.photo.path]
+    words = said_of(photo)
+    if photo.path not in there:
+        before = to_do.lost.of(photo.path, one.digest if isinstance(one, Embedded) else None)
+        words |= {name: value for name, value in before.items() if BY_HAND.get(name, name) not in photo.columns}
+    return replace(one, photo=told(one.photo, words))
 
 
 def _outcome(result: Embedded | Unreadable) -> str:

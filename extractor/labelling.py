@@ -21,10 +21,11 @@ from extractor.sources.names import (
     ways_of,
 )
 from store.cache import Cache
+from store.columns import plain
 from store.errors import PetrieveError
 from store.known import Known
 from store.photo import Photo, as_text
-from store.rows import told
+from store.rows import BY_HAND, told
 
 SAMPLE = 1000  # photos of the store, whose labels tell by what it is labelled
 AGREE = 0.1  # of their labels at least; those of a CSV may be some folder's name by chance
@@ -57,18 +58,22 @@ class Named:
         return {by: dict(sorted(of.items())) for by, of in counts.items()}
 
     def again(self, known: Known, cache: Cache) -> dict[str, dict[str, Any]]:
-        """Label and split anew of the photos that are known, by path, but for what no folder or name of theirs says."""
+        """Label and split anew of the photos that are known, by path, but for what a CSV has said.
+
+        Where an earlier release did not mark that, it is what no folder or name of the photo's says.
+        """
         assert self.naming is not None
         photos = {path: photo for path, photo in self.photos.items() if path in known and not is_folder(path)}
         found = {}
-        for path, now in cache.told_of(list(photos), known).items():
+        for path, now in cache.by_hand_of(list(photos), known).items():
             said = self.naming.of(photos[path])
             folders = photos[path].path.split("/")
-            labels = {*map(as_text, folders), kaggle(folders[-1]), None}
+            labels = {*(plain(as_text(folder)) for folder in folders), kaggle(folders[-1]), None}
             splits = {SPLITS.get(folder.lower()) for folder in folders} | {None}
             found[path] = {
-                **({"label": said.label} if now["label"] in labels else {}),
-                **({"split": said.split} if now["split"] in splits else {}),
+                name: getattr(said, name)
+                for name, ours in (("label", labels), ("split", splits))
+                if not now[BY_HAND[name]] and (now[BY_HAND[name]] is False or now[name] in ours)
             }
         return found
 

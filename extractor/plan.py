@@ -4,17 +4,18 @@ import os
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from extractor.sources.folder import LITTER, Folder, is_folder
 from extractor.sources.formats import FORMATS
-from extractor.sources.labels import Labels
 from extractor.sources.source import Part
 from store.cache import Cache
+from store.columns import plain
 from store.errors import PetrieveError
+from store.forgotten import Lost
 from store.known import Known
-from store.photo import Photo
+from store.photo import Photo, path_of
 from store.rows import may_pass, said_of
 
 
@@ -29,6 +30,7 @@ class Plan:
     reopened: list[str]  # folders that could not be listed before
     from_above: dict[str, Photo]  # what is known, and was found from a folder above this time, by path
     said: dict[str, dict[str, Any]]  # what the rows of photos that are known have yet to be told
+    lost: Lost = field(default_factory=Lost)  # what was said of photos that are no longer where they were
 
 
 def find_parts(sources: Sequence[str], before: Iterable[str] = (), *, prune: bool = False) -> list[Part]:
@@ -85,7 +87,7 @@ def plan(
     photos: Mapping[str, Photo],
     sources: Sequence[str],
     known: Known,
-    csv: Labels | None,
+    csv: Mapping[str, dict[str, Any]],
     *,
     again: Mapping[str, dict[str, Any]],
     views: int,
@@ -93,19 +95,16 @@ def plan(
 ) -> Plan:
     """What is new, has changed, is known, has failed before, or is gone; with `retry`, what failed is to do again.
 
-    A photo is known when it has so many augmented `views`. What is said of known photos `again` (by path), the CSV may
-    say otherwise.
+    A photo is known when it has so many augmented `views`. `csv` is what one says, by path, and goes before what is
+    said of known photos `again`.
     """
     todo, from_above = dict[str, Photo](), dict[str, Photo]()
     cached, unreadable = list[str](), list[str]()
-    said = {}
     reasons = known.reasons()
     for path, photo in photos.items():
         there = path in known
         if there and known.is_from_above(path, photo):
             from_above[path] = photo
-        if there and (again or csv) and (words := {**again.get(path, {}), **(csv.of(photo) if csv else {})}):
-            said[path] = words
         same = there and known.is_as_then(path, photo)
         reason = reasons.get(path)
         if same and (reason is None or may_pass(reason)) and known.views_of(path) > views:
@@ -118,7 +117,39 @@ def plan(
     closed = [path for path in photos if is_folder(path)]
     missing = sorted(path for path in unseen if not is_folder(path) and not any(map(path.startswith, closed)))
     reopened = [path for path in unseen if is_folder(path) and not any(map(path.startswith, closed))]
+    told = {path: {**again.get(path, {}), **csv.get(path, {})} for path in again.keys() | csv.keys()} if again else csv
+    said = {path: row for path, row in told.items() if path in known}
     return Plan(todo, cached, unreadable, missing, reopened, from_above, said)
+
+
+def check_loss(made: Plan, sources: Sequence[str], known: Known, forget: int | None) -> None:
+    """Refuse to forget most of a source, or a folder that is empty now: a disk may not be there.
+
+    `forget` is the number of photos to forget that somebody has typed.
+
+    Raises:
+        PetrieveError: so much is missing, and the number was not typed, or is another.
+    """
+    if forget is not None and forget != len(made.missing):
+        raise PetrieveError(f"{len(made.missing)} photos are gone, not {forget}", "look which, and run it again")
+    lost = _lost(made.missing, sources, known)
+    if lost and forget is None:
+        raise PetrieveError(
+            f"{lost}: its disk may not be there",
+            f"bring it back, or add `--forget {len(made.missing)}` to `--prune` if so many are to be forgotten",
+        )
+
+
+def _lost(missing: Sequence[str], sources: Sequence[str], known: Known) -> str | None:
+    """What makes it likely that photos are missing because a disk is."""
+    for source in sources:
+        held, gone = (sum(_is_under(path, source) for path in paths) for paths in (known, missing))
+        if 2 * gone > held:
+            return f"{source} lacks {gone} of {held} photos that the store has of it"
+    for folder in sorted({os.path.dirname(path) for path in missing}):
+        if os.path.isdir(folder) and not os.listdir(folder):
+            return f"{folder} is empty, and the store has photos of it"
+    return None
 
 
 def settle(cache: Cache, made: Plan, known: Known, *, prune: bool) -> None:
@@ -132,11 +163,13 @@ def settle(cache: Cache, made: Plan, known: Known, *, prune: bool) -> None:
         told[path] = {**told.get(path, {}), "gone": None}
     cache.change(told, known)
     cache.drop_rows(made.reopened, known)
+    cache.change(_said_of_what_went(cache, made, known), known)
     if prune:
         cache.forget(made.missing, known)
     else:
         cache.mark_gone([path for path in made.missing if path not in gone], known)
     cache.tidy()
+    cache.change(_old_labels(cache, known), known)
 
 
 def _labels_from_above(cache: Cache, made: Plan, known: Known) -> dict[str, dict[str, Any]]:
@@ -147,6 +180,27 @@ def _labels_from_above(cache: Cache, made: Plan, known: Known) -> dict[str, dict
         told = {name: value for name, value in said_of(photo).items() if name in ("label", "split")}
         found[path] = {name: value for name, value in told.items() if now[path][name] is None}
     return found
+
+
+def _old_labels(cache: Cache, known: Known) -> dict[str, dict[str, Any]]:
+    """Labels that an earlier release kept as they were written, as they are today, by path."""
+    found = {}
+    for batch in cache.photos(["root", "uri", "label"], "label IS NOT NULL"):
+        if all(label == plain(label) for label in batch["label"].unique().to_pylist()):
+            continue
+        for row in batch.to_pylist():
+            path = path_of(row["root"], row["uri"])
+            if path in known and row["label"] != plain(row["label"]):
+                found[path] = {"label": plain(row["label"]) or None}
+    return found
+
+
+def _said_of_what_went(cache: Cache, made: Plan, known: Known) -> dict[str, dict[str, Any]]:
+    """What a CSV said of photos that have gone now, for those that have their contents elsewhere, by path."""
+    gone = known.gone()
+    went = {known.digest(path) for path in made.missing if path not in gone}
+    words = {digest: words for digest, words in made.lost.by_content.items() if digest in went}
+    return {path: row for path, row in cache.unsaid(words, known).items() if path not in {*gone, *made.missing}}
 
 
 def _is_under(path: str, source: str) -> bool:

@@ -11,6 +11,7 @@ from extractor.engines.local import results
 from extractor.pixels.augment import RECIPE, check_views
 from extractor.plan import chosen, find_parts, photos_of
 from extractor.sources.folder import Place, paths_of, read_photo
+from extractor.sources.source import Part
 from extractor.trunks.fitting import asking_trunk, asks
 from store.cache import Cache
 from store.contents import Content
@@ -34,20 +35,36 @@ def query(
 ) -> Iterator[Embedded | Unreadable]:
     """The embeddings of photos that need not be in the cache, in the order that `embed` would take them in.
 
-    Each comes with those of so many augmented `views`. What the cache holds is taken from there, without torch unless
-    weights, device or precision are given: those are checked. Nothing is written.
+    Each comes with those of so many augmented `views`. What the cache holds is taken from there, in the precision that
+    it was made in, without torch unless weights or device are given: those are checked. Where a `precision` is given,
+    all are computed in it. Nothing is written.
 
     Raises:
         PetrieveError: a source, the weights or the device cannot be used, or the weights are not the cache's.
     """
+    settings = {"weights": weights, "device": device, "precision": precision, "views": views}
+    yield from of_parts(find_parts(paths_of(sources)), cache, **settings)  # type: ignore[arg-type]
+
+
+def of_parts(
+    parts: Sequence[Part],
+    cache: Cache,
+    *,
+    weights: str | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+    views: int = 0,
+) -> Iterator[Embedded | Unreadable]:
+    """What `query` gives, of the photos of sources that are listed already."""
     check_views(views)
-    parts = find_parts(paths_of(sources))
     photos = list(photos_of(parts).values())
     trunk = once(partial(asking_trunk, cache, weights, device, precision))
     # Augmented views of another recipe are passed over.
     there, holds_all = _lookup(photos, cache, views if cache.made.recipe in ("", RECIPE) else 0)
     if views and cache.made.recipe not in ("", RECIPE):
         there, holds_all = partial(_canonical, there), False
+    if precision != "auto":
+        there = _nothing
     if asks(cache, weights, device, precision):
         trunk()
     elif not holds_all:
@@ -88,6 +105,10 @@ def _lookup(photos: Sequence[Photo], cache: Cache, views: int) -> tuple[Callable
         return cache.content_of, all(one is not None and one.views > views for one in held)
     there = known(cache)
     return there.embeddings.of, all(photo.path in there and there.views_of(photo.path) > views for photo in photos)
+
+
+def _nothing(digest: bytes) -> None:
+    """What is there where all is to be computed anew."""
 
 
 def _canonical(there: Callable[[bytes], Content | None], digest: bytes) -> Content | None:

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from gallery.words import FORMULA, name
-from store.files import write_named
+from gallery.words import name
+from store.files import FORMULA, write_named
 from store.rows import Unreadable
 
 

@@ -1,19 +1,17 @@
 """Results as text in a terminal."""
 
 import sys
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from gallery.words import name, printable
+from gallery.words import called, name, printable
 
 # Longer lists are cut in the terminal; `--json` has all of them.
 LINES = 40
 NO_LABELS = "none; photos get one where each label has a folder of its own, or from `--labels FILE.csv`"
-LABELS = 10  # of more, the others are only counted
+LABELS = 20  # on one line
 BETTER = "the bundled trunk knows cats and dogs; for ImageNet's weights: {}"
 
 
@@ -32,7 +30,7 @@ def embedded(summary: dict[str, Any], *, pruned: bool) -> None:
     if summary["better"]:
         print(BETTER.format(printable(summary["better"])))
     if summary["unreadable"]:
-        print("`cli.py info --unreadable` lists the unreadable ones with their reasons", file=sys.stderr)
+        print(called("`cli.py info --unreadable` lists the unreadable ones with their reasons"), file=sys.stderr)
     if summary["missing"]:
         then = "and are forgotten" if pruned else "(`--prune` forgets them)"
         print(f"{summary['missing']} photos are gone from the source {then}", file=sys.stderr)
@@ -127,7 +125,7 @@ def evaluated(found: dict[str, Any]) -> None:
     print(f"{found['queries']} of {found['photos']} photos asked, {found['values']} values of {found['column']}")
     names = {
         "precision_at_5": "precision@5",
-        "recall_at_10": "recall@10",
+        "recall_at_10": f"recall@10 ({found['recall_at_10_possible']:.3f} at most)",
         "mean_average_precision": "mean average precision",
         "index_recall": "the index's recall@10 against exact search",
     }
@@ -160,6 +158,13 @@ def duplicates(found: dict[str, Any]) -> None:
     kinds = Counter(group["kind"] for group in found["groups"])
     counted = ", ".join(f"{count} of the {kind}" for kind, count in kinds.items())
     print(f"{found['photos']} photos, {found['compared']} pairs compared; groups: {counted or 'none'}")
+    if found["links"]:
+        print(f"left out: {found['links']} further names of the same files, which are no copies", file=sys.stderr)
+    if found["changed"]:
+        print(
+            f"left out: {found['changed']} photos that are gone or have changed; `cli.py embed` follows them",
+            file=sys.stderr,
+        )
     for fit in found["fitted"]:
         shares = ", ".join(f"{share:.0%} {kind}" for kind, share in fit["found"].items())
         print(f"{fit['kind']}: finds of copies made of your photos {shares}; {_false(fit, found['others'])}")
@@ -185,8 +190,7 @@ def contents(info: dict[str, Any]) -> None:
         print(BETTER.format(printable(info["better"])))
     print(f"fingerprint {info['fingerprint']}")
     for told in ("labels", "splits"):
-        listed = ", ".join(f"{key} {count}" for key, count in info[told].items())
-        print(f"{told}: {printable(listed) or 'none'}")
+        print(f"{told}: {_counted(info[told])}")
     head = info["head"]
     print(f"head: {_state(head, 'fit-head')}")
     if head and head["fits"]:
@@ -194,6 +198,15 @@ def contents(info: dict[str, Any]) -> None:
     index(info["index"])
     if info["unreadable"]:
         _table(("unreadable", "reason"), _reasons(info))
+
+
+def _counted(counts: dict[str, int]) -> str:
+    """How many photos there are of what; of very many the most frequent."""
+    shown = counts if len(counts) <= LABELS else dict(Counter(counts).most_common(LABELS))
+    listed = ", ".join(f"{key} {count}" for key, count in shown.items())
+    rest = len(counts) - len(shown)
+    most = f"{len(counts)}, of which the most frequent are {listed}; `--json` lists all"
+    return printable(most if rest else listed) or "none"
 
 
 def index(card: dict[str, Any]) -> None:
@@ -219,6 +232,7 @@ def _reasons(info: dict[str, Any]) -> list[tuple[str, str]]:
 
 AUDITED = {  # what each kind of finding is called, of one photo and of several
     "label": "has a label that is probably wrong|have a label that is probably wrong",
+    "doubt": "has a label to look at|have a label to look at",
     "conflict": "has a near-copy with another label|have a near-copy with another label",
     "leak": "has a near-copy in another split|have a near-copy in another split",
     "outlier": "is unlike all others|are unlike all others",
@@ -231,6 +245,7 @@ def audited(found: dict[str, Any]) -> None:
     for kind, count in found["found"].items():
         if count:
             print(f"{count} {AUDITED[kind].split('|')[count > 1]}")
+    print(f"about {found['expected_wrong']:.0f} of all labels are expected to be wrong")
     worst = worth_a_look(found["ranked"])
     rows = [(f"{one['score']:.3f}", one["photo"], one["label"], one["reason"]) for one in worst]
     if rows:
@@ -260,13 +275,21 @@ def diagnosed(found: dict[str, Any]) -> None:
 
 def verified(found: dict[str, Any]) -> None:
     """What was held against what, and what is wrong."""
-    print(f"{found['photos']} photos read, {found['sampled']} photos embedded again")
+    print(f"the rows of {found['photos']} photos were read")
+    present, opened, sampled = found["present"], found["opened"], found["sampled"]
+    if opened > sampled:
+        print(f"all {present} photos that are not gone were read again, {sampled} of them embedded again")
+    elif sampled < present:
+        print(f"{sampled} of {present} photos that are not gone, evenly spread, were embedded again; `--all` reads all")
+    else:
+        print(f"all {present} photos that are not gone were embedded again")
     if found["worst_cosine"] is not None:
         print(f"worst cosine between an embedding and its photo's new one: {found['worst_cosine']}")
     if found["changed"]:
-        print(f"{len(found['changed'])} of these photos are gone or have changed since; `cli.py embed` follows them")
+        then = called("`cli.py embed` follows them")
+        print(f"{len(found['changed'])} of these photos are gone or have changed since; {then}")
     for one in found["findings"][:LINES]:
-        print(printable(f"wrong: {one['what']}; {one['remedy']}"))
+        print(called(printable(f"wrong: {one['what']}; {one['remedy']}")))
     _rest(found["findings"], LINES)
     if not found["findings"]:
         print("all is well")
@@ -278,7 +301,10 @@ def exported(made: dict[str, Any]) -> None:
     print(f"{printable(made['written'])}: {what}")
     if made.get("compared"):
         difference = f"{made['largest_difference']:.1g} at most"
-        print(f"probabilities differ from ours by {difference}, on {made['compared']} photos in onnxruntime")
+        print(f"probabilities in onnxruntime differ from ours in float32 by {difference}, on {made['compared']} photos")
+        if made["predict_difference"] is not None:
+            held = called("and from those of `cli.py predict`, by the store's embeddings,")
+            print(f"{held} by {made['predict_difference']:.1g}")
     elif "compared" in made:
         print("not compared with ours: none of the store's first photos is at hand", file=sys.stderr)
 
@@ -298,41 +324,11 @@ def imported(made: dict[str, Any]) -> None:
     print(f"{made['photos']} photos in the store {printable(made['store'])}")
 
 
-@contextmanager
-def progress(quiet: bool) -> Iterator[Callable[[int, int], None] | None]:
-    """A callback that draws a bar with rate and time left on stderr, where that is a terminal."""
-    try:
-        with _bar(quiet) as draw:
-            yield draw
-    except KeyboardInterrupt:
-        print("interrupted: what was committed stays, and the next `embed` goes on from there", file=sys.stderr)
-        raise
-
-
-@contextmanager
-def _bar(quiet: bool) -> Iterator[Callable[[int, int], None] | None]:
-    if quiet or not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    started = time.perf_counter()
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("embedding", total=None)
-
-        def draw(done: int, total: int) -> None:
-            rate = done / (time.perf_counter() - started)
-            bar.update(task, completed=done, total=total, description=f"embedding, {rate:.1f} photos/s")
-
-        yield draw
-
-
 def _state(part: dict[str, Any] | None, command: str) -> str:
     if part is None:
-        return f"none yet; `cli.py {command}` makes it"
-    return "fits the embeddings" if part["fits"] else f"does not fit the embeddings; `cli.py {command}` makes it anew"
+        return called(f"none yet; `cli.py {command}` makes it")
+    anew = called(f"`cli.py {command}` makes it anew")
+    return "fits the embeddings" if part["fits"] else f"does not fit the embeddings; {anew}"
 
 
 def _table(titles: Sequence[str], rows: Sequence[Sequence[str]], *, most: int = LINES) -> None:

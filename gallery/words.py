@@ -1,14 +1,25 @@
 """Words from outside, made fit to be shown."""
 
 import os
+import re
+import sys
 
-# How a cell begins that a spreadsheet may take for a formula: OWASP, "CSV Injection".
-FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+from store.files import FORMULA
 
 
 def printable(text: str) -> str:
     """Text without what would move a terminal's cursor or set its colours."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+
+
+def program() -> str:
+    """What this command was called by: `petrieve` where that is installed, `cli.py` in a checkout."""
+    return "cli.py" if os.path.basename(sys.argv[0]) == "cli.py" else "petrieve"
+
+
+def called(text: str) -> str:
+    """Text in which the commands that it advises, `cli.py embed`, are called as this one was."""
+    return re.sub(r"(?<=`)cli\.py(?= )", program(), text)
 
 
 def name(path: str) -> str:

@@ -1,7 +1,6 @@
 """A store's tables in Lance: opened, made, written, kept tidy."""
 
 import os
-import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -10,12 +9,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from store.columns import check_case, joined
 from store.contents import SCAN, Contents
+from store.digests import as_array
 from store.errors import PetrieveError
-from store.folder import FORMAT, UPDATE, Card, Made, Store, read_card, write_card
+from store.folder import FORMAT, NONE_YET, UPDATE, Card, Made, Store, read_card, write_card
+from store.forgotten import Lost, lost, remember, remembered, said_by_hand
 from store.known import Known
-from store.photo import Photo
+from store.photo import Photo, path_of
 from store.rows import (
+    BY_HAND,
+    LATER,
     Embedded,
     Unreadable,
     own,
@@ -37,6 +41,7 @@ from store.tables import (
     readable,
     writable,
 )
+from store.widen import widen
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -60,7 +65,7 @@ class Cache(Contents):
         store = Store(Path(path))
         card = read_card(store)
         if card is None:
-            raise PetrieveError(f"there are no embeddings in {store.path}", "run `cli.py embed FOLDER` first")
+            raise PetrieveError(f"there are no embeddings in {store.path}", NONE_YET)
         if card.format != FORMAT:
             raise PetrieveError(
                 f"store {store.path} has format {card.format}, and this release works with {FORMAT}", UPDATE
@@ -141,6 +146,17 @@ class Cache(Contents):
         if time.time() - self._tidied > KEPT_SECONDS:
             self.tidy()
 
+    def take_in(self, rows: Mapping[str, Mapping[str, Any]], new: Sequence[Embedded], known: Known) -> None:
+        """Write rows as another store had them, by path; of photos that are known, what a row leaves out stays.
+
+        `new` are photos with the embeddings that are not there yet.
+        """
+        with self._writing():
+            if new:
+                self._vectors.insert(vector_table(new), mode="append")
+            self._put([row for path, row in rows.items() if path not in known], known)
+        self.change({path: row for path, row in rows.items() if path in known}, known)
+
     def _with_rows(
         self, results: Sequence[Embedded | Unreadable], known: Known
     ) -> Iterator[tuple[Embedded | Unreadable, dict[str, Any] | None]]:
@@ -154,7 +170,7 @@ class Cache(Contents):
         photo = result.photo
         if before:
             names = own(self._photos.schema)
-            photo = told(photo, {name: before[name] for name in ("label", "split", *names)})
+            photo = told(photo, {name: before.get(name) for name in ("label", "split", *BY_HAND.values(), *names)})
             photo = replace(photo, root=before["root"], uri=before["uri"])  # also when it was found from another root
             if isinstance(result, Unreadable) and result.may_pass:  # it keeps what it had
                 return {**before, "reason": result.reason, "gone": None}
@@ -181,11 +197,41 @@ class Cache(Contents):
 
     def told_of(self, paths: Sequence[str], known: Known) -> dict[str, dict[str, Any]]:
         """Label, split and the user's own columns of these photos, by path."""
+        return self._columns_of(paths, known, self.columns())
+
+    def by_hand_of(self, paths: Sequence[str], known: Known) -> dict[str, dict[str, Any]]:
+        """Label and split of these photos, and whether a CSV has said them (None: not known), by path."""
+        return self._columns_of(paths, known, [*BY_HAND, *BY_HAND.values()])
+
+    def _columns_of(self, paths: Sequence[str], known: Known, names: Sequence[str]) -> dict[str, dict[str, Any]]:
         there = self._rows_of(paths, known)
-        return {path: {name: there[known.row(path)][name] for name in self.columns()} for path in paths}
+        return {path: {name: there[known.row(path)].get(name) for name in names} for path in paths}
+
+    def lost(self, paths: Sequence[str], known: Known) -> Lost:
+        """What a CSV has said of these photos, which are gone, and of those that are forgotten."""
+        parts = (paths[start : start + SCAN] for start in range(0, len(paths), SCAN))
+        gone = (row for part in parts for row in self._rows_of(part, known).values())
+        return lost(remembered(self.store, self._photos.schema), gone, self._photos.schema)
+
+    def unsaid(self, words: Mapping[bytes, Mapping[str, Any]], known: Known) -> dict[str, dict[str, Any]]:
+        """What is said of contents, by digest, and not yet in the rows of photos that have them: by path."""
+        names, found = own(self._photos.schema), {}
+        rows = self.photos_of(as_array(words), self._photos.schema.names).to_pylist() if words else []
+        for row in rows:
+            path, there = path_of(row["root"], row["uri"]), said_by_hand(row, names)
+            new = {name: value for name, value in words[row["digest"]].items() if name not in there}
+            if new and path in known:
+                found[path] = new
+        return found
 
     def forget(self, paths: Sequence[str], known: Known) -> None:
-        """Drop these photos, and the embeddings, of every trunk, of contents that no photo has."""
+        """Drop these photos, and the embeddings, of every trunk, of contents that no photo has.
+
+        What a CSV has said of them is kept.
+        """
+        for start in range(0, len(paths), SCAN):
+            there = self._rows_of(paths[start : start + SCAN], known)
+            remember(self.store, there.values(), self._photos.schema)
         self.drop_rows(paths, known)
         card = read_card(self.store)
         for made in card.trunks if card else ():
@@ -206,27 +252,35 @@ class Cache(Contents):
                 self._vectors.delete(_with_ids(orphans[start : start + SCAN]))
         self._changed()
 
-    def add_columns(self, columns: "pa.Schema") -> None:
-        """Make room for the columns of the user's own CSV.
+    def room_for(self, columns: "pa.Schema") -> "pa.Schema":
+        """These columns as they must be to hold what the store has of them, too: a number is text beside words.
 
         Raises:
-            PetrieveError: a column is there already, with values of another type.
+            PetrieveError: the store has one whose name differs by case alone.
         """
         import pyarrow as pa
 
         there = self._photos.schema
-        for column in columns:
-            if column.name in there.names and not _fits(column.type, there.field(column.name).type):
-                raise PetrieveError(
-                    f"column {column.name!r} holds {there.field(column.name).type} in the store {self.store.path}, "
-                    f"{column.type} in the CSV",
-                    "write its values as before, or rename the column",
-                )
+        check_case(own(columns), own(there))
+        return pa.schema([joined(there.field(one.name), one) if one.name in there.names else one for one in columns])
+
+    def add_columns(self, columns: "pa.Schema") -> bool:
+        """Make room for the columns of the user's own CSV; whether all rows were written anew, with other ids."""
+        import pyarrow as pa
+
+        there = self._photos.schema
+        wider = [field for field in self.room_for(columns) if field.name in there.names]
+        wider = [field for field in wider if field.type != there.field(field.name).type]
+        if wider:
+            with self._writing():
+                widen(self.store.photos, there, self.every_photo(), wider)
+                self._photos = opened(self.store.photos)
         missing = [column for column in columns if column.name not in there.names]
         if missing:
             with self._writing():
                 self._photos.add_columns(pa.schema(missing))
-            self._changed()
+        self._changed()
+        return bool(wider)
 
     def tidy(self) -> None:
         """Merge the small pieces that many commits leave, and let go of versions that no run reads."""
@@ -279,45 +333,6 @@ class Cache(Contents):
             yield
 
 
-def trunks_of(path: str | os.PathLike[str], names: Sequence[str] | None = None) -> list[str]:
-    """The names of the trunks of a store, or of those that are named by their kinds or names.
-
-    Raises:
-        PetrieveError: there is no store, or one of these names stands for no trunk of it, or for two.
-    """
-    store = Store(Path(path))
-    card = read_card(store)
-    if card is None:
-        raise PetrieveError(f"there are no embeddings in {store.path}", "run `cli.py embed FOLDER` first")
-    if not names:
-        return [made.name for made in card.trunks]
-    for name in names:
-        of_kind = [made.name for made in card.trunks if made.kind == name]
-        if len(of_kind) > 1:
-            raise PetrieveError(f"{name} stands for {len(of_kind)} trunks", f"name one: {', '.join(of_kind)}")
-    return [card.trunk(name, store.path).name for name in names]
-
-
-def drop(store: Store, name: str) -> None:
-    """Let a trunk go: what it has made, its head and its index; the photos and the other trunks stay.
-
-    Raises:
-        PetrieveError: there is none of that name or kind, it is the only one, or the store cannot be written to.
-    """
-    (name,) = trunks_of(store.path, [name])
-    card = read_card(store)
-    assert card
-    made, others = card.trunk(name, store.path), [one for one in card.trunks if one.name != name]
-    if not others:
-        raise PetrieveError(
-            f"{name} is the only trunk of the store {store.path}",
-            "embed with another `--trunk` first, or remove the store",
-        )
-    with writable(store):
-        write_card(store, others, manifests(store, store.tables(others)))
-        shutil.rmtree(store.folder(made).path)
-
-
 def _make(store: Store, path: Path, schema: "pa.Schema") -> None:
     """An empty table, unless there is one: what a run leaves that is killed before the card is written.
 
@@ -334,7 +349,7 @@ def _make(store: Store, path: Path, schema: "pa.Schema") -> None:
     elif opened(path).count_rows() and read_card(store) is None:
         raise PetrieveError(
             f"{store.path} holds embeddings, and its {store.card.name} is gone",
-            "bring that file back, or remove the store and run `cli.py embed` again",
+            "bring that file back, or run `cli.py embed` with a new `--store`",
         )
 
 
@@ -348,12 +363,7 @@ def _with_ids(rows: Sequence[int]) -> str:
 
 def _check_columns(there: "pa.Schema", wanted: "pa.Schema") -> None:
     for column in wanted:
+        if column.name in LATER and column.name not in there.names:
+            continue
         if column.name not in there.names or there.field(column.name).type != column.type:
             raise ValueError(f"no column {column.name!r} of {column.type}")
-
-
-def _fits(new: "pa.DataType", there: "pa.DataType") -> bool:
-    """Whether values of a new type can stand in a column that is there."""
-    import pyarrow as pa
-
-    return bool(new == there or (pa.types.is_integer(new) and pa.types.is_floating(there)))

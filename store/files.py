@@ -10,6 +10,8 @@ from store.errors import PetrieveError
 
 # A file half written by a killed process is removed when it is older: no write takes so long.
 ABANDONED_SECONDS = 3600
+# How a cell begins that a spreadsheet may take for a formula: OWASP, "CSV Injection".
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 
 
 def write_file(path: Path, *data: bytes | memoryview) -> None:

@@ -82,6 +82,11 @@ def _explained(said: str, known: Sequence[str]) -> PetrieveError:
             f"the filter names {missing[1]}, which is no column",
             f"the columns are {_words(known)}; write texts in single quotes",
         )
+    if "literal of type 'Utf8'" in said:
+        return PetrieveError(
+            "the filter compares a column of text with what is no text",
+            "write that in single quotes, or make numbers of the column: `cast(weight as double) > 3`",
+        )
     why = next((found[0] for found in (re.search(words, said) for words in REASONS) if found), "it is no condition")
     return _unusable(why.replace("found: )", "found: ) or its end"), known)
 

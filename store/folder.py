@@ -2,11 +2,13 @@
 
 STORE/store.json                              the card
 STORE/photos.lance                            which photos there are, and what is known of each
+STORE/forgotten.lance                         what a CSV said of photos that were forgotten
 STORE/densenet121-0123abcd/vectors.lance      what a trunk makes of their contents; beside it its head, index, ranges
 """
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -18,6 +20,7 @@ from store.files import write_file
 
 FORMAT = 4  # of everything in a store; raised when an older release could misread it
 OLD_FORMATS = (1, 2, 3)  # one table of photos with their embeddings; `embed` brings them up to date
+NONE_YET = "run `cli.py embed FOLDER` first, or name the store with `--store`"
 UPDATE = "run `cli.py embed FOLDER`: it brings the store up to date, and embeds nothing anew"
 _NAME = re.compile(r"[a-z0-9]+")  # a kind's name becomes a folder's
 
@@ -107,6 +110,11 @@ class Store:
         return self.path / "photos.lance"
 
     @property
+    def forgotten(self) -> Path:
+        """The table of what was said of photos that were forgotten; not there where nothing was."""
+        return self.path / "forgotten.lance"
+
+    @property
     def card(self) -> Path:
         """What the whole store depends on."""
         return self.path / "store.json"
@@ -121,16 +129,17 @@ class Store:
         return Folder(self.path / made.name)
 
     def tables(self, trunks: Sequence[Made]) -> list[Path]:
-        """The table of photos and those of these trunks' embeddings."""
-        return [self.photos, *(self.folder(made).vectors for made in trunks)]
+        """The tables of photos and those of these trunks' embeddings."""
+        return [self.photos, self.forgotten, *(self.folder(made).vectors for made in trunks)]
 
 
 def read_card(store: Store) -> Card | None:
     """The store's card, of this format or an old one; None where there is no store yet.
 
     Raises:
-        PetrieveError: the card is damaged, or the store has a format of a later release.
+        PetrieveError: the card is damaged, the store has a format of a later release, or tables cannot lie there.
     """
+    _check_name(store)
     try:
         said = dict(json.loads(store.card.read_bytes()))
         format_ = int(said["format"])
@@ -140,13 +149,23 @@ def read_card(store: Store) -> Card | None:
         return None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise PetrieveError(
-            f"{store.card} is damaged", f"remove the store {store.path} and run `cli.py embed` again"
+            f"{store.card} is damaged", "bring it back from a copy, or run `cli.py embed` with a new `--store`"
         ) from error
     mend = "update Petrieve" if format_ > FORMAT else "embed the photos anew"
     raise PetrieveError(
         f"store {store.path} has format {format_}, this release reads {OLD_FORMATS[0]} to {FORMAT}",
         f"{mend}, or name another `--store`",
     )
+
+
+def _check_name(store: Store) -> None:
+    """Lance opens no table below a folder whose name has a line break or the like, or bytes that are no text."""
+    odd = [c for c in os.path.abspath(store.path) if c < " " or c == "\x7f" or "\udc80" <= c <= "\udcff"]
+    if odd:
+        raise PetrieveError(
+            f"a store cannot lie in {store.path}: the path holds {odd[0]!r}, which its tables cannot be opened with",
+            "name a `--store` whose path has no such character",
+        )
 
 
 def _card(said: dict[str, Any], format_: int) -> Card:

@@ -80,6 +80,10 @@ class Known:
             return False
         return photo.version == (self.versions[number] if self.versions else None)
 
+    def modified(self, path: str) -> int:
+        """When the photo was changed last, microseconds."""
+        return int(self.moments[self.places[path]])
+
     def digest(self, path: str) -> bytes | None:
         """The photo's content; None where it could not be read."""
         return self.rows["digest"][self.places[path]].as_py()  # type: ignore[no-any-return]

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from store.columns import plain
 from store.errors import NO_MEMORY
 from store.photo import Photo
 
@@ -15,7 +16,11 @@ if TYPE_CHECKING:
 
 CHECKSUM = 8  # bytes
 # Columns that a CSV cannot set: the tables' own.
-RESERVED = frozenset("uri root size modified version digest width height reason gone checksum view embedding".split())
+BY_HAND = {"label": "label_by_hand", "split": "split_by_hand"}  # where it stands whether a CSV has said so
+LATER = frozenset(BY_HAND.values())  # columns that a store of this format may lack; `embed` adds them
+RESERVED = LATER | frozenset(
+    "uri root size modified version digest width height reason gone checksum view embedding".split()
+)
 PASSING = "cannot be read: "
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -83,6 +88,7 @@ def photo_schema() -> "pa.Schema":
             pa.field("height", pa.int32()),
             pa.field("label", pa.string()),
             pa.field("split", pa.string()),
+            *(pa.field(name, pa.bool_()) for name in BY_HAND.values()),  # whether a CSV has said so
             pa.field("reason", pa.string()),  # why it cannot be read
             pa.field("gone", moment),  # since when it was not found where it was
             pa.field("checksum", pa.binary(CHECKSUM), nullable=False),  # of all the others
@@ -115,8 +121,13 @@ def said(schema: "pa.Schema") -> list[str]:
 
 
 def said_of(photo: Photo) -> dict[str, Any]:
-    """What a photo's name, folder or CSV says of it, by column."""
-    return {"label": photo.label, "split": photo.split, **photo.columns}
+    """What a photo's name, folder or CSV says of it, by column; labels that look the same are one."""
+    return {"label": plain(photo.label or "") or None, "split": photo.split, **photo.columns}
+
+
+def by_hand(row: dict[str, Any]) -> dict[str, Any]:
+    """What a CSV says of a photo, by column, with the mark that label and split are from there."""
+    return {**row, **{mark: True for name, mark in BY_HAND.items() if name in row}}
 
 
 def told(photo: Photo, row: Mapping[str, Any]) -> Photo:
@@ -143,7 +154,7 @@ def row_of(photo: Photo, **others: Any) -> dict[str, Any]:
     """The row of a photo: `others` are its digest, width and height, reason, gone."""
     moment = EPOCH + timedelta(microseconds=photo.modified)
     place = {name: getattr(photo, name) for name in ("root", "uri", "size", "version")}
-    return {**place, "modified": moment, **said_of(photo), **others}
+    return {**place, "modified": moment, **dict.fromkeys(BY_HAND.values(), False), **said_of(photo), **others}
 
 
 def photo_table(rows: Sequence[Mapping[str, Any]], schema: "pa.Schema") -> "pa.Table":

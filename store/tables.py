@@ -96,7 +96,7 @@ def readable(store: Store) -> Iterator[None]:
             raise
         raise PetrieveError(
             f"cannot read the embeddings in {store.path}: {first_line(error)}",
-            "try again; if it stays so, remove the store and run `cli.py embed` again",
+            "try again; if it stays so, run `cli.py embed` with a new `--store`",
         ) from error
 
 

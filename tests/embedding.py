@@ -55,3 +55,20 @@ def listed(store: Path) -> dict[str, str]:
 
 def state() -> dict[str, Any]:
     return {f"features.{name}": tensor for name, tensor in reference_trunk().state_dict().items()}
+
+
+def told(run: Run, drawn: Path, store: Path, text: str | bytes, *words: object) -> Done:
+    """A run on photos that are known, with a CSV of this text."""
+    file = store.parent / "l.csv"
+    file.write_bytes(text if isinstance(text, bytes) else text.encode("utf-8", "surrogateescape"))
+    return run("embed", drawn, "--store", store, "--labels", file, *words)
+
+
+def column(store: Path, name: str) -> dict[str, Any]:
+    """What photos have in a column of the user's own, by uri, those without it left out."""
+    found = {uri: photo.columns.get(name) for uri, photo in rows(store).items()}
+    return {uri: value for uri, value in found.items() if value is not None}
+
+
+def uris(drawn: Path, count: int) -> list[str]:
+    return [str(file.relative_to(drawn)) for file in sorted(drawn.rglob("*.*"))[:count]]

@@ -11,6 +11,7 @@ import pytest
 import typer
 from conftest import Done
 from PIL import Image
+from planting import of_trunk, planted
 
 import cli
 
@@ -127,9 +128,16 @@ def test_usage_errors_are_status_2_and_help_is_0(run: Run) -> None:
     assert run("--help").status == 0
 
 
-def test_the_store_can_be_named_by_the_environment(run: Run, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_store_can_be_named_by_the_environment(
+    run: Run, store: Path, drawn: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PETRIEVE_STORE", str(store))
     assert run("info", "--json").json["photos"] == 40
+    monkeypatch.setenv("HOME", str(store.parent))
+    monkeypatch.setenv("PETRIEVE_STORE", f"~/{store.name}")  # as an env file or a unit of systemd has it
+    assert run("info", "--json").json["photos"] == 40
+    monkeypatch.setenv("PETRIEVE_WEIGHTS", "~/none.pth")
+    assert f"cannot read weights from {store.parent}/none.pth" in run("predict", next(drawn.rglob("*.jpg"))).err
 
 
 def test_info_says_what_the_store_holds(run: Run, store: Path) -> None:
@@ -147,6 +155,15 @@ def test_info_says_what_the_store_holds(run: Run, store: Path) -> None:
     assert (done.status, done.out, "run `cli.py embed FOLDER` first" in done.err) == (1, "", True)
 
 
+def test_info_of_very_many_labels_shows_the_most_frequent(run: Run, tmp_path: Path) -> None:
+    """A store of 300 labels had all of them on one line."""
+    planted(tmp_path / "s", {(f"pet{n:03}", None): 1 + n % 7 * (n < 70) for n in range(300)})
+    (line,) = [one for one in run("info", "--store", tmp_path / "s").out.splitlines() if one.startswith("labels: ")]
+    assert line.startswith("labels: 300, of which the most frequent are pet006 7, pet013 7,")
+    assert (line.count("pet"), line.endswith("; `--json` lists all")) == (20, True)
+    assert len(run("info", "--store", tmp_path / "s", "--json").json["labels"]) == 300
+
+
 def test_names_cannot_move_the_cursor(run: Run, store: Path, photos: Path) -> None:
     nasty = photos / "cat" / "\x1b[2J\nevil.jpg"
     nasty.write_bytes(b"no photo")
@@ -159,3 +176,34 @@ def test_names_cannot_move_the_cursor(run: Run, store: Path, photos: Path) -> No
 def test_no_figure_is_left_out() -> None:
     for document in DOCUMENTS:
         assert not re.search(r"@[A-Z]+@", document.read_text()), document.name
+
+
+def test_the_version_is_said(run: Run) -> None:
+    done = run("--version")
+    assert (done.status, done.out, done.err) == (0, f"petrieve {PROJECT['version']}\n", "")
+
+
+def test_messages_name_the_command_that_was_called(
+    store: Path, few: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An installed `petrieve` told its users to run `cli.py`, which they have not."""
+    (few / "none.jpg").write_bytes(b"none")
+    of_trunk(store).head.unlink()
+
+    def said(*words: object) -> str:
+        monkeypatch.setattr("sys.argv", ["/usr/bin/petrieve", *map(str, words)])
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        return f"{stop.value.code} {''.join(capsys.readouterr())}"
+
+    for words, advice in {
+        ("info", "--store", store): "`petrieve fit-head` makes it",
+        ("info", "--store", store, "--json"): "petrieve embed FOLDER --trunk densenet121",
+        ("predict", few, "--store", store): "run `petrieve fit-head`",
+        ("info", "--store", "none"): "run `petrieve embed FOLDER` first",
+        ("embed", few, "--store", "new", "--weights", "bundled"): "`petrieve info --unreadable` lists",
+        ("embed", "--help"): "Example: petrieve embed data/",
+    }.items():
+        out = said(*words)
+        assert advice in out, out
+        assert "cli.py" not in out

@@ -6,6 +6,7 @@ import os
 import random
 import shutil
 import time
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,8 +15,9 @@ import pytest
 from conftest import PHOTOS, ROOT, Done, Process, bits, need, table
 from embedding import vectors
 from PIL import Image
-from planting import Endless, nothing_there, of_trunk, seen, whole
+from planting import Endless, kept, nothing_there, of_trunk, seen, whole
 
+from commands import heads
 from extractor.engines import local as stream
 from extractor.query import query
 from extractor.sources.folder import find
@@ -159,3 +161,61 @@ def test_a_query_is_the_embedding_that_the_cache_would_hold(drawn: Path, made_st
     assert isinstance(view, stream.View)
     assert view.pixels is not None
     assert np.allclose(cached.embedding, trunk(view.pixels).numpy()[0], atol=2e-3)
+
+
+def test_10_no_advice_loses_the_last_copy_of_a_photo(run: Run, drawn: Path, tmp_path: Path) -> None:
+    """Copies, links of all kinds, and what is gone or changed since: who deletes all but the best keeps each photo."""
+    chance = random.Random(10)
+    pets = Path(shutil.copytree(drawn / "cat", tmp_path / "pets"))
+    for number, photo in enumerate(sorted(pets.iterdir())):
+        for copy in range(chance.randrange(3)):
+            shutil.copy2(photo, pets / f"{'az'[copy]}{number}.jpg")
+        if chance.random() < 0.5:
+            (pets / f"b{number}.jpg").symlink_to(photo)
+        if chance.random() < 0.5:
+            os.link(photo, pets / f"c{number}.jpg")
+    (pets / "again").symlink_to(".")
+    (tmp_path / "other").symlink_to("pets")
+    assert run("embed", pets, tmp_path / "other", "--store", tmp_path / "s", "--weights", "bundled").status == 0
+    for photo in sorted(pets.glob("*.*")):
+        if chance.random() < 0.2:
+            photo.unlink()
+
+    def contents() -> set[bytes]:
+        return {photo.read_bytes() for photo in pets.glob("*.*") if photo.exists()}
+
+    before = contents()
+    found = run("duplicates", "--store", tmp_path / "s", "--json").json["groups"]
+    same = [group for group in found if group["kind"] == "same bytes"]
+    assert len(same) > 3
+    for group in same:
+        assert Path(group["best"]).exists()
+        for one in group["photos"]:
+            if one["photo"] != group["best"]:
+                Path(one["photo"]).unlink()
+    assert contents() == before
+
+
+def test_8_predict_holds_the_embeddings_of_a_part_and_no_more(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 100,000 photos it held three times what their embeddings take."""
+    count = 500
+    (tmp_path / "p").mkdir()
+    vectors = np.random.default_rng(0).normal(size=(count, 1024))
+    store = kept(tmp_path / "p", vectors, [{"label": "cat" if n % 2 else "dog"} for n in range(count)]).store.path
+    run("fit-head", "--store", store, "--l2", 100)
+
+    def peak(part: int) -> tuple[int, str]:
+        monkeypatch.setattr(heads, "PART", part)
+        tracemalloc.start()
+        done = run("predict", tmp_path / "p", "--store", store, "--json")
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert (done.status, len(done.json)) == (0, count), done.err
+        return most, done.out
+
+    peak(count)  # what is imported is imported
+    (parts, one), (whole_, other) = peak(100), peak(count)
+    assert one == other
+    assert whole_ - parts > 2 * (count - 100) * 4096

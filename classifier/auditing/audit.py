@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from classifier.auditing import alike, suspects
 from classifier.fitting import logistic
-from classifier.fitting.split import grouped
+from classifier.fitting.split import grouped, to_fit_on
 from classifier.head import softmax
 from classifier.labelled import Labelled
-from store.errors import PetrieveError
+from store.errors import PetrieveError, listed
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,9 +20,11 @@ if TYPE_CHECKING:
 
 # Of L2 on standardised embeddings: wrong labels ask for more of it than a head that is to be used.
 STRENGTHS = (1000.0, 316.0, 100.0, 31.6, 10.0)
-KINDS = ("label", "conflict", "leak", "outlier")
-# A leak or an outlier says nothing against the label: it stands behind those that are more probably wrong than right.
+KINDS = ("label", "doubt", "conflict", "leak", "outlier")
+# From here on a label is called wrong. A leak or an outlier says nothing against it, and of a class with one photo
+# nobody can tell: those stand behind what is more probably wrong than right.
 WORTH_A_LOOK = 0.5
+LISTED = 5  # labels in a message
 SPLITS = ("train", "val", "test")  # of two near-copies, the one in the later split is to go
 
 
@@ -30,8 +32,9 @@ SPLITS = ("train", "val", "test")  # of two near-copies, the one in the later sp
 class Finding:
     """A labelled photo (its path) and how probably something is wrong with it: `score`, 0 to 1.
 
-    `kinds`: `label` (probably wrong), `conflict` (a near-copy is labelled otherwise), `leak` (a near-copy is in another
-    split), `outlier` (unlike all others). A photo without any is in the list by its score alone.
+    `kinds`: `label` (more probably wrong than right), `doubt` (its label is to be looked at), `conflict` (a near-copy
+    is labelled otherwise), `leak` (a near-copy is in another split), `outlier` (unlike all others). A photo without
+    any is in the list by its score alone.
     """
 
     photo: str
@@ -42,23 +45,35 @@ class Finding:
     kinds: list[str]
 
 
+@dataclass(frozen=True)
+class Audited:
+    """All labelled photos, the worst first, and about how many of their labels are wrong."""
+
+    findings: list[Finding]
+    expected_wrong: float
+
+
 @dataclass(frozen=True, eq=False)
 class _Judged:
-    """N photos and what is known of them; C classes, K neighbours."""
+    """N photos and what is known of them; C classes, K neighbours. What has no class has zeros."""
 
     photos: Labelled
     classes: "np.ndarray"  # (C,) text
-    targets: "np.ndarray"  # (N,)
+    targets: "np.ndarray"  # (N,), -1 where the label is no class
     head: "np.ndarray"  # (N, C) probabilities out of fold
     votes: "np.ndarray"  # (N, C) labels of the neighbours
     probabilities: "np.ndarray"  # (N, C) of head and votes together
+    wrong: "np.ndarray"  # (N,) how probably the label is
+    doubted: "np.ndarray"  # (N,) booleans: another class is as certain as it is where it is right
+    expected_wrong: float
     far: "np.ndarray"  # (N,) mean distance to the neighbours
 
 
-def audit(photos: Labelled, *, name: Callable[[str], str] = str) -> list[Finding]:
-    """The photos, worst first; in reasons, `name` says how a photo's path is written.
+def audit(photos: Labelled, *, name: Callable[[str], str] = str) -> Audited:
+    """What speaks against each photo; in reasons, `name` says how a photo's path is written.
 
-    Each is judged by a head that was fitted without it and its near-copies, and by its look-alikes' labels.
+    Each is judged by a head that was fitted without it and its near-copies, and by its look-alikes' labels. Labels that
+    only held-out photos have, such as `unknown` of a test set, are no classes and are not judged.
 
     Raises:
         PetrieveError: fewer than two classes have photos that are no near-copies.
@@ -69,7 +84,11 @@ def audit(photos: Labelled, *, name: Callable[[str], str] = str) -> list[Finding
         for position, kind, reason in found:
             remarks[position].append((kind, reason))
     findings = [_finding(judged, position, remarks[position]) for position in range(len(photos))]
-    return sorted(findings, key=lambda one: (-one.score, not one.kinds, one.photo))
+    order = sorted(
+        range(len(photos)),
+        key=lambda i: (-findings[i].score, not findings[i].kinds, -judged.wrong[i], findings[i].photo),
+    )
+    return Audited([findings[i] for i in order], round(judged.expected_wrong, 1))
 
 
 def counts(findings: Sequence[Finding]) -> dict[str, int]:
@@ -81,20 +100,33 @@ def counts(findings: Sequence[Finding]) -> dict[str, int]:
 def _judge(photos: Labelled) -> _Judged:
     import numpy as np
 
-    classes, targets = np.unique(photos.labels, return_inverse=True)
-    if len(classes) < 2:
-        raise PetrieveError(
-            f"all {len(targets)} labelled photos are of one class, {str(classes[0])!r}: nothing can be compared",
-            "embed photos of another class too",
-        )
-    groups = photos.groups
-    _check(classes, targets, groups)
-    head = out_of_fold(photos.embeddings, targets, groups)
+    classes, targets, groups = *_classes(photos), photos.groups
+    alone = _check(classes, targets, groups)
+    known, count = targets >= 0, len(photos)
     found, distances = alike.nearest(photos.embeddings)
     neighbours, far = alike.neighbours(found, distances, groups)
-    votes = suspects.votes(neighbours, targets, len(classes))
-    both = suspects.combined(head, votes, targets)
-    return _Judged(photos, classes, targets, head, votes, both, suspects.mean_distance(far))
+    votes = suspects.votes(np.where(known[neighbours], neighbours, -1), targets, len(classes))
+    head, both = np.zeros((count, len(classes))), np.zeros((count, len(classes)))
+    head[known] = out_of_fold(photos.embeddings[known], targets[known], groups[known])
+    both[known] = suspects.combined(head[known], votes[known], targets[known])
+    told = known & ~alone[targets]
+    wrong, doubted = np.where(known & ~told, WORTH_A_LOOK, 0.0), known & ~told
+    wrong[told], expected = suspects.wrong(both[told], targets[told])
+    certain = suspects.confident(both[told], targets[told])
+    doubted[told] = (certain >= 0) & (certain != targets[told])
+    return _Judged(photos, classes, targets, head, votes, both, wrong, doubted, expected, suspects.mean_distance(far))
+
+
+def _classes(photos: Labelled) -> "tuple[np.ndarray, np.ndarray]":
+    """The labels (C,) that photos have which are not held out; and each photo's (N,), -1 where it is none of them."""
+    import numpy as np
+
+    classes = np.unique(photos.labels[to_fit_on(photos.splits) | (photos.splits == "")])
+    known = np.isin(photos.labels, classes)
+    if not known.all():
+        others = listed([repr(one) for one in np.unique(photos.labels[~known]).tolist()], LISTED)
+        warnings.warn(f"only held-out photos are labelled {others}: {(~known).sum()} not judged", stacklevel=2)
+    return classes, np.where(known, np.searchsorted(classes, photos.labels), -1)
 
 
 def out_of_fold(embeddings: "np.ndarray", targets: "np.ndarray", groups: "np.ndarray") -> "np.ndarray":
@@ -110,10 +142,16 @@ def out_of_fold(embeddings: "np.ndarray", targets: "np.ndarray", groups: "np.nda
     return softmax(found.logits)
 
 
-def _check(classes: "np.ndarray", targets: "np.ndarray", groups: "np.ndarray") -> None:
-    """Refuse what cannot be judged; say which classes are judged by the others alone."""
+def _check(classes: "np.ndarray", targets: "np.ndarray", groups: "np.ndarray") -> "np.ndarray":
+    """Which classes (C,) are judged by the others alone, and said to be; what cannot be judged is refused."""
     import numpy as np
 
+    if len(classes) < 2:
+        raise PetrieveError(
+            f"all {(targets >= 0).sum()} labelled photos are of one class, {str(classes[0])!r}: "
+            "nothing can be compared",
+            "embed photos of another class too",
+        )
     pictures = np.array([len(np.unique(groups[targets == number])) for number in range(len(classes))])
     if (pictures > 1).sum() < 2:
         lone = str(classes[pictures == 1][0])
@@ -125,28 +163,42 @@ def _check(classes: "np.ndarray", targets: "np.ndarray", groups: "np.ndarray") -
         warnings.warn(
             f"class {str(classes[number])!r} has one photo; whether that is right, the others cannot say", stacklevel=2
         )
+    return np.asarray(pictures == 1)
 
 
 def _finding(judged: _Judged, position: int, remarks: list[tuple[str, str]]) -> Finding:
-    target = judged.targets[position]
+    target, score = judged.targets[position], float(judged.wrong[position])
     best = int(judged.probabilities[position].argmax())
-    score = 1 - float(judged.probabilities[position, target])
-    other = str(judged.classes[best]) if best != target else None
-    if not remarks:
-        reason = _said(judged, position, best) if other else "nothing speaks against its label"
-    else:
-        score = max(score, WORTH_A_LOOK)
+    other = str(judged.classes[best]) if best != target >= 0 else None
+    if remarks:
         reason = "; ".join(reason for _, reason in remarks)
+    elif other:
+        reason = _said(judged, position, best)
+    else:
+        reason = "nothing speaks against its label" if target >= 0 else "no photo to train with has its label"
     kinds = [kind for kind, _ in remarks]
-    return Finding(judged.photos.paths[position], str(judged.classes[target]), other, reason, round(score, 6), kinds)
+    if set(kinds) - {"doubt"}:
+        score = max(score, WORTH_A_LOOK)
+    label, path = str(judged.photos.labels[position]), judged.photos.paths[position]
+    return Finding(path, label, other, reason, round(score, 6), kinds)
 
 
 def _wrong_labels(judged: _Judged) -> "Iterator[Remark]":
     import numpy as np
 
-    certain = suspects.confident(judged.probabilities, judged.targets)
-    for position in np.flatnonzero((certain >= 0) & (certain != judged.targets)).tolist():
-        yield position, "label", _said(judged, position, int(certain[position]))
+    wrong = judged.wrong > WORTH_A_LOOK
+    for position in np.flatnonzero(wrong | judged.doubted).tolist():
+        kind = "label" if wrong[position] else "doubt"
+        yield position, kind, _said(judged, position, _instead(judged, position))
+
+
+def _instead(judged: _Judged, position: int) -> int:
+    """The class, other than its label's, that a photo most probably is of."""
+    import numpy as np
+
+    others = judged.probabilities[position].copy()
+    others[judged.targets[position]] = -1
+    return int(np.argmax(others))
 
 
 def _said(judged: _Judged, position: int, other: int) -> str:
@@ -161,7 +213,8 @@ def _near_copies(judged: _Judged, name: Callable[[str], str]) -> "Iterator[Remar
     photos, told = judged.photos, set()
     for position, other in [*photos.copies.tolist(), *photos.copies[:, ::-1].tolist()]:
         kinds = []
-        if photos.labels[position] != photos.labels[other]:
+        judgeable = min(judged.targets[position], judged.targets[other]) >= 0
+        if judgeable and photos.labels[position] != photos.labels[other]:
             kinds.append(("conflict", f"labelled {photos.labels[other]}"))
         if _later(photos.splits[position], photos.splits[other]):
             kinds.append(("leak", f"in {photos.splits[other]}"))

@@ -41,7 +41,7 @@ def outcomes(photos: Labelled, head: Head) -> tuple[list[Mistake], list[Curve]]:
     else out of fold, by logistic regression also where the head is `linear`.
 
     Raises:
-        PetrieveError: fewer than two classes, a class with one photo, or one of the head's that no photo has.
+        PetrieveError: fewer than two classes with two photos, or one of the head's that no photo has.
     """
     import numpy as np
 
@@ -80,7 +80,7 @@ def _measured(photos: Labelled, head: Head) -> "Measured":
     said = head.report
     held_out = said.evaluated_on.startswith("held-out split")
     # A head from before the photos had splits was fitted on all: to it, those that are now held out are not new.
-    as_then = held_out or said.photos == (photos.splits == "train").sum()
+    as_then = held_out or said.photos == ((photos.splits == "train") & np.isin(photos.labels, head.classes)).sum()
     one = plan(photos.labels, photos.splits if as_then else np.full(len(photos), ""), photos.groups)
     known = np.isin(photos.labels, head.classes)
     tested = one.tested & known & ~np.isin(photos.groups, photos.groups[one.fitted_on])

@@ -1,6 +1,6 @@
 """What lies near a photo: a yardstick for heads, and the bound beyond which a photo is unlike all others."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from store.rows import lengths, unit_length
@@ -16,23 +16,25 @@ QUANTILE = 0.01
 SAMPLE = 1000
 
 
-def nearest(queries: "np.ndarray", blocks: "Iterable[np.ndarray]") -> "tuple[np.ndarray, np.ndarray]":
-    """Cosines and places (Q, 5) of the embeddings that lie nearest to `queries` (Q, D), best first.
+def nearest(
+    queries: "np.ndarray", blocks: "Iterable[np.ndarray]", wanted: int = NEIGHBOURS
+) -> "tuple[np.ndarray, np.ndarray]":
+    """Cosines and places (Q, `wanted`) of the embeddings that lie nearest to `queries` (Q, D), best first.
 
-    Places count through the blocks; where there are fewer than five, cosines of -1 fill up.
+    Places count through the blocks; where there are fewer, cosines of -1 fill up.
     """
     import numpy as np
 
     units = unit_length(queries)
-    near = np.full((len(units), NEIGHBOURS), -1, np.float32)
-    places = np.zeros((len(units), NEIGHBOURS), int)
+    near = np.full((len(units), wanted), -1, np.float32)
+    places = np.zeros((len(units), wanted), int)
     start = 0
     for block in (whole[at : at + PART] for whole in blocks for at in range(0, len(whole), PART)):
         cosines = units @ block.T / lengths(block)
-        best = np.argpartition(cosines, -min(NEIGHBOURS, len(block)), axis=1)[:, -NEIGHBOURS:]
+        best = np.argpartition(cosines, -min(wanted, len(block)), axis=1)[:, -wanted:]
         near = np.concatenate([near, np.take_along_axis(cosines, best, 1)], axis=1)
         places = np.concatenate([places, best + start], axis=1)
-        order = np.argsort(-near, axis=1, kind="stable")[:, :NEIGHBOURS]
+        order = np.argsort(-near, axis=1, kind="stable")[:, :wanted]
         near, places = np.take_along_axis(near, order, 1), np.take_along_axis(places, order, 1)
         start += len(block)
     return near, places
@@ -85,6 +87,24 @@ def figures(near: "np.ndarray", votes: "np.ndarray", targets: "np.ndarray") -> d
     }
 
 
-def unlike(embeddings: "np.ndarray", blocks: "Iterable[np.ndarray]", bound: float) -> "np.ndarray":
-    """Which photos (Q,) are less like their nearest neighbours in the blocks than `bound`, of embeddings (Q, D)."""
-    return similarity(nearest(embeddings, blocks)[0]) < bound
+def unlike(
+    embeddings: "np.ndarray", contents: "np.ndarray", blocks: "Iterable[tuple[np.ndarray, np.ndarray]]", bound: float
+) -> "np.ndarray":
+    """Which photos (Q,) are less like their nearest neighbours in the blocks than `bound`, of embeddings (Q, D).
+
+    A block is digests (n,) and embeddings (n, D). What has a photo's own digest, of `contents` (Q,), is no neighbour.
+    """
+    import numpy as np
+
+    digests = [np.zeros(0, "S16")]
+
+    def rows() -> "Iterator[np.ndarray]":
+        for those, block in blocks:
+            digests.append(those)
+            yield block
+
+    near, places = nearest(embeddings, rows(), NEIGHBOURS + 1)
+    there = near > -1
+    itself = np.zeros(near.shape, bool)
+    itself[there] = (np.concatenate(digests)[places[there]]) == np.repeat(contents, there.sum(axis=1))
+    return similarity(-np.sort(-np.where(itself, -1, near), axis=1)[:, :NEIGHBOURS]) < bound

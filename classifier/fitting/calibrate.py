@@ -45,8 +45,15 @@ def cross_fitted(logits: "np.ndarray", targets: "np.ndarray", folds: "np.ndarray
     """Logits (N, C), those of each fold divided by the temperature of the others."""
     import numpy as np
 
-    scaled = np.empty_like(logits)
+    return np.asarray(logits / temperatures(logits, targets, folds))
+
+
+def temperatures(logits: "np.ndarray", targets: "np.ndarray", folds: "np.ndarray") -> "np.ndarray":
+    """Each photo's temperature (N, 1), of logits (N, C): that of the other folds."""
+    import numpy as np
+
+    heats = np.empty((len(logits), 1), logits.dtype)
     for fold in np.unique(folds):
         own = folds == fold
-        scaled[own] = logits[own] / temperature(logits[~own], targets[~own])
-    return scaled
+        heats[own] = temperature(logits[~own], targets[~own])
+    return heats

@@ -2,6 +2,7 @@
 
 import time
 import warnings
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from classifier.figures import familiar, measure
@@ -27,10 +28,10 @@ def fit(
     photos. Otherwise it is fitted on all of them and measured out of fold (5 folds, fewer where a class has fewer
     photos); `linear` holds out a fifth instead. Near-copies are never on both sides, and those with the same label are
     measured as one. `l2` is the penalty's strength, 1/C; without it the best of a grid is taken. `balanced` gives every
-    class the same weight in the loss.
+    class the same weight in the loss. A class with one photo is left out.
 
     Raises:
-        PetrieveError: an unknown method or device, fewer than two classes, or a class with one photo.
+        PetrieveError: an unknown method or device, or fewer than two classes with two photos.
     """
     import numpy as np
 
@@ -61,6 +62,7 @@ def fit(
         temperature=round(fitted.temperature, 4),
         **measure.figures(softmax(fitted.before), softmax(fitted.after), fitted.targets, classes),
         **fitted.said,
+        risk_coverage_views=[measure.risk_coverage(views, fitted.targets) for views in fitted.averaged],
         seconds=round(time.perf_counter() - started, 3),
     )
     # Contiguous: safetensors writes an array's memory as it lies there.
@@ -76,7 +78,8 @@ def out_of_fold(photos: Labelled, one: Plan, *, l2: float | None = None, balance
     Each photo's are from a head fitted without it and its near-copies.
     """
     found, folds = _cross_validated(photos, one, l2, balanced)
-    return softmax(calibrate.cross_fitted(found.logits, one.targets[one.fitted_on], folds))
+    targets = one.targets[one.fitted_on]
+    return softmax(calibrate.cross_fitted(found.logits[: len(targets)], targets, folds))
 
 
 def _fit_logistic(photos: Labelled, l2: float | None, balanced: bool) -> tuple[list[str], Fitted]:
@@ -86,45 +89,92 @@ def _fit_logistic(photos: Labelled, l2: float | None, balanced: bool) -> tuple[l
     warn_of_copies(photos.paths, photos.labels, groups)
     one = plan(photos.labels, photos.splits, groups)
     found, folds = _cross_validated(photos, one, l2, balanced)
-    targets, own = one.targets[one.fitted_on], groups[one.fitted_on]
-    heat = calibrate.temperature(found.logits, targets)
-    seen = np.isin(groups, own)
+    targets = one.targets[one.fitted_on]
+    heat = calibrate.temperature(found.logits[: len(targets)], targets)
+    seen = np.isin(groups, groups[one.fitted_on])
     tested = np.flatnonzero(one.tested & ~seen)
     tested = tested[pictures(one.targets[tested], groups[tested])]
+    places = np.flatnonzero(one.fitted_on)
+    if len(tested):
+        measured, parts = _held_out(photos, one, found, tested, heat), [(tested, places)]
+    else:
+        measured = _in_folds(photos, one, found, folds, heat, balanced)
+        lone = pictures(targets, groups[places])
+        parts = [(places[lone[folds[lone] == fold]], places[folds != fold]) for fold in range(folds.max() + 1)]
     said: dict[str, Any] = {
-        "photos": int(one.fitted_on.sum()),
+        "photos": len(targets),
         "near_copies": int((np.bincount(groups)[groups] > 1).sum()),
         "left_out": int((one.tested & seen).sum()),
         "l2": found.l2,
         "l2_grid": found.grid,
         "epochs": [],
+        **familiar.measured(photos.embeddings, one.targets, parts),
     }
-    places = np.flatnonzero(one.fitted_on)
-    if len(tested):
-        logits = photos.embeddings @ found.weight.T.astype(np.float32) + found.bias
-        right = logits.argmax(axis=1) == one.targets
-        before, after, truth = logits[tested], logits[tested] / heat, one.targets[tested]
-        said |= {"evaluated_on": f"held-out split, {len(truth)} photos"}
-        said |= {"accuracy_ungrouped": round(float(right[one.tested].mean()), 4)}
-        parts = [(tested, places)]
-    else:
-        lone = pictures(targets, own)
-        before, truth = found.logits[lone], targets[lone]
-        after = calibrate.cross_fitted(found.logits, targets, folds)[lone]
-        said |= {"evaluated_on": f"{folds.max() + 1}-fold cross-validation"}
-        said |= {"accuracy_ungrouped": _ungrouped(photos, one, found, balanced)}
-        parts = [(places[lone[folds[lone] == fold]], places[folds != fold]) for fold in range(folds.max() + 1)]
-    said |= familiar.measured(photos.embeddings, one.targets, parts)
-    return one.classes, Fitted(found.weight, found.bias, before, after, truth, heat, said)
+    return one.classes, replace(measured, said={**said, **measured.said})
+
+
+def _held_out(photos: Labelled, one: Plan, found: logistic.Path, tested: "np.ndarray", heat: float) -> Fitted:
+    """What the head says of held-out pictures, at these places (P,)."""
+    import numpy as np
+
+    weight = found.weight.T.astype(np.float32)
+    logits, views = photos.embeddings @ weight + found.bias, photos.views @ weight + found.bias
+    averaged = _averaged(softmax(logits / heat), softmax(views / heat), photos.owners, tested)
+    every = np.flatnonzero(one.tested)  # near-copies of training photos too
+    every = every[pictures(one.targets[every], one.groups[every])]
+    right = (logits.argmax(axis=1) == one.targets)[every]
+    said = {
+        "evaluated_on": f"held-out split, {len(tested)} photos",
+        "accuracy_ungrouped": round(float(right.mean()), 4),
+    }
+    before = logits[tested]
+    return Fitted(found.weight, found.bias, before, before / heat, one.targets[tested], heat, said, averaged)
+
+
+def _in_folds(
+    photos: Labelled, one: Plan, found: logistic.Path, folds: "np.ndarray", heat: float, balanced: bool
+) -> Fitted:
+    """What heads say of the pictures that they were fitted without."""
+    targets = one.targets[one.fitted_on]
+    lone = pictures(targets, one.groups[one.fitted_on])
+    logits, views = found.logits[: len(targets)], found.logits[len(targets) :]
+    heats = calibrate.temperatures(logits, targets, folds)
+    owners = _owners(photos, one.fitted_on)
+    averaged = _averaged(softmax(logits / heats), softmax(views / heats[owners]), owners, lone)
+    said = {
+        "evaluated_on": f"{folds.max() + 1}-fold cross-validation",
+        "accuracy_ungrouped": _ungrouped(photos, one, found, folds, lone, balanced),
+    }
+    return Fitted(found.weight, found.bias, logits[lone], (logits / heats)[lone], targets[lone], heat, said, averaged)
+
+
+def _averaged(
+    canonical: "np.ndarray", views: "np.ndarray", owners: "np.ndarray", chosen: "np.ndarray"
+) -> "list[np.ndarray]":
+    """The chosen photos' probabilities (P, C), averaged over one augmented view too, over two, …: as many as all have.
+
+    Of all photos' (N, C) and their views' (M, C), these ordered by their photos (M,).
+    """
+    import numpy as np
+
+    counts = np.bincount(owners, minlength=len(canonical))
+    first = (np.cumsum(counts) - counts)[chosen]
+    total, averaged = canonical[chosen], []
+    for more in range(counts[chosen].min()):
+        total = total + views[first + more]
+        averaged.append(total / (more + 2))
+    return averaged
 
 
 def _cross_validated(
     photos: Labelled, one: Plan, l2: float | None, balanced: bool
 ) -> "tuple[logistic.Path, np.ndarray]":
     """Fitted on the planned photos and all their views; and these photos' folds."""
+    import numpy as np
+
     targets, groups = one.targets[one.fitted_on], one.groups[one.fitted_on]
     folds = grouped(targets, groups, _folds(targets, groups, one.classes))
-    if (folds == folds[0]).all():
+    if not np.bincount(np.unique(np.stack([groups, targets]), axis=1)[0]).tolist().count(1):
         raise PetrieveError(
             f"the {len(folds)} photos to fit on are near-copies with different labels",
             "embed other photos of each class",
@@ -143,9 +193,8 @@ def _path(
     """Of V augmented views and the canonical one, each weighs 1/(V + 1): a photo counts once."""
     import numpy as np
 
-    place = np.cumsum(chosen) - 1
     of_chosen = chosen[photos.owners]
-    owners = np.concatenate([np.arange(chosen.sum()), place[photos.owners[of_chosen]]])
+    owners = np.concatenate([np.arange(chosen.sum()), _owners(photos, chosen)])
     weights = 1 / np.bincount(owners)[owners]
     if balanced:
         counts = np.bincount(targets)
@@ -158,17 +207,33 @@ def _path(
     )
 
 
-def _ungrouped(photos: Labelled, one: Plan, found: logistic.Path, balanced: bool) -> float:
-    """The accuracy out of fold where near-copies may be on both sides: what a careless split would have shown."""
+def _owners(photos: Labelled, chosen: "np.ndarray") -> "np.ndarray":
+    """The places among the chosen photos of those that their augmented views (M,) belong to."""
+    import numpy as np
+
+    return np.asarray((np.cumsum(chosen) - 1)[photos.owners[chosen[photos.owners]]])
+
+
+def _ungrouped(
+    photos: Labelled, one: Plan, found: logistic.Path, folds: "np.ndarray", lone: "np.ndarray", balanced: bool
+) -> float:
+    """The accuracy of the pictures (P,) had their near-copies been on both sides.
+
+    Each further copy moves on by a fold, and all else stays where it is: pictures without copies are told as before.
+    """
     import numpy as np
 
     targets, groups = one.targets[one.fitted_on], one.groups[one.fitted_on]
-    if len(np.unique(groups)) == len(groups):
-        logits = found.logits
-    else:
-        folds = grouped(targets, np.arange(len(targets)), _folds(targets, np.arange(len(targets)), None))
-        logits = _path(photos, one.fitted_on, targets, folds, (found.l2,), balanced).logits
-    return round(float((logits.argmax(axis=1) == targets).mean()), 4)
+    right = (found.logits[: len(targets)].argmax(axis=1) == targets)[lone]
+    _, which, counts = np.unique(groups, return_inverse=True, return_counts=True)
+    if (counts > 1).any():
+        order = np.argsort(which, kind="stable")
+        copy = np.empty(len(which), int)
+        copy[order] = np.arange(len(which)) - (np.cumsum(counts) - counts)[which[order]]
+        moved = (folds + copy) % (folds.max() + 1)
+        logits = _path(photos, one.fitted_on, targets, moved, (found.l2,), balanced).logits[: len(targets)]
+        right = np.where((counts[which] > 1)[lone], (logits.argmax(axis=1) == targets)[lone], right)
+    return round(float(right.mean()), 4)
 
 
 def _folds(targets: "np.ndarray", groups: "np.ndarray", classes: list[str] | None) -> int:

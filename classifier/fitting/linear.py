@@ -74,7 +74,7 @@ def fit_linear(cache: Cache, *, l2: float | None, balanced: bool, device: str) -
     """The classes of the labels in the cache, and a head for them that was stopped by its loss on held-out photos.
 
     Raises:
-        PetrieveError: no such device, fewer than two classes, or a class with one photo.
+        PetrieveError: no such device, or fewer than two classes with two photos.
     """
     import numpy as np
 
@@ -104,8 +104,8 @@ def fit_linear(cache: Cache, *, l2: float | None, balanced: bool, device: str) -
     heat = calibrate.temperature(stop @ weight.T.astype(np.float32) + bias, rows.targets[rows.test : rows.stop])
     weight, bias = fitted if given else (weight, bias)  # with a split, the head itself has not seen what is measured
     logits = test @ weight.T.astype(np.float32) + bias
-    kept = np.flatnonzero(~alike)
-    kept = kept[pictures(truth[kept], near.joined(near.pairs(test[kept], rows.groups[kept]), len(kept)))]
+    kept = _pictures(rows, test, np.flatnonzero(~alike))
+    every = np.concatenate([kept, _pictures(rows, test, np.flatnonzero(alike))])
     sizes = np.bincount(groups)
     said |= {
         "photos": int(np.isin(roles, (TRAIN, STOP, TEST)).sum()) - first,  # held-out photos have one row each
@@ -115,9 +115,17 @@ def fit_linear(cache: Cache, *, l2: float | None, balanced: bool, device: str) -
         "l2_grid": [],
         "epochs": losses,
         "evaluated_on": f"{'held-out split' if given else 'held-out photos'}, {len(kept)} photos",
-        "accuracy_ungrouped": round(float((logits.argmax(axis=1) == truth).mean()), 4),
+        "accuracy_ungrouped": round(float((logits.argmax(axis=1) == truth)[every].mean()), 4),
     }
     return one.classes, Fitted(*fitted, logits[kept], logits[kept] / heat, truth[kept], heat, said)
+
+
+def _pictures(rows: Shuffled, test: "np.ndarray", places: "np.ndarray") -> "np.ndarray":
+    """The first photo of each picture at these places among the held-out photos (T, D)."""
+    if not len(places):
+        return places
+    found = near.pairs(test[places], rows.groups[places])
+    return places[pictures(rows.targets[places], near.joined(found, len(places)))]  # type: ignore[no-any-return]
 
 
 TRAIN, STOP, TEST, UNUSED = 0, 1, 2, 3
@@ -129,10 +137,10 @@ def _roles(targets: "np.ndarray", groups: "np.ndarray", fitted_on: "np.ndarray",
 
     roles = np.full(len(targets), UNUSED)
     places = np.flatnonzero(fitted_on)
-    folds = grouped(targets[places], groups[places], FOLDS)
+    folds = grouped(targets[places], groups[places], FOLDS)  # the largest groups are in the first, and to fit on
     roles[places] = TRAIN
-    roles[_some(places[folds == 1], groups)] = STOP
-    roles[_some(np.flatnonzero(tested) if tested.any() else places[folds == 0], groups)] = TEST
+    roles[_some(places[folds == 2], groups)] = STOP
+    roles[_some(np.flatnonzero(tested) if tested.any() else places[folds == 1], groups)] = TEST
     roles[(roles == TEST) & np.isin(groups, groups[(roles == TRAIN) | (roles == STOP)])] = UNUSED
     if not (roles == STOP).any() or not (roles == TEST).any():
         raise PetrieveError(

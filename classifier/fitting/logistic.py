@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 STRENGTHS = tuple(10 ** (6 - 11 * step / 44) for step in range(45))
 # The grid ends when the held-out loss has risen for a whole decade: it has one minimum on every set that was tried.
 PATIENCE = 4
+BLOCK = 8192  # rows that are turned at a time: 32 MB
 NATS = 1e-6  # a photo: how far from the lowest loss a fit may end
 NEWTON_STEPS, CG_STEPS = 30, 60
 
@@ -28,7 +29,7 @@ class Path:
 
     weight: "np.ndarray"  # float64 (C, D), fitted on all rows, for raw embeddings
     bias: "np.ndarray"  # float64 (C,)
-    logits: "np.ndarray"  # float32 (measured, C), each row's by the problem without its fold
+    logits: "np.ndarray"  # float32 (N, C), each row's by the problem without its fold
     l2: float
     grid: list[dict[str, float]]  # l2, log_loss: of the held-out rows
 
@@ -69,8 +70,8 @@ def path(
     best, grid = None, []
     for l2 in strengths:
         w, logits = newton(inputs, wanted, in_problem, l2, w)
-        own = both(logits[np.arange(measured), folds[:measured]])
-        loss = float(np.average(loss_of(own, targets[:measured]), weights=weights[:measured]))
+        own = both(logits[np.arange(len(targets)), folds])
+        loss = float(np.average(loss_of(own[:measured], targets[:measured]), weights=weights[:measured]))
         grid.append({"l2": l2, "log_loss": round(loss, 6)})
         if best is None or loss < best[0]:
             best = loss, l2, w[:, -1].copy(), own
@@ -108,14 +109,17 @@ def principal(embeddings: "np.ndarray", weights: "np.ndarray") -> Inputs:
     count, wide = embeddings.shape
     share = (weights / weights.sum()).astype(np.float32)
     mean = share @ embeddings
-    x = embeddings - mean
     root = np.sqrt(weights).astype(np.float32)[:, None]
-    weighed = x if (root == 1).all() else x * root
+    parts = [slice(start, start + BLOCK) for start in range(0, count, BLOCK)]  # never another copy of them all
     if count > wide:
-        moments = weighed.T @ weighed
+        moments = np.zeros((wide, wide), np.float32)
+        for part in parts:
+            weighed = (embeddings[part] - mean) * root[part]
+            moments += weighed.T @ weighed
         scale = deviations(np.diag(moments) / weights.sum()).astype(np.float32)
         squares, turn = eigh(moments / scale / scale[:, None], driver="evd")  # numpy's takes twice the time
     else:
+        weighed = (embeddings - mean) * root
         scale = deviations(np.einsum("nd,nd->d", weighed, weighed) / weights.sum()).astype(np.float32)
         weighed = weighed / scale
         squares, left = eigh(weighed @ weighed.T, driver="evd")
@@ -124,7 +128,8 @@ def principal(embeddings: "np.ndarray", weights: "np.ndarray") -> Inputs:
         squares, turn = squares[kept], (weighed.T @ left[:, kept]) / np.sqrt(squares[kept])
     back = turn / scale[:, None]
     rows = np.ones((count, len(squares) + 1), np.float32)
-    rows[:, :-1] = x @ back
+    for part in parts:
+        rows[part, :-1] = (embeddings[part] - mean) @ back
     return Inputs(rows, np.append(np.maximum(squares, 0), weights.sum()), back, mean)
 
 

@@ -2,33 +2,43 @@
 
 import warnings
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from heapq import heapreplace
 from typing import TYPE_CHECKING, Any
 
-from store.errors import PetrieveError
+from store.columns import alike
+from store.errors import PetrieveError, listed
 
 if TYPE_CHECKING:
     import numpy as np
 
 FOLDS = 5
 SEED = 0
+LISTED = 5  # classes in a message
 
 
 def grouped(targets: "np.ndarray", groups: "np.ndarray", folds: int = FOLDS) -> "np.ndarray":
     """Each photo's fold (N,), of targets (N,) and groups (N,): groups stay whole, and classes are spread evenly.
 
-    The groups of each class, shuffled, are dealt out in one row that is cut into equal parts.
+    Of each class the largest groups come first, those of one size shuffled, and each goes to the fold that has the
+    fewest photos of the class, and of all where several have. What stays empty is no fold.
     """
     import numpy as np
 
     _, first, which, sizes = np.unique(groups, return_index=True, return_inverse=True, return_counts=True)
     dealt = np.empty(len(first), int)
     drawn = np.random.default_rng(SEED).permutation(len(first))
+    drawn = drawn[np.argsort(-sizes[drawn], kind="stable")]
+    totals = [0] * folds
     for target in np.unique(targets):
-        own = drawn[targets[first[drawn]] == target]
-        middle = np.cumsum(sizes[own]) - sizes[own] / 2
-        dealt[own] = folds * middle / sizes[own].sum()
-    return dealt[which]
+        filled = sorted((0, total, fold) for fold, total in enumerate(totals))  # sorted, it is a heap
+        for group in drawn[targets[first[drawn]] == target].tolist():
+            own, total, fold = filled[0]
+            dealt[group], size = fold, int(sizes[group])
+            heapreplace(filled, (own + size, total + size, fold))
+        for _, total, fold in filled:
+            totals[fold] = total
+    return np.unique(dealt, return_inverse=True)[1][which]
 
 
 def pictures(targets: "np.ndarray", groups: "np.ndarray") -> "np.ndarray":
@@ -52,6 +62,7 @@ class Fitted:
     targets: "np.ndarray"  # (N,) their classes
     temperature: float
     said: dict[str, Any]  # the rest of the report
+    averaged: "list[np.ndarray]" = field(default_factory=list)  # probabilities (N, C) over 1, 2, … augmented views too
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,24 +76,36 @@ class Plan:
     tested: "np.ndarray"  # (N,) held-out photos of known classes; none where folds are the measure
 
 
-def plan(labels: "np.ndarray", splits: "np.ndarray", groups: "np.ndarray") -> Plan:
-    """What is fitted on and what is measured, of labels, splits (empty: none) and groups (N,) each.
-
-    Raises:
-        PetrieveError: fewer than two classes, or a class with one photo.
-    """
+def to_fit_on(splits: "np.ndarray") -> "np.ndarray":
+    """Which photos (N,) a head is fitted on, of their splits (N,): those to train with, or else all."""
     import numpy as np
 
     train = splits == "train"
-    fitted_on = train if train.any() and not train.all() else np.ones(len(labels), bool)
-    _check(labels[fitted_on], groups[fitted_on])
-    classes = np.unique(labels[fitted_on])
+    return train if train.any() and not train.all() else np.ones(len(splits), bool)
+
+
+def plan(labels: "np.ndarray", splits: "np.ndarray", groups: "np.ndarray") -> Plan:
+    """What is fitted on and what is measured, of labels, splits (empty: none) and groups (N,) each.
+
+    A class with one photo is left out: nothing could be measured on it.
+
+    Raises:
+        PetrieveError: fewer than two classes have two photos.
+    """
+    import numpy as np
+
+    if said := alike(set(labels.tolist())):
+        warnings.warn(said, stacklevel=2)
+    to_fit = to_fit_on(splits)
+    lone = _lone(labels[to_fit], groups[to_fit])
+    shown = np.unique(labels[to_fit])
+    classes = shown[~np.isin(shown, lone)]
     targets = np.searchsorted(classes, labels).clip(max=len(classes) - 1)
-    known = classes[targets] == labels
-    if not known.all():
-        listed = ", ".join(sorted(set(labels[~known].tolist())))
-        warnings.warn(f"no training photo shows {listed}: {(~known).sum()} photos are not measured on", stacklevel=2)
-    return Plan(classes.tolist(), targets, groups, fitted_on, ~fitted_on & known)
+    known, strange = classes[targets] == labels, ~np.isin(labels, shown)
+    if strange.any():
+        named = ", ".join(sorted(set(labels[strange].tolist())))
+        warnings.warn(f"no training photo shows {named}: {strange.sum()} photos are not measured on", stacklevel=2)
+    return Plan(classes.tolist(), targets, groups, to_fit & known, ~to_fit & known)
 
 
 def warn_of_copies(paths: list[str], labels: "np.ndarray", groups: "np.ndarray") -> None:
@@ -101,8 +124,8 @@ def warn_of_copies(paths: list[str], labels: "np.ndarray", groups: "np.ndarray")
         )
 
 
-def _check(labels: "np.ndarray", groups: "np.ndarray") -> None:
-    """Refuse what makes no head."""
+def _lone(labels: "np.ndarray", groups: "np.ndarray") -> list[str]:
+    """The classes with one photo, and its copies; says that they are left out, and refuses what makes no head."""
     counts = Counter(labels.tolist())
     if len(counts) < 2:
         raise PetrieveError(
@@ -110,10 +133,15 @@ def _check(labels: "np.ndarray", groups: "np.ndarray") -> None:
             "embed photos of another class too",
         )
     pictures = Counter(label for label, _ in set(zip(labels.tolist(), groups.tolist(), strict=True)))
-    rare = next((label for label in counts if pictures[label] == 1), None)
-    if rare is not None:
-        shows = "one photo" if counts[rare] == 1 else f"{counts[rare]} copies of one photo"
+    lone = sorted(label for label in counts if pictures[label] == 1)
+    if len(counts) - len(lone) < 2:
+        shows = "one photo" if counts[lone[0]] == 1 else f"{counts[lone[0]]} copies of one photo"
         raise PetrieveError(
-            f"class {rare!r} has {shows}, and a head cannot be measured on it",
-            "add a second photo of it; or remove its file and run `embed --prune`",
+            f"class {lone[0]!r} has {shows}, and a head needs two classes with two different photos each",
+            "add a second photo of it",
         )
+    if lone:
+        named = listed([repr(label) for label in lone], LISTED)
+        which = f"class {named} has one photo and is" if len(lone) == 1 else f"classes {named} have one photo and are"
+        warnings.warn(f"{which} left out of the head", stacklevel=3)
+    return lone

@@ -53,11 +53,14 @@ def make_copies(
 
     trunk = asking_trunk(cache, None, device, precision)
     contents, embeddings = cache.sample(photos, seed=seed)
-    rows = {row["digest"]: row for row in cache.photos_of(contents, ["root", "uri"]).to_pylist()}
+    listed = cache.photos_of(contents, ["root", "uri", "gone", "reason"]).to_pylist()
+    rows = {row["digest"]: row for row in listed if row["gone"] is None and row["reason"] is None}
     draw = np.random.default_rng(seed)
     made: dict[str, list[tuple[int, np.ndarray, Tensor]]] = {kind: [] for kind in KINDS}
     for content, embedding in zip(as_bytes(contents), embeddings, strict=True):
-        row = rows[content]
+        row = rows.get(content)
+        if row is None:
+            continue
         try:
             original = upright_image(read(path_of(row["root"], row["uri"]))[0])
         except (OSError, Undecodable):

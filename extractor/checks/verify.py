@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from extractor.engines.local import results
@@ -12,7 +13,8 @@ from extractor.trunks.fitting import asking_trunk
 from extractor.trunks.ranges import kept
 from store.cache import Cache
 from store.errors import PetrieveError
-from store.photo import Photo
+from store.forgotten import damaged_rows
+from store.photo import Photo, digest_of
 from store.rows import Embedded, Unreadable, own, photo_checksums, photo_of, vector_checksums
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 CLOSE, CLOSE_IN_INT8 = 0.995, 0.98
 ANEW = "run `cli.py embed` on its folders with a new `--store`"
 AGAIN = "`touch` it and run `cli.py embed` again"
+SAID = "give it again with `embed --labels`, when the photo is back"
 LACKING = "run `cli.py embed` on its folder"
 
 
@@ -48,18 +51,24 @@ class Finding:
 class Verified:
     """What was looked at, and what was found.
 
-    `changed`: photos of the sample that are gone or others since they were embedded, which is no damage.
+    `changed`: photos that were opened and are gone or others since they were embedded, which is no damage.
     """
 
     photos: int  # whose rows were read
+    present: int  # of these, not marked as gone: what the sample is one of
+    opened: int  # of these, read again and held against their digests
     sampled: int  # of these, embedded again
     worst_cosine: float | None  # between a photo's embedding in the cache and its new one
     changed: list[str]
     findings: list[Finding]
 
 
-def verify(cache: Cache, *, sample: int = 32, device: str = "auto", precision: str = "auto") -> Verified:
+def verify(
+    cache: Cache, *, sample: int = 32, every: bool = False, device: str = "auto", precision: str = "auto"
+) -> Verified:
     """What is wrong with a cache: every row is read, and `sample` photos, evenly spread, are embedded again.
+
+    With `every`, the other photos are read again too, which finds those edited in place with size and time kept.
 
     Raises:
         PetrieveError: the weights or the device cannot be used.
@@ -67,16 +76,21 @@ def verify(cache: Cache, *, sample: int = 32, device: str = "auto", precision: s
     try:
         rows, findings = _photos(cache)
         findings += _contents(cache, rows)
+        findings += [
+            Finding(f"what a CSV said of {path} when it was forgotten is damaged", SAID)
+            for path in damaged_rows(cache.store)
+        ]
     except PetrieveError as error:
-        return Verified(0, 0, None, [], [Finding(error.what, error.remedy)])
+        return Verified(0, 0, 0, 0, None, [], [Finding(error.what, error.remedy)])
     paths = sorted(path for path, row in rows.items() if row.digest and not row.gone)
     count = min(sample, len(paths))
+    drawn = [paths[number * len(paths) // count] for number in range(count)]
+    others = sorted({*paths}.difference(drawn)) if every else []
     int8, damaged = _ranges(cache)
     findings += damaged
     changed, cosines = [], []
-    for cached, now in _again(
-        cache, [rows[paths[number * len(paths) // count]] for number in range(count)], device, precision
-    ):
+    embedded = _again(cache, [rows[path] for path in drawn], device, precision)
+    for cached, now in chain(embedded, _read([rows[path] for path in others])):
         if isinstance(now, Unreadable) and not now.may_pass and _is_as_then(cached, now):
             rotten = f"{cached.photo.path} has the size and time that it had, and can no longer be read: {now.reason}"
             findings.append(Finding(rotten, "bring it back from a copy"))
@@ -92,6 +106,8 @@ def verify(cache: Cache, *, sample: int = 32, device: str = "auto", precision: s
                 findings.append(Finding(far, ANEW))
     return Verified(
         photos=sum(bool(row.digest) for row in rows.values()),
+        present=len(paths),
+        opened=count + len(others),
         sampled=count,
         worst_cosine=min(cosines, default=None),
         changed=changed,
@@ -172,6 +188,20 @@ def _again(
             for now in some:
                 row = then[now.photo.path]
                 yield replace(row, views=held.get(row.digest) if row.digest else None), now
+
+
+def _read(rows: Sequence[Row]) -> Iterator[tuple[Row, Embedded | Unreadable]]:
+    """Each of these photos beside the digest that it has now; nothing is embedded."""
+    import numpy as np
+
+    then = {row.photo.path: row for row in rows}
+    for part, photos in files_of(row.photo for row in rows):
+        for now in part.read({photo.uri for photo in photos}):
+            if isinstance(now, Unreadable):
+                yield then[now.photo.path], now
+            else:
+                photo, data = now
+                yield then[photo.path], Embedded(photo, digest_of(data), 0, 0, np.zeros((0, 0), np.float32))
 
 
 def _is_as_then(cached: Row, now: Embedded | Unreadable) -> bool:

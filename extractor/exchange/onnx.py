@@ -17,7 +17,7 @@ from extractor.trunks.weights import read_weights
 from store.cache import Cache
 from store.errors import PetrieveError, Undecodable
 from store.files import write_named
-from store.photo import path_of
+from store.photo import digest_of, path_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,7 +34,8 @@ class Exported:
 
     size_bytes: int
     compared: int
-    largest_difference: float | None
+    largest_difference: float | None  # from ours in float32, of the same pixels
+    predict_difference: float | None  # from what `predict` says: by the store's embeddings, in whatever precision
 
 
 def export(file: Path, cache: Cache, *, weight: "np.ndarray", bias: "np.ndarray", classes: Sequence[str]) -> Exported:
@@ -62,14 +63,18 @@ def export(file: Path, cache: Cache, *, weight: "np.ndarray", bias: "np.ndarray"
     onnx.helper.set_model_props(model, facts)
     onnx.checker.check_model(model, full_check=True)
     data = model.SerializeToString(deterministic=True)
-    differences = list(_differences(data, trunk, weight, bias, cache))
+    compared = list(_differences(data, trunk, weight, bias, cache))
+    differences = [difference for difference, _ in compared]
     if any(not difference <= TOLERANCE for difference in differences):
         raise PetrieveError(
             f"onnxruntime's probabilities are {max(differences):.2g} from ours, more than {TOLERANCE}",
             "install another version of onnxruntime",
         )
     write_named(file, data)
-    return Exported(len(data), len(differences), max(differences) if differences else None)
+    predicted = [difference for _, difference in compared if difference is not None]
+    return Exported(
+        len(data), len(compared), max(differences, default=None), predict_difference=max(predicted, default=None)
+    )
 
 
 def _installed() -> tuple[ModuleType, ModuleType]:
@@ -84,26 +89,41 @@ def _installed() -> tuple[ModuleType, ModuleType]:
     return onnx, onnxruntime
 
 
-def _differences(data: bytes, trunk: Trunk, weight: "np.ndarray", bias: "np.ndarray", cache: Cache) -> Iterator[float]:
-    """For some photos of the cache, the largest difference of a probability in onnxruntime from ours."""
+def _differences(
+    data: bytes, trunk: Trunk, weight: "np.ndarray", bias: "np.ndarray", cache: Cache
+) -> Iterator[tuple[float, float | None]]:
+    """For some photos of the cache, the largest difference of a probability in onnxruntime from ours.
+
+    From ours of the same pixels in float32; and by the embedding that the cache has, None where the photo has changed.
+    """
     import torch
 
     _, onnxruntime = _installed()
     options = onnxruntime.SessionOptions()
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # as the commands ask of torch's threads
     session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-    for pixels in _some_photos(cache):
-        logits = trunk(canonical_view(pixels)[None]) @ torch.from_numpy(weight).T + torch.from_numpy(bias)
+    for pixels, held in _some_photos(cache):
         (theirs,) = session.run(["probabilities"], {"photo": pixels.permute(1, 2, 0).contiguous().numpy()})
-        yield float((logits.softmax(1)[0] - torch.from_numpy(theirs)).abs().max())
+
+        def far(embedding: "Tensor", theirs: "np.ndarray" = theirs) -> float:
+            logits = embedding @ torch.from_numpy(weight).T + torch.from_numpy(bias)
+            return float((logits.softmax(0) - torch.from_numpy(theirs)).abs().max())
+
+        yield far(trunk(canonical_view(pixels)[None])[0]), None if held is None else far(torch.from_numpy(held))
 
 
-def _some_photos(cache: Cache) -> "Iterator[Tensor]":
-    """Pixels (3, H, W) of photos spread over the beginning of the cache, those that can still be read."""
+def _some_photos(cache: Cache) -> "Iterator[tuple[Tensor, np.ndarray | None]]":
+    """Pixels (3, H, W) of photos spread over the beginning of the cache, those that can still be read.
+
+    Each beside the embedding (D,) that the cache has of these very bytes.
+    """
     rows = next(cache.photos(["root", "uri"]), None)
     photos = rows.to_pylist() if rows else []
     for photo in photos[:: -(-len(photos) // COMPARED) or 1]:
         try:
-            yield decode(read(path_of(photo["root"], photo["uri"]))[0])
+            data, _ = read(path_of(photo["root"], photo["uri"]))
+            pixels = decode(data)
         except (OSError, Undecodable):  # it was cached, and has gone since
             continue
+        held = cache.views_of([digest_of(data)])
+        yield pixels, next((views[0] for views in held.values()), None)

@@ -218,8 +218,8 @@ def read(path: str) -> tuple[bytes, os.stat_result]:
 
 
 def gone(path: str) -> str | None:
-    """The date of today if nothing is at this path; None if something is."""
-    return None if os.path.lexists(path) else datetime.now(UTC).date().isoformat()
+    """The date of today if nothing is at this path, or a link to nothing; None if something is."""
+    return None if os.path.exists(path) else datetime.now(UTC).date().isoformat()
 
 
 def batched(photos: Iterable[Photo], size: int) -> Iterator[tuple[Photo, ...]]:

@@ -1,109 +1,174 @@
-"""What a photo's name, its folders and the user's own CSV say of it: label, split and further columns."""
+"""What the user's own CSV says of photos: label, split and further columns."""
 
 import os
 import re
-from collections import Counter
-from collections.abc import Mapping
+import warnings
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from extractor.sources.names import SPLITS
-from store.errors import PetrieveError, first_line
-from store.rows import RESERVED
+from extractor.sources.sheets import cell_text, check_text, read_sheet
+from extractor.sources.spellings import photos_meant
+from store.columns import carried, typed
+from store.errors import PetrieveError, listed
+from store.photo import Photo
+from store.rows import RESERVED, by_hand
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from store.photo import Photo
-
-_COLUMN = re.compile(r"[^\W\d_][\w -]*")  # Lance keeps names with a first _ to itself
+# What a column is called, in any case; what stands behind our own word is taken where that is not there.
+WORDS = {
+    "photo": ("photo", "path", "file", "filepath", "file_name", "filename", "image", "image_path"),
+    "label": ("label", "class", "ground_truth", "choice"),
+    "split": ("split",),
+}
+# What stands beside photo and label where `predict --csv` and `audit --csv` have written them, and p(cat) and the like.
+RESULTS = {"probability", "error", "unsure", "unfamiliar"}, {"suggested", "reason", "score"}
+SHARE = re.compile(r"p\(.*\)")
+TASKS = {"annotation_id", "annotator"}  # of Label Studio's exports
+COLUMN = re.compile(r"[^\W\d_][\w -]*")  # Lance keeps names with a first _ to itself
 
 
 @dataclass(frozen=True)
 class Labels:
-    """The rows of a labels CSV by photo (a uri, or an absolute path)."""
+    """The rows of a labels CSV by photo, as it is named there."""
 
     file: str
     rows: dict[str, dict[str, Any]]
     columns: "pa.Schema"  # the user's own, beyond label and split
 
-    def of(self, photo: "Photo") -> dict[str, Any]:
-        """What the CSV says of a photo, by column; nothing if it does not name it."""
-        return self.rows.get(photo.uri) or self.rows.get(photo.path) or {}
+    def into(self, columns: "pa.Schema") -> "Labels":
+        """The same as wider columns hold it."""
+        rows = carried(self.rows.values(), self.columns, columns)
+        return replace(self, rows=dict(zip(self.rows, rows, strict=True)), columns=columns)
 
-    def apply(self, photos: Mapping[str, "Photo"]) -> dict[str, "Photo"]:
-        """The same photos (by path) with what the CSV says of them.
+    def said(self, photos: Mapping[str, Photo], known: Container[str]) -> dict[str, dict[str, Any]]:
+        """What the CSV says, by path, of photos that are found and that the store knows; a note names the rest.
 
         Raises:
-            PetrieveError: the CSV names photos that are not among them.
+            PetrieveError: a name stands for two photos, two names for one, or none for any.
         """
-        names = Counter(name for path, photo in photos.items() for name in (photo.uri, path) if name in self.rows)
-        twice = [name for name, count in names.items() if count > 1]
-        if twice:
-            raise PetrieveError(
-                f"{self.file} names {twice[0]!r}, which more than one source holds", "write its absolute path"
-            )
-        unknown = set(self.rows) - set(names)
-        if unknown:
-            raise PetrieveError(
-                f"{self.file} names {len(unknown)} photo(s) that the source does not hold, first {min(unknown)!r}",
-                "write each as its path relative to the source, or remove the row",
-            )
-        return {path: self._applied(photo) for path, photo in photos.items()}
-
-    def _applied(self, photo: "Photo") -> "Photo":
-        own = dict(self.of(photo))
-        label, split = own.pop("label", photo.label), own.pop("split", photo.split)
-        return replace(photo, label=label, split=split, columns=own)
+        meant = photos_meant(self.file, self.rows, photos, known)
+        absent = [name for name in self.rows if meant.get(name) not in photos]
+        if absent:
+            what = f"{self.file} names {len(absent)} photo(s) that the source does not hold, first {min(absent)!r}"
+            if not meant:
+                raise PetrieveError(
+                    what, "write each as its path from the source, or from where you stand; or remove the row"
+                )
+            warnings.warn(what, stacklevel=2)
+        return {path: by_hand(self.rows[name]) for name, path in meant.items()}
 
 
-def read_labels(file: str | os.PathLike[str]) -> Labels:
-    """The labels in a CSV with a column `photo`; `label`, `split` and any others, typed by their content.
+def read_labels(file: str | os.PathLike[str], *, photo: str | None = None, label: str | None = None) -> Labels:
+    """The labels in a CSV: `label`, `split` and any other columns, each a number, a date … where all its values are.
+
+    `photo` and `label` name the columns of the photo's path and of its label; by default they are found by WORDS.
 
     Raises:
-        PetrieveError: no such file, no CSV, no column `photo`, a photo twice, a column that is the cache's own.
+        PetrieveError: no such file, no CSV, no column of the photo or several, a photo twice, a column that cannot be
+            stored, a split that is none.
     """
     import pyarrow as pa
-    from pyarrow import csv
 
-    text = {name: pa.string() for name in ("photo", "label", "split")}
-    options = csv.ConvertOptions(column_types=text, strings_can_be_null=True, null_values=[""])
-    try:
-        table = csv.read_csv(file, convert_options=options)
-        names = table.column_names
-    except (OSError, ValueError) as error:  # Arrow's errors and those of decoding are ValueErrors
-        raise PetrieveError(
-            f"cannot read labels from {file}: {first_line(error)}",
-            "give a CSV in UTF-8 with commas, a header and a column `photo`",
-        ) from error
-    if "photo" not in names:
-        raise PetrieveError(
-            f"{file} has no column `photo`, only {', '.join(names)}",
-            "name the column that holds each photo's path `photo`, and separate columns by commas",
-        )
-    check_columns(str(file), names)
-    # A column without a single value has no type yet.
-    own = [column for column in table.schema if column.name not in text and not pa.types.is_null(column.type)]
-    table = table.select([name for name in names if name in text] + [column.name for column in own])
-    rows: dict[str, dict[str, Any]] = {}
-    for row in table.to_pylist():
-        if row["photo"] is None:
-            raise PetrieveError(f"{file} has a row without a photo", "write its path, or remove the row")
-        photo = os.path.normpath(row.pop("photo"))
-        if photo in rows:
-            raise PetrieveError(f"{file} names {photo!r} twice", "keep one row for each photo")
-        if row.get("split"):
-            row["split"] = SPLITS.get(row["split"].lower(), row["split"])
-        rows[photo] = row
-    return Labels(str(file), rows, pa.schema(own))
+    source = str(file)
+    header, table = read_sheet(source, WORDS["photo"] if photo is None else [photo.casefold()])
+    names = _names(source, header, {"photo": photo, "label": label})
+    cells = {name: [row[place] for row in table] for place, name in enumerate(names) if name}
+    photos = cells.pop("photo")
+    columns, values = list[pa.Field](), dict[str, list[Any]]()
+    for name, column in cells.items():
+        check_text(source, column)
+        words = [cell_text(cell) or None for cell in column]
+        if name in WORDS:
+            values[name] = words if name == "label" else [_split(source, word) for word in words]
+            continue
+        field, held = typed(name, words)
+        if field is not None:  # without a single value it has no type yet
+            columns.append(field)
+            values[name] = held
+    told = zip(*values.values(), strict=True) if values else (() for _ in photos)
+    rows = [dict(zip(values, row, strict=True)) for row in told]
+    return Labels(source, _by_photo(source, photos, rows, header), pa.schema(columns))
 
 
-def check_columns(file: str, names: list[str]) -> None:
+def check_columns(file: str, names: Sequence[str]) -> None:
     """Refuse columns that cannot be stored.
 
     Raises:
         PetrieveError: a name is the cache's own, no word, or there twice.
     """
     for position, name in enumerate(names):
-        if name in RESERVED or not _COLUMN.fullmatch(name) or name in names[:position]:
+        if name in RESERVED or not COLUMN.fullmatch(name) or name in names[:position]:
             raise PetrieveError(f"{file} has a column {name!r} that cannot be stored", "rename or remove it")
+
+
+def _names(file: str, header: Sequence[str], chosen: Mapping[str, str | None]) -> list[str | None]:
+    """What each column is kept as: `photo`, `label`, `split`, its own name, or nothing."""
+    places = {word: _place(file, header, word, chosen.get(word)) for word in WORDS}
+    if places["photo"] is None:
+        raise PetrieveError(
+            f"{file} has no column `photo`, only {listed(header, 10)}",
+            "name the column that holds each photo's path `photo`, or say which it is with `--photo-column`",
+        )
+    if places["photo"] == places["label"]:
+        raise PetrieveError(f"{file} cannot have photo and label in one column", "name two")
+    over = _results(header) | {name for name in header if name.casefold() in WORDS}
+    of_place = {place: word for word, place in places.items()}
+    names = [of_place.get(place, None if name in over else name) for place, name in enumerate(header)]
+    if left := [name for name, kept in zip(header, names, strict=True) if kept is None]:
+        warnings.warn(f"{file} has columns that are passed over: {listed(left, 10)}", stacklevel=3)
+    check_columns(file, [name for name in names if name is not None])
+    return names
+
+
+def _place(file: str, header: Sequence[str], word: str, chosen: str | None) -> int | None:
+    """Where the column is that one of our words means."""
+    own, *others = WORDS[word]
+    for names in ([chosen],) if chosen else ([own], others):
+        found = [place for place, name in enumerate(header) if (name if chosen else name.casefold()) in names]
+        if len(found) > 1:
+            ask = f", or say which it is with `--{word}-column`" if others else ""
+            raise PetrieveError(
+                f"{file} has the columns {' and '.join(header[place] for place in found)}: each may be the {word}",
+                f"rename the others{ask}",
+            )
+        if found:
+            return found[0]
+    if chosen:
+        raise PetrieveError(f"{file} has no column {chosen!r}, only {listed(header, 10)}", "name one of these")
+    return None
+
+
+def _results(header: Sequence[str]) -> set[str]:
+    """The columns that say what a head holds of a photo, where one of our commands has written them."""
+    shares = {name for name in header if SHARE.fullmatch(name)}
+    told, audited = RESULTS
+    found = {name for some in (told, audited) if some <= set(header) for name in some}
+    return found | shares | (told if shares else set())
+
+
+def _split(file: str, word: str | None) -> str | None:
+    if word and word.lower() not in SPLITS:
+        raise PetrieveError(f"{file} has a split {word!r}", "write train, val or test, or nothing")
+    return SPLITS[word.lower()] if word else None
+
+
+def _by_photo(
+    file: str, photos: Sequence[str], rows: Sequence[dict[str, Any]], header: Sequence[str]
+) -> dict[str, dict[str, Any]]:
+    """The rows by the photos that they are of; one without a label says nothing where a tool has written it."""
+    by_tool = bool(_results(header)) or set(header) >= TASKS
+    found: dict[str, dict[str, Any]] = {}
+    for photo, row in zip(photos, rows, strict=True):
+        if not photo.strip():
+            raise PetrieveError(f"{file} has a row without a photo", "write its path, or remove the row")
+        if photo in found:
+            raise PetrieveError(f"{file} names {photo!r} twice", "keep one row for each photo")
+        if by_tool and str(row.get("label")).startswith('{"choices"'):
+            raise PetrieveError(f"{file} gives {photo!r} several labels", "keep one")
+        if not by_tool or row.get("label"):  # a photo that could not be read, a task that was skipped
+            found[photo] = row
+    return found

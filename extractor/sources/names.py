@@ -7,14 +7,18 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from typing import NamedTuple
 
+from store.columns import plain
 from store.photo import Photo
 
 SPLITS = {
     "train": "train",
+    "training": "train",
     "val": "val",
     "valid": "val",
     "validation": "val",
+    "dev": "val",
     "test": "test",
+    "testing": "test",
     "test1": "test",  # Kaggle's name for it
 }
 PETS_TOO = ("val", "dev")  # of these, what pets are called as well
@@ -43,7 +47,7 @@ class Way:
         """The folder at this level: 1 is the first below the source, 0 the source itself, PARENT the last."""
         if level == 0:
             return self.source
-        return self.below[max(level, 0) - 1] if len(self.below) >= abs(level) else None
+        return self.below[max(level, 0) - 1] or None if len(self.below) >= abs(level) else None
 
 
 @dataclass(frozen=True)
@@ -102,9 +106,9 @@ def ways_of(tree: Mapping[Folder, set[str]], beside: Collection[str] = ()) -> di
         if is_split(name, siblings, tree[root, folder]):
             ways[root, folder] = replace(way, split=SPLITS[name.lower()])
         elif folder:
-            ways[root, folder] = replace(way, below=(*way.below, name))
+            ways[root, folder] = replace(way, below=(*way.below, plain(name)))
         elif root in beside or not beside:
-            ways[root, folder] = replace(way, source=name or None)
+            ways[root, folder] = replace(way, source=plain(name) or None)
         else:
             ways[root, folder] = way
     return ways

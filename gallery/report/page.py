@@ -43,8 +43,8 @@ def write(
         figures.classes(head),
         _photos(
             "Worth a look",
-            "Photos whose label is probably wrong or that are odd in another way, worst first. Each was judged by a "
-            "head fitted without it, and by its look-alikes.",
+            "Photos whose label is probably wrong or in doubt, or that are odd in another way, worst first. Each was "
+            "judged by a head fitted without it, and by its look-alikes.",
             "No photo stands out.",
             [(row["photo"], _suspected(row), row["reason"]) for row in suspects],
             picture,

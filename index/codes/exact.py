@@ -30,16 +30,21 @@ class Exact:
     digests: "np.ndarray"  # (N,) of 16 bytes
 
     def nearest(self, queries: "np.ndarray", wanted: int) -> "tuple[np.ndarray, np.ndarray]":
-        """Cosines and ids, (Q, at most `wanted`) each, of the contents most like unit-length queries (Q, D)."""
+        """Cosines and ids, (Q, at most `wanted`) each, of the contents most like unit-length queries (Q, D).
+
+        Ids are -1 where there are no more.
+        """
         import numpy as np
 
         wanted = min(wanted, len(self.ids))
         if not wanted:
             return np.zeros((len(queries), 0), np.float32), np.zeros((len(queries), 0), np.int64)
         products, places = self.faiss.search(queries, wanted)
-        similarities = products / self.lengths[places]
+        there = places >= 0  # of an embedding that holds no numbers faiss finds none
+        similarities = np.where(there, products / self.lengths[places], -np.inf)
         order = np.argsort(-similarities, axis=1, kind="stable")
-        return np.take_along_axis(similarities, order, 1), self.ids[np.take_along_axis(places, order, 1)]
+        ids = np.where(there, self.ids[places], -1)
+        return np.take_along_axis(similarities, order, 1), np.take_along_axis(ids, order, 1)
 
     def of(self, ids: "np.ndarray") -> "np.ndarray | None":
         """The digests of these contents; None if one of them is not held."""

@@ -1,15 +1,15 @@
 """Near-copies among a cache's photos: same bytes, same picture, same scene; as groups, each with its best photo."""
 
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from index.duplicates.groups import BYTES, Group, grouped
 from index.duplicates.looks import as_picture, as_scene
 from index.duplicates.near import Near, near, pairs
+from index.duplicates.present import Files, Present, present
 from store.cache import Cache
 from store.errors import PetrieveError
-from store.photo import path_of
 from store.rows import unit_length
 
 if TYPE_CHECKING:
@@ -25,9 +25,8 @@ HINT = 0.3
 # Pairs with different labels that are enough to measure with; else so many random ones are drawn.
 FEW_OTHERS, RANDOM = 30, 300
 NOT_LOOKED = -1.0
-ALIKE = 0.8  # of the sharpest
 BLOCK = 20_000  # pairs at a time
-BYTES, PICTURE, SCENE = "same bytes", "same picture", "same scene"
+PICTURE, SCENE = "same picture", "same scene"
 # No threshold is lower: on 2,559 real photos no look-alike reached these, and few photos say little of look-alikes.
 LEAST = {PICTURE: 0.9, SCENE: 0.75}
 Glances = Callable[[Iterable[str]], "Mapping[str, np.ndarray]"]
@@ -58,26 +57,6 @@ class Made(Protocol):
 
 
 @dataclass(frozen=True)
-class Copy:
-    """One photo of a group."""
-
-    photo: str
-    label: str | None
-    width: int
-    height: int
-    size: int  # bytes
-
-
-@dataclass(frozen=True)
-class Group:
-    """Photos that are copies of each other, the best first: the largest, of equals the sharpest."""
-
-    kind: str  # `same bytes`, `same picture` or `same scene`
-    best: str
-    photos: list[Copy]
-
-
-@dataclass(frozen=True)
 class Fitted:
     """A threshold, and what it is worth.
 
@@ -96,20 +75,24 @@ class Fitted:
 class Duplicates:
     """Groups of near-copies, and how the thresholds came about; `compared` counts the pairs that were looked at.
 
-    A kind's groups have of each group of the kind before, which is nearer, only the best photo.
+    A kind's groups have of each group of the kind before, which is nearer, only the best photo. Of the photos that were
+    looked at, `links` are other names of files that are there under one already, and `changed` are gone or others since
+    they were embedded: neither is in a group.
     """
 
     photos: int
     compared: int
+    links: int
+    changed: int
     others: str  # which pairs are taken for no copies
     groups: list[Group]
     fitted: list[Fitted]
 
 
 def find_duplicates(
-    cache: Cache, made: Sequence[Made], *, glances: Glances, sharpness: Callable[[str], float]
+    cache: Cache, made: Sequence[Made], *, files: Files, glances: Glances, sharpness: Callable[[str], float]
 ) -> Duplicates:
-    """The near-copies in a cache.
+    """The near-copies in a cache, among files that are there as they were embedded: other names are no copies.
 
     Photos whose embeddings are near are compared by their looks, because embeddings alone cannot tell a copy from a
     look-alike. Thresholds stand between copies `made` of the user's own photos and what nearly all candidates reach.
@@ -126,12 +109,13 @@ def find_duplicates(
     least = _least_cosine(made)
     candidates = pairs(cache, found, k=NEIGHBOURS, at_least=least)
     twins = found.ids[np.isin(found.first, found.first[found.ids != found.first])]
-    originals = np.array([row for one in made for row in one.rows], np.int64)
-    photos = _described(cache, np.unique(np.concatenate([candidates.ravel(), twins, originals])))
-    looks = _looks(photos, np.unique(np.concatenate([candidates.ravel(), originals])), glances)
+    originals = found.contents(np.array([row for one in made for row in one.rows], np.int64))
+    same = found.ids[np.isin(found.first, np.concatenate([candidates.ravel(), originals]))]
+    there = present(cache, found, np.union1d(same, twins), files)
+    looks = _looks(there, np.unique(np.concatenate([candidates.ravel(), originals])), glances)
     candidates = candidates[np.isin(candidates, list(looks)).all(axis=1)]
     scores = _scores(candidates, looks)
-    others, which = _others(candidates, scores, photos, looks)
+    others, which = _others(candidates, scores, there, looks)
     unlike = scores[0] < LEAST[PICTURE]  # a store may hold more copies than look-alikes, and is fitted to these
     fitted = [
         _fit(
@@ -145,12 +129,12 @@ def find_duplicates(
         )
         for place, kind in enumerate((PICTURE, SCENE))
     ]
-    groups, stands_for = _grouped(BYTES, _twins(found), {}, photos, sharpness)
+    groups, stands_for = grouped(BYTES, there.twins, {}, there.photos, sharpness)
     for place, one in enumerate(fitted):
-        linked = candidates[scores[place] >= one.threshold].tolist()
-        more, stands_for = _grouped(one.kind, linked, stands_for, photos, sharpness)
+        linked = [[there.shown[end] for end in pair] for pair in candidates[scores[place] >= one.threshold].tolist()]
+        more, stands_for = grouped(one.kind, linked, stands_for, there.photos, sharpness)
         groups += more
-    return Duplicates(len(cache), len(candidates), which, groups, fitted)
+    return Duplicates(len(found.ids), len(candidates), there.links, there.changed, which, groups, fitted)
 
 
 def _least_cosine(made: Sequence[Made]) -> float:
@@ -161,27 +145,11 @@ def _least_cosine(made: Sequence[Made]) -> float:
     return float(np.quantile(np.concatenate(cosines), MISSED))
 
 
-def _twins(found: Near) -> list[list[int]]:
-    """Each photo whose bytes an earlier one has, beside that one."""
-    import numpy as np
-
-    again = found.first != found.ids
-    return np.stack([found.first[again], found.ids[again]], axis=1).tolist()  # type: ignore[no-any-return]
-
-
-def _described(cache: Cache, ids: "np.ndarray") -> dict[int, Copy]:
-    """What is said of the photos with these ids."""
-    rows = cache.take_photos(ids, ["root", "uri", "label", "width", "height", "size"]).to_pylist()
-    return {
-        row: Copy(path_of(one.pop("root"), one.pop("uri")), **one) for row, one in zip(ids.tolist(), rows, strict=True)
-    }
-
-
-def _looks(photos: Mapping[int, Copy], ids: "np.ndarray", glances: Glances) -> "dict[int, np.ndarray]":
-    """How the photos with these ids look; those that cannot be read any more are left out."""
-    paths = {row: photos[row].photo for row in ids.tolist()}
+def _looks(there: Present, contents: "np.ndarray", glances: Glances) -> "dict[int, np.ndarray]":
+    """How these contents look; those of which no photo can be read any more are left out."""
+    paths = {one: there.photos[there.shown[one]].photo for one in contents.tolist() if one in there.shown}
     seen = glances(paths.values())
-    return {row: seen[path] for row, path in paths.items() if path in seen}
+    return {one: seen[path] for one, path in paths.items() if path in seen}
 
 
 def _scores(pairs_: "np.ndarray", looks: "Mapping[int, np.ndarray]") -> "np.ndarray":
@@ -199,12 +167,12 @@ def _scores(pairs_: "np.ndarray", looks: "Mapping[int, np.ndarray]") -> "np.ndar
 
 
 def _others(
-    candidates: "np.ndarray", scores: "np.ndarray", photos: Mapping[int, Copy], looks: "Mapping[int, np.ndarray]"
+    candidates: "np.ndarray", scores: "np.ndarray", there: Present, looks: "Mapping[int, np.ndarray]"
 ) -> "tuple[np.ndarray, str]":
     """The scores (2, n) of pairs that are no copies, and which pairs those are."""
     import numpy as np
 
-    labels = [[photos[row].label for row in pair] for pair in candidates.tolist()]
+    labels = [[there.photos[there.shown[one]].label for one in pair] for pair in candidates.tolist()]
     differ = np.array([None not in pair and pair[0] != pair[1] for pair in labels], bool)
     if differ.sum() >= FEW_OTHERS:
         return scores[:, differ], "look-alikes with different labels"
@@ -230,12 +198,12 @@ def _fit(
 
     scores, reached = {}, {}
     for one in made:
-        there = np.array([row in looks for row in one.rows], bool)
-        originals = [looks[row] for row in one.rows if row in looks]
-        scores[one.kind] = _made_scores(kind, originals, one.glances[there])
-        ids, cosines = found.search(one.embeddings[there], NEIGHBOURS)
-        first = found.first[np.searchsorted(found.ids, np.array(one.rows, np.int64)[there])]
-        reached[one.kind] = ((ids == first[:, None]) & (cosines >= least)).any(axis=1)
+        contents = found.contents(np.array(one.rows, np.int64))
+        seen = np.isin(contents, list(looks))
+        originals = [looks[content] for content in contents[seen].tolist()]
+        scores[one.kind] = _made_scores(kind, originals, one.glances[seen])
+        ids, cosines = found.search(one.embeddings[seen], NEIGHBOURS)
+        reached[one.kind] = ((ids == contents[seen, None]) & (cosines >= least)).any(axis=1)
     threshold = max(float(np.quantile(np.concatenate([*scores.values()]), MISSED)), LEAST[kind])
     looked = near_ones[near_ones > NOT_LOOKED]
     alike = _reached_by_few(looked) if len(looked) >= FEW_OTHERS else LEAST[kind]
@@ -266,50 +234,3 @@ def _made_scores(kind: str, originals: "list[np.ndarray]", copies: "np.ndarray")
     if kind == SCENE:
         return np.array([as_scene(*pair) for pair in zip(originals, copies, strict=True)])
     return as_picture(np.stack(originals), copies) if originals else np.zeros(0)
-
-
-def _grouped(
-    kind: str,
-    linked: Iterable[Sequence[int]],
-    stands_for: Mapping[int, int],
-    photos: Mapping[int, Copy],
-    sharpness: Callable[[str], float],
-) -> tuple[list[Group], dict[int, int]]:
-    """Groups of what is linked, also by way of others; and by row the best photo that stands for it from now on.
-
-    `stands_for` says so of the kinds before.
-    """
-    parent: dict[int, int] = {}
-
-    def root(row: int) -> int:
-        while (above := parent.setdefault(row, row)) != row:
-            parent[row] = parent[above]
-            row = above
-        return row
-
-    for one, other in linked:
-        parent[root(stands_for.get(one, one))] = root(stands_for.get(other, other))
-    members = defaultdict(list)
-    for row in list(parent):
-        members[root(row)].append(row)
-    groups: list[Group] = []
-    best_of: dict[int, int] = {}
-    for rows in members.values():
-        if len(rows) > 1:
-            ordered = _best_first(rows, photos, sharpness if kind != BYTES else None)
-            best_of |= dict.fromkeys(rows, ordered[0])
-            groups.append(Group(kind, photos[ordered[0]].photo, [photos[row] for row in ordered]))
-    after = {row: best_of.get(best, best) for row, best in stands_for.items()}
-    return sorted(groups, key=lambda group: group.best), best_of | after
-
-
-def _best_first(rows: list[int], photos: Mapping[int, Copy], sharpness: Callable[[str], float] | None) -> list[int]:
-    """The largest first; of those that are equally large the sharpest, then the one with the most bytes.
-
-    Sharpness within ALIKE counts as equal: what compression adds looks like detail.
-    """
-    pixels = {row: photos[row].width * photos[row].height for row in rows}
-    largest = [row for row in rows if pixels[row] == max(pixels.values())]
-    sharp = {row: sharpness(photos[row].photo) for row in largest} if sharpness and len(largest) > 1 else {}
-    soft = {row for row in sharp if sharp[row] < ALIKE * max(sharp.values())}
-    return sorted(rows, key=lambda row: (-pixels[row], row in soft, -photos[row].size, photos[row].photo))

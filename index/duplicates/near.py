@@ -16,7 +16,8 @@ EXACT = 30_000
 PROBED = 8
 # Photos that the lists are learned from: FAISS warns below 39 for each list.
 PER_LIST = 40
-THERE = "digest IS NOT NULL AND gone IS NULL"  # what is gone is a copy of nothing
+# What is gone, or cannot be reached, is a copy of nothing.
+THERE = "digest IS NOT NULL AND gone IS NULL AND reason IS NULL"
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +37,12 @@ class Near:
         """
         distances, ids = self.faiss.search(self.reduced(embeddings), k)
         return ids, 1 - distances / 2
+
+    def contents(self, rows: "np.ndarray") -> "np.ndarray":
+        """For each of these photos, by their row ids (m,), the first with the same bytes."""
+        import numpy as np
+
+        return self.first[np.searchsorted(self.ids, rows)]
 
     def reduced(self, embeddings: "np.ndarray") -> "np.ndarray":
         """(n, D) → (n, 128), float32."""

@@ -9,12 +9,20 @@ from conftest import Done
 from PIL import Image, ImageDraw
 from planting import DIMENSION, Row, cache_of, drawn
 
-from classifier.figures import familiar
+from classifier.figures import familiar, measure
 from classifier.fitting.fit import fit
+from classifier.head import passing
 from classifier.predict import predict, share
 from store.errors import PetrieveError
+from store.photo import Photo
+from store.rows import Embedded
 
 Run = Callable[..., Done]
+
+
+def asked(views: np.ndarray, digest: bytes = b"asked") -> Embedded:
+    """A photo that is looked up, by its views (V, D)."""
+    return Embedded(Photo("/asked", "a.jpg", 1, 1, None, None), digest, 1, 1, views.astype(np.float32))
 
 
 def test_no_prediction_is_made_of_a_damaged_embedding(tmp_path: Path) -> None:
@@ -22,7 +30,7 @@ def test_no_prediction_is_made_of_a_damaged_embedding(tmp_path: Path) -> None:
     cache = cache_of(tmp_path, rows)
     fitted, _ = fit(cache)
     with pytest.raises(PetrieveError, match="no number"):
-        predict(cache, fitted, [rows[0][2][None], np.full((1, DIMENSION), np.nan)])
+        predict(cache, fitted, [asked(rows[0][2][None]), asked(np.full((1, DIMENSION), np.nan))])
 
 
 def test_damaged_embeddings_make_no_other_photo_unfamiliar(tmp_path: Path) -> None:
@@ -31,7 +39,7 @@ def test_damaged_embeddings_make_no_other_photo_unfamiliar(tmp_path: Path) -> No
     for _, _, vector in rows[::2]:
         vector[:] = np.nan
     with pytest.warns(UserWarning, match="no number, and are passed over: 40; `cli.py verify`"):
-        (told,) = predict(cache_of(tmp_path / "damaged", rows), fitted, [rows[3][2][None].astype(np.float32)])
+        (told,) = predict(cache_of(tmp_path / "damaged", rows), fitted, [asked(rows[3][2][None])])
     assert not told["unfamiliar"]
 
 
@@ -41,12 +49,72 @@ def test_a_threshold_keeps_the_error_rate_it_was_asked_for(tmp_path: Path) -> No
     assert report.accuracy < 0.95
     vectors = np.stack([vector for _, _, vector in drawn({"cat": 500, "dog": 500}, apart=0.085, seed=77)])
     truth = np.repeat(["cat", "dog"], 500)
-    told = predict(cache, fitted, list(vectors[:, None].astype(np.float32)), "3%")
+    told = predict(cache, fitted, list(map(asked, vectors[:, None])), "3%")
     sure = np.array([not one["unsure"] for one in told])
     wrong = np.array([one["label"] for one in told]) != truth
     assert 0.25 < sure.mean() < 0.95
     assert wrong[sure].mean() < 0.06 < wrong.mean()
-    assert not any(one["unsure"] for one in predict(cache, fitted, list(vectors[:5, None])))
+    assert not any(one["unsure"] for one in predict(cache, fitted, list(map(asked, vectors[:5, None]))))
+
+
+def scores(count: int, seed: int, *, sure_mistakes: float = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities that mean what they say, and which are right; a share of them is wrong however sure."""
+    draw = np.random.default_rng(seed)
+    made = draw.beta(8, 0.25, count)
+    made = np.maximum(made, 1 - made)
+    return made, (draw.random(count) < made) & (draw.random(count) >= sure_mistakes)
+
+
+def curve(made: np.ndarray, right: np.ndarray) -> list[dict[str, float]]:
+    return measure.risk_coverage(np.stack([made, 1 - made], axis=1), np.where(right, 0, 1))
+
+
+def test_one_sure_mistake_does_not_take_the_threshold_away() -> None:
+    made, right = scores(25_000, 0)
+    order = np.argsort(-made)
+    right[order[:500]] = True
+    whole = passing(curve(made, right), 25_000, 0.01)
+    right[order[40]] = False
+    assert passing(curve(made, right), 25_000, 0.01) == pytest.approx(whole, abs=0.02)
+
+
+@pytest.mark.parametrize("measured", [400, 2000])
+@pytest.mark.parametrize(("rate", "sure_mistakes"), [(0.01, 0), (0.03, 0), (0.03, 0.004)])
+def test_the_promised_rate_is_broken_in_one_draw_of_twenty_at_most(
+    measured: int, rate: float, sure_mistakes: float
+) -> None:
+    every, right = scores(200_000, 1, sure_mistakes=sure_mistakes)
+    order = np.argsort(-every)
+    errors = np.cumsum(~right[order]) / np.arange(1, len(every) + 1)
+    broken = found = 0
+    for seed in range(100):
+        some = np.random.default_rng(seed).integers(0, len(every), measured)
+        least = passing(curve(every[some], right[some]), measured, rate)
+        if least is not None:
+            found += 1
+            broken += errors[np.searchsorted(-every[order], -least, side="right") - 1] > rate
+    assert broken <= 5 + 4  # two deviations of what chance gives
+    assert found > (90 if rate * measured > 50 else 0)
+
+
+def test_over_views_what_is_then_predicted_is_measured(tmp_path: Path) -> None:
+    """The canonical view says nothing, the first augmented one all: only averaged are they right."""
+    draw = np.random.default_rng(3)
+    points = draw.normal(size=(2, DIMENSION)) * 0.15
+    rows: list[Row] = [
+        (("cat", "dog")[i % 2], None, draw.normal(size=(3, DIMENSION)) + np.outer((0.4, 1, 0.7), points[i % 2]))
+        for i in range(200)
+    ]
+    cache = cache_of(tmp_path, rows)
+    fitted, report = fit(cache)
+    errors = [curve[-1]["error"] for curve in [report.risk_coverage, *report.risk_coverage_views]]
+    assert len(errors) == 3
+    assert errors[1] < errors[0] / 2
+    alone, averaged = ([asked(vectors[:count]) for _, _, vectors in rows] for count in (1, 2))
+    assert all(one["unsure"] for one in predict(cache, fitted, alone, errors[0] / 2))
+    assert not all(one["unsure"] for one in predict(cache, fitted, averaged, errors[0] / 2))
+    with pytest.warns(UserWarning, match="over 3 augmented views are wrong was not measured"):
+        assert predict(cache, fitted, [asked(rows[0][2][[0, 1, 2, 0]])], 0.5)[0]["unsure"]
 
 
 def test_an_error_rate_out_of_reach_is_said(tmp_path: Path) -> None:
@@ -57,7 +125,7 @@ def test_an_error_rate_out_of_reach_is_said(tmp_path: Path) -> None:
     lowest = min(point["error"] for point in report.risk_coverage)
     if lowest > 0.0001:
         with pytest.warns(UserWarning, match="no threshold reaches an error rate of 0.01%"):
-            told = predict(cache, fitted, [rows[0][2][None]], 0.0001)
+            told = predict(cache, fitted, [asked(rows[0][2][None])], 0.0001)
         assert told[0]["unsure"]
 
 
@@ -99,7 +167,18 @@ def test_pictures_of_no_pet_are_unfamiliar(run: Run, store: Path, drawn: Path, t
     assert all(one["unfamiliar"] for one in told)
     assert "unfamiliar" in run("predict", folder, "--store", store).out
     known = run("predict", drawn, "--store", store, "--json").json
-    assert not any(one["unfamiliar"] for one in known)
+    assert sum(one["unfamiliar"] for one in known) <= 1
+
+
+def test_a_photo_in_the_store_is_not_its_own_neighbour(tmp_path: Path) -> None:
+    rows = drawn({"cat": 50, "dog": 50})
+    rows.append(("cat", None, np.random.default_rng(1).normal(size=DIMENSION) * 3))
+    cache = cache_of(tmp_path, rows)
+    fitted, _ = fit(cache)
+    for digest in ((100).to_bytes(16, "big"), b"another"):
+        assert predict(cache, fitted, [asked(rows[100][2][None], digest)])[0]["unfamiliar"]
+    kept = [asked(vector[None], number.to_bytes(16, "big")) for number, (_, _, vector) in enumerate(rows[:100])]
+    assert sum(one["unfamiliar"] for one in predict(cache, fitted, kept)) <= 3
 
 
 def test_few_held_out_pets_are_called_unfamiliar() -> None:
@@ -108,7 +187,8 @@ def test_few_held_out_pets_are_called_unfamiliar() -> None:
     parts = [(np.arange(i, 600, 5), np.flatnonzero(np.arange(600) % 5 != i)) for i in range(5)]
     bound = familiar.measured(vectors, targets, parts)["unfamiliar"]["similarity"]
     new = np.stack([vector for _, _, vector in drawn({"cat": 200, "dog": 200}, seed=5)]).astype(np.float32)
-    assert familiar.unlike(new, iter([vectors[:250], vectors[250:]]), bound).mean() < 0.05
+    near_, _ = familiar.nearest(new, iter([vectors[:250], vectors[250:]]))
+    assert (familiar.similarity(near_) < bound).mean() < 0.05
     near_, places = familiar.nearest(vectors[:3], iter([vectors[:250], vectors[250:]]))
     assert places[:, 0].tolist() == [0, 1, 2]
     assert near_[:, 0] == pytest.approx(1, abs=1e-5)

@@ -2,6 +2,7 @@
 
 import csv
 import shutil
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from conftest import SHARED, Done, need
 from planting import DIMENSION, Row, cache_of, drawn, mistaken, of_trunk
 from sklearn.metrics import precision_recall_fscore_support, roc_auc_score
 
-from classifier import head
+from classifier import copies, head
 from classifier.figures import measure
 from classifier.fitting import calibrate, logistic
 from classifier.fitting.fit import fit, out_of_fold
@@ -202,3 +203,18 @@ def test_the_head_keeps_its_temperature_in_its_weights(tmp_path: Path) -> None:
     logits = vectors @ fitted.weight.T + fitted.bias
     assert np.allclose(head.load(cache).predict(vectors), softmax(logits))
     assert report.temperature != 1
+
+
+@pytest.mark.parametrize("work", ["copies", "logistic"])
+def test_a_fit_holds_the_embeddings_twice_and_no_more_often(work: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As they are, and turned; they were held four times."""
+    x = np.random.default_rng(0).normal(size=(6000, 512)).astype(np.float32)
+    digests = np.arange(len(x)).astype("S16")
+    monkeypatch.setattr(logistic, "BLOCK", 256)
+    monkeypatch.setattr(copies, "BLOCK", 64)
+    tracemalloc.start()
+    made = copies.pairs(x, digests) if work == "copies" else logistic.principal(x, np.ones(len(x)))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert made is not None
+    assert peak < 1.6 * x.nbytes  # beside the embeddings themselves

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import Done
-from planting import DIMENSION, SEED, empty_store, of_trunk, planted, whole
+from planting import DIMENSION, SEED, empty_store, mistaken, of_trunk, planted, whole
 from safetensors.numpy import load_file, save_file
 
 from classifier import head
@@ -88,6 +88,27 @@ def test_labels_that_make_no_head_say_what_to_mend(
     assert (done.status, done.out, done.err.count("\n")) == (1, "", 1)
     assert remedy in done.err
     assert not (of_trunk(tmp_path / "s").head).exists()
+
+
+@pytest.mark.parametrize("method", ["logistic", "linear"])
+@pytest.mark.parametrize("split", [None, "train"])
+def test_a_class_with_one_photo_is_left_out(run: Run, tmp_path: Path, method: str, split: str | None) -> None:
+    held_out: dict[tuple[str | None, str | None], int] = {("cat", "test"): 5, ("dog", "test"): 5, ("ferret", "test"): 2}
+    counts: dict[tuple[str | None, str | None], int] = {("cat", split): 12, ("dog", split): 12, ("ferret", split): 1}
+    planted(tmp_path / "s", counts | (held_out if split else {}))
+    done = run("fit-head", "--store", "s", "--method", method, "--json")
+    assert (done.status, done.json["classes"], done.json["photos"]) == (0, ["cat", "dog"], 24)
+    assert done.err == "note: class 'ferret' has one photo and is left out of the head\n"
+    assert not split or done.json["measured"] == 10
+    assert run("report", "--store", "s", "--json").json["mistakes"] == mistaken(done.json)
+    assert run("audit", "--store", "s").status == 0
+
+
+def test_several_classes_with_one_photo_are_told_in_one_line(run: Run, tmp_path: Path) -> None:
+    rare: dict[tuple[str | None, str | None], int] = {(label, None): 1 for label in ("ferret", "hamster", "rabbit")}
+    planted(tmp_path / "s", {("cat", None): 12, ("dog", None): 12, **rare})
+    done = run("fit-head", "--store", "s")
+    assert done.err == "note: classes 'ferret', 'hamster', 'rabbit' have one photo and are left out of the head\n"
 
 
 def test_two_pictures_with_two_labels_each_make_no_head(run: Run, tmp_path: Path) -> None:

@@ -116,6 +116,32 @@ def test_near_copies_inflate_no_figure(tmp_path: Path) -> None:
     assert report.accuracy_ungrouped > 0.9
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_one_pair_of_copies_inflates_no_more_than_its_own_picture(tmp_path: Path, seed: int) -> None:
+    rows = drawn({"cat": 200, "dog": 200}, apart=0.085, seed=seed)
+    label, split, vector = rows[seed]
+    report = fit(cache_of(tmp_path, [*rows, (label, split, vector + 0.01)]))[1]
+    assert (report.near_copies, report.measured) == (2, 400)
+    assert abs(report.accuracy_ungrouped - report.accuracy) <= 1 / 400 + 1e-4
+
+
+def test_a_burst_of_one_animal_leaves_five_folds(run: Run, tmp_path: Path) -> None:
+    rows = drawn({"cat": 60, "dog": 30})
+    draw = np.random.default_rng(2)
+    burst = [("dog", None, rows[-1][2] + draw.normal(size=DIMENSION) * 0.02) for _ in range(100)]
+    cache_of(tmp_path / "s", [*rows, *burst])
+    done = run("fit-head", "--store", tmp_path / "s", "--json")
+    assert done.json["near_copies"] == 101
+    assert done.json["evaluated_on"] == "5-fold cross-validation"
+    targets, groups = np.repeat([0, 1, 1], [60, 29, 101]), np.array([*range(89), *[89] * 101])
+    assert sorted(np.bincount(grouped(targets, groups)).tolist()) == [19, 19, 19, 20, 113]
+
+
+@pytest.mark.parametrize("folds", [2, 5])
+def test_no_more_folds_are_counted_than_there_are(folds: int) -> None:
+    assert np.unique(grouped(np.zeros(12, int), np.array([0] * 5 + [1] * 7), folds)).tolist() == [0, 1]
+
+
 def test_held_out_photos_with_a_copy_in_training_are_left_out(run: Run, tmp_path: Path) -> None:
     train = drawn({"cat": 30, "dog": 30}, split="train")
     test = drawn({"cat": 10, "dog": 10}, seed=1, split="test")

@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -71,6 +72,28 @@ def test_an_unreadable_photo_has_the_share_of_dogs(run: Run, data: Path, store: 
     assert len(rows_of(Path("s.csv"))) == 6
     assert "5.jpg" in done.err
     assert "share of dogs among the labelled photos" in done.err
+
+
+def test_the_folder_is_listed_once_so_that_no_file_comes_between(
+    run: Run, data: Path, store: Path, tmp_path: Path
+) -> None:
+    """A file comes whenever the folder has been listed: who lists twice finds more than was numbered."""
+    folder, listings = str(data / "test1"), list[str]()
+    shutil.copy(data / "test1" / "1.jpg", tmp_path / "spare.jpg")
+
+    def watch(event: str, words: tuple[object, ...]) -> None:
+        if event in ("os.scandir", "os.listdir") and str(words[0]).rstrip("/") == folder:
+            if listings:
+                Path(tmp_path / "spare.jpg").rename(f"{folder}/77.jpg")
+            listings.append(folder)
+
+    sys.addaudithook(watch)
+    try:
+        done = run("predict", folder, "--store", store, "--kaggle", "s.csv")
+    finally:
+        folder = ""  # a hook stays until the process ends
+    assert (done.status, len(listings)) == (0, 1)
+    assert [row[0] for row in rows_of(Path("s.csv"))[1:]] == ["1", "2", "9", "10"]
 
 
 def test_what_is_no_submission_is_one_line(run: Run, data: Path, store: Path, tmp_path: Path) -> None:

@@ -132,7 +132,7 @@ def test_a_source_that_is_gone_is_an_error_until_it_is_pruned(run: Run, few: Pat
     done = run("embed", few, "--store", tmp_path / "s")
     assert done.status == 1
     assert "--prune" in done.err
-    assert again(run, tmp_path / "s", few, "--prune") == {"missing": 6}
+    assert again(run, tmp_path / "s", few, "--prune", "--forget", 6) == {"missing": 6}
     assert len(Cache.open(tmp_path / "s")) == 0
 
 

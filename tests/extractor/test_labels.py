@@ -46,16 +46,6 @@ def test_a_csv_may_have_columns_named_like_our_own_words(run: Run, few: Path, tm
     assert rows(tmp_path / "s")[uri].columns == {"path": "p", "columns": "c", "rows": 7}
 
 
-def test_a_column_that_changes_its_type_is_an_error(run: Run, few: Path, tmp_path: Path) -> None:
-    uri = str(sorted(few.rglob("*.*"))[0].relative_to(few))
-    csv = tmp_path / "l.csv"
-    csv.write_text(f"photo,weight\n{uri},3.5\n")
-    again(run, tmp_path / "s", few, "--labels", csv)
-    csv.write_text(f"photo,weight\n{uri},heavy\n")
-    done = run("embed", few, "--store", tmp_path / "s", "--labels", csv)
-    assert (done.status, "write its values as before" in done.err) == (1, True)
-
-
 def test_labels_reach_a_photo_that_changed_in_the_same_run(run: Run, few: Path, tmp_path: Path) -> None:
     again(run, tmp_path / "s", few)
     uri = sorted(rows(tmp_path / "s"))[0]

@@ -80,13 +80,18 @@ def test_a_csv_keeps_the_types_of_its_columns(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "remedy"),
     [
-        ("file,label\na.jpg,cat\n", "name the column"),
+        ("where,label\na.jpg,cat\n", "name the column"),
+        ("file,path,label\na.jpg,a.jpg,cat\n", "--photo-column"),
+        ("photo,class,choice\na.jpg,cat,dog\n", "--label-column"),
+        ("photo,label,Label\na.jpg,cat,dog\n", "--label-column"),
         ("photo,label\na.jpg,cat\na.jpg,dog\n", "one row for each photo"),
         ("photo,embedding\na.jpg,1\n", "rename or remove"),
         ("photo,a.b\na.jpg,1\n", "rename or remove"),
         ("", "give a CSV in UTF-8"),
         ("photo,label\n,cat\n", "write its path"),
-        ("photo;label\na.jpg;cat\n", "separate columns by commas"),
+        ("photo,label\na.jpg,cat,dog\n", "in double quotes"),
+        ('photo,label\n"a.jpg,cat\n', "give a CSV in UTF-8"),
+        ("photo,split\na.jpg,trian\n", "write train, val or test"),
     ],
 )
 def test_a_csv_that_cannot_serve_says_what_to_mend(tmp_path: Path, text: str, remedy: str) -> None:
@@ -96,6 +101,7 @@ def test_a_csv_that_cannot_serve_says_what_to_mend(tmp_path: Path, text: str, re
 
 
 def test_a_csv_in_another_encoding_says_which_is_read(tmp_path: Path) -> None:
-    (tmp_path / "l.csv").write_bytes(b"photo,gr\xf6\xdfe\na.jpg,1\n")
-    with pytest.raises(PetrieveError, match="CSV in UTF-8"):
-        read_labels(tmp_path / "l.csv")
+    for data in (b"photo,gr\xf6\xdfe\na.jpg,1\n", b"photo,label\na.jpg,k\xe4tzchen\n"):
+        (tmp_path / "l.csv").write_bytes(data)
+        with pytest.raises(PetrieveError, match="CSV in UTF-8"):
+            read_labels(tmp_path / "l.csv")

@@ -70,7 +70,7 @@ def test_photos_are_answered_once_however_they_come(
     store: Path, drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Half written for a while, under odd names, in folders, renamed and replaced; beside what comes and goes."""
-    monkeypatch.setattr(watching, "PATIENCE", 2.0)
+    monkeypatch.setattr(watching, "PATIENCE", 3.0)
     inbox, away = tmp_path / "inbox", tmp_path / "away.jpg"
     (inbox / "below").mkdir(parents=True)
     one, *others = sorted(drawn.rglob("*.jpg"))[:5]

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 from planting import kept
 
-from index.duplicates.find import Copy, _grouped
+from index.duplicates.groups import Copy, grouped
 from index.duplicates.looks import as_picture, as_scene
 from index.duplicates.near import near, pairs
 
@@ -175,8 +175,8 @@ def test_groups_are_what_links_connect_and_a_nearer_kind_is_listed_once(
     links: list[tuple[int, int]], more: list[tuple[int, int]]
 ) -> None:
     photos = {row: Copy(f"{row:02}", None, row, 1, 1) for row in range(31)}
-    first, stands_for = _grouped("a", links, {}, photos, lambda _: 0.0)
-    second, _ = _grouped("b", more, stands_for, photos, lambda _: 0.0)
+    first, stands_for = grouped("a", links, {}, photos, lambda _: 0.0)
+    second, _ = grouped("b", more, stands_for, photos, lambda _: 0.0)
     listed = [one.photo for group in first for one in group.photos]
     assert len(set(listed)) == len(listed)
     of_first = {one.photo: group.best for group in first for one in group.photos}

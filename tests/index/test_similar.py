@@ -219,7 +219,7 @@ def test_an_empty_store_is_said_to_be_empty(run: Run, tmp_path: Path, drawn: Pat
     photo = shutil.copy(sorted((drawn / "cat").iterdir())[0], tmp_path / "a.jpg")
     run("embed", tmp_path, "--store", tmp_path / "s", "--weights", "bundled")
     moved = shutil.move(photo, tmp_path.parent / f"{tmp_path.name}.jpg")
-    run("embed", tmp_path, "--store", tmp_path / "s", "--prune")
+    run("embed", tmp_path, "--store", tmp_path / "s", "--prune", "--forget", 1)
     done = run("similar", moved, "--store", tmp_path / "s")
     assert (done.status, done.out, done.err.count("\n")) == (1, "", 1)
     assert "run `cli.py embed FOLDER` first" in done.err
@@ -232,3 +232,11 @@ def test_a_sheet_frames_every_photo_of_the_pet(run: Run, store: Path, drawn: Pat
         frames = [sheet.getpixel((12 + 232 * column + 110, 9)) for column in range(4)]
     orange = [red > 180 and blue < 110 for red, _, blue in frames]  # type: ignore[misc]
     assert orange == [True, True, False, False]
+
+
+def test_an_embedding_without_numbers_makes_no_other_photo_answer_twice(run: Run, tmp_path: Path) -> None:
+    vectors = np.random.default_rng(0).normal(size=(6, DIMENSION))
+    vectors[2] = np.nan
+    cache = kept(tmp_path, vectors, [{} for _ in vectors])
+    assert sorted(found(run, cache, "0.jpg", "-k", 10)) == ["1.jpg", "3.jpg", "4.jpg", "5.jpg"]
+    assert sorted(found(run, cache, "0.jpg", "1.jpg", "-k", 10)) == ["3.jpg", "4.jpg", "5.jpg"]

@@ -20,6 +20,7 @@ from PIL import Image
 from planting import of_trunk
 
 from extractor.embed import embed
+from gallery import progress
 from store import tables
 from store.cache import Cache
 from store.known import known
@@ -314,3 +315,15 @@ def test_the_unreadable_are_listed_all_and_as_csv(run: Run, photos: Path, tmp_pa
     assert document == run("info", "--store", tmp_path / "s", "--json").json
     done = run("info", "--store", tmp_path / "s", "--csv", tmp_path / "nowhere" / "bad.csv")
     assert (done.status, done.out, done.err.count("\n")) == (1, "", 1)
+
+
+def test_where_there_is_no_terminal_a_line_now_and_then_says_how_far_a_run_is(
+    run: Run, few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = run("embed", few, "--store", tmp_path / "short", "--weights", "bundled")
+    assert (done.status, done.err) == (0, "")  # it was through within half a minute
+    monkeypatch.setattr(progress, "SECONDS", 0.0)
+    lines = run("embed", few, "--store", tmp_path / "s", "--weights", "bundled").err.splitlines()
+    assert all(re.fullmatch(r"\d+ of 6 photos, \d+\.\d photos/s", line) for line in lines), lines
+    assert lines[-1].startswith("6 of 6")
+    assert run("embed", few, "--store", tmp_path / "j", "--weights", "bundled", "--json").err == ""

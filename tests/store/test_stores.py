@@ -230,3 +230,22 @@ def test_a_store_of_an_unknown_format_is_refused_by_every_command(
         assert (done.status, done.out, done.err.count("\n")) == (1, "", 1), words
         assert f"has format {number}, this release reads 1 to {FORMAT}; {mend}" in done.err
     assert sorted(file.name for file in store.rglob("*")) == before
+
+
+@pytest.mark.parametrize("name", ["new\nline", "a\tb", os.fsdecode(b"\xff"), "with\x1b/in it"])
+def test_a_folder_in_which_tables_cannot_be_opened_is_named_and_not_begun(run: Run, drawn: Path, name: str) -> None:
+    done = run("embed", drawn, "--store", Path(name).absolute(), "--weights", "bundled")
+    assert (done.status, done.out, done.err.count("\n")) == (1, "", 1)
+    assert "name a `--store` whose path has no such character" in done.err
+    assert not os.path.lexists(name)
+
+
+def test_no_advice_costs_labels(run: Run, store: Path, drawn: Path) -> None:
+    """Whoever removed a store that could not be read lost what was typed by hand, and none of it was damaged."""
+    assert "or name the store with `--store`" in run("info").err
+    (store / "store.json").write_text("{")
+    assert "bring it back from a copy, or run `cli.py embed` with a new `--store`" in run("info", "--store", store).err
+    (store / "store.json").unlink()
+    done = run("embed", drawn, "--store", store)
+    assert (done.status, "remove the store" in done.err) == (1, False)
+    assert "bring that file back, or run `cli.py embed` with a new `--store`" in done.err

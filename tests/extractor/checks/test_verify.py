@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -69,6 +70,32 @@ def test_a_photo_with_other_bytes_behind_the_same_size_and_time_is_found_and_men
     rotten.touch()
     run("embed", photos, "--store", tmp_path / "s")
     assert findings(run, tmp_path / "s", "--sample", 40) == []
+
+
+def test_all_finds_what_was_edited_in_place_and_the_sample_says_what_it_is_one_of(
+    run: Run, store: Path, drawn: Path, tmp_path: Path
+) -> None:
+    moved = Path(shutil.copytree(drawn, tmp_path / "photos"))
+    run("embed", moved, "--store", store)
+    edited, rotten, gone, *_ = sorted((moved / "dog").iterdir())
+    for photo, data in ((edited, edited.read_bytes()[:-1] + b"\0"), (rotten, bytes(rotten.stat().st_size))):
+        status = photo.stat()
+        photo.write_bytes(data)
+        os.utime(photo, ns=(status.st_atime_ns, status.st_mtime_ns))
+    gone.unlink()
+    done = run("verify", "--store", store, "--sample", 1)
+    assert (done.status, done.out.splitlines()[1]) == (
+        0,
+        "1 of 80 photos that are not gone, evenly spread, were embedded again; `--all` reads all",
+    )
+    done = run("verify", "--store", store, "--sample", 1, "--all", "--json")
+    assert (done.status, [done.json[key] for key in ("photos", "present", "opened", "sampled")]) == (1, [80, 80, 80, 1])
+    assert [os.path.abspath(path) for path in done.json["changed"]] == [str(gone)]
+    named = [
+        f"{photo} has the size and time that it had when it was embedded, and other bytes" for photo in (edited, rotten)
+    ]
+    assert sorted(one["what"] for one in done.json["findings"]) == named
+    assert {one["remedy"] for one in done.json["findings"]} == {"`touch` it and run `cli.py embed` again"}
 
 
 def test_a_store_that_has_seen_every_kind_of_run_is_well(run: Run, photos: Path, tmp_path: Path) -> None:

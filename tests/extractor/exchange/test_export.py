@@ -15,7 +15,7 @@ from conftest import PHOTOS, ROOT, Done, need
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
-from planting import of_trunk
+from planting import of_trunk, whole
 from safetensors.torch import load_file
 
 from classifier import head
@@ -29,6 +29,17 @@ Run = Callable[..., Done]
 DOCUMENT = (ROOT / "docs" / "export.md").read_text()
 
 
+def by_hand(file: Path, store: Path) -> float:
+    """The largest difference of a probability in onnxruntime from what `predict` says, on the photos compared."""
+    session, fitted = onnxruntime.InferenceSession(file), head.load(Cache.open(store))
+    every = list(whole(Cache.open(store)).items())
+    found = []
+    for path, one in every[:: -(-len(every) // onnx.COMPARED)]:
+        pixels = np.asarray(ImageOps.exif_transpose(Image.open(path)).convert("RGB"))
+        found.append(np.abs(of_pixels(session, pixels)[0] - fitted.predict(one.embedding[None])[0]).max())
+    return float(max(found))
+
+
 @pytest.fixture(scope="module")
 def exported(run: Run, made_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with pets.onnx and pets.safetensors of the drawn photos' head."""
@@ -40,6 +51,7 @@ def exported(run: Run, made_store: Path, tmp_path_factory: pytest.TempPathFactor
         if suffix == "onnx":
             assert done.json["compared"] == onnx.COMPARED
             assert done.json["largest_difference"] < 1e-4
+            assert done.json["predict_difference"] == pytest.approx(by_hand(folder / "pets.onnx", made_store), abs=1e-6)
     return folder
 
 

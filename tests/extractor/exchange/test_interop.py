@@ -4,15 +4,18 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
 from conftest import Done, table
-from planting import DIMENSION, empty_store, kept, said_in
+from embedding import again, repaint
+from planting import DIMENSION, empty_store, kept, of_trunk, said_in, whole
 from pyarrow import parquet
 
 import extractor.exchange.embeddings as interop
+from extractor.exchange import imports
 from store.cache import Cache
 
 Run = Callable[..., Done]
@@ -57,21 +60,111 @@ def test_one_table_holds_the_embeddings_as_they_are(exported: Path, store: Path)
         assert np.array_equal(np.array(vector, np.float32), np.frombuffer(there[path][2], np.float32))
 
 
-def test_what_comes_back_is_what_went_out(run: Run, exported: Path, store: Path, drawn: Path, tmp_path: Path) -> None:
-    assert run("import", exported, "--store", tmp_path / "new").status == 0
-    before, after = table(store), table(tmp_path / "new")
-    assert before.keys() == after.keys()
-    for path, (_, digest, vector) in before.items():
-        assert after[path][1] == digest
-        own, back = np.frombuffer(vector, np.float32), np.frombuffer(after[path][2], np.float32)
-        assert np.allclose(own, back, rtol=2e-3, atol=1e-6)
-    verified = run("verify", "--store", tmp_path / "new", "--sample", 2, "--json")
+def rows_of(store: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Every row of both tables, bit by bit: the photos by path, the embeddings of view 0 by content."""
+    cache = Cache.open(store)
+    photos = [row for batch in cache.every_photo() for row in batch.drop_columns(["_rowid"]).to_pylist()]
+    vectors = [
+        {"digest": row["digest"], "checksum": row["checksum"], "embedding": vector.tobytes()}
+        for batch, some in cache.every_vector()
+        for row, vector in zip(batch.to_pylist(), some, strict=True)
+        if row["view"] == 0
+    ]
+    return sorted(photos, key=lambda row: (row["root"], row["uri"])), sorted(vectors, key=lambda row: row["digest"])
+
+
+def test_every_bit_comes_back_and_importing_twice_changes_nothing(run: Run, photos: Path, tmp_path: Path) -> None:
+    first, second, *_ = sorted((photos / "cat").iterdir())
+    (tmp_path / "l.csv").write_text(
+        "photo,label,length,image_path,found_on,seen,at,weight,sure\n"
+        f"{first},tiger,3,here,2026-10-01,2026-10-01 10:00:00,10:30:00,4.25,true\n"
+    )
+    store, new = tmp_path / "s", tmp_path / "new"
+    run("embed", photos, "--store", store, "--weights", "bundled", "--labels", tmp_path / "l.csv")
+    second.unlink()
+    run("embed", photos, "--store", store)
+    assert run("export", tmp_path / "out", "--store", store).status == 0
+    assert run("import", tmp_path / "out", "--store", new).status == 0
+    assert rows_of(new) == rows_of(store)
+    assert sum(row["gone"] is not None for row in rows_of(new)[0]) == 1
+    for one in (store, new):
+        before = Cache.open(one).version
+        done = run("import", tmp_path / "out", "--store", one)
+        assert (done.status, done.err, Cache.open(one).version) == (0, "", before)
+
+
+def test_what_came_back_is_sound_and_known(run: Run, exported: Path, drawn: Path, tmp_path: Path) -> None:
+    new = tmp_path / "new"
+    assert run("import", exported, "--store", new).status == 0
+    verified = run("verify", "--store", new, "--sample", 2, "--json")
     assert (verified.status, verified.json["findings"]) == (0, []), verified.out
-    summary = run("embed", drawn, "--store", tmp_path / "new", "--json").json
-    assert (summary["embedded"], summary["cached"]) == (0, 40)
-    assert run("info", "--store", tmp_path / "new", "--json").json["labels"] == {"cat": 20, "dog": 20}
-    assert run("import", exported, "--store", store).status == 0
-    assert len(table(store)) == 40
+    assert again(run, new, drawn) == {"found": 40, "cached": 40}
+    assert run("info", "--store", new, "--json").json["labels"] == {"cat": 20, "dog": 20}
+
+
+def test_photos_that_were_found_from_another_root_are_the_same_photos(
+    run: Run, exported: Path, drawn: Path, tmp_path: Path
+) -> None:
+    new = tmp_path / "new"
+    run("embed", drawn / "cat", "--store", new, "--weights", "bundled")
+    before = table(new)
+    assert run("import", exported, "--store", new).status == 0
+    assert len(table(new)) == 40
+    assert {path: row for path, row in table(new).items() if path in before} == before
+    run("export", tmp_path / "two", "--store", new)  # from two roots, one in the other
+    moved = Path(shutil.copytree(drawn, tmp_path / "moved"))
+    assert run("import", tmp_path / "two", "--store", tmp_path / "n2", "--photos", f"{moved}/../moved").status == 0
+    assert again(run, tmp_path / "n2", moved) == {"found": 40, "cached": 40}
+
+
+def test_the_store_keeps_what_it_says_and_is_told_what_it_does_not(run: Run, few: Path, tmp_path: Path) -> None:
+    first, second, *_ = sorted((few / "cat").iterdir())
+    store, other = tmp_path / "s", tmp_path / "other"
+    (tmp_path / "a.csv").write_text(f"photo,label,pet_id\n{first},tiger,A\n")
+    (tmp_path / "b.csv").write_text(f"photo,label,pet_id,age\n{first},lion,A,3\n{second},,B,4\n")
+    run("embed", few, "--store", store, "--weights", "bundled", "--labels", tmp_path / "a.csv")
+    run("embed", few, "--store", other, "--weights", "bundled", "--labels", tmp_path / "b.csv")
+    run("export", tmp_path / "out", "--store", other)
+    done = run("import", tmp_path / "out", "--store", store)
+    assert done.status == 0
+    assert "1 photos have another label, split or column" in done.err
+    said = said_in(Cache.open(store))
+    assert said[str(first)] == {"label": "tiger", "split": None, "pet_id": "A", "age": 3}
+    assert said[str(second)] == {"label": "cat", "split": None, "pet_id": "B", "age": 4}
+
+
+@pytest.mark.parametrize("later", [True, False])
+def test_of_two_contents_of_a_path_the_later_stays_with_views_of_its_own_alone(
+    run: Run, few: Path, tmp_path: Path, later: bool
+) -> None:
+    photo, _, *others = sorted(few.rglob("*.*"))
+    for one in others:
+        one.unlink()
+    store, other = tmp_path / "s", tmp_path / "other"
+    new = ("--weights", "bundled", "--views", 2)
+    run("embed", few, "--store", store if later else other, *new)
+    repaint(photo, "teal")
+    run("embed", few, "--store", other if later else store, *new)
+    wanted = whole(Cache.open(other if later else store))[str(photo)]
+    run("export", tmp_path / "out", "--store", other)
+    assert run("import", tmp_path / "out", "--store", store).status == 0
+    found = whole(Cache.open(store))
+    assert (len(found), found[str(photo)].digest) == (2, wanted.digest)
+    assert np.array_equal(found[str(photo)].views, wanted.views[: 1 if later else 3])
+    assert again(run, store, few) == ({"found": 2, "embedded": 1, "cached": 1} if later else {"found": 2, "cached": 2})
+    assert np.array_equal(whole(Cache.open(store))[str(photo)].views, wanted.views)
+
+
+def test_a_photo_that_is_gone_is_marked(run: Run, few: Path, tmp_path: Path) -> None:
+    gone, *_ = sorted(few.rglob("*.*"))
+    store = tmp_path / "s"
+    run("embed", few, "--store", store, "--weights", "bundled")
+    gone.unlink()
+    run("embed", few, "--store", store)
+    run("export", tmp_path / "out", "--store", store)
+    for name in ("embeddings.parquet", "metadata/metadata_0000.parquet"):
+        rows = parquet.read_table(tmp_path / "out" / name, columns=["image_path", "gone"]).to_pylist()
+        assert [row["image_path"] for row in rows if row["gone"]] == [str(gone)]
 
 
 def test_moved_photos_are_found_where_they_are_now(run: Run, exported: Path, drawn: Path, tmp_path: Path) -> None:
@@ -91,7 +184,7 @@ def test_the_users_columns_and_several_parts_come_back(
     monkeypatch.setattr("store.contents.SCAN", 10)
     assert interop.export_embeddings(cache, tmp_path / "out") == 50
     assert len(list((tmp_path / "out" / "img_emb").iterdir())) == 3
-    count, back = interop.import_embeddings(tmp_path / "out", tmp_path / "new")
+    count, back = imports.import_embeddings(tmp_path / "out", tmp_path / "new")
     assert count == 50
     assert said_in(back) == said_in(cache)
 
@@ -99,7 +192,7 @@ def test_the_users_columns_and_several_parts_come_back(
 def test_an_empty_store_goes_out_and_in(tmp_path: Path) -> None:
     cache = empty_store(tmp_path / "empty")
     assert interop.export_embeddings(cache, tmp_path / "out") == 0
-    count, back = interop.import_embeddings(tmp_path / "out", tmp_path / "new")
+    count, back = imports.import_embeddings(tmp_path / "out", tmp_path / "new")
     assert (count, len(back)) == (0, 0)
 
 
@@ -111,30 +204,34 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "a card that names a file": (lambda f: card(f, weights="/etc/passwd"), "weights from a file"),
     "a card that is none": (lambda f: (f / "petrieve.json").write_text("[]"), "cannot be read"),
+    "a card without columns": (lambda f: card(f, columns=["coat"]), "no column coat"),
     "too few photos": (lambda f: card(f, photos=41), "its card says 41"),
-    "another dimension": (lambda f: save(f, np.zeros((40, 512), np.float16)), "40 × 512, not photos × 1024"),
-    "another type": (lambda f: save(f, np.zeros((40, DIMENSION), np.float32)), "do not fit each other"),
-    "other rows": (lambda f: save(f, np.ones((39, DIMENSION), np.float16)), "do not fit each other"),
-    "zeros": (lambda f: save(f, np.zeros((40, DIMENSION), np.float16)), "zeros alone"),
-    "no numbers": (lambda f: save(f, np.full((40, DIMENSION), np.nan, np.float16)), "holds no numbers"),
-    "a pickle": (lambda f: save(f, np.array([print] * 40, object)), "cannot be read"),
-    "a length below zero": (lambda f: claim(f, "(-1, 1024)"), "cannot be read"),
-    "an empty file": (lambda f: (f / "img_emb" / "img_emb_0000.npy").write_bytes(b""), "cannot be read"),
+    "another dimension": (lambda f: save(f, np.zeros((40, 512), np.float32)), "[512], not 1024 × float32"),
+    "another type": (lambda f: save(f, np.zeros((40, DIMENSION), np.float64)), "double"),
+    "zeros": (lambda f: save(f, np.zeros((40, DIMENSION), np.float32)), "zeros alone"),
+    "no numbers": (lambda f: save(f, np.full((40, DIMENSION), np.nan, np.float32)), "holds no numbers"),
+    "numbers that are too large": (lambda f: save(f, np.full((40, DIMENSION), 1e6, np.float32)), "holds no numbers"),
+    "an embedding that is missing": (lambda f: change(f, "embedding", [None] * 40, EMBEDDING), "is missing"),
+    "an empty file": (lambda f: (f / "embeddings.parquet").write_bytes(b""), "cannot be read"),
+    "no file": (lambda f: (f / "embeddings.parquet").unlink(), "cannot be read"),
     "no end of photos": (lambda f: card(f, photos=float("inf")), "cannot be read"),
     "a card without end": (lambda f: (f / "petrieve.json").write_text("[" * 99999), "cannot be read"),
-    "an endless length": (lambda f: change(f, "length", [float("inf")] * 40), "holds no numbers"),
     "a photo without a name": (lambda f: change(f, "uri", ["", *map(str, range(39))]), "no path inside"),
-    "cut short": (lambda f: cut(f / "img_emb" / "img_emb_0000.npy"), "cannot be read"),
-    "metadata cut short": (lambda f: cut(f / "metadata" / "metadata_0000.parquet"), "cannot be read"),
+    "cut short": (lambda f: cut(f / "embeddings.parquet"), "cannot be read"),
     "a path that leads outside": (lambda f: change(f, "uri", ["../../etc/passwd"] * 40), "no path inside"),
     "an absolute path": (lambda f: change(f, "uri", ["/etc/passwd"] * 40), "no path inside"),
+    "a path of two ways": (lambda f: change(f, "uri", ["a/./b.jpg", *map(str, range(39))]), "no path inside"),
     "a root that is none": (lambda f: change(f, "root", ["data"] * 40), "no path inside"),
+    "a root with a way back": (lambda f: change(f, "root", ["/data/../etc"] * 40), "no path inside"),
     "a photo twice": (lambda f: change(f, "uri", ["a.jpg"] * 40), "names a photo twice"),
     "a digest that is none": (lambda f: change(f, "digest", ["x" * 32] * 40), "cannot be used"),
+    "a short digest": (lambda f: change(f, "digest", ["00"] * 40), "cannot be used"),
     "a size that is none": (lambda f: change(f, "size", ["large"] * 40), "cannot be used"),
-    "a column that is the cache's own": (lambda f: change(f, "_rowid", [1] * 40), "cannot be stored"),
+    "a date that is none": (lambda f: change(f, "modified", [1 << 60] * 40, pa.timestamp("us", "UTC")), "is damaged"),
+    "a column that is the cache's own": (lambda f: card(f, columns=["digest"]), "cannot be stored"),
     "no column": (lambda f: drop(f, "digest"), "no column digest"),
 }
+EMBEDDING = pa.list_(pa.float32(), DIMENSION)
 
 
 def card(folder: Path, **changed: object) -> None:
@@ -143,28 +240,22 @@ def card(folder: Path, **changed: object) -> None:
 
 
 def save(folder: Path, array: np.ndarray) -> None:
-    np.save(folder / "img_emb" / "img_emb_0000.npy", array, allow_pickle=True)
-
-
-def claim(folder: Path, shape: str) -> None:
-    said = f"{{'descr': '<f2', 'fortran_order': False, 'shape': {shape}, }}".ljust(117)
-    (folder / "img_emb" / "img_emb_0000.npy").write_bytes(b"\x93NUMPY\x01\x00v\x00" + said.encode() + b"\n")
+    vectors = pa.FixedSizeListArray.from_arrays(pa.array(array.reshape(-1)), array.shape[1])
+    change(folder, "embedding", vectors.to_pylist(), vectors.type)
 
 
 def cut(file: Path) -> None:
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
 
 
-def change(folder: Path, column: str, values: list[object]) -> None:
-    file = folder / "metadata" / "metadata_0000.parquet"
-    found = parquet.read_table(file)
-    place = found.column_names.index(column) if column in found.column_names else None
-    changed = found if place is None else found.remove_column(place)
-    parquet.write_table(changed.append_column(column, pa.array(values)), file)
+def change(folder: Path, column: str, values: list[Any], type_: pa.DataType | None = None) -> None:
+    file = folder / "embeddings.parquet"
+    found = parquet.read_table(file).drop_columns([column])
+    parquet.write_table(found.append_column(column, pa.array(values, type_)), file)
 
 
 def drop(folder: Path, column: str) -> None:
-    file = folder / "metadata" / "metadata_0000.parquet"
+    file = folder / "embeddings.parquet"
     parquet.write_table(parquet.read_table(file).drop_columns([column]), file)
 
 
@@ -187,7 +278,7 @@ def test_what_cannot_be_trusted_is_refused_in_one_line(
 def test_what_is_wrong_with_the_last_photo_keeps_the_first_out_too(
     run: Run, exported: Path, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(interop, "COMMIT", 8)
+    monkeypatch.setattr(imports, "GROUP", 8)
     change(exported, "uri", [*(f"{n}.jpg" for n in range(39)), "../x.jpg"])
     before = table(store)
     for into in (store, tmp_path / "new"):
@@ -216,3 +307,41 @@ def test_a_folder_that_holds_something_is_not_written_to(run: Run, exported: Pat
     assert (tmp_path / "file").read_text() == "mine"
     assert "run `cli.py embed FOLDER` first" in run("export", tmp_path / "x", "--store", tmp_path / "none").err
     assert Cache.open(store)
+
+
+@pytest.mark.parametrize("name", ["run:1", "file:x", "a%20b", "q?x#y"])
+def test_a_folder_is_a_folder_whatever_its_name_looks_like(run: Run, store: Path, tmp_path: Path, name: str) -> None:
+    done = run("export", name, "--store", store)
+    assert (done.status, done.out, done.err) == (0, f"{name}: 40 photos\n", "")
+    assert run("import", name, "--store", f"{name}/s").status == 0
+    assert rows_of(tmp_path / name / "s") == rows_of(store)
+
+
+@pytest.mark.parametrize("where", ["s3://bucket/x", "file:///tmp/x", "gs://bucket/pets.onnx"])
+def test_an_address_is_refused_in_one_line_and_nothing_is_made(
+    run: Run, store: Path, exported: Path, tmp_path: Path, where: str
+) -> None:
+    before = sorted(tmp_path.iterdir())
+    for words in (
+        ("export", where, "--store", store),
+        ("import", where, "--store", store),
+        ("import", exported, "--store", where),
+        ("import", exported, "--store", "new", "--photos", where),
+        ("embed", exported, "--store", where),
+        ("sample", where),
+    ):
+        done = run(*words)
+        assert (done.status, done.out) == (1, "")
+        assert done.err == f"error: {where} is an address, and no path on this machine; name a path\n"
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_an_export_that_fails_leaves_nothing(run: Run, store: Path, tmp_path: Path) -> None:
+    for file in (of_trunk(store).vectors / "data").iterdir():
+        cut(file)
+    (tmp_path / "mine").mkdir()
+    for folder in (tmp_path / "new", tmp_path / "mine"):
+        done = run("export", folder, "--store", store)
+        assert (done.status, done.out, done.err.count("\n")) == (1, "", 1)
+    assert not (tmp_path / "new").exists()
+    assert not list((tmp_path / "mine").iterdir())

@@ -44,7 +44,8 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
         paths = sorted((PHOTOS / "train").iterdir())[:: 1600 // (SAMPLE + 8)][: SAMPLE + 8]
     else:
         draw_sample(folder / "drawn", photos=SAMPLE + 8, seed=1)
-        paths = sorted(path for path in (folder / "drawn").rglob("*.*") if path.is_file())
+        drawn = sorted(path for path in (folder / "drawn").rglob("*.*") if path.is_file())
+        paths = [path.rename(path.with_name(f"{path.parent.name}.{n}{path.suffix}")) for n, path in enumerate(drawn)]
     links(paths[::2], folder / "a")
     links(paths[1::2], folder / "b")
     return folder
@@ -172,7 +173,7 @@ def test_other_weights_are_refused_before_anything_is_measured(int8_store: Path,
     torch.save(tensors, "other.pth")
     done = run("embed", photos, "--store", int8_store, "--weights", "other.pth", "--precision", "int8")
     assert done.status == 1
-    assert "was made with weights bundled" in done.err
+    assert "was made with densenet121 and weights bundled" in done.err
     assert of_trunk(int8_store).ranges.read_bytes() == before
 
 

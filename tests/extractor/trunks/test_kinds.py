@@ -18,8 +18,9 @@ from extractor.trunks.int8 import Int8DenseNet, measure
 from extractor.trunks.kinds import KINDS, Kind
 from extractor.trunks.ranges import INSTRUCTIONS
 from extractor.trunks.weights import plain
-from store.cache import Cache, trunks_of
+from store.cache import Cache
 from store.errors import PetrieveError
+from store.trunks import trunks_of
 
 Run = Callable[..., Done]
 CPU = torch.device("cpu")
