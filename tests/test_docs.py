@@ -30,7 +30,7 @@ INNER = {
     "predict": {"error"},
     "verify": {"what", "remedy"},
     "evaluate": {"value", "low", "high"},
-    "audit": set("label conflict leak outlier photo suggested reason score kinds".split()),
+    "audit": set("label doubt conflict leak outlier photo suggested reason score kinds".split()),
     "export": {"photos"},
     "duplicates": set("kind best photo label width height size threshold found taken".split()),
 }
