@@ -6,6 +6,7 @@ import os
 import re
 import sys
 import warnings
+from io import TextIOWrapper
 from typing import Annotated
 
 import typer
@@ -47,6 +48,9 @@ def main() -> None:
     # Threads that wait by spinning starve each other as soon as anything else runs: measured, up to 7 × slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "10")  # numpy's: they then wait 2¹⁰ cycles before they sleep
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # what the terminal cannot write
     warnings.showwarning = lambda message, *_: note(str(message))
     logging.getLogger("PIL").setLevel(logging.CRITICAL)  # what is wrong with a photo is listed with the photo
     for command in (command for group in GROUPS for command in group.registered_commands):

@@ -35,6 +35,12 @@ def embed(
     store: Store = DEFAULT_STORE,
     trunk: Trunk = None,
     labels: Annotated[Path | None, typer.Option(help="CSV: column `photo`, then `label` and any others.")] = None,
+    label_level: Annotated[
+        int | None,
+        typer.Option(
+            min=-1, help="Which folder is the label: 1 is the first below the source, 0 the source, -1 the last."
+        ),
+    ] = None,
     photo_column: Annotated[str | None, typer.Option(help="The CSV's column of paths, if it is another.")] = None,
     label_column: Annotated[str | None, typer.Option(help="The CSV's column of labels, if it is another.")] = None,
     weights: Weights = None,
@@ -69,6 +75,7 @@ def embed(
             sources,
             store=store,
             labels=labels,
+            label_level=label_level,
             photo_column=photo_column,
             label_column=label_column,
             trunk=trunk,

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from extractor.engines.drawn import drawn
 from extractor.engines.local import load, results
+from extractor.labelling import named
 from extractor.pixels.augment import RECIPE, check_views
 from extractor.plan import Plan, check_loss, chosen, find_parts, photos_of, plan, settle
 from extractor.sources.folder import Place, paths_of
@@ -42,6 +43,7 @@ class Summary:
     copied: int
     unreadable: int
     missing: int
+    labels: dict[str, dict[str, int]] | None  # of the new photos, by what gave them: `folders`, `names` or `csv`
     views: int  # embeddings that the trunk made: one for each photo, and those of its augmented views
     left: int  # not looked at, because the run was asked to stop
     seconds: float
@@ -57,6 +59,7 @@ def embed(
     *,
     store: Place = ".petrieve",
     labels: Place | None = None,
+    label_level: int | None = None,
     photo_column: str | None = None,
     label_column: str | None = None,
     trunk: str | None = None,
@@ -76,8 +79,10 @@ def embed(
 
     Photos that the store knows are not opened again; those whose bytes it knows under another name are not embedded
     again. `labels` is a CSV, and `photo_column` and `label_column` are columns of it that are called otherwise;
-    `trunk` is a kind, such as `densenet201`, by default the store's first, else `densenet121`; what several have
-    made stands side by side. `weights` is `imagenet`, `bundled` or a file, by default what the store was made with.
+    other photos are labelled by their folders at `label_level` (1 is the first below the source, -1 the last), by
+    default as those that the store has, and known ones only where it is given. `trunk` is a kind, such as
+    `densenet201`, by default the store's first, else `densenet121`; what several have made stands side by side.
+    `weights` is `imagenet`, `bundled` or a file, by default what the store was made with.
     Beside its canonical view each photo gets so many augmented `views`; the store remembers their number, which
     never falls. `prune` forgets the photos that are gone, and most of a source only where `forget` says how many;
     `retry` opens unreadable ones again though they have not changed; `keep_damaged` embeds what is left of damaged
@@ -99,12 +104,14 @@ def embed(
             cache.keep_views(cache.made.views, RECIPE)  # those of another recipe go before they are counted
         there = known(cache) if cache is not None else nothing()
         parts = find_parts(wanted, there, prune=prune)
-        photos = photos_of(parts)
+        named_photos = named(photos_of(parts), wanted, there, cache, level=label_level)
+        photos = named_photos.photos
         csv = csv.into(cache.room_for(csv.columns)) if csv and cache is not None else csv
         said = csv.said(photos, there) if csv else {}
         photos = {path: told(photo, said[path]) if path in said else photo for path, photo in photos.items()}
+        again = named_photos.again(there, cache) if cache and label_level is not None else {}
         views = max(views, cache.made.views if cache is not None else 0)
-        to_do = plan(photos, wanted, there, said, views=views, retry=retry, keep_damaged=keep_damaged)
+        to_do = plan(photos, wanted, there, said, again=again, views=views, retry=retry, keep_damaged=keep_damaged)
         if prune:
             check_loss(to_do, wanted, there, forget)
         if cache is None:
@@ -151,6 +158,7 @@ def embed(
         copied=counts["copied"],
         unreadable=unreadable,
         missing=len(to_do.missing),
+        labels=named_photos.counts(photos, there),
         views=made,
         left=left,
         seconds=round(seconds, 3),

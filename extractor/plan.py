@@ -1,11 +1,13 @@
 """What a run has to do: the photos of its sources, held against what the store knows of them."""
 
 import os
+import warnings
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from extractor.sources.folder import Folder
+from extractor.sources.folder import LITTER, Folder, is_folder
 from extractor.sources.formats import FORMATS
 from extractor.sources.source import Part
 from store.cache import Cache
@@ -25,7 +27,8 @@ class Plan:
     cached: list[str]  # paths, as are these
     unreadable: list[str]
     missing: list[str]  # what the store holds and the sources no longer do
-    elsewhere: dict[str, Photo]  # what is known, and was found from another root this time, by path
+    reopened: list[str]  # folders that could not be listed before
+    from_above: dict[str, Photo]  # what is known, and was found from a folder above this time, by path
     said: dict[str, dict[str, Any]]  # what the rows of photos that are known have yet to be told
     lost: Lost = field(default_factory=Lost)  # what was said of photos that are no longer where they were
 
@@ -37,14 +40,20 @@ def find_parts(sources: Sequence[str], before: Iterable[str] = (), *, prune: boo
         PetrieveError: a source is not there, unless it is to be pruned; or there is no photo and was none.
     """
     parts: list[Part] = []
-    for source in sources:
+    litter = [source for source in sources if os.path.basename(source).casefold() in LITTER]
+    litter = litter if len(litter) < len(sources) else []  # among others, a pattern has named it: `p/*`
+    passed = Counter(map(os.path.basename, litter))
+    for source in (one for one in sources if one not in litter):
         gone = not os.path.lexists(source) and any(_is_under(path, source) for path in before)
         if gone and not prune:
             raise PetrieveError(
                 f"{source} is gone, and the store holds photos of it",
                 "bring it back, or add `--prune` to forget them",
             )
-        parts += () if gone else Folder(source).parts()
+        parts += () if gone else Folder(source, passed).parts()
+    if passed:
+        counts = ", ".join(f"{count} {name}" for name, count in sorted(passed.items()))
+        warnings.warn(f"folders that systems keep for themselves are passed over: {counts}", stacklevel=2)
     if not parts and not any(_is_under(path, source) for path in before for source in sources):
         raise PetrieveError(
             f"there is no photo in {', '.join(sources)}",
@@ -80,6 +89,7 @@ def plan(
     known: Known,
     csv: Mapping[str, dict[str, Any]],
     *,
+    again: Mapping[str, dict[str, Any]],
     views: int,
     retry: bool,
     keep_damaged: bool,
@@ -87,15 +97,16 @@ def plan(
     """What is new, has changed, is known, has failed before, or is gone; with `retry`, what failed is to do again, and
     with `keep_damaged`, what did so because it is damaged.
 
-    A photo is known when it has so many augmented `views`; `csv` is what one says, by path.
+    A photo is known when it has so many augmented `views`. `csv` is what one says, by path, and goes before what is
+    said of known photos `again`.
     """
-    todo, elsewhere = dict[str, Photo](), dict[str, Photo]()
+    todo, from_above = dict[str, Photo](), dict[str, Photo]()
     cached, unreadable = list[str](), list[str]()
     reasons = known.reasons()
     for path, photo in photos.items():
         there = path in known
-        if there and known.root(path) != photo.root:
-            elsewhere[path] = photo
+        if there and known.is_from_above(path, photo):
+            from_above[path] = photo
         same = there and known.is_as_then(path, photo)
         reason = reasons.get(path)
         if same and (reason is None or may_pass(reason)) and known.views_of(path) > views:
@@ -104,9 +115,13 @@ def plan(
             unreadable.append(path)
         else:
             todo[path] = photo
-    missing = sorted(path for path in known if path not in photos and any(_is_under(path, one) for one in sources))
-    said = {path: row for path, row in csv.items() if path in known}
-    return Plan(todo, cached, unreadable, missing, elsewhere, said)
+    unseen = [path for path in known if path not in photos and any(_is_under(path, one) for one in sources)]
+    closed = [path for path in photos if is_folder(path)]
+    missing = sorted(path for path in unseen if not is_folder(path) and not any(map(path.startswith, closed)))
+    reopened = [path for path in unseen if is_folder(path) and not any(map(path.startswith, closed))]
+    told = {path: {**again.get(path, {}), **csv.get(path, {})} for path in again.keys() | csv.keys()} if again else csv
+    said = {path: row for path, row in told.items() if path in known}
+    return Plan(todo, cached, unreadable, missing, reopened, from_above, said)
 
 
 def check_loss(made: Plan, sources: Sequence[str], known: Known, forget: int | None) -> None:
@@ -142,12 +157,14 @@ def _lost(missing: Sequence[str], sources: Sequence[str], known: Known) -> str |
 def settle(cache: Cache, made: Plan, known: Known, *, prune: bool) -> None:
     """What a run owes to photos that it did not embed."""
     gone, reasons = known.gone(), known.reasons()
-    told = {**_labels_from_another_root(cache, made, known), **made.said}
+    told = _labels_from_above(cache, made, known)
+    told.update((path, {**told.get(path, {}), **words}) for path, words in made.said.items())
     for path in (gone | reasons.keys()).intersection(made.cached):  # it is there, and can be reached
         told[path] = {**told.get(path, {}), "gone": None, "reason": None}
     for path in gone.intersection(made.unreadable):
         told[path] = {**told.get(path, {}), "gone": None}
     cache.change(told, known)
+    cache.drop_rows(made.reopened, known)
     cache.change(_said_of_what_went(cache, made, known), known)
     if prune:
         cache.forget(made.missing, known)
@@ -157,11 +174,11 @@ def settle(cache: Cache, made: Plan, known: Known, *, prune: bool) -> None:
     cache.change(_old_labels(cache, known), known)
 
 
-def _labels_from_another_root(cache: Cache, made: Plan, known: Known) -> Mapping[str, dict[str, Any]]:
+def _labels_from_above(cache: Cache, made: Plan, known: Known) -> dict[str, dict[str, Any]]:
     """Labels and splits that a folder higher up gives to photos that had none, seen from their own folder."""
-    now = cache.told_of(list(made.elsewhere), known)
+    now = cache.told_of(list(made.from_above), known)
     found = {}
-    for path, photo in made.elsewhere.items():
+    for path, photo in made.from_above.items():
         told = {name: value for name, value in said_of(photo).items() if name in ("label", "split")}
         found[path] = {name: value for name, value in told.items() if now[path][name] is None}
     return found

@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
+from contextlib import closing
 
 from extractor.engines.local import results
 from extractor.sources.folder import files_of, find
@@ -95,12 +95,11 @@ def _there(folder: str | os.PathLike[str], disk: int) -> dict[str, Photo]:
         PetrieveError: it cannot be listed, is gone, or its disk is.
     """
     while _disk(folder) == disk:
-        with suppress(FileNotFoundError):  # a photo went between the listing and the look at it
-            try:
-                return {photo.path: photo for photo in find(folder)}
-            except PetrieveError as error:
-                if not isinstance(error.__cause__, FileNotFoundError | NotADirectoryError):  # a folder inside went
-                    raise
+        try:
+            return {photo.path: photo for photo in find(folder)}
+        except PetrieveError as error:
+            if not isinstance(error.__cause__, FileNotFoundError | NotADirectoryError):  # it went since that look
+                raise
         time.sleep(SECONDS)
     raise PetrieveError(
         f"{os.fspath(folder)} is no longer the folder that was watched", "bring it back, and watch it again"

@@ -10,6 +10,7 @@ from gallery.words import called, name, printable
 
 # Longer lists are cut in the terminal; `--json` has all of them.
 LINES = 40
+NO_LABELS = "none; photos get one where each label has a folder of its own, or from `--labels FILE.csv`"
 LABELS = 20  # on one line
 BETTER = "the bundled trunk knows cats and dogs; for ImageNet's weights: {}"
 
@@ -24,6 +25,8 @@ def embedded(summary: dict[str, Any], *, pruned: bool) -> None:
         rate = f"{summary['photos_per_second']} photos/s"
         how = f"{kind(summary['trunk'])}, {summary['weights']} weights on {summary['device']} in {summary['precision']}"
         print(f"{summary['seconds']} s, {rate}, {printable(how)}")
+    if summary["labels"] is not None:
+        print(f"labels: {_labels(summary['labels']) or NO_LABELS}")
     if summary["better"]:
         print(BETTER.format(printable(summary["better"])))
     if summary["unreadable"]:
@@ -31,6 +34,16 @@ def embedded(summary: dict[str, Any], *, pruned: bool) -> None:
     if summary["missing"]:
         then = "and are forgotten" if pruned else "(`--prune` forgets them)"
         print(f"{summary['missing']} photos are gone from the source {then}", file=sys.stderr)
+
+
+def _labels(counts: dict[str, dict[str, int]]) -> str:
+    """What new photos were labelled by, and with what."""
+    said = []
+    for by, of in counts.items():
+        more = f" and {len(of) - LABELS} more" if len(of) > LABELS else ""
+        some = ", ".join(f"{label} {count}" for label, count in list(of.items())[:LABELS])
+        said.append(f"{len(of)} from {'the CSV' if by == 'csv' else by}: {some}{more}")
+    return printable("; ".join(said))
 
 
 def kind(trunk: str) -> str:

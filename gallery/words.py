@@ -24,7 +24,7 @@ def called(text: str) -> str:
 
 def name(path: str) -> str:
     """A photo's path, relative to the working folder when it lies inside it, and never like a formula or an option."""
-    inside = os.path.relpath(path)
+    inside = os.path.relpath(path) + "/" * path.endswith("/")  # a folder stays one
     if inside.startswith(os.pardir):
         return path
     return os.path.join(os.curdir, inside) if inside.startswith(FORMULA) else inside

@@ -197,8 +197,15 @@ class Cache(Contents):
 
     def told_of(self, paths: Sequence[str], known: Known) -> dict[str, dict[str, Any]]:
         """Label, split and the user's own columns of these photos, by path."""
+        return self._columns_of(paths, known, self.columns())
+
+    def by_hand_of(self, paths: Sequence[str], known: Known) -> dict[str, dict[str, Any]]:
+        """Label and split of these photos, and whether a CSV has said them (None: not known), by path."""
+        return self._columns_of(paths, known, [*BY_HAND, *BY_HAND.values()])
+
+    def _columns_of(self, paths: Sequence[str], known: Known, names: Sequence[str]) -> dict[str, dict[str, Any]]:
         there = self._rows_of(paths, known)
-        return {path: {name: there[known.row(path)][name] for name in self.columns()} for path in paths}
+        return {path: {name: there[known.row(path)].get(name) for name in names} for path in paths}
 
     def lost(self, paths: Sequence[str], known: Known) -> Lost:
         """What a CSV has said of these photos, which are gone, and of those that are forgotten."""
@@ -225,15 +232,18 @@ class Cache(Contents):
         for start in range(0, len(paths), SCAN):
             there = self._rows_of(paths[start : start + SCAN], known)
             remember(self.store, there.values(), self._photos.schema)
-        ids = [known.row(path) for path in paths]
-        if ids:
-            with self._writing():
-                self._photos.delete(_with_ids(ids))
-        self._changed()
+        self.drop_rows(paths, known)
         card = read_card(self.store)
         for made in card.trunks if card else ():
             cache = self if made.name == self.made.name else Cache.open(self.store.path, made.name)
             cache._forget_contents()
+
+    def drop_rows(self, paths: Sequence[str], known: Known) -> None:
+        """Drop the rows of these photos and nothing else."""
+        if ids := [known.row(path) for path in paths]:
+            with self._writing():
+                self._photos.delete(_with_ids(ids))
+        self._changed()
 
     def _forget_contents(self) -> None:
         orphans = self.orphans()

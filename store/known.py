@@ -70,6 +70,10 @@ class Known:
         """Where the photo was found first."""
         return self.roots[self.of_roots[self.places[path]]]
 
+    def is_from_above(self, path: str, photo: Photo) -> bool:
+        """Whether the photo that is known at this path was found in a folder above the one where it was found first."""
+        return len(photo.root) < len(self.root(path))
+
     def is_as_then(self, path: str, photo: Photo) -> bool:
         """Whether size, time and version of the photo that is known at this path are what they were."""
         number = self.places[path]

@@ -6,9 +6,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 # A name may hold bytes that are no UTF-8, which no table of texts takes: in roots and uris they stand as characters
-# for private use, as other systems keep them too.
-_TO_TEXT = {0xDC00 + byte: 0xF700 + byte for byte in range(0x80, 0x100)}
-_TO_BYTES = {text: byte for byte, text in _TO_TEXT.items()}
+# for private use, as other systems keep them too. So that each name has one text, a name that itself holds such a
+# character has the three bytes of that in its place.
+_BYTES = {0xDC00 + byte: 0xF700 + byte for byte in range(0x80, 0x100)}
+_TO_TEXT = _BYTES | {one: "".join(chr(0xF700 + byte) for byte in chr(one).encode()) for one in _BYTES.values()}
+_TO_BYTES = {text: byte for byte, text in _BYTES.items()}
 Stamp = tuple[int, int, str | None]  # size, time and version
 
 
@@ -41,7 +43,9 @@ def path_of(root: str, uri: str) -> str:
     # A third of the time of os.path.join, which a million paths show.
     plain = root[-1:] != "/" != uri[:1]
     path = f"{root}/{uri}" if plain else os.path.join(root, uri)
-    return path if path.isascii() else path.translate(_TO_BYTES)
+    if path.isascii() or (name := path.translate(_TO_BYTES)) == path:
+        return path
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape")
 
 
 def as_text(name: str) -> str:

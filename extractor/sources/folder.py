@@ -4,15 +4,16 @@ import errno
 import os
 import stat
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import islice
+from operator import attrgetter
 
 from extractor.sources.ahead import in_order
 from extractor.sources.formats import SUFFIXES, is_photo
-from extractor.sources.names import label_of, split_of
 from store.errors import PetrieveError, Undecodable
 from store.photo import Photo, as_text
 from store.rows import Unreadable, unreadable
@@ -25,6 +26,14 @@ MAX_BYTES = 1 << 30
 # Seconds between two times that a file can bear on Linux at 100 Hz. A later change must show: what has changed just
 # now is read when it has grown so old.
 TICK = 0.01
+SizeTime = tuple[int, int]  # size in bytes and time of change in microseconds
+UNKNOWN: SizeTime = (0, 0)
+# Folders in which systems keep thumbnails, old versions and what was thrown away, casefolded: Synology's, QNAP's,
+# NetApp's, those of Windows, Linux and macOS, and the one that macOS adds to an archive.
+LITTER = frozenset(
+    """@eadir #recycle #snapshot @tmp @recycle @recently-snapshot @transcode ~snapshot $recycle.bin recycler found.000
+    lost+found __macosx""".split()
+) | {"system volume information", "network trash folder", "temporary items"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +41,11 @@ class Folder:
     """A folder of photos and all that lies below it, or one photo."""
 
     root: str  # absolute
+    passed: Counter[str] | None = None  # counts the names of folders that are passed over
 
     def parts(self) -> Iterator["Files"]:
         """Its photos in a stable order, PART at a time."""
-        return (Files(some) for some in batched(find(self.root), PART))
+        return (Files(some) for some in batched(find(self.root, self.passed), PART))
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,59 +79,83 @@ def read_photo(photo: Photo) -> tuple[Photo, bytes] | Unreadable:
         return unreadable(photo, error)
 
 
-def find(source: str | os.PathLike[str]) -> Iterator[Photo]:
+def find(source: str | os.PathLike[str], passed: Counter[str] | None = None) -> Iterator[Photo]:
     """The photos of a folder, recursively and in a stable order; or the one photo that `source` is.
 
-    Hidden files and folders are passed over. A file counts as a photo by its ending or, with any other
-    ending, by its first bytes. Links are followed, each folder once.
+    Hidden files and folders are passed over, and folders that systems keep for themselves, whose names are counted in
+    `passed`. A file counts as a photo by its ending or, with any other ending, by its first bytes. Links are followed,
+    each folder once. A folder that cannot be listed comes as a photo whose uri ends in a slash, and which cannot be
+    read. What its names and folders say of a photo is not asked here.
 
     Raises:
-        PetrieveError: `source` does not exist, or is neither a file nor a folder.
+        PetrieveError: `source` does not exist, is neither a file nor a folder, or is a folder that cannot be listed.
     """
     path = os.path.abspath(source)
     try:
         status = os.stat(path)
+        if stat.S_ISDIR(status.st_mode):
+            entries = _entries(path, passed)
     except OSError as error:
         raise PetrieveError(f"cannot open {path}: {error.strerror}", "check the path and its permissions") from error
     if stat.S_ISDIR(status.st_mode):
-        yield from _walk(path, "", set())
+        yield from _walk(path, entries, {_identity(path, status)}, passed)
     elif stat.S_ISREG(status.st_mode):
-        yield _photo(os.path.dirname(path), "", os.path.basename(path), status)
+        folder, name = os.path.split(path)
+        yield Photo(as_text(folder), as_text(name), *_size_time(status))
     else:
         raise PetrieveError(f"{path} is neither a file nor a folder", "name a photo or a folder of photos")
 
 
-def _walk(root: str, folder: str, visited: set[tuple[int, int]]) -> Iterator[Photo]:
-    here = os.path.join(root, folder)
-    try:
-        status = os.stat(here)
-        if (status.st_dev, status.st_ino) in visited:
-            return
-        visited.add((status.st_dev, status.st_ino))
-        with os.scandir(here) as found:
-            entries = sorted((e for e in found if not e.name.startswith(".")), key=lambda e: e.name)
-    except OSError as error:
-        # A folder that cannot be listed hides photos: going on would report them as missing.
-        raise PetrieveError(
-            f"cannot list {here}: {error.strerror}", "make it readable, or name other folders"
-        ) from error
-    for entry in entries:
-        if _is(entry.is_dir):
-            yield from _walk(root, os.path.join(folder, entry.name), visited)
-        elif _looks_like_photo(entry):
-            yield _photo(root, folder, entry.name, _status(entry))
+def is_folder(path: str) -> bool:
+    """Whether the photo with this path or uri is a folder that could not be listed."""
+    return path.endswith("/")
 
 
-def _photo(root: str, folder: str, name: str, status: os.stat_result) -> Photo:
-    root, folder, name = as_text(root), as_text(folder), as_text(name)
-    return Photo(
-        root=root,
-        uri=f"{folder}/{name}" if folder else name,
-        size=status.st_size,
-        modified=status.st_mtime_ns // 1000,
-        label=label_of(name, folder),
-        split=split_of(root, folder),
-    )
+def _walk(
+    path: str, entries: list[os.DirEntry[str]], visited: set[Hashable], passed: Counter[str] | None
+) -> Iterator[Photo]:
+    """What lies in a folder with these entries. There may be more folders in each other than calls in Python."""
+    root = as_text(path)
+    waiting = [("", iter(entries))]
+    while waiting:
+        above, left = waiting[-1]
+        for entry in left:
+            if _is(entry.is_dir):
+                uri = f"{above}{as_text(entry.name)}/"
+                try:
+                    identity = _identity(entry.path, os.stat(entry.path))
+                    if identity not in visited:
+                        visited.add(identity)
+                        waiting.append((uri, iter(_entries(entry.path, passed))))
+                        break
+                except (FileNotFoundError, NotADirectoryError):  # it went between the listing and the look at it
+                    pass
+                except OSError:
+                    yield Photo(root, uri, *(_asked(entry) or UNKNOWN))
+            elif _looks_like_photo(entry) and (found := _asked(entry)):
+                yield Photo(root, above + as_text(entry.name), *found)
+        else:
+            waiting.pop()
+
+
+def _entries(folder: str, passed: Counter[str] | None) -> list[os.DirEntry[str]]:
+    with os.scandir(folder) as found:
+        entries = [entry for entry in found if entry.name[0] != "."]
+    litter = [entry for entry in entries if entry.name.casefold() in LITTER and _is(entry.is_dir)]
+    if litter:
+        if passed is not None:
+            passed.update(entry.name for entry in litter)
+        entries = [entry for entry in entries if entry not in litter]
+    return sorted(entries, key=attrgetter("name"))
+
+
+def _identity(path: str, status: os.stat_result) -> Hashable:
+    """What tells a folder from all others; some file systems give each the inode 0."""
+    return (status.st_dev, status.st_ino) if status.st_ino else os.path.realpath(path)
+
+
+def _size_time(status: os.stat_result) -> SizeTime:
+    return status.st_size, status.st_mtime_ns // 1000
 
 
 def _is(kind: Callable[[], bool]) -> bool:
@@ -131,15 +165,22 @@ def _is(kind: Callable[[], bool]) -> bool:
         return False
 
 
-def _status(entry: os.DirEntry[str]) -> os.stat_result:
+def _asked(entry: os.DirEntry[str]) -> SizeTime | None:
+    """Size and time of what an entry names; UNKNOWN where they cannot be asked for, None if it has gone."""
     try:
-        return entry.stat()
+        return _size_time(entry.stat())
     except OSError:  # a dangling link: a photo whose reading will say so
-        return entry.stat(follow_symlinks=False)
+        try:
+            return _size_time(entry.stat(follow_symlinks=False))
+        except FileNotFoundError:
+            return None
+        except OSError:
+            return UNKNOWN
 
 
 def _looks_like_photo(entry: os.DirEntry[str]) -> bool:
-    if os.path.splitext(entry.name)[1].lower() in SUFFIXES:
+    name = entry.name
+    if name[name.rfind(".") :].lower() in SUFFIXES:
         return True
     if not _is(entry.is_file):
         return False
@@ -154,10 +195,14 @@ def read(path: str) -> tuple[bytes, os.stat_result]:
     """The bytes of a file, and its size and time when they were its whole content.
 
     Raises:
-        OSError: it cannot be opened, or it changes while it is read.
+        OSError: it cannot be opened, it changes while it is read, or it is a folder.
         Undecodable: no regular file, or over MAX_BYTES.
     """
-    if not stat.S_ISREG(os.stat(path).st_mode):
+    mode = os.stat(path).st_mode
+    if stat.S_ISDIR(mode):
+        os.scandir(path).close()  # says why it cannot be listed
+        raise OSError(errno.EBUSY, "it can be listed again")
+    if not stat.S_ISREG(mode):
         raise Undecodable("not a regular file")
     # Without O_NONBLOCK, opening a pipe that has just taken the file's place would wait for ever.
     with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:

@@ -2,8 +2,13 @@
 
 import os
 import re
-from functools import lru_cache
-from pathlib import Path
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from itertools import chain
+from typing import NamedTuple
+
+from store.columns import plain
+from store.photo import Photo
 
 SPLITS = {
     "train": "train",
@@ -16,24 +21,133 @@ SPLITS = {
     "testing": "test",
     "test1": "test",  # Kaggle's name for it
 }
+PETS_TOO = ("val", "dev")  # of these, what pets are called as well
+PARENT = -1  # the level of the folder that a photo lies in
 _KAGGLE = re.compile(r"(cat|dog)\.\d+\.\w+", re.IGNORECASE)
+Folder = tuple[str, str]  # a root, and a folder below it
 
 
-def label_of(name: str, folder: str) -> str | None:
-    """`cat` for Kaggle's `cat.123.jpg`; else what `folder_label` says."""
-    kaggle = _KAGGLE.fullmatch(name)
-    return kaggle[1].lower() if kaggle else folder_label(folder)
+class Said(NamedTuple):
+    """What a name or a folder says of a photo, and which of the two gave the label."""
+
+    label: str | None
+    split: str | None
+    by: str | None
 
 
-@lru_cache(maxsize=1000)  # a folder's photos come one after the other
-def folder_label(folder: str) -> str | None:
-    """The name of a photo's folder, relative to the source, unless that is a split or the source itself."""
-    parent = os.path.basename(folder)
-    return parent if parent and parent.lower() not in SPLITS else None
+@dataclass(frozen=True, slots=True)
+class Way:
+    """The folders that lead from a source to photos."""
+
+    source: str | None  # the name of the source, unless that is a split
+    below: tuple[str, ...]  # the folders below it, without those that are splits
+    split: str | None  # what the nearest folder that is one says
+
+    def label(self, level: int) -> str | None:
+        """The folder at this level: 1 is the first below the source, 0 the source itself, PARENT the last."""
+        if level == 0:
+            return self.source
+        return self.below[max(level, 0) - 1] or None if len(self.below) >= abs(level) else None
 
 
-@lru_cache(maxsize=1000)  # a folder's photos come one after the other
-def split_of(root: str, folder: str) -> str | None:
-    """The split that the nearest folder named for one says (`train`, `val`, `test`), the source included."""
-    folders = [os.path.basename(root), *Path(folder).parts]
-    return next((SPLITS[name.lower()] for name in reversed(folders) if name.lower() in SPLITS), None)
+@dataclass(frozen=True)
+class Naming:
+    """How photos are labelled: by the folder at one level, else by Kaggle's names; by these alone where it is None."""
+
+    ways: Mapping[Folder, Way]
+    level: int | None
+
+    def of(self, photo: Photo) -> Said:
+        """What name and folders say of a photo whose folder is among the ways."""
+        folder, _, name = photo.uri.rpartition("/")
+        way = self.ways[photo.root, folder]
+        label = way.label(self.level) if self.level is not None else None
+        if label is not None:
+            return Said(label, way.split, "folders")
+        label = kaggle(name)
+        return Said(label, way.split, label and "names")
+
+
+def kaggle(name: str) -> str | None:
+    """`cat` for Kaggle's `cat.123.jpg`."""
+    if name[:4].lower() not in ("cat.", "dog."):
+        return None
+    found = _KAGGLE.fullmatch(name)
+    return found[1].lower() if found else None
+
+
+def tree_of(folders: Iterable[Folder]) -> dict[Folder, set[str]]:
+    """The names of the folders in each folder, of these folders of photos and those that they lie in."""
+    tree: dict[Folder, set[str]] = {}
+    for root, folder in folders:
+        inner = tree.setdefault((root, folder), set())
+        while folder:
+            above, _, name = folder.rpartition("/")
+            known = (root, above) in tree
+            inner = tree.setdefault((root, above), set())
+            inner.add(name)
+            if known:
+                break
+            folder = above
+    return tree
+
+
+def ways_of(tree: Mapping[Folder, set[str]], beside: Collection[str] = ()) -> dict[Folder, Way]:
+    """The way to each folder of a tree; the roots that are `beside` each other are siblings, as folders in one are."""
+    sources = {os.path.basename(root) for root in beside}
+    ways: dict[Folder, Way] = {}
+    for root, folder in sorted(tree):
+        above, _, name = folder.rpartition("/")
+        if folder:
+            way, siblings = ways[root, above], tree[root, above]
+        else:
+            name = os.path.basename(root)
+            way, siblings = Way(None, (), None), sources if root in beside else {name}
+        if is_split(name, siblings, tree[root, folder]):
+            ways[root, folder] = replace(way, split=SPLITS[name.lower()])
+        elif folder:
+            ways[root, folder] = replace(way, below=(*way.below, plain(name)))
+        elif root in beside or not beside:
+            ways[root, folder] = replace(way, source=plain(name) or None)
+        else:
+            ways[root, folder] = way
+    return ways
+
+
+def is_split(name: str, siblings: Collection[str], inner: Iterable[str]) -> bool:
+    """Whether a folder with this name, that lies among these and has these in it, is a split.
+
+    One with a word that pets are called by too is none among folders that are not, unless there is another split or
+    what lies beside it is in it too.
+    """
+    if name.lower() not in SPLITS:
+        return False
+    others = {one for one in siblings if one.lower() not in SPLITS}
+    certain = any(one.lower() in SPLITS and one.lower() not in PETS_TOO for one in (name, *siblings))
+    return certain or not others or not others.isdisjoint(inner)
+
+
+def mixed(
+    tree: Mapping[Folder, set[str]], beside: Collection[str]
+) -> Iterator[tuple[list[str], Collection[str], bool]]:
+    """Where folders with names of splits lie among others: their names, the others', and whether they are splits."""
+    groups = ({name: tree[root, f"{above}/{name}".lstrip("/")] for name in tree[root, above]} for root, above in tree)
+    for group in chain([{os.path.basename(root): tree[root, ""] for root in beside}], groups):
+        splits = sorted(name for name in group if name.lower() in SPLITS)
+        if 0 < len(splits) < len(group):
+            yield splits, group.keys() - splits, is_split(splits[0], group, group[splits[0]])
+
+
+def labels_at(level: int, ways: Iterable[Way]) -> set[str]:
+    """The names of the folders at a level."""
+    return {label for way in ways if (label := way.label(level)) is not None}
+
+
+def first_level(ways: Collection[Way], *, first: int) -> int:
+    """The level of the first folders that branch, from `first` on; `first` if none does."""
+    level = first
+    while names := labels_at(level, ways):
+        if len(names) > 1:
+            return level
+        level += 1
+    return first

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from extractor.sources.folder import find
 from extractor.sources.formats import is_photo
 from extractor.sources.labels import read_labels
-from extractor.sources.names import label_of, split_of
 from store.errors import PetrieveError
 
 
@@ -58,48 +57,12 @@ def test_a_dangling_link_and_a_pipe_are_listed_and_do_not_stop_the_rest(tmp_path
 def test_one_photo_is_a_source_too(tmp_path: Path) -> None:
     touch(tmp_path, "cat.7.jpg")
     (photo,) = find(tmp_path / "cat.7.jpg")
-    assert (photo.uri, photo.label, photo.path) == ("cat.7.jpg", "cat", str(tmp_path / "cat.7.jpg"))
+    assert (photo.uri, photo.path) == ("cat.7.jpg", str(tmp_path / "cat.7.jpg"))
 
 
 def test_a_missing_source_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(PetrieveError, match="check the path"):
         list(find(tmp_path / "nowhere"))
-
-
-@pytest.mark.parametrize(
-    ("uri", "label"),
-    [
-        ("cat.123.jpg", "cat"),
-        ("train/dog.0.jpg", "dog"),
-        ("cats/DOG.5.JPG", "dog"),
-        ("Abyssinian/Abyssinian_1.jpg", "Abyssinian"),
-        ("train/Abyssinian/1.jpg", "Abyssinian"),
-        ("test1/1.jpg", None),
-        ("1.jpg", None),
-        ("img.5.jpg", None),
-    ],
-)
-def test_labels_come_from_kaggle_names_then_from_folders(uri: str, label: str | None) -> None:
-    assert label_of(os.path.basename(uri), os.path.dirname(uri)) == label
-
-
-@pytest.mark.parametrize(
-    ("root", "uri", "split"),
-    [
-        ("/data", "train/cat/1.jpg", "train"),
-        ("/data", "Validation/cat/1.jpg", "val"),
-        ("/data", "valid/1.jpg", "val"),
-        ("/data", "test1/1.jpg", "test"),
-        ("/data", "training/cat/1.jpg", "train"),
-        ("/data", "testing/1.jpg", "test"),
-        ("/data", "dev/cat/1.jpg", "val"),
-        ("/data/train", "cat/1.jpg", "train"),
-        ("/data", "cat/1.jpg", None),
-        ("/train/data", "cat/1.jpg", None),
-    ],
-)
-def test_splits_come_from_folders(root: str, uri: str, split: str | None) -> None:
-    assert split_of(root, uri) == split
 
 
 @given(st.binary(max_size=64))

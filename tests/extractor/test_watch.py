@@ -80,11 +80,12 @@ def test_photos_are_answered_once_however_they_come(
         for name, photo in zip((b"new\nline.jpg", b"caf\xe9.jpg", b"below/a.jpg"), others, strict=False):
             shutil.copy(photo, os.path.join(os.fsencode(inbox), name))
         half = one.read_bytes()[:3000]
-        for name in ("slow.jpg", "broken.jpg", "gone.jpg"):
-            (inbox / name).write_bytes(half)
-        for _ in range(40):
-            shutil.copytree(inbox / "below", inbox / "passing")
-            shutil.rmtree(inbox / "passing")
+        for turn in range(120):
+            if turn == 100:
+                for name in ("slow.jpg", "broken.jpg", "gone.jpg"):
+                    (inbox / name).write_bytes(half)
+            shutil.copytree(inbox / "below", inbox / f"passing{turn}")
+            shutil.rmtree(inbox / f"passing{turn}")
             time.sleep(0.01)
         (inbox / "gone.jpg").unlink()
         shutil.copy(one, inbox / "slow.jpg")

@@ -1,0 +1,182 @@
+"""What a run's photos are labelled by, folders or names and which folders; and what is doubtful about that."""
+
+import os
+import warnings
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Any
+
+from extractor.sources.folder import is_folder
+from extractor.sources.names import (
+    PARENT,
+    SPLITS,
+    Folder,
+    Naming,
+    first_level,
+    kaggle,
+    labels_at,
+    mixed,
+    tree_of,
+    ways_of,
+)
+from store.cache import Cache
+from store.columns import plain
+from store.errors import PetrieveError
+from store.known import Known
+from store.photo import Photo, as_text
+from store.rows import BY_HAND, told
+
+SAMPLE = 1000  # photos of the store, whose labels tell by what it is labelled
+AGREE = 0.1  # of their labels at least; those of a CSV may be some folder's name by chance
+BY = {None: "their names", PARENT: "the folder that they lie in", 0: "their source"}
+
+
+@dataclass(frozen=True)
+class Named:
+    """A run's photos by path; what is said of those that are new, or were found from another root, is with them."""
+
+    photos: dict[str, Photo]
+    naming: Naming | None = None  # None where there was nothing to ask
+
+    def counts(self, photos: Mapping[str, Photo], known: Known) -> dict[str, dict[str, int]] | None:
+        """How many new photos have which label, by what gave it: `folders`, `names` or `csv`; None if none is new.
+
+        `photos` are the same ones, with what the CSV says of them.
+        """
+        if self.naming is None:
+            return None
+        new = [photo for path, photo in photos.items() if path not in known and not is_folder(path)]
+        if not new:
+            return None
+        counts: dict[str, dict[str, int]] = {}
+        for photo in new:
+            if photo.label is not None:
+                said = self.naming.of(photo)
+                of = counts.setdefault(said.by if said.by and said.label == photo.label else "csv", {})
+                of[photo.label] = of.get(photo.label, 0) + 1
+        return {by: dict(sorted(of.items())) for by, of in counts.items()}
+
+    def again(self, known: Known, cache: Cache) -> dict[str, dict[str, Any]]:
+        """Label and split anew of the photos that are known, by path, but for what a CSV has said.
+
+        Where an earlier release did not mark that, it is what no folder or name of the photo's says.
+        """
+        assert self.naming is not None
+        photos = {path: photo for path, photo in self.photos.items() if path in known and not is_folder(path)}
+        found = {}
+        for path, now in cache.by_hand_of(list(photos), known).items():
+            said = self.naming.of(photos[path])
+            folders = photos[path].path.split("/")
+            labels = {*(plain(as_text(folder)) for folder in folders), kaggle(folders[-1]), None}
+            splits = {SPLITS.get(folder.lower()) for folder in folders} | {None}
+            found[path] = {
+                name: getattr(said, name)
+                for name, ours in (("label", labels), ("split", splits))
+                if not now[BY_HAND[name]] and (now[BY_HAND[name]] is False or now[name] in ours)
+            }
+        return found
+
+
+def named(
+    photos: dict[str, Photo], sources: Sequence[str], known: Known, cache: Cache | None, *, level: int | None
+) -> Named:
+    """The photos of these sources (absolute paths), named by the folders at a `level`, or by what fits best.
+
+    What fits is what the store's labels show, else the first folders that branch. What is doubtful is warned of.
+
+    Raises:
+        PetrieveError: there is no folder at this level.
+    """
+    asked = {
+        path: photo
+        for path, photo in photos.items()
+        if (path not in known or known.is_from_above(path, photo)) and not is_folder(path)
+    }
+    if not asked and level is None:
+        return Named(photos)
+    folders = {(photo.root, os.path.dirname(photo.uri)) for path, photo in photos.items() if not is_folder(path)}
+    beside = {root for root, _ in folders}.intersection(map(as_text, sources))
+    beside = beside if len(beside) > 1 else set()
+    tree = tree_of(folders)
+    naming = Naming(ways_of(tree, beside), level)
+    if level is None:
+        fitting = _branching(naming, photos.values(), beside)
+        naming, doubts = _as_in_store(fitting, photos, known, cache) if cache else (fitting, [])
+        new = [photo for path, photo in asked.items() if path not in known]
+        if naming.level == fitting.level:
+            doubts += _doubts(naming, folders, tree, beside, new)
+        for words in doubts if new else ():
+            warnings.warn(words, stacklevel=2)
+    elif not labels_at(level, naming.ways.values()):
+        raise PetrieveError(f"no photo has a folder at level {level}", "give a smaller `--label-level`, or none")
+    return Named({**photos, **{path: _told(photo, naming) for path, photo in asked.items()}}, naming)
+
+
+def _told(photo: Photo, naming: Naming) -> Photo:
+    said = naming.of(photo)
+    return told(photo, {"label": said.label, "split": said.split})
+
+
+def _branching(naming: Naming, photos: Iterable[Photo], beside: Collection[str]) -> Naming:
+    """By the first folders that branch; by Kaggle's names, where these tell cats from dogs and no folder does."""
+    ways = naming.ways.values()
+    siblings = beside and all(naming.ways[root, ""].source for root in beside)
+    level = first_level(ways, first=0 if siblings else 1)
+    if len(labels_at(level, ways)) > 1 or len({kaggle(os.path.basename(one.uri)) for one in photos} - {None}) < 2:
+        return replace(naming, level=level)
+    return replace(naming, level=None)
+
+
+def _as_in_store(naming: Naming, photos: Mapping[str, Photo], known: Known, cache: Cache) -> tuple[Naming, list[str]]:
+    """By what agrees best with the labels that photos of these sources have in the store; and that in words."""
+    there = [path for path in photos if path in known and not is_folder(path)]
+    some = {path: photos[path] for path in there[:: 1 + len(there) // SAMPLE]}
+    labels = {path: now["label"] for path, now in cache.told_of(list(some), known).items()}
+    same = [photo for path, photo in some.items() if known.root(path) == photo.root]
+    ours = {label for photo in same if (label := naming.of(photo).label)}
+    level = "" if naming.level is None or not ours else f"`--label-level {naming.level}` gives all {_quoted(ours)}"
+    if level and not any(labels.values()):
+        return naming, [f"photos that the store had before have no label; {level}"]
+
+    def agreeing(one: Naming) -> int:
+        return sum(labels[path] is not None and one.of(photo).label == labels[path] for path, photo in some.items())
+
+    levels = (None, PARENT, *range(1 + max(len(way.below) for way in naming.ways.values())))
+    best = max([naming, *(replace(naming, level=one) for one in levels)], key=agreeing)
+    if best.level == naming.level or agreeing(best) < AGREE * sum(label is not None for label in labels.values()):
+        return naming, []
+    by = BY.get(best.level, f"their folder at level {best.level}")
+    words = f"new photos are labelled as those that the store has, by {by}"
+    return best, [f"{words}; {level}" if level else words]
+
+
+def _doubts(
+    naming: Naming,
+    folders: Collection[Folder],
+    tree: Mapping[Folder, set[str]],
+    beside: Collection[str],
+    new: Iterable[Photo],
+) -> Iterator[str]:
+    """What else folders and names could have meant, in words."""
+    if naming.level is not None:
+        depths = [len(naming.ways[folder].below) - naming.level for folder in folders]
+        if sum(depth > 0 for depth in depths) > sum(depth == 0 for depth in depths):
+            labels, inner = (_quoted(labels_at(naming.level + more, naming.ways.values())) for more in (0, 1))
+            yield f"folders {inner} inside {labels} are no labels; `--label-level {naming.level + 1}` takes them"
+    for splits, others, taken in islice(mixed(tree, beside), 1):
+        what, which = "split" if taken else "label", f"{_quoted(splits)} beside {_quoted(others)}"
+        yield f"{which} are taken for {what}s" if len(splits) > 1 else f"{which} is taken for a {what}"
+    odd = [photo for photo in new if _is_other_kind(naming.of(photo).label, os.path.basename(photo.uri))]
+    if odd:
+        yield f"{len(odd)} photo(s) have the label of their folder, and another in their name, first {odd[0].uri!r}"
+
+
+def _is_other_kind(label: str | None, name: str) -> bool:
+    kind = kaggle(name)
+    return kind is not None and (label or "").lower().rstrip("s") in {"cat", "dog"} - {kind}
+
+
+def _quoted(names: Iterable[str]) -> str:
+    some = sorted(names)
+    return ", ".join(map(repr, some[:3])) + (f" and {len(some) - 3} more" if len(some) > 3 else "")
