@@ -229,9 +229,11 @@ class Cache(Contents):
 
         What a CSV has said of them is kept.
         """
-        for start in range(0, len(paths), SCAN):
-            there = self._rows_of(paths[start : start + SCAN], known)
-            remember(self.store, there.values(), self._photos.schema)
+        if paths:
+            parts = (paths[start : start + SCAN] for start in range(0, len(paths), SCAN))
+            with self._writing():
+                rows = (row for part in parts for row in self._rows_of(part, known).values())
+                remember(self.store, rows, self._photos.schema)
         self.drop_rows(paths, known)
         card = read_card(self.store)
         for made in card.trunks if card else ():
