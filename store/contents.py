@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 # Rows of a scanned batch: of 1,024 numbers, 16 MB at a time.
 SCAN = 8192
 # Columns beside label, split and the user's own that a filter can be made of.
-OTHERS = ("uri", "root", "size", "modified", "width", "height", "gone")
+OTHERS = ("uri", "root", "size", "modified", "width", "height", "caveat", "gone")
 EMBEDDED, CANONICAL = "digest IS NOT NULL", "view = 0"
 # Up to so many photos, what is said of them is kept in memory once it has been asked for: 20 MB.
 IN_MEMORY = 100_000
@@ -209,7 +209,7 @@ class Contents:
         Raises:
             PetrieveError: it is no condition, or names a column that is not there.
         """
-        known = [*self.columns(), *OTHERS]
+        known = [*self.columns(), *(name for name in OTHERS if name in self._photos.schema.names)]
         wanted = [*columns, *({"digest"} - set(columns))]
         with readable(self.store):
             for batch in filtered(self._photos, condition, wanted, known=known, batch=SCAN):

@@ -176,6 +176,8 @@ def test_a_damaged_photo_is_listed_unless_it_is_kept_and_then_it_is_marked(
     assert (info["unreadable"], info["caveats"]) == ([], kept)
     assert "embedded, but: 2 damaged JPEG: corrupt data" in run("info", "--store", store).out
     assert run("verify", "--store", store).out.endswith("all is well\n")
+    whole = run("similar", lost / "whole.jpg", "--where", "caveat IS NULL", "--store", store, "--json").json
+    assert {Path(one["photo"]).name for one in whole["neighbours"]}.isdisjoint({"lost.jpg", "again.jpg"})
 
 
 def test_a_store_that_knows_no_caveats_is_read_and_learns_them(run: Run, lost: Path, tmp_path: Path) -> None:
