@@ -107,7 +107,8 @@ def _judge(photos: Labelled) -> _Judged:
     neighbours, far = alike.neighbours(found, distances, groups)
     votes = suspects.votes(np.where(known[neighbours], neighbours, -1), targets, len(classes))
     head, both = np.zeros((count, len(classes))), np.zeros((count, len(classes)))
-    head[known] = out_of_fold(photos.embeddings[known], targets[known], groups[known])
+    rows = photos.embeddings if known.all() else photos.embeddings[known]
+    head[known] = out_of_fold(rows, targets[known], groups[known])
     both[known] = suspects.combined(head[known], votes[known], targets[known])
     told = known & ~alone[targets]
     wrong, doubted = np.where(known & ~told, WORTH_A_LOOK, 0.0), known & ~told
