@@ -145,6 +145,8 @@ def check_loss(made: Plan, sources: Sequence[str], known: Known, forget: int | N
 def _lost(missing: Sequence[str], sources: Sequence[str], known: Known) -> str | None:
     """What makes it likely that photos are missing because a disk is."""
     for source in sources:
+        if source in known:  # one photo, which has been named
+            continue
         held, gone = (sum(_is_under(path, source) for path in paths) for paths in (known, missing))
         if 2 * gone > held:
             return f"{source} lacks {gone} of {held} photos that the store has of it"

@@ -276,7 +276,7 @@ def test_a_damaged_store_is_one_line_for_every_command(run: Run, store: Path, dr
     for command in (("embed", drawn), ("fit-head",), ("predict", photo), ("similar", photo), ("info",)):
         done = run(*command, "--store", store)
         assert (done.status, done.out, done.err.count("\n")) == (1, "", 1), command
-        assert "run `cli.py embed` again" in done.err
+        assert "run `cli.py embed` with a new `--store`" in done.err
 
 
 @pytest.mark.parametrize(

@@ -300,7 +300,7 @@ def test_a_head_with_another_number_in_it_is_found(run: Run, store: Path) -> Non
 def test_a_fragment_that_is_gone_is_found(run: Run, store: Path) -> None:
     next((of_trunk(store).vectors / "data").iterdir()).unlink()
     (found,) = findings(run, store)
-    assert "run `cli.py embed` again" in found
+    assert "run `cli.py embed` with a new `--store`" in found
 
 
 def test_another_trunks_fingerprint_is_found(run: Run, store: Path) -> None:
