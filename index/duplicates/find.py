@@ -31,7 +31,7 @@ PICTURE, SCENE = "same picture", "same scene"
 # No threshold is lower: look-alikes do not reach these, and few photos say little of look-alikes. As pictures, 126
 # pairs of drawn adoption cards and of text reached 0.83; of 303 copies of photos, cards and text the lowest had 0.93.
 LEAST = {PICTURE: 0.9, SCENE: 0.75}
-# On a closer look, 64 pairs of such cards and texts reached 0.57; of 73 crops of real photos 70 had more than this.
+# On a closer look, pairs of such cards and texts reached 0.57; of 73 crops of real photos all but a few had more.
 CLOSELY = 0.7
 LOOKS = 1000  # pairs that are looked at closely at a time
 Glances = Callable[[Iterable[str]], "Mapping[str, np.ndarray]"]
