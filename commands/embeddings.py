@@ -38,7 +38,9 @@ def embed(
     label_level: Annotated[
         int | None,
         typer.Option(
-            min=-1, help="Which folder is the label: 1 is the first below the source, 0 the source, -1 the last."
+            min=-1,
+            metavar="N",
+            help="Which folder is the label: 1 is the first below the source, 0 the source, -1 the last.",
         ),
     ] = None,
     photo_column: Annotated[str | None, typer.Option(help="The CSV's column of paths, if it is another.")] = None,
@@ -51,7 +53,8 @@ def embed(
     ] = 0,
     prune: Annotated[bool, typer.Option(help="Forget the photos that are gone.")] = False,
     forget: Annotated[
-        int | None, typer.Option(metavar="N", help="With `--prune`: so many, where most of a source is gone.")
+        int | None,
+        typer.Option(metavar="N", help="With `--prune`: how many to forget, where most of a source is gone."),
     ] = None,
     retry: Annotated[bool, typer.Option(help="Open the unreadable ones again, though they have not changed.")] = False,
     keep_damaged: Annotated[
