@@ -51,7 +51,7 @@ def test_a_searcher_that_follows_is_right_at_every_moment(many: Cache, seconds: 
     assert len(taken_up) > 1, "an index that was written meanwhile is taken up"
     index = build.follow(index)
     assert index.kept.card == kept.card(index.cache)
-    assert sorted(file.name for file in many.store.path.glob(".index*")) == []
+    assert sorted(file.name for file in many.folder.path.glob(".index*")) == []
 
 
 def test_a_watcher_takes_up_the_index_that_was_built_after_it_began(
@@ -103,7 +103,7 @@ def test_an_index_on_a_full_disk_stays_what_it_was(
     assert (done.status, done.out, "Traceback" in done.err) == (1, "", False)
     assert f"{of_trunk(full).index}: No space left on device" in done.err
     assert (of_trunk(full).index).read_bytes() == data
-    assert list(full.glob(".index*")) == []
+    assert list(of_trunk(full).path.glob(".index*")) == []
     assert run("similar", photo, "--store", full, "--json").json == wanted
     (of_trunk(full).index).write_bytes(data[:-9] + bytes(9))
     assert run("similar", photo, "--store", full, "--json").json["neighbours"][0] == wanted["neighbours"][0]

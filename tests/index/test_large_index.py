@@ -221,7 +221,7 @@ def test_a_builder_that_is_killed_and_two_at_once_leave_a_whole_index(
     assert found is not None
     assert found.card.target in (0.8, 0.9)
     killed = start(*words, 0.95)
-    killed.wait_for(lambda: list(many.store.path.glob(".index.safetensors.*")))  # type: ignore[attr-defined]
+    killed.wait_for(lambda: list(many.folder.path.glob(".index.safetensors.*")))  # type: ignore[attr-defined]
     killed.kill_group()  # type: ignore[attr-defined]
     assert kept.load(many) is not None
     agree(build.build(many), first(many), 10)
@@ -241,5 +241,5 @@ def test_a_full_disk_costs_no_search_and_leaves_the_index_as_it_was(
         update.update(many)
     monkeypatch.undo()
     assert many.folder.index.read_bytes() == data
-    assert not list(many.store.path.glob(".index*"))
+    assert not list(many.folder.path.glob(".index*"))
     agree(build.build(many), made_up(9000, 9000).embedding, 5)

@@ -29,9 +29,9 @@ SECONDS = 40  # for each test
 def kill_at_some_moment(process: Process, store: Path, chance: random.Random) -> int:
     """Let a command work for a while, or until it writes the index, and kill it: its exit status."""
     if chance.random() < 0.5:
-        process.wait_for(lambda: list(store.glob(".index*")))
+        process.wait_for(lambda: list(of_trunk(store).path.glob(".index*")))
     else:
-        until = time.monotonic() + chance.uniform(1, 6)
+        until = time.monotonic() + chance.uniform(0.5, 4)
         process.wait_for(lambda: time.monotonic() > until)
     return process.kill_group().status
 
