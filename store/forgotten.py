@@ -45,7 +45,7 @@ def said_by_hand(row: Mapping[str, Any], names: Iterable[str]) -> Row:
 
     A row that an earlier release wrote does not say whence its label is: it counts where the folder says another.
     """
-    words = {name: row[name] for name in names if row[name] is not None}
+    words = {name: row[name] for name in names if row.get(name) is not None}
     for name, mark in BY_HAND.items():
         unknown = name == "label" and row.get(mark) is None
         if row.get(mark) or (unknown and row[name] not in (None, os.path.basename(os.path.dirname(row["uri"])))):
