@@ -34,6 +34,7 @@ from store.tables import (
     COMMITS_BETWEEN_MERGES,
     KEPT_SECONDS,
     check_manifests,
+    is_made,
     let_go,
     manifests,
     merge_pieces,
@@ -344,8 +345,7 @@ def _make(store: Store, path: Path, schema: "pa.Schema") -> None:
     import lance
     import pyarrow as pa
 
-    # Folders without a version, and an empty table, are what a run leaves that is killed right here.
-    if not any((path / "_versions").glob("*.manifest")):
+    if not is_made(path):
         empty = pa.Table.from_batches([], schema)
         lance.write_dataset(empty, os.path.abspath(path), mode="create", enable_stable_row_ids=True)
     elif opened(path).count_rows() and read_card(store) is None:

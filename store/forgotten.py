@@ -10,7 +10,7 @@ from store.columns import carried
 from store.folder import Store
 from store.photo import path_of
 from store.rows import BY_HAND, own, photo_checksums, photo_table
-from store.tables import let_go, opened, readable, writable
+from store.tables import is_made, let_go, opened, readable, writable
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -66,7 +66,7 @@ def remember(store: Store, rows: Iterable[Row], schema: "pa.Schema") -> None:
         return
     before = {path: row for path, row in remembered(store, schema).items() if path not in new}
     table = photo_table([*before.values(), *new.values()], schema)
-    mode = "overwrite" if store.forgotten.exists() else "create"
+    mode = "overwrite" if is_made(store.forgotten) else "create"
     with writable(store):
         lance.write_dataset(table, os.path.abspath(store.forgotten), mode=mode)
         let_go(opened(store.forgotten))
@@ -95,7 +95,7 @@ def damaged_rows(store: Store) -> list[str]:
 
 def _kept(store: Store) -> "Iterator[tuple[pa.Table, list[bool]]]":
     """The table of what is kept, and whether each row is as it was written; nothing where there is none."""
-    if store.forgotten.exists():
+    if is_made(store.forgotten):
         with readable(store):
             table = opened(store.forgotten).to_table()
         sums = photo_checksums(table)

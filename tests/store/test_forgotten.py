@@ -134,6 +134,20 @@ def test_what_a_csv_said_stays_with_a_copy_that_was_there_and_may_be_said_otherw
     assert said(tmp_path / "s")[str(photo)]["label"] == "lion", "what is said now counts"
 
 
+def test_a_run_that_is_killed_while_it_first_keeps_what_was_said_is_gone_on_with(
+    run: Run, pets: Path, tmp_path: Path
+) -> None:
+    photo, kept = named(pets), tmp_path / "s" / "forgotten.lance" / "data"
+    kept.mkdir(parents=True)
+    (kept / "x.lance").touch()
+    photo.rename(tmp_path / "away")
+    assert again(run, tmp_path / "s", pets, "--prune")["missing"] == 1
+    assert run("verify", "--store", tmp_path / "s").status == 0
+    (tmp_path / "away").rename(photo)
+    again(run, tmp_path / "s", pets)
+    assert said(tmp_path / "s")[str(photo)] == SAID
+
+
 def test_a_damaged_row_of_what_was_forgotten_is_found_and_gives_nothing_back(
     run: Run, pets: Path, tmp_path: Path
 ) -> None:
