@@ -54,18 +54,22 @@ def said_by_hand(row: Mapping[str, Any], names: Iterable[str]) -> Row:
 
 
 def remember(store: Store, rows: Iterable[Row], schema: "pa.Schema") -> None:
-    """Keep those rows of photos, soon to be forgotten, of which a CSV has said something.
+    """Keep those rows of photos, soon to be forgotten, of which a CSV has said something, in the place of earlier ones.
 
     Raises:
         PetrieveError: the store cannot be read or written to.
     """
     import lance
 
-    new = {path_of(row["root"], row["uri"]): row for row in rows if said_by_hand(row, own(schema))}
-    if not new:
+    paths, new = set[str](), list[Row]()
+    for row in rows:
+        paths.add(path_of(row["root"], row["uri"]))
+        new += [row] if said_by_hand(row, own(schema)) else []
+    before = remembered(store, schema)
+    others = [row for path, row in before.items() if path not in paths]
+    if not new and len(others) == len(before):
         return
-    before = {path: row for path, row in remembered(store, schema).items() if path not in new}
-    table = photo_table([*before.values(), *new.values()], schema)
+    table = photo_table([*others, *new], schema)
     mode = "overwrite" if is_made(store.forgotten) else "create"
     with writable(store):
         lance.write_dataset(table, os.path.abspath(store.forgotten), mode=mode)
