@@ -232,7 +232,7 @@ def _run(
     made = results(
         chosen(parts, to_do.todo),
         trunk=trunk,
-        there=there.embeddings.of,
+        there=there.content,
         batch=batch_of(device),
         workers=workers_of(device),
         views=cache.made.views,

@@ -64,17 +64,15 @@ class Named:
         """
         assert self.naming is not None
         photos = {path: photo for path, photo in self.photos.items() if path in known and not is_folder(path)}
-        found = {}
+        found = dict[str, dict[str, Any]]()
         for path, now in cache.by_hand_of(list(photos), known).items():
             said = self.naming.of(photos[path])
             folders = photos[path].path.split("/")
             labels = {*(plain(as_text(folder)) for folder in folders), kaggle(folders[-1]), None}
             splits = {SPLITS.get(folder.lower()) for folder in folders} | {None}
-            found[path] = {
-                name: getattr(said, name)
-                for name, ours in (("label", labels), ("split", splits))
-                if not now[BY_HAND[name]] and (now[BY_HAND[name]] is False or now[name] in ours)
-            }
+            for name, ours in (("label", labels), ("split", splits)):
+                if not now[BY_HAND[name]] and (now[BY_HAND[name]] is False or now[name] in ours):
+                    found.setdefault(path, {}).update({name: getattr(said, name), BY_HAND[name]: False})
         return found
 
 

@@ -16,7 +16,7 @@ from store.errors import PetrieveError
 from store.forgotten import Lost
 from store.known import Known
 from store.photo import Photo, path_of
-from store.rows import is_damage, may_pass, said_of
+from store.rows import BY_HAND, is_damage, may_pass, said_of
 
 
 @dataclass(frozen=True)
@@ -178,11 +178,12 @@ def settle(cache: Cache, made: Plan, known: Known, *, prune: bool) -> None:
 
 def _labels_from_above(cache: Cache, made: Plan, known: Known) -> dict[str, dict[str, Any]]:
     """Labels and splits that a folder higher up gives to photos that had none, seen from their own folder."""
-    now = cache.told_of(list(made.from_above), known)
+    now = cache.by_hand_of(list(made.from_above), known)
     found = {}
     for path, photo in made.from_above.items():
-        told = {name: value for name, value in said_of(photo).items() if name in ("label", "split")}
-        found[path] = {name: value for name, value in told.items() if now[path][name] is None}
+        told = said_of(photo)
+        empty = [name for name, mark in BY_HAND.items() if now[path][name] is None and not now[path][mark]]
+        found[path] = {name: told[name] for name in empty}
     return found
 
 

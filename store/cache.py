@@ -34,6 +34,7 @@ from store.tables import (
     COMMITS_BETWEEN_MERGES,
     KEPT_SECONDS,
     check_manifests,
+    is_made,
     let_go,
     manifests,
     merge_pieces,
@@ -211,7 +212,9 @@ class Cache(Contents):
         """What a CSV has said of these photos, which are gone, and of those that are forgotten."""
         parts = (paths[start : start + SCAN] for start in range(0, len(paths), SCAN))
         gone = (row for part in parts for row in self._rows_of(part, known).values())
-        return lost(remembered(self.store, self._photos.schema), gone, self._photos.schema)
+        kept = remembered(self.store, self._photos.schema)
+        forgotten = {path: row for path, row in kept.items() if path not in known}  # the others have come back
+        return lost(forgotten, gone, self._photos.schema)
 
     def unsaid(self, words: Mapping[bytes, Mapping[str, Any]], known: Known) -> dict[str, dict[str, Any]]:
         """What is said of contents, by digest, and not yet in the rows of photos that have them: by path."""
@@ -344,8 +347,7 @@ def _make(store: Store, path: Path, schema: "pa.Schema") -> None:
     import lance
     import pyarrow as pa
 
-    # Folders without a version, and an empty table, are what a run leaves that is killed right here.
-    if not any((path / "_versions").glob("*.manifest")):
+    if not is_made(path):
         empty = pa.Table.from_batches([], schema)
         lance.write_dataset(empty, os.path.abspath(path), mode="create", enable_stable_row_ids=True)
     elif opened(path).count_rows() and read_card(store) is None:

@@ -10,7 +10,7 @@ from store.columns import carried
 from store.folder import Store
 from store.photo import path_of
 from store.rows import BY_HAND, own, photo_checksums, photo_table
-from store.tables import let_go, opened, readable, writable
+from store.tables import is_made, let_go, opened, readable, writable
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -45,7 +45,7 @@ def said_by_hand(row: Mapping[str, Any], names: Iterable[str]) -> Row:
 
     A row that an earlier release wrote does not say whence its label is: it counts where the folder says another.
     """
-    words = {name: row[name] for name in names if row[name] is not None}
+    words = {name: row[name] for name in names if row.get(name) is not None}
     for name, mark in BY_HAND.items():
         unknown = name == "label" and row.get(mark) is None
         if row.get(mark) or (unknown and row[name] not in (None, os.path.basename(os.path.dirname(row["uri"])))):
@@ -54,19 +54,23 @@ def said_by_hand(row: Mapping[str, Any], names: Iterable[str]) -> Row:
 
 
 def remember(store: Store, rows: Iterable[Row], schema: "pa.Schema") -> None:
-    """Keep those rows of photos, soon to be forgotten, of which a CSV has said something.
+    """Keep those rows of photos, soon to be forgotten, of which a CSV has said something, in the place of earlier ones.
 
     Raises:
         PetrieveError: the store cannot be read or written to.
     """
     import lance
 
-    new = {path_of(row["root"], row["uri"]): row for row in rows if said_by_hand(row, own(schema))}
-    if not new:
+    paths, new = set[str](), list[Row]()
+    for row in rows:
+        paths.add(path_of(row["root"], row["uri"]))
+        new += [row] if said_by_hand(row, own(schema)) else []
+    before = remembered(store, schema)
+    others = [row for path, row in before.items() if path not in paths]
+    if not new and len(others) == len(before):
         return
-    before = {path: row for path, row in remembered(store, schema).items() if path not in new}
-    table = photo_table([*before.values(), *new.values()], schema)
-    mode = "overwrite" if store.forgotten.exists() else "create"
+    table = photo_table([*others, *new], schema)
+    mode = "overwrite" if is_made(store.forgotten) else "create"
     with writable(store):
         lance.write_dataset(table, os.path.abspath(store.forgotten), mode=mode)
         let_go(opened(store.forgotten))
@@ -95,7 +99,7 @@ def damaged_rows(store: Store) -> list[str]:
 
 def _kept(store: Store) -> "Iterator[tuple[pa.Table, list[bool]]]":
     """The table of what is kept, and whether each row is as it was written; nothing where there is none."""
-    if store.forgotten.exists():
+    if is_made(store.forgotten):
         with readable(store):
             table = opened(store.forgotten).to_table()
         sums = photo_checksums(table)

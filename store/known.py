@@ -89,6 +89,11 @@ class Known:
         """The photo's content; None where it could not be read."""
         return self.rows["digest"][self.places[path]].as_py()  # type: ignore[no-any-return]
 
+    def content(self, digest: bytes) -> Content | None:
+        """What is known of the content with this digest: of one that only other trunks have embedded, its caveat."""
+        caveat = self.embeddings.caveats.get(digest)
+        return self.embeddings.of(digest) or (Content(None, None, 0, caveat) if caveat else None)
+
     def reasons(self) -> dict[str, str]:
         """Why photos could not be read, by path."""
         return self._by_path("reason")

@@ -35,6 +35,11 @@ def opened(path: Path) -> "lance.LanceDataset":
     return lance.dataset(os.path.abspath(path), metadata_cache_size_bytes=REMEMBERED_BYTES)
 
 
+def is_made(path: Path) -> bool:
+    """Whether there is a table at `path`, and not folders without a version: what a run leaves that is killed there."""
+    return any((path / "_versions").glob("*.manifest"))
+
+
 def manifests(store: Store, tables: Iterable[Path]) -> dict[str, str]:
     """Digests of the files that name the pieces of the tables' newest versions, by their paths in the store."""
     found = {}

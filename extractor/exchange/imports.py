@@ -15,10 +15,11 @@ from store.cache import Cache
 from store.columns import FORM, carried
 from store.errors import PetrieveError, first_line
 from store.folder import Made, Store, read_card
+from store.forgotten import Lost, said_by_hand
 from store.known import Known, known
 from store.lock import writing
 from store.photo import as_text, path_of
-from store.rows import BY_HAND, RESERVED, Embedded, check_dates, microseconds, photo_of, photo_schema, vectors
+from store.rows import BY_HAND, RESERVED, Embedded, check_dates, microseconds, own, photo_of, photo_schema, vectors
 from store.upgrade import upgrade
 
 if TYPE_CHECKING:
@@ -72,10 +73,11 @@ def import_embeddings(folder: Path, store: Path, *, photos: Path | None = None) 
         wider = cache.room_for(export.own)
         cache.add_columns(wider)
         there = known(cache)
+        before = cache.lost(sorted(there.gone()), there)
         written, otherwise = set[bytes](), 0
         for read, embeddings in _batches(export, roots):
             rows = dict(zip(read, carried(read.values(), export.own, wider), strict=True))
-            told, differ = _told(rows, cache, there)
+            told, differ = _told(rows, cache, there, before)
             cache.take_in(told, list(_new(told, rows, embeddings, there, written)), there)
             otherwise += differ
         cache.tidy()
@@ -97,18 +99,25 @@ def _cache(store: Store, made: Made) -> Cache:
     return Cache.open(store.path, made.name if made.name in [one.name for one in there.trunks] else None)
 
 
-def _told(rows: "Rows", cache: Cache, there: Known) -> "tuple[Rows, int]":
-    """What the store has yet to be told of these photos, and of how many it says something else."""
-    said = cache.told_of([path for path in rows if path in there], there)
+def _told(rows: "Rows", cache: Cache, there: Known, before: Lost) -> "tuple[Rows, int]":
+    """What the store has yet to be told of these photos, and of how many it says something else.
+
+    What it was told `before` of one that it no longer knows counts, unless the row was told otherwise by hand.
+    """
+    paths, names = [path for path in rows if path in there], own(cache.photo_schema)
+    said, marks = cache.told_of(paths, there), cache.by_hand_of(paths, there)
     told, differ = {}, 0
     for path, row in rows.items():
         if path not in there:
-            told[path] = row
+            told[path] = {**row, **before.of(path, row["digest"]), **said_by_hand(row, names)}
             continue
+        by_hand = {name for name, mark in BY_HAND.items() if marks[path][mark]}
         words = {name: row[name] for name in said[path] if row.get(name) is not None}
-        differ += any(said[path][name] not in (None, word) for name, word in words.items())
-        told[path] = {name: word for name, word in words.items() if said[path][name] is None}
-        told[path] |= {mark: row[mark] for name, mark in BY_HAND.items() if name in told[path]}
+        new = {name: word for name, word in words.items() if said[path][name] is None and name not in by_hand}
+        same = {name for name, word in words.items() if said[path][name] == word}
+        differ += words.keys() > new.keys() | same
+        told[path] = new | {mark: row[mark] for name, mark in BY_HAND.items() if name in new}
+        told[path] |= {mark: True for name, mark in BY_HAND.items() if name in same and row[mark]}
         if _is_later(row, path, there):
             told[path] |= {name: row[name] for name in OF_THE_FILE}
     return told, differ

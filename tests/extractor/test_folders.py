@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import lance
 import pytest
 from conftest import Done
 from embedding import again, rows
@@ -174,6 +175,20 @@ def test_a_store_that_was_labelled_otherwise_goes_on_so_until_a_level_is_asked_f
     assert rows(store)["cat/2022/new.jpg"].split == "val"
     again(run, store, nested)
     assert labels(store) == "cat cat tiger dog dog"
+
+
+def test_a_level_takes_the_place_of_what_an_earlier_release_left_unmarked(
+    run: Run, nested: Path, tmp_path: Path
+) -> None:
+    """A label that folders gave stays behind where the photo moves."""
+    store = tmp_path / "s"
+    again(run, store, nested, "--label-level", "-1")
+    lance.dataset(str(store / "photos.lance")).drop_columns(["label_by_hand", "split_by_hand"])
+    again(run, store, nested, "--label-level", "1")
+    photo = next((nested / "cat" / "2020").iterdir())
+    photo.rename(nested / "dog" / "2020" / "moved.jpg")
+    again(run, store, nested)
+    assert rows(store)["dog/2020/moved.jpg"].label == "dog"
 
 
 def test_a_folder_alone_is_labelled_as_its_photos_were_from_above(run: Run, nested: Path, tmp_path: Path) -> None:

@@ -65,6 +65,14 @@ def test_a_folder_embedded_alone_gets_its_labels_from_the_folder_above(run: Run,
     )
 
 
+def test_a_label_that_a_csv_took_back_is_not_given_by_the_folder_above(run: Run, few: Path, tmp_path: Path) -> None:
+    (tmp_path / "l.csv").write_text(f"photo,label\n{min((few / 'cat').iterdir())},\n")
+    again(run, tmp_path / "s", few / "cat", "--labels", tmp_path / "l.csv")
+    again(run, tmp_path / "s", few)
+    labels = [photo.label for uri, photo in sorted(rows(tmp_path / "s").items()) if "/cat" in photo.root]
+    assert labels == [None, *["cat"] * (len(labels) - 1)]
+
+
 @pytest.mark.parametrize("name", ["_rowid", "_rowaddr", "_x", "embedding", "a.b"])
 def test_columns_that_the_table_keeps_to_itself_are_refused(run: Run, few: Path, store: Path, name: str) -> None:
     (few / "l.csv").write_text(f"photo,{name}\ncat/x.jpg,5\n")

@@ -134,6 +134,46 @@ def test_what_a_csv_said_stays_with_a_copy_that_was_there_and_may_be_said_otherw
     assert said(tmp_path / "s")[str(photo)]["label"] == "lion", "what is said now counts"
 
 
+def test_what_was_said_anew_of_a_photo_that_came_back_counts(run: Run, pets: Path, tmp_path: Path) -> None:
+    photo, store = named(pets), tmp_path / "s"
+    (tmp_path / "a.csv").write_text(f"photo,pet_id\n{(other := max(pets.rglob('*.png')))},8\n")
+    again(run, store, pets, "--labels", tmp_path / "a.csv")
+
+    def forget_and_bring_back() -> None:
+        for one in (photo, other):
+            one.rename(tmp_path / one.name)
+        again(run, store, pets, "--prune")
+        for one in (photo, other):
+            (tmp_path / one.name).rename(one)
+        again(run, store, pets)
+
+    forget_and_bring_back()
+    (tmp_path / "b.csv").write_text(f"photo,label,pet_id\n{photo},lion,9\n")
+    (tmp_path / "c.csv").write_text(f"photo,pet_id\n{other},\n{photo},9\n")
+    for csv in ("b.csv", "c.csv"):
+        again(run, store, pets, "--labels", tmp_path / csv)
+    shutil.copy(photo, pets / "copy.jpg")
+    again(run, store, pets)
+    assert said(store)[str(pets / "copy.jpg")]["label"] is None, "a copy of a photo that is there"
+    forget_and_bring_back()
+    assert (said(store)[str(photo)]["label"], said(store)[str(photo)]["pet_id"]) == ("lion", 9)
+    assert said(store)[str(other)]["pet_id"] is None, "what was taken back stays so"
+
+
+def test_a_run_that_is_killed_while_it_first_keeps_what_was_said_is_gone_on_with(
+    run: Run, pets: Path, tmp_path: Path
+) -> None:
+    photo, kept = named(pets), tmp_path / "s" / "forgotten.lance" / "data"
+    kept.mkdir(parents=True)
+    (kept / "x.lance").touch()
+    photo.rename(tmp_path / "away")
+    assert again(run, tmp_path / "s", pets, "--prune")["missing"] == 1
+    assert run("verify", "--store", tmp_path / "s").status == 0
+    (tmp_path / "away").rename(photo)
+    again(run, tmp_path / "s", pets)
+    assert said(tmp_path / "s")[str(photo)] == SAID
+
+
 def test_a_damaged_row_of_what_was_forgotten_is_found_and_gives_nothing_back(
     run: Run, pets: Path, tmp_path: Path
 ) -> None:

@@ -133,6 +133,31 @@ def test_the_store_keeps_what_it_says_and_is_told_what_it_does_not(run: Run, few
     assert said[str(second)] == {"label": "cat", "split": None, "pet_id": "B", "age": 4}
 
 
+def test_what_somebody_said_by_hand_survives_an_import(run: Run, few: Path, tmp_path: Path) -> None:
+    """What was said of a photo that is forgotten, a label that was taken back, and one that a folder gives too."""
+    forgotten, taken, same, *_ = sorted(few.rglob("*.*"))
+    store, other, label = tmp_path / "s", tmp_path / "other", same.parent.name
+    (tmp_path / "a.csv").write_text(f"photo,label,pet_id\n{forgotten},tiger,A\n{taken},,\n")
+    (tmp_path / "b.csv").write_text(f"photo,label,age\n{same},{label},5\n")
+    again(run, store, few, "--labels", tmp_path / "a.csv")
+    again(run, other, few, "--labels", tmp_path / "b.csv")
+    assert run("export", tmp_path / "out", "--store", other).status == 0
+    forgotten.rename(tmp_path / "away")
+    again(run, store, few, "--prune")
+    (tmp_path / "away").rename(forgotten)
+    done = run("import", tmp_path / "out", "--store", store)
+    assert (done.status, done.err) == (
+        0,
+        f"note: 1 photos have another label, split or column in {tmp_path / 'out'}: "
+        "the store keeps what it says, and `cli.py embed --labels FILE.csv` changes it\n",
+    )
+    again(run, store, few, "--label-level", 0)
+    said = said_in(Cache.open(store))
+    assert said[str(forgotten)] == {"label": "tiger", "split": None, "pet_id": "A", "age": None}
+    assert said[str(taken)]["label"] is None
+    assert said[str(same)] == {"label": label, "split": None, "pet_id": None, "age": 5}
+
+
 @pytest.mark.parametrize("later", [True, False])
 def test_of_two_contents_of_a_path_the_later_stays_with_views_of_its_own_alone(
     run: Run, few: Path, tmp_path: Path, later: bool

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import Done
+from conftest import Done, bits
+from embedding import again
 from planting import of_trunk, said_in
 from safetensors.torch import save_file
 
@@ -145,6 +146,19 @@ def test_what_is_new_or_moved_reaches_the_trunk_that_is_asked(
     assert (done.status, "has no embedding by densenet169" in done.out) == (1, True)
     assert run("embed", photos, "--store", two, "--trunk", "densenet169", "--json").json["embedded"] == 1
     assert run("verify", "--store", two, "--trunk", "densenet169", "--sample", 0).status == 0
+
+
+def test_a_damaged_photo_that_was_kept_is_kept_by_a_second_trunk_too(
+    run: Run, few: Path, tmp_path: Path, other_weights: Path
+) -> None:
+    photo, store = next((few / "cat").glob("*.jpg")), tmp_path / "s"
+    photo.write_bytes(photo.read_bytes()[: photo.stat().st_size * 7 // 10])
+    assert again(run, store, few, "--keep-damaged") == {"found": 6, "embedded": 6}
+    before = bits(store)
+    done = run("embed", few, "--store", store, "--trunk", "densenet169", "--weights", other_weights, "--json")
+    assert (done.status, done.json["embedded"], done.json["unreadable"]) == (0, 6, 0)
+    assert bits(store) == before, "what the first trunk has stays"
+    assert len(run("info", "--store", store, "--json").json["caveats"]) == 1
 
 
 def test_trunks_are_compared_and_one_is_let_go(run: Run, two: Path, drawn: Path) -> None:
