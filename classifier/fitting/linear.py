@@ -14,6 +14,7 @@ from classifier import copies as near
 from classifier.figures import familiar
 from classifier.fitting import calibrate
 from classifier.fitting.split import FOLDS, SEED, grouped, pictures
+from classifier.head import softmax
 from classifier.labelled import Names, chunks, names
 from extractor.trunks import device as devices
 from store.cache import Cache
@@ -82,7 +83,7 @@ def fit_linear(cache: Cache, *, l2: float | None, balanced: bool, device: str) -
 
     place = devices.named(device)
     listed = names(cache)
-    groups = np.unique(listed.digests, return_inverse=True)[1]
+    _, first_of, groups = np.unique(listed.digests, return_index=True, return_inverse=True)
     warn_of_copies(listed.paths, listed.labels, groups)
     one = plan(listed.labels, listed.splits, groups)
     roles = _roles(one.targets, groups, one.fitted_on, one.tested)
@@ -117,7 +118,30 @@ def fit_linear(cache: Cache, *, l2: float | None, balanced: bool, device: str) -
         "evaluated_on": f"{'held-out split' if given else 'held-out photos'}, {len(kept)} photos",
         "accuracy_ungrouped": round(float((logits.argmax(axis=1) == truth)[every].mean()), 4),
     }
-    return one.classes, Fitted(*fitted, logits[kept], logits[kept] / heat, truth[kept], heat, said)
+    shown = first_of[rows.groups[kept]]  # any photo of a content has its views
+    averaged = _averaged(cache, listed, shown, weight.T.astype(np.float32) / heat, bias / heat)
+    return one.classes, Fitted(*fitted, logits[kept], logits[kept] / heat, truth[kept], heat, said, averaged)
+
+
+def _averaged(
+    cache: Cache, listed: Names, places: "np.ndarray", weight: "np.ndarray", bias: "np.ndarray"
+) -> "list[np.ndarray]":
+    """The probabilities (P, C) of photos at these places (P,), averaged over one augmented view too, then over two.
+
+    And so on, for as many views as all have; by a calibrated head's `weight` (D, C) and `bias` (C,).
+    """
+    import numpy as np
+
+    count = 1 + int(listed.views[places].min())
+    if count == 1:
+        return []
+    position = np.full(len(listed.paths), -1)
+    position[places] = np.arange(len(places))
+    found = np.empty((count, len(places), len(bias)))
+    for photos, seen, rows in chunks(cache, listed):
+        wanted = np.flatnonzero((position[photos] >= 0) & (seen < count))
+        found[seen[wanted], position[photos[wanted]]] = softmax(rows[wanted] @ weight + bias)
+    return list(np.cumsum(found, axis=0)[1:] / np.arange(2, count + 1)[:, None, None])
 
 
 def _pictures(rows: Shuffled, test: "np.ndarray", places: "np.ndarray") -> "np.ndarray":

@@ -97,7 +97,8 @@ def test_the_promised_rate_is_broken_in_one_draw_of_twenty_at_most(
     assert found > (90 if rate * measured > 50 else 0)
 
 
-def test_over_views_what_is_then_predicted_is_measured(tmp_path: Path) -> None:
+@pytest.mark.parametrize("method", ["logistic", "linear"])
+def test_over_views_what_is_then_predicted_is_measured(tmp_path: Path, method: str) -> None:
     """The canonical view says nothing, the first augmented one all: only averaged are they right."""
     draw = np.random.default_rng(3)
     points = draw.normal(size=(2, DIMENSION)) * 0.15
@@ -106,7 +107,7 @@ def test_over_views_what_is_then_predicted_is_measured(tmp_path: Path) -> None:
         for i in range(200)
     ]
     cache = cache_of(tmp_path, rows)
-    fitted, report = fit(cache)
+    fitted, report = fit(cache, method=method)
     errors = [curve[-1]["error"] for curve in [report.risk_coverage, *report.risk_coverage_views]]
     assert len(errors) == 3
     assert errors[1] < errors[0] / 2
