@@ -44,10 +44,10 @@ def test_labels_that_mean_nothing_are_reported_as_chance(tmp_path: Path, method:
     cache = planted(tmp_path, {(None, None): 1, ("cat", None): 1, ("dog", None): 1})
     rows = [
         Embedded(Photo("/r", f"{n}.jpg", 1, 1, ("cat", "dog")[n % 2]), n.to_bytes(16, "big"), 1, 1, vector[None])
-        for n, vector in enumerate(SEED.normal(size=(150, DIMENSION)).astype(np.float32))
+        for n, vector in enumerate(np.random.default_rng(0).normal(size=(150, DIMENSION)).astype(np.float32))
     ]
     cache.commit(rows, nothing())
-    assert 0.3 < fit(cache, method=method)[1].accuracy < 0.7
+    assert 0.2 < fit(cache, method=method)[1].accuracy < 0.8  # three deviations for the 30 that `linear` holds out
 
 
 def test_the_split_decides_what_is_fitted_and_what_is_measured(tmp_path: Path) -> None:
