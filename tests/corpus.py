@@ -55,9 +55,9 @@ def scene(folder: Path) -> Image.Image:
         return opened.convert("RGB").resize((512, 384))
 
 
-def encoded(image: Image.Image, **options: object) -> bytes:
+def encoded(image: Image.Image, *words: str, **options: object) -> bytes:
     file = BytesIO()
-    image.save(file, **options)  # type: ignore[arg-type]
+    image.save(file, *words, **options)  # type: ignore[arg-type]
     return file.getvalue()
 
 

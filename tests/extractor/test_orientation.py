@@ -1,6 +1,5 @@
 """One reader decides how a photo is turned, however its file says so."""
 
-import io
 import struct
 import zlib
 from collections.abc import Callable
@@ -10,25 +9,16 @@ import numpy as np
 import pytest
 import torch
 from conftest import Done
+from corpus import encoded
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from turning import BLUE, GREEN, HELD, RED, picture
 
 from extractor.pixels.decode import decode, decode_small, upright_image
 from store.cache import Cache
 
 Run = Callable[..., Done]
-RED, GREEN, BLUE = (250, 10, 20), (15, 240, 25), (20, 30, 235)
-# What a camera that was held so has stored: undone by turning it as the orientation (EXIF 2.32) says.
-HELD = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_90,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_270,
-}
 WIDTHS = {1: 1, 3: 2, 4: 4, 6: 1, 7: 1, 8: 2, 9: 4}  # bytes of a number of each type (TIFF 6.0)
 XMPS = (
     '<rdf:Description xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="{}"/>',
@@ -40,16 +30,8 @@ XMPS = (
 
 def stored(orientation: int, width: int = 60, height: int = 48) -> Image.Image:
     """Red above on the left, green above on the right, blue below; as held so."""
-    made = Image.new("RGB", (width, height), BLUE)
-    made.paste(RED, (0, 0, width // 2, height // 2))
-    made.paste(GREEN, (width // 2, 0, width, height // 2))
+    made = picture(width, height)
     return made.transpose(HELD[orientation]) if orientation > 1 else made
-
-
-def encoded(image: Image.Image, format_: str, **options: object) -> bytes:
-    data = io.BytesIO()
-    image.save(data, format_, **options)
-    return data.getvalue()
 
 
 def tags(order: str, *entries: tuple[int, int, int, int], at: int = 8, behind: bytes = b"") -> bytes:

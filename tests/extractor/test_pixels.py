@@ -8,31 +8,17 @@ import pillow_heif
 import pytest
 import torch
 from conftest import ODD, PHOTOS, need
+from corpus import encoded
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from reference import reference_view
 from torchvision.transforms.v2 import functional
+from turning import BLUE, GREEN, HELD, RED, picture
 
 from extractor.pixels.decode import decode, upright_image
 from extractor.pixels.view import canonical_view
 from store.errors import Undecodable
-
-RED, GREEN, BLUE = (250, 10, 20), (15, 240, 25), (20, 30, 235)
-
-
-def picture(width: int = 300, height: int = 240) -> Image.Image:
-    """Red above on the left, green above on the right, blue below."""
-    made = Image.new("RGB", (width, height), BLUE)
-    made.paste(RED, (0, 0, width // 2, height // 2))
-    made.paste(GREEN, (width // 2, 0, width, height // 2))
-    return made
-
-
-def encoded(image: Image.Image, format_: str, **options: object) -> bytes:
-    data = io.BytesIO()
-    image.save(data, format_, **options)
-    return data.getvalue()
 
 
 def corners(pixels: torch.Tensor) -> list[tuple[int, ...]]:
@@ -64,16 +50,7 @@ def test_every_format_is_told_by_content(format_: str) -> None:
 @pytest.mark.parametrize("format_", ["JPEG", "PNG", "WEBP"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_every_orientation_comes_out_upright(format_: str, orientation: int) -> None:
-    turn = {
-        2: Image.Transpose.FLIP_LEFT_RIGHT,
-        3: Image.Transpose.ROTATE_180,
-        4: Image.Transpose.FLIP_TOP_BOTTOM,
-        5: Image.Transpose.TRANSPOSE,
-        6: Image.Transpose.ROTATE_90,
-        7: Image.Transpose.TRANSVERSE,
-        8: Image.Transpose.ROTATE_270,
-    }
-    stored = picture().transpose(turn[orientation]) if orientation > 1 else picture()
+    stored = picture().transpose(HELD[orientation]) if orientation > 1 else picture()
     exif = Image.Exif()
     exif[0x0112] = orientation
     pixels = decode(encoded(stored, format_, exif=exif.tobytes()))
