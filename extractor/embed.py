@@ -108,7 +108,8 @@ def embed(
         photos = named_photos.photos
         csv = csv.into(cache.room_for(csv.columns)) if csv and cache is not None else csv
         said = csv.said(photos, there) if csv else {}
-        photos = {path: told(photo, said[path]) if path in said else photo for path, photo in photos.items()}
+        if said:
+            photos = {path: told(photo, said[path]) if path in said else photo for path, photo in photos.items()}
         again = named_photos.again(there, cache) if cache and label_level is not None else {}
         views = max(views, cache.made.views if cache is not None else 0)
         to_do = plan(photos, wanted, there, said, again=again, views=views, retry=retry, keep_damaged=keep_damaged)

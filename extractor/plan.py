@@ -18,6 +18,8 @@ from store.known import Known
 from store.photo import Photo, path_of
 from store.rows import BY_HAND, is_damage, may_pass, said_of
 
+LABELLED = "label IS NOT NULL"
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -189,10 +191,11 @@ def _labels_from_above(cache: Cache, made: Plan, known: Known) -> dict[str, dict
 
 def _old_labels(cache: Cache, known: Known) -> dict[str, dict[str, Any]]:
     """Labels that an earlier release kept as they were written, as they are today, by path."""
-    found = {}
-    for batch in cache.photos(["root", "uri", "label"], "label IS NOT NULL"):
-        if all(label == plain(label) for label in batch["label"].unique().to_pylist()):
-            continue
+    found = dict[str, dict[str, Any]]()
+    labels = {label for batch in cache.photos(["label"], LABELLED) for label in batch["label"].unique().to_pylist()}
+    if all(label == plain(label) for label in labels):  # as it is but once: paths are not read for it
+        return found
+    for batch in cache.photos(["root", "uri", "label"], LABELLED):
         for row in batch.to_pylist():
             path = path_of(row["root"], row["uri"])
             if path in known and row["label"] != plain(row["label"]):

@@ -42,18 +42,12 @@ def query(
     Raises:
         PetrieveError: a source, the weights or the device cannot be used, or the weights are not the cache's.
     """
-    settings = {"weights": weights, "device": device, "precision": precision, "views": views}
-    yield from of_parts(find_parts(paths_of(sources)), cache, **settings)  # type: ignore[arg-type]
+    parts = find_parts(paths_of(sources))
+    yield from of_parts(parts, cache, weights=weights, device=device, precision=precision, views=views)
 
 
 def of_parts(
-    parts: Sequence[Part],
-    cache: Cache,
-    *,
-    weights: str | None = None,
-    device: str = "auto",
-    precision: str = "auto",
-    views: int = 0,
+    parts: Sequence[Part], cache: Cache, *, weights: str | None, device: str, precision: str, views: int
 ) -> Iterator[Embedded | Unreadable]:
     """What `query` gives, of the photos of sources that are listed already."""
     check_views(views)

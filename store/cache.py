@@ -284,7 +284,8 @@ class Cache(Contents):
         if missing:
             with self._writing():
                 self._photos.add_columns(pa.schema(missing))
-        self._changed()
+        if wider or missing:
+            self._changed()
         return bool(wider)
 
     def tidy(self) -> None:
