@@ -9,9 +9,9 @@ import zlib
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
-from extractor.sources.unpack import HEADER
+from extractor.sources.unpack import HEADER, Window
 from store.errors import Undecodable
 
 _CENTRAL = struct.Struct("<4s2B5H3L5H2L")
@@ -71,8 +71,8 @@ class Directory:
         return Entry(name, flags, method, date << 16 | time, crc, packed, size, offset, limit, HEADER + length, mode)
 
 
-def directory(file: BinaryIO, size: int) -> Directory | None:
-    """The directory of a zip of so many bytes; None where it has none, or one that cannot be read.
+def directory(window: Window) -> Directory | None:
+    """The directory of a zip; None where it has none, or one that cannot be read.
 
     Bytes may stand before the zip, as in files that unpack themselves, whether its offsets count them or not.
 
@@ -80,8 +80,8 @@ def directory(file: BinaryIO, size: int) -> Directory | None:
         OSError: the file cannot be read.
         Undecodable: it is one of several files of a zip.
     """
-    file.seek(first := max(0, size - _TAIL))
-    tail = file.read(size - first)
+    first = max(0, window.size - _TAIL)
+    tail = window.at(first, _TAIL)
     place = tail.rfind(b"PK\5\6")
     if place < 0 or place + _END.size > len(tail):
         return None
@@ -89,47 +89,42 @@ def directory(file: BinaryIO, size: int) -> Directory | None:
     end = first + place
     if place >= _LOCATOR.size and tail[place - _LOCATOR.size :][:4] == b"PK\6\7":
         _, _, there, _ = _LOCATOR.unpack_from(tail, place - _LOCATOR.size)
-        if found := _end64(file, end - _LOCATOR.size - _END64.size) or _end64(file, there):
+        if found := _end64(window, end - _LOCATOR.size - _END64.size) or _end64(window, there):
             disk, length, offset, end = found
     if disk not in (0, 0xFFFF):
         raise Undecodable("it is one of several files of a zip, which must be joined: `zip -s 0`")
-    if length > _MOST:
+    if _MOST < length < window.size:
         raise Undecodable(f"its directory takes over {_MOST >> 20} MB")
-    return _read(file, end - length, length, end - length - offset) or _read(file, offset, length, 0)
+    return _read(window, end - length, length, end - length - offset) or _read(window, offset, length, 0)
 
 
-def _end64(file: BinaryIO, place: int) -> tuple[int, int, int, int] | None:
+def _end64(window: Window, place: int) -> tuple[int, int, int, int] | None:
     """Disk, length, offset and end of the directory, by the longer record of its end at a place."""
-    if not 0 <= place < 1 << 62:
-        return None
-    file.seek(place)
-    record = file.read(_END64.size)
+    record = window.at(place, _END64.size) if place >= 0 else b""
     if record[:4] != b"PK\6\6" or len(record) < _END64.size:
         return None
     _, _, _, _, disk, _, _, _, length, offset = _END64.unpack(record)
     return disk, length, offset, place
 
 
-def _read(file: BinaryIO, start: int, length: int, shift: int) -> Directory | None:
+def _read(window: Window, start: int, length: int, shift: int) -> Directory | None:
     """The directory that starts at a place, of a zip before which so many bytes stand; None where none does."""
-    if not 0 <= start < 1 << 62 or shift < 0:
+    if start < 0 or shift < 0 or start + length > window.size or (length and window.at(start, 4) != b"PK\1\2"):
         return None
-    file.seek(start)
-    data = file.read(min(length, 4))
-    data += file.read(length - 4) if data == b"PK\1\2" else b""
+    data = window.at(start, length)
     places, offsets = array("Q"), array("Q")
     place = 0
-    while place + _CENTRAL.size <= len(data) and data[place : place + 4] == b"PK\1\2":
+    while place + _CENTRAL.size <= length and data[place : place + 4] == b"PK\1\2":
         name, more, comment = struct.unpack_from("<3H", data, place + 28)
         (offset,) = struct.unpack_from("<L", data, place + 42)
         end = place + _CENTRAL.size + name + more
         if offset == IN_EXTRA:
-            sizes = struct.unpack_from("<2L", data, place + 20)
-            _, _, offset = longer(data[end - more : end], sizes[1], sizes[0], offset)
+            packed, size = struct.unpack_from("<2L", data, place + 20)
+            _, _, offset = longer(data[end - more : end], size, packed, offset)
         places.append(place)
-        offsets.append(min(offset + shift, 1 << 62))
+        offsets.append(min(offset + shift, window.size))
         place = end + comment
-    if place != length or len(data) != length:
+    if place != length:
         return None
     order = sorted(range(len(places)), key=offsets.__getitem__)
     if order != list(range(len(places))):

@@ -37,6 +37,7 @@ class Window:
     """A file that is read ahead, up to a place that those who know what they want can set."""
 
     file: BinaryIO
+    size: int
     until: int = 0
     _start: int = 0
     _data: bytes = field(default=b"", repr=False)
@@ -47,13 +48,14 @@ class Window:
         Raises:
             OSError: they cannot be read.
         """
+        count = max(0, min(count, self.size - place))
         start = place - self._start
-        if not 0 <= start <= start + count <= len(self._data):
+        if count and not 0 <= start <= start + count <= len(self._data):
             self._data = b""
             self.file.seek(place)
             self._data = self.file.read(max(count, min(AHEAD, self.until - place)))
             self._start, start = place, 0
-        return self._data if not start and count >= len(self._data) else self._data[start : start + count]
+        return self._data[start : start + count] if count else b""
 
 
 def header(window: Window, place: int) -> Header | None:
@@ -123,23 +125,22 @@ def first_bytes(window: Window, place: int, count: int) -> bytes:
         return b""
 
 
-def measured(window: Window, place: int) -> tuple[int, int, int]:
-    """CRC, packed size and size of deflated bytes that begin at a place.
+def measured(window: Window, place: int) -> tuple[int, int]:
+    """Packed size and size of deflated bytes that begin at a place.
 
     Raises:
         OSError: they cannot be read.
         Undecodable: they are damaged, end too soon, or are more than MAX_BYTES.
     """
-    stream, crc, fed, size, packed = zlib.decompressobj(-zlib.MAX_WBITS), 0, 0, 0, b""
+    stream, fed, size, packed = zlib.decompressobj(-zlib.MAX_WBITS), 0, 0, b""
     while not stream.eof:
         if not packed:
             packed = window.at(place + fed, STEP)
             fed += len(packed)
             if not packed:
                 raise Undecodable(CUT_OFF)
-        made = _fed(stream, packed, 16 * STEP)
+        size += len(_fed(stream, packed, 16 * STEP))
         packed = stream.unconsumed_tail
-        crc, size = zlib.crc32(made, crc), size + len(made)
         if max(size, fed // 2) > MAX_BYTES:
             raise Undecodable(f"over {MAX_BYTES >> 20} MB")
-    return crc, fed - len(stream.unused_data), size
+    return fed - len(stream.unused_data), size

@@ -68,14 +68,15 @@ class Zip:
         names = Names(self.passed)
         try:
             with self.blob.open() as file:
-                window = Window(file)
-                for entry in directory(file, self.blob.size) or torn.entries(window, self.blob.size):
+                window = Window(file, self.blob.size)
+                for entry in directory(window) or torn.entries(window):
                     if isinstance(entry, str):
                         yield self._rest(entry)
                     elif photo := self._photo(entry, names, window):
                         yield photo
         except Undecodable as error:
             yield self._rest(str(error))
+        names.note(self.blob.path)
 
     def _rest(self, reason: str) -> Photo:
         return rest(self.root, self.before, self.blob, reason)
@@ -101,7 +102,7 @@ def ends_as_zip(blob: Blob) -> bool:
     """Whether a file that begins otherwise ends with the directory of a zip."""
     try:
         with blob.open() as file:
-            return directory(file, blob.size) is not None
+            return directory(Window(file, blob.size)) is not None
     except Undecodable:
         return False
 
@@ -167,7 +168,7 @@ class Entries:
             yield from (unreadable(photo, error) for photo in chosen)
             return
         with file:
-            window = Window(file)
+            window = Window(file, self.zip.blob.size)
             for photo, window.until in zip(chosen, _ahead(chosen), strict=True):
                 yield told_bad(photo) or self._read(window, photo)
 
@@ -223,9 +224,9 @@ def _ahead(photos: Sequence[Photo]) -> list[int]:
 
 
 def _is_called(found: Header, name: str) -> bool:
-    """Whether an entry's own header has the name that its uri is made from. One that is in no encoding passes."""
-    own = text_of(found.name, found.flags, found.extra)
+    """Whether an entry's own header has the name that its uri is made from. One that is not in ASCII passes."""
     if not found.name.isascii():
         return True
-    plain = clean(own.replace("\\", "/"))
-    return plain in (name.replace("\\", "/"), _APART.sub(r"\1", name).replace("\\", "/"))
+    names = (text_of(found.name, found.flags, found.extra), name, _APART.sub(r"\1", name))
+    own, *others = (clean(one.replace("\\", "/")) for one in names)
+    return own in others
