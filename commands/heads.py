@@ -7,7 +7,19 @@ from typing import Annotated, Any
 
 import typer
 
-from commands.options import DEFAULT_STORE, Device, Json, Precision, Store, Trunk, Weights, note, show
+from commands.options import (
+    DEFAULT_STORE,
+    Device,
+    Json,
+    Precision,
+    Store,
+    Trunk,
+    Weights,
+    ZipEncoding,
+    note,
+    show,
+    zip_names,
+)
 from extractor.sources.formats import FORMATS
 from extractor.sources.places import paths_of
 from gallery import spreadsheet, terminal, words
@@ -54,6 +66,7 @@ def predict(
     ] = None,
     csv: Annotated[Path | None, typer.Option(help="Write the predictions to this file too.")] = None,
     kaggle: Annotated[Path | None, typer.Option(help="Write `id,label` for dogs-vs-cats to this file too.")] = None,
+    zip_encoding: ZipEncoding = None,
     as_json: Json = False,
 ) -> None:
     """Say what is in photos, and how sure that is."""
@@ -65,6 +78,7 @@ def predict(
     from store.cache import Cache
     from store.rows import Embedded
 
+    zip_names(zip_encoding)
     cache = Cache.open(store, trunk)
     fitted = head.load(cache)
     if max_error is not None:
@@ -100,6 +114,7 @@ def audit(
     trunk: Trunk = None,
     csv: Annotated[Path | None, typer.Option(help="Write all labelled photos to this file, worst first.")] = None,
     sheet: Annotated[Path | None, typer.Option(help="Draw the worst into this JPEG.")] = None,
+    zip_encoding: ZipEncoding = None,
     as_json: Json = False,
 ) -> None:
     """Find labels that are probably wrong or in doubt, near-copies that contradict them, leaks, and outliers."""
@@ -109,6 +124,7 @@ def audit(
     from gallery.sheet import findings_sheet
     from store.cache import Cache
 
+    zip_names(zip_encoding)
     audited = classifier.audit(labelled.read(Cache.open(store, trunk)), name=words.name)
     ranked = [{**asdict(one), "photo": words.name(one.photo)} for one in audited.findings]
     if csv:
@@ -127,6 +143,7 @@ def report(
     store: Store = DEFAULT_STORE,
     trunk: Trunk = None,
     out: Annotated[Path, typer.Option(help="The page to write.")] = Path("report.html"),
+    zip_encoding: ZipEncoding = None,
     as_json: Json = False,
 ) -> None:
     """Write what is known of the head and of the labels as one HTML page, with its photos inside."""
@@ -138,6 +155,7 @@ def report(
     from gallery.report import page
     from store.cache import Cache
 
+    zip_names(zip_encoding)
     cache = Cache.open(store, trunk)
     fitted = head.load(cache)
     photos = labelled.read(cache)

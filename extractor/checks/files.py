@@ -3,14 +3,15 @@
 import os
 import stat
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 from extractor.sources.folder import READERS
-from extractor.sources.places import read_at
+from extractor.sources.places import container_of, found_at, read_at
 from store.errors import Undecodable
-from store.photo import digest_of
+from store.photo import UNTOLD, digest_of
 
+Seen = tuple[int, int, Hashable]  # size, time in microseconds, and what all names of a photo have in common
 Then = tuple[int, int, bytes]  # size, time in microseconds and digest of what was embedded
 
 
@@ -22,9 +23,9 @@ def files(photos: Mapping[str, Then]) -> list[list[str]]:
     """
     with ThreadPoolExecutor(READERS) as threads:
         names = defaultdict(list)
-        for (path, then), status in zip(photos.items(), threads.map(_status, photos), strict=True):
-            if status and (status.st_size, status.st_mtime_ns // 1000) == then[:2]:
-                names[_file(path, status)].append(path)
+        for (path, then), seen in zip(photos.items(), threads.map(_seen, photos), strict=True):
+            if seen and seen[0] in (then[0], UNTOLD) and seen[1] == then[1]:
+                names[seen[2]].append(path)
         each = sorted((sorted(some, key=_own_first) for some in names.values()), key=lambda some: _own_first(some[0]))
         digests = [photos[some[0]][2] for some in each]
         times = Counter(digests)
@@ -34,15 +35,29 @@ def files(photos: Mapping[str, Then]) -> list[list[str]]:
         return [some for some, is_same in zip(each, same, strict=True) if is_same]
 
 
-def _status(path: str) -> os.stat_result | None:
+def _seen(path: str) -> Seen | None:
+    """Size and time of a photo as it is now, and which it is; None where it is gone."""
     try:
         status = os.stat(path)
+    except NotADirectoryError:
+        return _inside(path)
     except OSError:
         return None
-    return status if stat.S_ISREG(status.st_mode) else None
+    if not stat.S_ISREG(status.st_mode):
+        return None
+    return status.st_size, status.st_mtime_ns // 1000, _file(path, status)
 
 
-def _file(path: str, status: os.stat_result) -> object:
+def _inside(path: str) -> Seen | None:
+    """The same of one in a file that photos are in: under each name of that, it is one photo."""
+    try:
+        photo, held = found_at(path), container_of(path)
+        return (photo.size, photo.modified, (_file(held[0], os.stat(held[0])), held[1])) if photo and held else None
+    except OSError:
+        return None
+
+
+def _file(path: str, status: os.stat_result) -> Hashable:
     """What all names of a file have in common: links of both kinds, folders by two paths, mounts, letters' case."""
     # Some network file systems give each file the number 0.
     return (status.st_dev, status.st_ino) if status.st_ino else os.path.realpath(path)

@@ -4,8 +4,9 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from extractor.sources.blob import Blob
+from extractor.sources.formats import is_photo
 from extractor.sources.source import Part, Source
-from extractor.sources.zips import Zip
+from extractor.sources.zips import ZIPS, Zip, ends_as_zip
 from store.photo import Photo
 
 
@@ -18,7 +19,9 @@ class Archive(Source, Protocol):
 
 
 # By the first bytes of a file: what opens it, given the file, the root of its photos, and how their uris begin.
-OPENS: dict[bytes, Callable[[Blob, str, str], Archive]] = {b"PK\3\4": Zip, b"PK\5\6": Zip}
+OPENS: dict[bytes, Callable[[Blob, str, str], Archive]] = {
+    **dict.fromkeys(ZIPS, Zip),
+}
 
 
 def holds_photos(head: bytes) -> bool:
@@ -34,4 +37,6 @@ def archive(blob: Blob, root: str, before: str = "") -> Archive | None:
     """
     head = blob.head()
     opens = next((one for start, one in OPENS.items() if head.startswith(start)), None)
+    if not opens and not is_photo(head) and ends_as_zip(blob):  # a file that unpacks itself begins as a program
+        opens = Zip
     return opens and opens(blob, root, before)

@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from itertools import product
+from threading import Lock
 
 from extractor.sources.archives import Archive, archive
 from extractor.sources.blob import Blob, blob_at
 from extractor.sources.folder import Files, Folder, read
+from extractor.sources.instead import check_name
 from extractor.sources.source import Part, Source
 from extractor.sources.words import Words
 from store.errors import PetrieveError, Undecodable
@@ -63,6 +65,8 @@ def source_at(place: str) -> Source:
         container, name = container_of(place) or (place, "")
         blob = blob_at(container)
         found = archive(blob, as_text(container)) if blob else None
+        if blob and not found:
+            check_name(blob)
     except OSError as error:
         raise PetrieveError(f"cannot open {place}: {error.strerror}", "check the path and its permissions") from error
     if found is None:
@@ -157,13 +161,33 @@ def read_at(path: str) -> bytes:
         OSError: it cannot be opened, or changes while it is read.
         Undecodable: no regular file, or over MAX_BYTES.
     """
-    if (inside := container_of(path)) and (blob := blob_at(inside[0])):
-        found = _listed(blob).get(as_text(inside[1]))
+    if inside := container_of(path):
+        found = _member(path)
         got = found and next(iter(found[0].read({found[1].uri})))
         if isinstance(got, tuple):
             return got[1]
         raise Undecodable(got.reason if got else f"{inside[0]} does not hold it")
     return read(path)[0]
+
+
+def found_at(path: str) -> Photo | None:
+    """The photo at a path that leads into a file that photos are in, as it is now; None where none is.
+
+    Raises:
+        OSError: that file cannot be opened.
+    """
+    found = _member(path)
+    return found and found[1]
+
+
+_listing = Lock()  # what several threads ask for is listed once
+
+
+def _member(path: str) -> tuple[Part, Photo] | None:
+    if not (inside := container_of(path)) or not (blob := blob_at(inside[0])):
+        return None
+    with _listing:
+        return _listed(blob).get(as_text(inside[1]))
 
 
 @lru_cache(maxsize=2)  # a sheet or a page shows several photos of one archive
