@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 HEAD = 512  # first bytes, which tell what a file is: a tar says so in its first 265
+# Beyond the largest photo that can be decoded (200 megapixels), uncompressed.
+MAX_BYTES = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,9 @@ from operator import attrgetter
 
 from extractor.sources.ahead import batched, in_order
 from extractor.sources.archives import Archive, archive, holds_photos
-from extractor.sources.blob import HEAD, blob_at
+from extractor.sources.blob import HEAD, MAX_BYTES, blob_at
 from extractor.sources.formats import SUFFIXES, is_photo
+from extractor.sources.inside import LITTER
 from extractor.sources.source import Part
 from extractor.sources.words import Words
 from store.errors import PetrieveError, Undecodable
@@ -22,19 +23,11 @@ from store.rows import Unreadable, unreadable
 
 PART = 256  # photos that lie together
 READERS = 4  # files of a part at a time: a disk or a network answers several as soon as one
-# Beyond the largest photo that can be decoded (200 megapixels), uncompressed.
-MAX_BYTES = 1 << 30
 # Seconds between two times that a file can bear on Linux at 100 Hz. A later change must show: what has changed just
 # now is read when it has grown so old.
 TICK = 0.01
 SizeTime = tuple[int, int]  # size in bytes and time of change in microseconds
 UNKNOWN: SizeTime = (0, 0)
-# Folders in which systems keep thumbnails, old versions and what was thrown away, casefolded: Synology's, QNAP's,
-# NetApp's, those of Windows, Linux and macOS, and the one that macOS adds to an archive.
-LITTER = frozenset(
-    """@eadir #recycle #snapshot @tmp @recycle @recently-snapshot @transcode ~snapshot $recycle.bin recycler found.000
-    lost+found __macosx""".split()
-) | {"system volume information", "network trash folder", "temporary items"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,97 @@
+"""Names inside archives: what an entry is called in uris, which entries are passed over, and those known to be bad."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from extractor.sources.blob import Blob
+from store.photo import Photo, as_text
+from store.rows import Unreadable
+
+# Folders in which systems keep thumbnails, old versions and what was thrown away, casefolded: Synology's, QNAP's,
+# NetApp's, those of Windows, Linux and macOS, and the one that macOS adds to an archive.
+LITTER = frozenset(
+    """@eadir #recycle #snapshot @tmp @recycle @recently-snapshot @transcode ~snapshot $recycle.bin recycler found.000
+    lost+found __macosx""".split()
+) | {"system volume information", "network trash folder", "temporary items"}
+_BAD = "unreadable: "  # how the version begins of what cannot be read for a reason that its listing knows
+
+
+@dataclass
+class Names:
+    """The names of the entries of one archive, as they are listed: the same are passed over as in a folder."""
+
+    passed: Counter[str]
+    _taken: dict[str, int] = field(default_factory=dict)  # how often each name was asked for
+    _shown: dict[str, bool] = field(default_factory=dict)  # by folder
+
+    def visible(self, name: str) -> str | None:
+        """The name as it stands in uris; None where it, or a folder above it, is hidden or litter, or nothing is left.
+
+        Litter is counted once for each such folder, as it is where folders are walked.
+        """
+        uri = clean(name)
+        folder, _, base = uri.rpartition("/")
+        if not base or base[0] == "." or not self._is_shown(folder):
+            return None
+        return uri
+
+    def apart(self, uri: str) -> str:
+        """The uri of a photo, which no other has: a second `1.jpg` is `1 (2).jpg`."""
+        one = uri
+        while one in self._taken:
+            self._taken[uri] += 1
+            stem, ending = _split(uri)
+            one = f"{stem} ({self._taken[uri]}){ending}"
+        self._taken[one] = 1
+        return one
+
+    def pass_over(self, uri: str) -> None:
+        """Count what is no photo, by its ending."""
+        self.passed[ending_of(uri) or "without ending"] += 1
+
+    def _is_shown(self, folder: str) -> bool:
+        if not folder:
+            return True
+        if (known := self._shown.get(folder)) is None:
+            above, _, base = folder.rpartition("/")
+            known = base[0] != "." and self._is_shown(above)
+            if known and base.casefold() in LITTER:
+                self.passed[base] += 1
+                known = False
+            self._shown[folder] = known
+        return known
+
+
+def clean(name: str) -> str:
+    """An entry's name as uris have it: it leads neither out of the archive nor nowhere, and ends before a NUL."""
+    uri = as_text(name)
+    if uri[:1] not in ("/", ".", "") and "/." not in uri and "//" not in uri and "\0" not in uri:
+        return uri
+    return "/".join(part for part in uri.partition("\0")[0].split("/") if part not in ("", ".", ".."))
+
+
+def ending_of(uri: str) -> str:
+    """The last ending of a name, in small letters; empty where it has none."""
+    return _split(uri)[1].lower()
+
+
+def _split(uri: str) -> tuple[str, str]:
+    dot = uri.rfind(".", uri.rfind("/") + 1)
+    return (uri, "") if dot < 0 else (uri[:dot], uri[dot:])
+
+
+def bad(root: str, uri: str, blob: Blob, reason: str) -> Photo:
+    """An entry that cannot be read, for a reason that the listing knows; tried again when the archive has changed."""
+    return Photo(root, uri, blob.size, blob.modified, version=_BAD + reason)
+
+
+def rest(root: str, before: str, blob: Blob, reason: str) -> Photo:
+    """What of an archive cannot be listed: as a folder that cannot be, so that what is known below it is not gone."""
+    return bad(root, before, blob, reason)
+
+
+def told_bad(photo: Photo) -> Unreadable | None:
+    """Why a photo cannot be read, where its listing knew."""
+    if photo.version and photo.version.startswith(_BAD):
+        return Unreadable(photo, photo.version.removeprefix(_BAD))
+    return None
