@@ -64,10 +64,10 @@ def entries(file: Bytes, size: int | None) -> Iterator[Entry | Damage]:
 
     Folders are passed over.
     """
-    place = 0
+    place: int | None = 0
     always: dict[bytes, bytes] = {}
     said: dict[bytes, bytes] = {}  # of the next entry
-    while found := _header(file, place, size):
+    while place is not None and (found := _header(file, place, size)):
         if isinstance(found, Damage):
             yield found
             place, said = _next(file, found.place + BLOCK), {}
@@ -141,8 +141,10 @@ def _entry(file: Bytes, block: bytes, place: int) -> Entry:
     if mark == b"ustar\0" and before[0]:
         called = f"{_word(before)}/{called}"
     kind = kind.decode("latin-1")
-    if kind in _FILES:
-        kind = _FOLDER if called[-1:] == "/" else FILE
+    if kind == "\0" and called[-1:] == "/":  # folders of before there was a kind for them
+        kind = _FOLDER
+    elif kind in _FILES:
+        kind = FILE
     elif kind == SPARSE:
         more = block[482]
         while more and len(block) == BLOCK:  # further maps of where its data lie
@@ -211,8 +213,6 @@ def _with(entry: Entry, said: dict[bytes, bytes]) -> Entry:
         return entry
     if path := said.get(b"GNU.sparse.name") or said.get(b"path"):
         entry = entry._replace(name=_word(path))
-        if entry.kind == FILE and entry.name[-1:] == "/":
-            entry = entry._replace(kind=_FOLDER)
     if link := said.get(b"linkpath"):
         entry = entry._replace(link=_word(link))
     if (size := said.get(b"size")) and entry.kind not in _WITHOUT_DATA:
@@ -226,8 +226,8 @@ def _with(entry: Entry, said: dict[bytes, bytes]) -> Entry:
     return entry
 
 
-def _next(file: Bytes, place: int) -> int:
-    """Where, from a place on, the next header with a mark is, or where all ends."""
+def _next(file: Bytes, place: int) -> int | None:
+    """Where, from a place on, the next header with a mark is; None where there is none."""
     while True:
         file.seek(place)
         blocks = file.read(_LOOK)
@@ -239,5 +239,5 @@ def _next(file: Bytes, place: int) -> int:
                 return place + start
             number = marks.find(b"u", number + 1)
         if len(blocks) < _LOOK:
-            return place + len(blocks)
+            return None
         place += _LOOK

@@ -13,6 +13,8 @@ LITTER = frozenset(
     """@eadir #recycle #snapshot @tmp @recycle @recently-snapshot @transcode ~snapshot $recycle.bin recycler found.000
     lost+found __macosx""".split()
 ) | {"system volume information", "network trash folder", "temporary items"}
+LONGEST = 4096  # characters of a name: Linux takes no longer paths
+
 _BAD = "unreadable: "  # how the version begins of what cannot be read for a reason that its listing knows
 
 
@@ -23,6 +25,7 @@ class Names:
     passed: Counter[str]
     _taken: dict[str, int] = field(default_factory=dict)  # how often each name was asked for
     _shown: dict[str, bool] = field(default_factory=dict)  # by folder
+    _litter: set[str] = field(default_factory=set)  # folders that are counted
 
     def visible(self, name: str) -> str | None:
         """The name as it stands in uris; None where it, or a folder above it, is hidden or litter, or nothing is left.
@@ -30,8 +33,11 @@ class Names:
         Litter is counted once for each such folder, as it is where folders are walked.
         """
         uri = clean(name)
+        if len(uri) > LONGEST:
+            self.passed["name that is too long"] += 1
+            return None
         folder, _, base = uri.rpartition("/")
-        if not base or base[0] == "." or not self._is_shown(folder):
+        if not base or not self._is_shown(folder) or base[0] == ".":
             return None
         return uri
 
@@ -50,16 +56,21 @@ class Names:
         self.passed[ending_of(uri) or "without ending"] += 1
 
     def _is_shown(self, folder: str) -> bool:
-        if not folder:
-            return True
         if (known := self._shown.get(folder)) is None:
-            above, _, base = folder.rpartition("/")
-            known = base[0] != "." and self._is_shown(above)
-            if known and base.casefold() in LITTER:
-                self.passed[base] += 1
-                known = False
-            self._shown[folder] = known
+            known = self._shown[folder] = not folder or self._look_at(folder)
         return known
+
+    def _look_at(self, folder: str) -> bool:
+        above = ""
+        for base in folder.split("/"):
+            above += f"{base}/"
+            if base[0] == ".":
+                return False
+            if base.casefold() in LITTER:
+                self.passed[base] += above not in self._litter
+                self._litter.add(above)
+                return False
+        return True
 
 
 def clean(name: str) -> str:
