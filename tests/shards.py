@@ -63,7 +63,8 @@ def held(place: Path) -> tuple[dict[str, bytes | str], Counter[str]]:
         wanted = {photo.uri for photo in part.photos}
         for one in part.read(wanted):
             photo, told = (one.photo, one.reason) if isinstance(one, Unreadable) else one
-            assert photo.uri in wanted and photo.uri not in found
+            assert photo.uri in wanted
+            assert photo.uri not in found
             found[photo.uri] = told
         assert wanted <= found.keys()
     return found, source.passed

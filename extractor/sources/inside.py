@@ -1,5 +1,6 @@
 """Names inside archives: what an entry is called in uris, which entries are passed over, and those known to be bad."""
 
+import warnings
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -24,6 +25,7 @@ class Names:
 
     passed: Counter[str]
     _taken: dict[str, int] = field(default_factory=dict)  # how often each name was asked for
+    _renamed: list[tuple[str, str]] = field(default_factory=list)  # what was asked for, and what it is called
     _shown: dict[str, bool] = field(default_factory=dict)  # by folder
     _litter: set[str] = field(default_factory=set)  # folders that are counted
 
@@ -49,7 +51,16 @@ class Names:
             stem, ending = _split(uri)
             one = f"{stem} ({self._taken[uri]}){ending}"
         self._taken[one] = 1
+        if one != uri:
+            self._renamed.append((uri, one))
         return one
+
+    def note(self, source: str) -> None:
+        """Say which names came twice."""
+        if self._renamed:
+            (name, other), more = self._renamed[0], len(self._renamed) - 1
+            ones = f", and {more} more" if more else ""
+            warnings.warn(f"{source} has {name!r} twice: the second is called {other!r}{ones}", stacklevel=2)
 
     def pass_over(self, uri: str) -> None:
         """Count what is no photo, by its ending."""

@@ -90,6 +90,7 @@ class Tar:
             except Undecodable as error:
                 damage.append(str(error))
         found += self._linked(links, names, dict(self._by_name(found)) if links else {})
+        names.note(self.blob.path)
         photos = self._stamped([photo for _, photo in sorted(found, key=itemgetter(0))])
         self._siblings.settle(photos, self.before, self.passed)
         return photos + [rest(self.root, self.before, self.blob, _in_words(damage)) for _ in damage[:1]]

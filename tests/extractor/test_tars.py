@@ -1,4 +1,4 @@
-"""A tar, however it is written and packed, is what the unpacked folder is; what is bad in it costs itself and no more."""
+"""A tar, however it is written and packed, is what the unpacked folder is; what is bad in it costs itself alone."""
 
 import io
 import lzma
