@@ -22,6 +22,7 @@ _LONGEST = 1 << 20  # bytes of a long name, or of pax records
 _FIELDS = struct.Struct("100s24x12s12s8xc100s6s82x155s12x")
 _SUM = slice(148, 156)
 _ADLER = 65521  # the first half of an Adler-32 is 1 and the sum of the bytes, modulo this
+_LARGEST = 1 << 62  # bytes: places beyond are none
 _SECONDS = (-62_135_596_800, 253_402_300_799)  # of the years 1 to 9999, as dates have them
 
 FILE, HARD_LINK, SYMBOLIC_LINK, SPARSE = "0", "1", "2", "S"
@@ -151,9 +152,7 @@ def _entry(file: Bytes, block: bytes, place: int) -> Entry:
             block = _block(file, place)
             more = len(block) == BLOCK and block[504]
             place += BLOCK
-    size = 0 if kind in _WITHOUT_DATA else _number(length)
-    if size < 0:
-        raise ValueError("a negative size")
+    size = 0 if kind in _WITHOUT_DATA else _sized(_number(length))
     return Entry(called, kind, place, size, _moment(_number(time)), zlib.crc32(block), _word(link))
 
 
@@ -163,6 +162,12 @@ def _number(field: bytes) -> int:
         value = int.from_bytes(field, "big", signed=field[0] == 255)
         return value if field[0] == 255 else value - (0x80 << 8 * (len(field) - 1))
     return int(field.partition(b"\0")[0].strip() or b"0", 8)
+
+
+def _sized(number: int) -> int:
+    if not 0 <= number < _LARGEST:
+        raise ValueError("no size")
+    return number
 
 
 def _word(field: bytes) -> str:
@@ -216,7 +221,7 @@ def _with(entry: Entry, said: dict[bytes, bytes]) -> Entry:
     if link := said.get(b"linkpath"):
         entry = entry._replace(link=_word(link))
     if (size := said.get(b"size")) and entry.kind not in _WITHOUT_DATA:
-        entry = entry._replace(size=abs(int(size)))
+        entry = entry._replace(size=_sized(int(size)))
     if time := said.get(b"mtime"):
         seconds, _, fraction = time.partition(b".")
         micro = int(fraction.ljust(6, b"0")[:6])

@@ -29,7 +29,7 @@ from extractor.sources.webdataset import ENDINGS, Siblings
 from extractor.sources.words import Words
 from store.errors import Undecodable
 from store.photo import Photo
-from store.rows import Unreadable, unreadable
+from store.rows import PASSING, Unreadable, unreadable
 
 PART = 256  # photos that are read together
 SPAN = 1 << 22  # bytes that are read at once, where photos lie side by side: a disk or a network answers the sooner
@@ -37,6 +37,7 @@ GAP = 1 << 16  # bytes between two photos that are read with them
 HEAD = 64  # bytes by which a photo is told
 UNREAD = "xz"  # how a tar may be packed that is not read here
 CUT = "the tar ends within it"
+MORE = "in {} more places"
 CHANGED = OSError(errno.EBUSY, "the tar has changed since it was listed")
 _VERSION = re.compile(r"tar ([0-9a-f]{8})@(\d+)(?: of .*)?")
 Placed = tuple[int, Photo]  # the place of its data
@@ -74,26 +75,29 @@ class Tar:
         names = Names(self.passed)
         found: list[Placed] = []
         links: list[Entry] = []
-        damage: list[str] = []
-        with opened(self.blob, self.packing) as file:
-            try:
-                if self.packing and not is_tar(file.read(BLOCK)):
-                    self.passed[f"{self.packing} file without a tar in it"] += 1
-                    return []
-                for one in entries(file, None if self.packing else self.blob.size):
+        lost = Counter[str]()  # why something cannot be listed
+        try:
+            with opened(self.blob, self.packing) as file:
+                for one in self._entries(file):
                     if isinstance(one, Damage):
-                        damage.append(f"{one.what}, at byte {one.place:,}")
+                        lost[f"{one.what}, at byte {one.place:,}" if not lost else MORE] += 1
                     elif one.kind in (HARD_LINK, SYMBOLIC_LINK):
                         links.append(one)
                     elif uri := self._uri(one, names, file):
                         found.append((one.place, self._photo(one, uri)))
-            except Undecodable as error:
-                damage.append(str(error))
+        except (OSError, Undecodable) as error:
+            lost = Counter([str(error) if isinstance(error, Undecodable) else f"{PASSING}{error.strerror}"])
         found += self._linked(links, names, dict(self._by_name(found)) if links else {})
         names.note(self.blob.path)
         photos = self._stamped([photo for _, photo in sorted(found, key=itemgetter(0))])
         self._siblings.settle(photos, self.before, self.passed)
-        return photos + [rest(self.root, self.before, self.blob, _in_words(damage)) for _ in damage[:1]]
+        return photos + [rest(self.root, self.before, self.blob, _in_words(lost)) for _ in list(lost)[:1]]
+
+    def _entries(self, file: Bytes) -> Iterator[Entry | Damage]:
+        if self.packing and not is_tar(file.read(BLOCK)):
+            self.passed[f"{self.packing} file without a tar in it"] += 1
+            return
+        yield from entries(file, None if self.packing else self.blob.size)
 
     def _uri(self, entry: Entry, names: Names, file: Bytes) -> str | None:
         """What the photo that an entry is is called, without what stands before it; None where it is none."""
@@ -162,9 +166,12 @@ class Tar:
         ]
 
 
-def _in_words(damage: Sequence[str]) -> str:
-    more = f", and in {len(damage) - 1} more places" if len(damage) > 1 else ""
-    return f"the tar is damaged: {damage[0]}{more}; what lay there is lost"
+def _in_words(lost: Counter[str]) -> str:
+    first = next(iter(lost))
+    if first.startswith(PASSING):
+        return first
+    more = f", and {MORE.format(lost[MORE])}" if lost[MORE] else ""
+    return f"the tar is damaged: {first}{more}; what lay there is lost"
 
 
 def _behind(name: str, link: str) -> str:

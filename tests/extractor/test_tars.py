@@ -23,6 +23,7 @@ from sources import embedded
 from extractor.sources.archives import archive
 from extractor.sources.blob import MAX_BYTES, blob_at
 from extractor.sources.places import source_at
+from store.rows import Unreadable
 
 JPEG = b"\xff\xd8\xff\xe0"
 THREE = {"a/1.jpg": JPEG + b"1" * 700, "a/2.jpg": JPEG + b"2" * 1500, "b/3.jpg": JPEG + b"3" * 300}
@@ -96,10 +97,12 @@ def test_tars_behind_each_other_are_all_read(tmp_path: Path) -> None:
 
 def test_a_second_entry_of_the_same_name_is_another_photo(tmp_path: Path) -> None:
     data = tar_of([("a/1.jpg", JPEG + b"old"), ("a/1.jpg", JPEG + b"new"), ("./a/1.jpg", JPEG + b"newest")])
-    found, _ = held(written(tmp_path / "a.tar", data))
+    with pytest.warns(UserWarning, match=r"'a/1\.jpg' twice: the second is called 'a/1 \(2\)\.jpg', and 1 more"):
+        found, _ = held(written(tmp_path / "a.tar", data))
     assert found == {"a/1.jpg": JPEG + b"old", "a/1 (2).jpg": JPEG + b"new", "a/1 (3).jpg": JPEG + b"newest"}
 
 
+@pytest.mark.filterwarnings("ignore:.*twice:UserWarning")
 def test_no_name_leads_out_of_the_tar(run: Run, pets: Path, tmp_path: Path) -> None:
     photo = next((pets / "cat").iterdir()).read_bytes()
     odd = ["/etc/cat.jpg", "../../cat.jpg", "a/../../b/cat.jpg", "C:\\cat.jpg", "a//b/./cat.jpg", "..", "/"]
@@ -178,7 +181,8 @@ LOST = {
     "cut off in a header": (_cut_in_header, {"b/3.jpg": None, "": "ends too early"}),
     "a header damaged": (_scratched, {"a/2.jpg": None, "": "a header is damaged, at byte 1,536"}),
     "a size far beyond": (_sized(b"77777777777\0"), {"a/2.jpg": "over 1024 MB", "": "ends too early"}),
-    "a size in bytes": (_sized(b"\x80" + b"\xff" * 11), {"a/2.jpg": "over 1024 MB", "": "ends too early"}),
+    "a size in bytes": (_sized(b"\x80" + bytes(4) + b"\7" * 7), {"a/2.jpg": "over 1024 MB", "": "ends too early"}),
+    "a size without end": (_sized(b"\x80" + b"\xff" * 11), {"a/2.jpg": None, "": "a header is damaged"}),
     "a size a little beyond": (_sized(b"00000200000\0"), {"a/2.jpg": "ends within it", "": "ends too early"}),
     "a negative size": (_sized(b"\xff" * 12), {"a/2.jpg": None, "": "a header is damaged"}),
     "a size of words": (_sized(b"rather large"), {"a/2.jpg": None, "": "a header is damaged"}),
@@ -285,6 +289,17 @@ def test_a_photo_of_a_tar_that_has_changed_since_is_not_another_one(tmp_path: Pa
     assert told == ["cannot be read: the tar has changed since it was listed"] * 3
 
 
+def test_a_tar_that_cannot_be_read_now_is_tried_again(tmp_path: Path) -> None:
+    for packing in PACKINGS:
+        file = written(tmp_path / "a.tar", packed(tar_of(THREE), packing))
+        source = source_at(str(file))
+        file.unlink()
+        ((told,),) = (list(part.read({photo.uri for photo in part.photos})) for part in source.parts())
+        assert isinstance(told, Unreadable)
+        assert told.reason == "cannot be read: No such file or directory"
+
+
+@pytest.mark.filterwarnings("ignore:.*twice:UserWarning")
 @pytest.mark.parametrize("seconds", torture(3, 1800))
 def test_no_damage_stops_a_run(seconds: int, tmp_path: Path) -> None:
     """Tars damaged in every way are listed and read to their end, in time, and each photo comes once."""
