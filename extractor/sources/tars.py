@@ -121,6 +121,8 @@ class Tar:
         return None
 
     def _photo(self, entry: Entry, uri: str) -> Photo:
+        if ".." in entry.name and ".." in entry.name.split("/"):
+            return self._bad(uri, "its name leads out of the archive")
         if entry.kind == SPARSE:
             return self._bad(uri, "a file with holes, which is not read from a tar: unpack it")
         if entry.size > MAX_BYTES:

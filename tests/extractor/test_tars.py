@@ -18,7 +18,7 @@ from embedding import Run, again, listed, torture
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from shards import FORMATS, PACKINGS, entry, held, packed, tar_in, tar_of, tarred
-from sources import embedded
+from sources import embedded, seen
 
 from extractor.sources.archives import archive
 from extractor.sources.blob import MAX_BYTES, blob_at
@@ -102,14 +102,21 @@ def test_a_second_entry_of_the_same_name_is_another_photo(tmp_path: Path) -> Non
     assert found == {"a/1.jpg": JPEG + b"old", "a/1 (2).jpg": JPEG + b"new", "a/1 (3).jpg": JPEG + b"newest"}
 
 
-@pytest.mark.filterwarnings("ignore:.*twice:UserWarning")
 def test_no_name_leads_out_of_the_tar(run: Run, pets: Path, tmp_path: Path) -> None:
     photo = next((pets / "cat").iterdir()).read_bytes()
     odd = ["/etc/cat.jpg", "../../cat.jpg", "a/../../b/cat.jpg", "C:\\cat.jpg", "a//b/./cat.jpg", "..", "/"]
     file = written(tmp_path / "a.tar", tar_of([(name, photo) for name in odd]))
-    assert set(held(file)[0]) == {"etc/cat.jpg", "cat.jpg", "a/b/cat.jpg", "a/b/cat (2).jpg", "C:\\cat.jpg"}
-    assert again(run, tmp_path / "s", file) == {"found": 5, "embedded": 1, "copied": 4}
+    assert again(run, tmp_path / "s", file) == {"found": 5, "embedded": 1, "copied": 2, "unreadable": 2}
+    assert listed(tmp_path / "s") == {
+        f"{file}/{name}": "its name leads out of the archive" for name in ("cat.jpg", "a/b/cat.jpg")
+    }
+    assert set(seen(tmp_path / "s", file)) == {"etc/cat.jpg", "C:\\cat.jpg", "a/b/cat (2).jpg"}
     assert {path.name for path in tmp_path.iterdir()} == {"a.tar", "s", pets.name}
+
+
+def test_archives_within_a_tar_are_named(tmp_path: Path) -> None:
+    _, passed = held(written(tmp_path / "a.tar", tar_of({"b/c.zip": b"PK\3\4", "d.tar": tar_of(THREE), "1.jpg": JPEG})))
+    assert passed == {"c.zip": 1, "d.tar": 1}
 
 
 def test_links_within_a_tar_are_further_names_and_what_is_no_file_is_passed_over(tmp_path: Path) -> None:
