@@ -1,11 +1,15 @@
 """Which files hold photos, told by their first bytes; and what opens them."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Protocol
 
 from extractor.sources.blob import Blob
 from extractor.sources.formats import is_photo
+from extractor.sources.headers import is_tar
 from extractor.sources.source import Part, Source
+from extractor.sources.tars import Tar
+from extractor.sources.unpacked import PACKED
 from extractor.sources.zips import ZIPS, Zip, ends_as_zip
 from store.photo import Photo
 
@@ -21,12 +25,13 @@ class Archive(Source, Protocol):
 # By the first bytes of a file: what opens it, given the file, the root of its photos, and how their uris begin.
 OPENS: dict[bytes, Callable[[Blob, str, str], Archive]] = {
     **dict.fromkeys(ZIPS, Zip),
+    **{start: partial(Tar, packing=packing) for start, packing in PACKED.items()},
 }
 
 
 def holds_photos(head: bytes) -> bool:
     """Whether a file that begins so (HEAD bytes) is one that photos are in."""
-    return head.startswith(tuple(OPENS))
+    return is_tar(head) or head.startswith(tuple(OPENS))
 
 
 def archive(blob: Blob, root: str, before: str = "") -> Archive | None:
@@ -36,6 +41,8 @@ def archive(blob: Blob, root: str, before: str = "") -> Archive | None:
         OSError: it cannot be opened.
     """
     head = blob.head()
+    if is_tar(head):  # it begins with a name, which may be anything
+        return Tar(blob, root, before)
     opens = next((one for start, one in OPENS.items() if head.startswith(start)), None)
     if not opens and not is_photo(head) and ends_as_zip(blob):  # a file that unpacks itself begins as a program
         opens = Zip

@@ -16,6 +16,7 @@ LITTER = frozenset(
 ) | {"system volume information", "network trash folder", "temporary items"}
 LONGEST = 4096  # characters of a name: Linux takes no longer paths
 
+_ARCHIVES = frozenset(".zip .tar .tgz .gz .bz2 .xz .zst .7z .rar .parquet .arrow .lance".split())
 _BAD = "unreadable: "  # how the version begins of what cannot be read for a reason that its listing knows
 
 
@@ -63,8 +64,9 @@ class Names:
             warnings.warn(f"{source} has {name!r} twice: the second is called {other!r}{ones}", stacklevel=2)
 
     def pass_over(self, uri: str) -> None:
-        """Count what is no photo, by its ending."""
-        self.passed[ending_of(uri) or "without ending"] += 1
+        """Count what is no photo, by its ending; an archive by its name, as where folders are walked."""
+        ending = ending_of(uri)
+        self.passed[uri[uri.rfind("/") + 1 :] if ending in _ARCHIVES else ending or "without ending"] += 1
 
     def _is_shown(self, folder: str) -> bool:
         if (known := self._shown.get(folder)) is None:

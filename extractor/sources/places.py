@@ -13,7 +13,7 @@ from threading import Lock
 
 from extractor.sources.archives import Archive, archive
 from extractor.sources.blob import Blob, blob_at
-from extractor.sources.folder import Files, Folder, read
+from extractor.sources.folder import Files, Folder, is_folder, read
 from extractor.sources.instead import check_name
 from extractor.sources.source import Part, Source
 from extractor.sources.words import Words
@@ -76,7 +76,7 @@ def source_at(place: str) -> Source:
 
 def container_of(path: str) -> tuple[str, str] | None:
     """The file that a path leads into, and the name inside; None where it leads into none."""
-    above = path
+    above = path.rstrip("/")  # with it ends what of an archive cannot be listed
     while not os.path.lexists(above):
         above, name = os.path.split(above)
         if not name:
@@ -117,7 +117,12 @@ class Below:
         """Its photos in a stable order."""
         folder = f"{self.name}/"
         for part in self.whole.parts():
-            if some := [photo for photo in part.photos if photo.uri == self.name or photo.uri.startswith(folder)]:
+            if some := [
+                photo
+                for photo in part.photos
+                # What cannot be listed may lie there.
+                if photo.uri == self.name or photo.uri.startswith(folder) or is_folder(photo.path)
+            ]:
                 yield self.whole.part(some)
 
     def words(self) -> Words | None:
