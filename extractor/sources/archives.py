@@ -1,9 +1,11 @@
-"""Which files hold photos, told by their first bytes; and what opens them."""
+"""Which files hold photos, told by their first bytes, and which folders are tables; and what opens them."""
 
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from extractor.sources.blob import Blob
+from extractor.sources.blob import Blob, is_table
+from extractor.sources.lances import lance_table
+from extractor.sources.parquet import parquet
 from extractor.sources.source import Part, Source
 from extractor.sources.zips import Zip
 from store.photo import Photo
@@ -18,7 +20,12 @@ class Archive(Source, Protocol):
 
 
 # By the first bytes of a file: what opens it, given the file, the root of its photos, and how their uris begin.
-OPENS: dict[bytes, Callable[[Blob, str, str], Archive]] = {b"PK\3\4": Zip, b"PK\5\6": Zip}
+OPENS: dict[bytes, Callable[[Blob, str, str], Archive]] = {
+    b"PK\3\4": Zip,
+    b"PK\5\6": Zip,
+    b"PAR1": parquet,
+    b"PARE": parquet,
+}
 
 
 def holds_photos(head: bytes) -> bool:
@@ -32,6 +39,8 @@ def archive(blob: Blob, root: str, before: str = "") -> Archive | None:
     Raises:
         OSError: it cannot be opened.
     """
+    if is_table(blob.path):
+        return lance_table(blob, root, before)
     head = blob.head()
     opens = next((one for start, one in OPENS.items() if head.startswith(start)), None)
     return opens and opens(blob, root, before)

@@ -12,7 +12,7 @@ from operator import attrgetter
 
 from extractor.sources.ahead import batched, in_order
 from extractor.sources.archives import Archive, archive, holds_photos
-from extractor.sources.blob import HEAD, blob_at
+from extractor.sources.blob import HEAD, VERSIONS, blob_at
 from extractor.sources.formats import SUFFIXES, is_photo
 from extractor.sources.source import Part
 from extractor.sources.words import Words
@@ -29,6 +29,7 @@ MAX_BYTES = 1 << 30
 TICK = 0.01
 SizeTime = tuple[int, int]  # size in bytes and time of change in microseconds
 UNKNOWN: SizeTime = (0, 0)
+STORE = {"store.json", "photos.lance"}  # what a store is known by
 # Folders in which systems keep thumbnails, old versions and what was thrown away, casefolded: Synology's, QNAP's,
 # NetApp's, those of Windows, Linux and macOS, and the one that macOS adds to an archive.
 LITTER = frozenset(
@@ -142,8 +143,10 @@ def _walk(path: str, entries: list[os.DirEntry[str]], visited: set[Hashable], ot
                     identity = _identity(entry.path, os.stat(entry.path))
                     if identity not in visited:
                         visited.add(identity)
-                        waiting.append((uri, iter(_entries(entry.path, others))))
-                        break
+                        inner = _entries(entry.path, others)
+                        if not _is_one_thing(entry.path, inner, others):
+                            waiting.append((uri, iter(inner)))
+                            break
                 except (FileNotFoundError, NotADirectoryError):  # it went between the listing and the look at it
                     pass
                 except OSError:
@@ -162,6 +165,16 @@ def _entries(folder: str, others: Others) -> list[os.DirEntry[str]]:
         others.counts.update(entry.name for entry in litter)
         entries = [entry for entry in entries if entry not in litter]
     return sorted(entries, key=attrgetter("name"))
+
+
+def _is_one_thing(path: str, entries: list[os.DirEntry[str]], others: Others) -> bool:
+    """Whether a folder with these entries is a table of Lance, or a store, which holds no photos; `others` are told."""
+    names = {entry.name for entry in entries}
+    if VERSIONS in names:
+        others.archives.append(path)
+    elif STORE <= names:
+        others.counts[os.path.basename(path)] += 1
+    return VERSIONS in names or names >= STORE
 
 
 def _identity(path: str, status: os.stat_result) -> Hashable:
