@@ -15,7 +15,7 @@ from extractor.sources.archives import Archive, archive, holds_photos
 from extractor.sources.blob import HEAD, VERSIONS, blob_at
 from extractor.sources.formats import SUFFIXES, is_photo
 from extractor.sources.source import Part
-from extractor.sources.words import Words
+from extractor.sources.words import Words, together
 from store.errors import PetrieveError, Undecodable
 from store.photo import Photo, as_text
 from store.rows import Unreadable, unreadable
@@ -44,6 +44,7 @@ class Folder:
 
     root: str  # absolute
     passed: Counter[str] = field(default_factory=Counter)
+    inner: list[Archive] = field(default_factory=list)
 
     def parts(self) -> Iterator[Part]:
         """Its photos in a stable order, PART at a time."""
@@ -56,14 +57,16 @@ class Folder:
         for path in others.archives:
             found = _archive(path, as_text(self.root)) if empty else None
             if found:
+                self.inner.append(found)
                 yield from found.parts()
                 self.passed.update(found.passed)
             else:
                 self.passed[os.path.basename(path)] += 1
 
     def words(self) -> Words | None:
-        """Nothing yet."""
-        return None
+        """What its archives say of their photos."""
+        said = [words for one in self.inner if (words := one.words())]
+        return together(said) if said else None
 
 
 @dataclass
@@ -172,7 +175,7 @@ def _is_one_thing(path: str, entries: list[os.DirEntry[str]], others: Others) ->
     names = {entry.name for entry in entries}
     if VERSIONS in names:
         others.archives.append(path)
-    elif STORE <= names:
+    elif names >= STORE:
         others.counts[os.path.basename(path)] += 1
     return VERSIONS in names or names >= STORE
 

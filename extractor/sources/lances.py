@@ -90,10 +90,6 @@ class Dataset:
                 return list(self._at(addresses, name, self._elsewhere(name, limit=LOOKED), HEAD))
         return []
 
-    def is_large(self, _: str, /) -> bool:
-        """Nothing tells how long texts are."""
-        return False
-
     def column(self, name: str) -> "pa.ChunkedArray":
         """The values of a column, or of a field in one."""
         with _rust():

@@ -23,6 +23,7 @@ HEAD = 64  # bytes of a photo, which tell that it is one
 PICTURES = ("image", "img", "photo", "picture")  # columns of texts in which photos are looked for
 IDS = ("image_id", "id", "key", "__key__")  # what photos are called by where nothing says their path
 LABELS = (*NAMED["label"], "labels")
+LONG = 4096  # characters, from which on a text is more than words
 MOST = 10  # columns that a line names
 Column = Callable[[str], "pa.ChunkedArray"]  # the values of a column, or of a field in it: `image.path`
 Peek = Callable[[str], "Sequence[pa.Scalar]"]  # some of the first values of a column that are not null
@@ -42,8 +43,8 @@ class Layout:
     instead: str = ""  # what its rows are where none has a photo
 
 
-def layout(schema: "pa.Schema", peek: Peek, *, large: Callable[[str], bool] = lambda _: False) -> Layout:
-    """What the columns of a table with this schema are; those of texts that are `large` hold more than words."""
+def layout(schema: "pa.Schema", peek: Peek) -> Layout:
+    """What the columns of a table with this schema are."""
     features = _features(schema)
     types = {name: schema.field(name).type for name, count in Counter(schema.names).items() if count == 1}
     photos = list(_photos(types, features, peek))
@@ -52,7 +53,9 @@ def layout(schema: "pa.Schema", peek: Peek, *, large: Callable[[str], bool] = la
         return Layout(
             instead=f"rows with several photos each in {several[0]}" if several else f"rows of {listed([*types], MOST)}"
         )
-    words = [name for name, kind in types.items() if name != photos[0] and is_word(kind) and not large(name)]
+    words = [
+        name for name, kind in types.items() if name != photos[0] and is_word(kind) and _is_short(kind, name, peek)
+    ]
     classes = {name: found for name in words if is_whole(types[name]) and (found := _classes(features.get(name)))}
     label = _called(words, LABELS) or next(iter(classes), None)
     split = _called(words, NAMED["split"])
@@ -171,6 +174,10 @@ def _photos(types: "Mapping[str, pa.DataType]", features: Mapping[str, Any], pee
             yield name
     if not found:
         yield from (name for name, kind in types.items() if is_text(kind) and name.casefold() in PICTURES)
+
+
+def _is_short(kind: "pa.DataType", name: str, peek: Peek) -> bool:
+    return not is_text(kind) or all(len(value.as_py()) <= LONG for value in peek(name))
 
 
 def _begins_as_photo(value: "pa.Scalar") -> bool:

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 BUFFER = 1 << 20  # bytes that are read at a time
 ROWS = 4  # that are held at a time, beside a page and a dictionary
-LONG = 4096  # bytes of a text, from which on it is more than a word
 PEEKED = 8  # rows at a time
 LOOKED = 1000  # times these; and row groups
 
@@ -77,18 +76,12 @@ class File:
                 with _arrow():
                     batches = self.file.iter_batches(PEEKED, row_groups=[group], columns=[name], use_threads=False)
                     for batch in islice(batches, LOOKED):
+                        batch.validate(full=True)
                         if found := [value for value in batch.column(name) if value.is_valid]:
                             return found
             except Undecodable:
                 continue
         return []
-
-    def is_large(self, name: str, /) -> bool:
-        """Whether a value of a column takes more than LONG bytes, in the mean of the first row groups."""
-        groups = [self.file.metadata.row_group(number) for number in range(min(self.file.num_row_groups, LOOKED))]
-        columns = [group.column(number) for group in groups for number in range(group.num_columns)]
-        size = sum(one.total_uncompressed_size for one in columns if one.path_in_schema == name)
-        return bool(size > LONG * sum(group.num_rows for group in groups))
 
     def column(self, name: str) -> "pa.ChunkedArray":
         """The values of a column, or of a field in one."""
@@ -96,6 +89,7 @@ class File:
 
         with _arrow():
             read = self._texts.read(columns=[name])
+            read.validate(full=True)  # of what is damaged, Arrow can give values that lie nowhere
             if name in read.column_names:
                 return read[name]
             outer, _, inner = name.rpartition(".")
@@ -109,8 +103,9 @@ class File:
         while wanted:
             with _arrow():
                 batch = next(batches, None)
-            if batch is None:
-                return
+                if batch is None:
+                    return
+                batch.validate(full=True)
             for row, value in enumerate(batch.column(name), first):
                 if row in wanted:
                     wanted.remove(row)

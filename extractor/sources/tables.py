@@ -18,6 +18,7 @@ from store.rows import Unreadable, unreadable
 if TYPE_CHECKING:
     import pyarrow as pa
 
+DAMAGED = "unreadable: "  # how a version begins that says why
 PART = 1024  # rows at least, in whole groups: for each part the table is opened again
 Read = tuple[Photo, bytes] | Unreadable
 
@@ -46,10 +47,6 @@ class Table(Protocol):
         """Some of the first values of a column that are not null, at most their first bytes."""
         ...
 
-    def is_large(self, name: str, /) -> bool:
-        """Whether texts in a column are known to be so long that they are more than words."""
-        ...
-
     def column(self, name: str) -> "pa.ChunkedArray":
         """The values of a column, or of a field in one: `image.path`."""
         ...
@@ -69,11 +66,12 @@ Opens = Callable[[Blob], AbstractContextManager[Table]]
 class Listing(NamedTuple):
     """What a table is found to hold without a look at its photos."""
 
-    layout: Layout
-    groups: Sequence[Group]
-    rows: int
-    by: str | None  # the column by which photos are called
-    names: Sequence[str] | None  # of all rows
+    layout: Layout = Layout()
+    groups: Sequence[Group] = ()
+    rows: int = 0
+    by: str | None = None  # the column by which photos are called
+    names: Sequence[str] | None = None  # of all rows
+    damage: str | None = None  # the version of what stands for a table in which nothing can be told
 
     def uris(self) -> Iterator[str]:
         """What its photos are called, in order."""
@@ -93,20 +91,24 @@ class Tabled:
     def parts(self) -> Iterator["Rows"]:
         """Its photos in the order in which they lie, in whole groups.
 
-        Raises:
-            PetrieveError: it is damaged, so that nothing tells what is in it.
+        One that is damaged, so that nothing tells what is in it, is as a folder that cannot be listed.
         """
         found = self._listing
-        if found.layout.photo is None or not found.rows:
+        if found.damage:
+            yield self.part([Photo(self.root, self.before, self.blob.size, self.blob.modified, version=found.damage)])
+        elif found.layout.photo is None or not found.rows:
             self.passed.update({found.layout.instead: found.rows} if found.rows else {"table without rows": 1})
-            return
+        else:
+            yield from self._rows(found, found.layout.photo)
+
+    def _rows(self, found: Listing, column: str) -> Iterator["Rows"]:
         uris, some = found.uris(), list[Photo]()
         for group in found.groups:
             for row, uri in zip(group.rows, islice(uris, len(group.rows)), strict=True):
                 version = f"row {row} of {group.key}"
                 some.append(Photo(self.root, self.before + uri, UNTOLD, group.modified, version=version))
-            if len(some) >= PART or group is found.groups[-1]:
-                yield Rows(self.blob, self.before, self.opens, tuple(some), found.layout.photo)
+            if some and (len(some) >= PART or group is found.groups[-1]):
+                yield Rows(self.blob, self.before, self.opens, tuple(some), column)
                 some = []
 
     def words(self) -> Words | None:
@@ -124,13 +126,14 @@ class Tabled:
 
     @cached_property
     def _listing(self) -> Listing:
-        with _listed(self.blob.path), self.opens(self.blob) as table:
-            made = _layout(table)
-            if made.photo is None:
-                return Listing(made, (), len(table), None, None)
-            by, names = called(made, table.column)
-            names = names if names and len(names) == len(table) else None
-            return Listing(made, table.groups(made.photo), len(table), by, names)
+        try:
+            with _listed(self.blob.path), self.opens(self.blob) as table:
+                made = _layout(table)
+                by, names = called(made, table.column)
+                groups = table.groups(made.photo) if made.photo else ()
+                return Listing(made, groups, len(table), by, names if names and len(names) == len(table) else None)
+        except Undecodable as error:
+            return Listing(damage=f"{DAMAGED}{error}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +149,10 @@ class Rows:
     def read(self, wanted: Collection[str]) -> Iterator[Read]:
         """The bytes of the photos with these uris, in order, or why they cannot be read."""
         left = {photo.uri: photo for photo in self.photos if photo.uri in wanted}
+        if told := [one for one in left.values() if (one.version or "").startswith(DAMAGED)]:
+            yield from (Unreadable(left.pop(one.uri), (one.version or "")[len(DAMAGED) :]) for one in told)
+        if not left:
+            return
         trouble: Exception = Undecodable(f"{self.blob.path} holds it no longer")
         try:
             blob = self.blob if is_address(self.blob.path) else blob_at(self.blob.path) or self.blob
@@ -211,17 +218,13 @@ def _photo(photo: Photo, value: "pa.Scalar") -> Read:
 
 
 def _layout(table: Table) -> Layout:
-    return layout(table.schema, table.peek, large=table.is_large)
+    return layout(table.schema, table.peek)
 
 
 @contextmanager
 def _listed(path: str) -> Iterator[None]:
-    """What goes wrong while a table is listed, as ours."""
+    """What cannot be reached while a table is listed, as ours."""
     try:
         yield
     except OSError as error:
         raise PetrieveError(f"cannot read {path}: {error.strerror}", "check the path and its permissions") from error
-    except Undecodable as error:
-        raise PetrieveError(
-            f"cannot read {path}: {error}", "it is cut off or damaged: get it again, or leave it out"
-        ) from error
