@@ -24,6 +24,7 @@ PICTURES = ("image", "img", "photo", "picture")  # columns of texts in which pho
 IDS = ("image_id", "id", "key", "__key__")  # what photos are called by where nothing says their path
 LABELS = (*NAMED["label"], "labels")
 LONG = 4096  # characters, from which on a text is more than words
+SHOWN = 200  # characters of a text in a reason
 MOST = 10  # columns that a line names
 Column = Callable[[str], "pa.ChunkedArray"]  # the values of a column, or of a field in it: `image.path`
 Peek = Callable[[str], "Sequence[pa.Scalar]"]  # some of the first values of a column that are not null
@@ -81,10 +82,7 @@ def called(made: Layout, column: Column) -> tuple[str | None, list[str] | None]:
     A name becomes a part of a path, and must be none that leads elsewhere.
     """
     for name in made.names:
-        try:
-            texts = texts_of(column(name))
-        except (Undecodable, ValueError, OverflowError):  # those of another column, or numbers, will do
-            continue
+        texts = texts_of(column(name))
         if len(set(texts)) == len(texts) and all(text and _is_name(text) for text in texts):
             return name, [as_text(text) for text in texts if text]
     return None, None
@@ -102,17 +100,18 @@ def said(source: str, made: Layout, by: str | None, paths: Sequence[str], column
     def texts() -> Iterator[tuple[str, list[str | None]]]:
         for ours, theirs in chosen.items():
             if theirs:
+                values = column(theirs)
+                if len(values) != len(paths):
+                    raise Undecodable(f"{theirs} has {len(values)} of {len(paths)} rows")
                 try:
-                    found = texts_of(column(theirs), made.classes.get(theirs, ()))
-                except (Undecodable, ValueError, OverflowError):
-                    found = []
-                if len(found) == len(paths):
-                    yield ours, found
-                else:
+                    found = texts_of(values, made.classes.get(theirs, ()))
+                except (ValueError, OverflowError):
                     unread.append(theirs)
+                else:
+                    yield ours, found
 
     words = words_in(paths, texts())
-    notes = [*made.notes, *([f"has columns that cannot be read: {listed(unread, MOST)}"] if unread else [])]
+    notes = [*made.notes, *([f"has columns with dates that are none: {listed(unread, MOST)}"] if unread else [])]
     for note in notes:
         warnings.warn(f"{source} {note}", stacklevel=2)
     return words
@@ -124,16 +123,16 @@ def photo_in(value: "pa.Scalar") -> bytes:
     Raises:
         Undecodable: it holds none.
     """
+    import pyarrow as pa
     import pyarrow.types as types
 
     if not value.is_valid:
         raise Undecodable("its row holds no photo")
     if types.is_struct(value.type):
-        inner = value["bytes"] if _has(value.type, "bytes") else None
-        if inner is not None and inner.is_valid:
-            return photo_in(inner)
-        path = value["path"] if _has(value.type, "path") else None
-        return _in_text(path.as_py()) if path is not None and path.is_valid else photo_in(value["bytes"])
+        inner, path = (value[name] if _has(value.type, name) else None for name in ("bytes", "path"))
+        if path is not None and path.is_valid and not (inner is not None and inner.is_valid):
+            raise Undecodable(f"its row holds only a path, and not the photo: {str(path)[:SHOWN]!r}")
+        return photo_in(pa.scalar(None) if inner is None else inner)
     if is_text(value.type):
         return _in_text(value.as_py())
     if _is_bytes_in_list(value.type):
@@ -156,7 +155,7 @@ def _in_text(text: str) -> bytes:
     except (binascii.Error, ValueError):
         data = b""
     if not is_photo(data[:HEAD]):
-        raise Undecodable(f"its row holds a text and no photo: {text[:80]!r}")
+        raise Undecodable(f"its row holds a text and no photo: {text[:SHOWN]!r}")
     return data
 
 

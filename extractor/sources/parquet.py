@@ -54,7 +54,8 @@ class File:
     @property
     def schema(self) -> "pa.Schema":
         """Its columns."""
-        return self.file.schema_arrow
+        with _arrow():
+            return self.file.schema_arrow
 
     def __len__(self) -> int:
         """How many rows it has."""

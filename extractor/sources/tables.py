@@ -67,10 +67,10 @@ class Listing(NamedTuple):
     """What a table is found to hold without a look at its photos."""
 
     layout: Layout = Layout()
-    groups: Sequence[Group] = ()
     rows: int = 0
-    by: str | None = None  # the column by which photos are called
-    names: Sequence[str] | None = None  # of all rows
+    groups: Sequence[Group] = ()
+    names: Sequence[str] | None = None  # of all rows; where there is none, they are numbered
+    words: Words | None = None
     damage: str | None = None  # the version of what stands for a table in which nothing can be told
 
     def uris(self) -> Iterator[str]:
@@ -113,12 +113,7 @@ class Tabled:
 
     def words(self) -> Words | None:
         """What its other columns say of its photos."""
-        found = self._listing
-        if found.layout.photo is None:
-            return None
-        paths = [path_of(self.root, self.before + uri) for uri in found.uris()]
-        with _listed(self.blob.path), self.opens(self.blob) as table:
-            return said(self.blob.path, found.layout, found.by, paths, table.column)
+        return self._listing.words
 
     def part(self, photos: Sequence[Photo]) -> "Rows":
         """Some of its photos as they are known from before."""
@@ -129,9 +124,14 @@ class Tabled:
         try:
             with _listed(self.blob.path), self.opens(self.blob) as table:
                 made = _layout(table)
+                if made.photo is None:
+                    return Listing(made, rows=len(table))
                 by, names = called(made, table.column)
-                groups = table.groups(made.photo) if made.photo else ()
-                return Listing(made, groups, len(table), by, names if names and len(names) == len(table) else None)
+                found = Listing(made, len(table), table.groups(made.photo), names)
+                if names and len(names) != found.rows:
+                    raise Undecodable(f"{by} has {len(names)} of {found.rows} rows")
+                paths = [path_of(self.root, self.before + uri) for uri in found.uris()]
+                return found._replace(words=said(self.blob.path, made, by, paths, table.column))
         except Undecodable as error:
             return Listing(damage=f"{DAMAGED}{error}")
 

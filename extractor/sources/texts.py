@@ -50,6 +50,8 @@ def texts_of(column: "pa.ChunkedArray", classes: Sequence[str] = ()) -> list[str
         column = column.cast(pa.timestamp("us", "UTC" if kind.tz else None), safe=False)
     elif types.is_date64(kind):
         column = column.cast(pa.date32())
+    if is_text(kind):
+        return [text for chunk in column.chunks for text in _values(chunk)]
     write = partial(_word, classes) if classes and is_whole(kind) else _writer(kind)
     return [None if value is None else write(value) for chunk in column.chunks for value in _values(chunk)]
 

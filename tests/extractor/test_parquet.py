@@ -214,7 +214,7 @@ def test_a_value_that_is_no_photo_is_a_line_with_its_reason(run: Run, pets: Path
     assert noted(run, file, tmp_path).json["unreadable"] == 4
     assert {path.rpartition("/")[2]: reason for path, reason in listed(tmp_path / "s").items()} == {
         "row 1": "its row holds no photo",
-        "row 2": "its row holds a text and no photo: 'cats/1.jpg'",
+        "row 2": "its row holds only a path, and not the photo: 'cats/1.jpg'",
         "row 3": "its row holds no photo",
         "row 4": "an empty file",
     }
