@@ -4,9 +4,9 @@
 
 Drawn photos as a folder, as a Parquet file in row groups of 100 as Hugging Face's `datasets` writes them, and as tables
 of Lance: bytes in a column, and blobs. Each is embedded into a new store by a command of its own, in turn, and the
-stores are compared. `read` is what comes of reading without decoding, in a process of its own, with the memory that it took.
-`million` lists a Parquet file with a million rows and ten columns. PEER is a Python that has `datasets`, torch and
-torchvision: its loop is the one of tutorials. One JSON line.
+stores are compared. `read` is what comes of reading without decoding, in a process of its own, with the memory that it
+took. `million` lists a Parquet file with a million rows and ten columns. PEER is a Python that has `datasets`, torch
+and torchvision: its loop is the one of tutorials. One JSON line.
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """Tables of Lance, as tables of photos."""
 
 import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 ROWS = 4  # that are held at a time
-HANDLES = 64  # blobs that are asked for at a time; each is read when its turn comes
 PEEKED = 8  # rows at a time
 LOOKED = 8000  # rows
 HEAD = 64  # bytes of a blob that tell what it is
@@ -70,25 +69,17 @@ class Dataset:
 
     def _group(self, fragment: Any, ids: set[int]) -> Group:
         file = next(one.path for one in fragment.data_files() if ids.intersection(one.fields))
-        found = self.table.scanner(columns=[], fragments=[fragment], with_row_address=True).to_table()
         try:
             modified = os.stat(os.path.join(self.table.uri, "data", file)).st_mtime_ns // 1000
         except OSError:  # it lies elsewhere; its name is enough
             modified = 0
-        return Group(file, [address & 0xFFFFFFFF for address in found["_rowaddr"].to_pylist()], modified)
+        return Group(file, self._rows(fragment), modified)
 
     def peek(self, name: str) -> "Sequence[pa.Scalar]":
         """Some of the first values of a column that are not null; of blobs the first bytes."""
-        with _rust():
-            scanner = self.table.scanner(columns=[name], with_row_address=True, limit=LOOKED, batch_size=PEEKED)
-            for batch in scanner.to_batches():
-                if not (some := batch.filter(batch[name].is_valid())):
-                    continue
-                if not _is_blob(self.table.schema.field(name)):
-                    return list(some[name])
-                addresses = some["_rowaddr"].to_pylist()
-                return list(self._at(addresses, name, self._elsewhere(name, limit=LOOKED), HEAD))
-        return []
+        rows = range(min(len(self), LOOKED))
+        some = (self._at(places, name, HEAD) for places in batched(rows, PEEKED))
+        return next((found for values in some if (found := [value for value in values if value.is_valid])), [])
 
     def column(self, name: str) -> "pa.ChunkedArray":
         """The values of a column, or of a field in one."""
@@ -98,60 +89,38 @@ class Dataset:
     def values(self, group: int, rows: Collection[int], name: str) -> "Iterator[tuple[int, pa.Scalar]]":
         """The values of a column in these rows of a fragment."""
         with _rust():
-            fragment = self.table.get_fragments()[group]
-        if _is_blob(self.table.schema.field(name)):
-            yield from self._blobs(fragment, rows, name)
-            return
-        scanner = self.table.scanner(
-            columns=[name], fragments=[fragment], with_row_address=True, batch_size=ROWS, batch_readahead=1
-        )
-        wanted = set(rows)
-        batches = scanner.to_batches()
-        while wanted:
-            with _rust():
-                batch = next(batches, None)
-            if batch is None:
-                return
-            for address, value in zip(batch["_rowaddr"].to_pylist(), batch[name], strict=True):
-                if (row := address & 0xFFFFFFFF) in wanted:
-                    wanted.remove(row)
-                    yield row, value
+            fragments = self.table.get_fragments()
+            first = sum(fragment.count_rows() for fragment in fragments[:group])
+            places = {row: first + place for place, row in enumerate(self._rows(fragments[group]))}
+        for some in batched((row for row in rows if row in places), ROWS):
+            yield from zip(some, self._at([places[row] for row in some], name), strict=True)
 
-    def _blobs(self, fragment: Any, rows: Collection[int], name: str) -> "Iterator[tuple[int, pa.Scalar]]":
-        with _rust():
-            elsewhere = self._elsewhere(name, fragments=[fragment])
-        for some in batched(rows, HANDLES):
-            addresses = [fragment.fragment_id << 32 | row for row in some]
-            yield from zip(some, self._at(addresses, name, elsewhere), strict=True)
+    def _rows(self, fragment: Any) -> list[int]:
+        """Where in a fragment those rows are that were not deleted."""
+        found = self.table.scanner(columns=[], fragments=[fragment], with_row_address=True).to_table()
+        return [address & 0xFFFFFFFF for address in found["_rowaddr"].to_pylist()]
 
-    def _at(
-        self, addresses: Sequence[int], name: str, elsewhere: Mapping[int, str], size: int = -1
-    ) -> "Iterator[pa.Scalar]":
-        """The blobs at these addresses, or so many bytes of each. What a table names elsewhere is not opened."""
+    def _at(self, places: Sequence[int], name: str, size: int = -1) -> "list[pa.Scalar]":
+        """The values at these places of the table, of a blob so many bytes. What lies elsewhere is not opened."""
         import pyarrow as pa
 
         with _rust():
-            here = [address for address in addresses if address not in elsewhere]
-            blobs = iter(self.table.take_blobs(name, addresses=here) if here else ())
-        for address in addresses:
-            if address in elsewhere:
-                yield pa.scalar(elsewhere[address])
-                continue
-            with _rust():
-                blob = next(blobs)
-                data = blob and blob.read(size)
-            yield pa.scalar(data, pa.large_binary())
-
-    def _elsewhere(self, name: str, **which: Any) -> dict[int, str]:
-        """Where blobs lie that are not in the table, by their addresses."""
-        import pyarrow.compute as pc
-
-        found = self.table.scanner(columns=[name], with_row_address=True, **which).to_table()
-        if found[name].type.get_field_index("kind") < 0:
-            return {}
-        found = found.filter(pc.equal(pc.struct_field(found[name], "kind"), EXTERNAL))
-        uris = pc.struct_field(found[name], "blob_uri")
-        return dict(zip(found["_rowaddr"].to_pylist(), uris.to_pylist(), strict=True))
+            values = list(self.table.take(places, columns=[name])[0])
+            if not _is_blob(self.table.schema.field(name)):
+                return values
+            elsewhere = {
+                place: value["blob_uri"]
+                for place, value in zip(places, values, strict=True)
+                if value.is_valid and value.type.get_field_index("kind") >= 0 and value["kind"].as_py() == EXTERNAL
+            }
+            here = [place for place in places if place not in elsewhere]
+            blobs = iter(self.table.take_blobs(name, indices=here) if here else ())
+            return [
+                elsewhere[place]
+                if place in elsewhere
+                else pa.scalar((blob := next(blobs)) and blob.read(size), pa.large_binary())
+                for place in places
+            ]
 
 
 def _is_blob(field: "pa.Field") -> bool:

@@ -39,7 +39,9 @@ def opened(blob: Blob) -> "Iterator[File]":
 
     with blob.open() as file:
         with _arrow():
-            made = File(blob, file, pq.ParquetFile(file, buffer_size=BUFFER, page_checksum_verification=True))
+            # Buffered before, a column would be in memory whole.
+            how = {"buffer_size": BUFFER, "pre_buffer": False, "page_checksum_verification": True}
+            made = File(blob, file, pq.ParquetFile(file, **how))
         yield made
 
 

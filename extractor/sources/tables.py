@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 DAMAGED = "unreadable: "  # how a version begins that says why
-PART = 1024  # rows at least, in whole groups: for each part the table is opened again
+PART = 1000  # rows at least, in whole groups: for each part the table is opened again
 Read = tuple[Photo, bytes] | Unreadable
 
 
