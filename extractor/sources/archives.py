@@ -1,12 +1,14 @@
-"""Which files hold photos, told by their first bytes; and what opens them."""
+"""Which files hold photos, told by their first bytes, and which folders are tables; and what opens them."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Protocol
 
-from extractor.sources.blob import Blob
+from extractor.sources.blob import Blob, is_table
 from extractor.sources.formats import is_photo
 from extractor.sources.headers import is_tar
+from extractor.sources.lances import lance_table
+from extractor.sources.parquet import parquet
 from extractor.sources.source import Part, Source
 from extractor.sources.tars import Tar
 from extractor.sources.unpacked import PACKED
@@ -26,6 +28,8 @@ class Archive(Source, Protocol):
 OPENS: dict[bytes, Callable[[Blob, str, str], Archive]] = {
     **dict.fromkeys(ZIPS, Zip),
     **{start: partial(Tar, packing=packing) for start, packing in PACKED.items()},
+    b"PAR1": parquet,
+    b"PARE": parquet,
 }
 
 
@@ -40,6 +44,8 @@ def archive(blob: Blob, root: str, before: str = "") -> Archive | None:
     Raises:
         OSError: it cannot be opened.
     """
+    if is_table(blob.path):
+        return lance_table(blob, root, before)
     head = blob.head()
     if is_tar(head):  # it begins with a name, which may be anything
         return Tar(blob, root, before)

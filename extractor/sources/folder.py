@@ -12,11 +12,11 @@ from operator import attrgetter
 
 from extractor.sources.ahead import batched, in_order
 from extractor.sources.archives import Archive, archive, holds_photos
-from extractor.sources.blob import HEAD, MAX_BYTES, blob_at
+from extractor.sources.blob import HEAD, MAX_BYTES, VERSIONS, blob_at
 from extractor.sources.formats import SUFFIXES, is_photo
 from extractor.sources.inside import LITTER
 from extractor.sources.source import Part
-from extractor.sources.words import Words
+from extractor.sources.words import Words, together
 from store.errors import PetrieveError, Undecodable
 from store.photo import Photo, as_text
 from store.rows import Unreadable, unreadable
@@ -28,6 +28,7 @@ READERS = 4  # files of a part at a time: a disk or a network answers several as
 TICK = 0.01
 SizeTime = tuple[int, int]  # size in bytes and time of change in microseconds
 UNKNOWN: SizeTime = (0, 0)
+STORE = {"store.json", "photos.lance"}  # what a store is known by
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,7 @@ class Folder:
 
     root: str  # absolute
     passed: Counter[str] = field(default_factory=Counter)
+    inner: list[Archive] = field(default_factory=list)
 
     def parts(self) -> Iterator[Part]:
         """Its photos in a stable order, PART at a time."""
@@ -48,14 +50,16 @@ class Folder:
         for path in others.archives:
             found = _archive(path, as_text(self.root)) if empty else None
             if found:
+                self.inner.append(found)
                 yield from found.parts()
                 self.passed.update(found.passed)
             else:
                 self.passed[os.path.basename(path)] += 1
 
     def words(self) -> Words | None:
-        """Nothing yet."""
-        return None
+        """What its archives say of their photos."""
+        said = [words for one in self.inner if (words := one.words())]
+        return together(said) if said else None
 
 
 @dataclass
@@ -135,8 +139,10 @@ def _walk(path: str, entries: list[os.DirEntry[str]], visited: set[Hashable], ot
                     identity = _identity(entry.path, os.stat(entry.path))
                     if identity not in visited:
                         visited.add(identity)
-                        waiting.append((uri, iter(_entries(entry.path, others))))
-                        break
+                        inner = _entries(entry.path, others)
+                        if not _is_one_thing(entry.path, inner, others):
+                            waiting.append((uri, iter(inner)))
+                            break
                 except (FileNotFoundError, NotADirectoryError):  # it went between the listing and the look at it
                     pass
                 except OSError:
@@ -155,6 +161,16 @@ def _entries(folder: str, others: Others) -> list[os.DirEntry[str]]:
         others.counts.update(entry.name for entry in litter)
         entries = [entry for entry in entries if entry not in litter]
     return sorted(entries, key=attrgetter("name"))
+
+
+def _is_one_thing(path: str, entries: list[os.DirEntry[str]], others: Others) -> bool:
+    """Whether a folder with these entries is a table of Lance, or a store, which holds no photos; `others` are told."""
+    names = {entry.name for entry in entries}
+    if VERSIONS in names:
+        others.archives.append(path)
+    elif names >= STORE:
+        others.counts[os.path.basename(path)] += 1
+    return VERSIONS in names or names >= STORE
 
 
 def _identity(path: str, status: os.stat_result) -> Hashable:

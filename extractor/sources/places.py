@@ -12,8 +12,8 @@ from itertools import product
 from threading import Lock
 
 from extractor.sources.archives import Archive, archive
-from extractor.sources.blob import Blob, blob_at
-from extractor.sources.folder import Files, Folder, is_folder, read
+from extractor.sources.blob import Blob, blob_at, is_table
+from extractor.sources.folder import STORE, Files, Folder, is_folder, read
 from extractor.sources.instead import check_name
 from extractor.sources.source import Part, Source
 from extractor.sources.words import Words
@@ -61,6 +61,9 @@ def source_at(place: str) -> Source:
     Raises:
         PetrieveError: it cannot be opened.
     """
+    for folder in (place, os.path.dirname(place)):
+        if all(os.path.exists(os.path.join(folder, name)) for name in STORE):
+            raise PetrieveError(f"{folder} is a store, and holds no photos", "name the folder that the photos are in")
     try:
         container, name = container_of(place) or (place, "")
         blob = blob_at(container)
@@ -75,13 +78,14 @@ def source_at(place: str) -> Source:
 
 
 def container_of(path: str) -> tuple[str, str] | None:
-    """The file that a path leads into, and the name inside; None where it leads into none."""
+    """The file or table that a path leads into, and the name inside; None where it leads into none."""
     above = path.rstrip("/")  # with it ends what of an archive cannot be listed
     while not os.path.lexists(above):
         above, name = os.path.split(above)
         if not name:
             return None
-    return (above, path[len(above) + 1 :]) if above != path and os.path.isfile(above) else None
+    leads = above != path and (os.path.isfile(above) or is_table(above))
+    return (above, path[len(above) + 1 :]) if leads else None
 
 
 def exists(place: str) -> bool:
