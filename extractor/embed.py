@@ -14,6 +14,7 @@ from extractor.engines.local import load, results
 from extractor.labelling import named
 from extractor.pixels.augment import RECIPE, check_views
 from extractor.plan import Found, Plan, check_loss, chosen, find_all, parts_in, photos_of, plan, settle
+from extractor.sources.as_before import Listings
 from extractor.sources.formats import FORMATS
 from extractor.sources.labels import read_labels
 from extractor.sources.places import Place, paths_of
@@ -26,6 +27,7 @@ from store.cache import Cache
 from store.errors import PetrieveError
 from store.folder import Store, read_card
 from store.known import Known, known, nothing
+from store.listings import read_listings
 from store.lock import writing
 from store.photo import Photo
 from store.rows import BY_HAND, Embedded, Unreadable, by_hand, photo_schema, said_of, told
@@ -106,7 +108,8 @@ def embed(
         if cache is not None:
             cache.keep_views(cache.made.views, RECIPE)  # those of another recipe go before they are counted
         there = known(cache) if cache is not None else nothing()
-        found = find_all(wanted, there, prune=prune)
+        listings = Listings(read_listings(place), there)
+        found = find_all(wanted, there, listings=listings, prune=prune)
         parts = parts_in(found)
         named_photos = named(photos_of(parts), wanted, there, cache, level=label_level)
         words = _said_by(found, there, cache)
@@ -144,6 +147,7 @@ def embed(
             gone = there.gone() - photos.keys()
             to_do = replace(to_do, lost=cache.lost(sorted(gone.union(to_do.missing)), there))
         cache.keep_views(views, RECIPE)
+        cache.keep_listings({**listings.then, **listings.now})
         outcomes, made = _run(parts, to_do, cache, there, loaded, device, keep_damaged, progress, stop)
         left = len(to_do.todo) - len(outcomes)
         if not left:
@@ -259,7 +263,10 @@ def _run(
 
 def _said_by(found: Iterable[Found], there: Known, cache: Cache | None) -> Words:
     """What sources say of photos that are new, in columns as the store has them, marked as said by hand."""
-    words = together(one.words for one in found if one.words)
+    every = (
+        one.words() for one in found if any(photo.path not in there for part in one.parts for photo in part.photos)
+    )
+    words = together(one for one in every if one)
     words = words.into(cache.room_for(words.columns)) if cache is not None else words
     return replace(words, rows={path: by_hand(row) for path, row in words.rows.items() if path not in there})
 

@@ -2,10 +2,11 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from extractor.sources.as_before import Listings
 from extractor.sources.folder import LITTER, is_folder
 from extractor.sources.formats import FORMATS
 from extractor.sources.places import exists, source_at
@@ -38,16 +39,20 @@ class Plan:
 
 @dataclass(frozen=True)
 class Found:
-    """What a source holds: its photos in parts, what is passed over, and what it says of the photos itself."""
+    """What a source holds: its photos in parts, what is passed over, and how to ask what it says of the photos."""
 
     name: str
     parts: list[Part]
     passed: Counter[str]
-    words: Words | None = None
+    words: Callable[[], Words | None] = lambda: None
 
 
-def find_all(sources: Sequence[str], before: Iterable[str] = (), *, prune: bool = False) -> list[Found]:
+def find_all(
+    sources: Sequence[str], before: Iterable[str] = (), *, listings: Listings | None = None, prune: bool = False
+) -> list[Found]:
     """What all sources (addresses and absolute paths) hold; `before` are the paths that the store holds.
+
+    Archives that are as `listings` say they were are not opened.
 
     Raises:
         PetrieveError: a source is not there, unless it is to be pruned; or there is no photo and was none.
@@ -64,9 +69,9 @@ def find_all(sources: Sequence[str], before: Iterable[str] = (), *, prune: bool 
             )
         if not there and prune:
             continue
-        source = source_at(name)
+        source = source_at(name, listings)
         parts = list(source.parts())
-        found.append(Found(name, parts, source.passed, source.words()))
+        found.append(Found(name, parts, source.passed, source.words))
     found += [Found(name, [], Counter({os.path.basename(name): 1})) for name in litter]
     _check_some(found, sources, before)
     return found

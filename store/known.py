@@ -1,6 +1,6 @@
 """What a store knows of its photos, column by column: what a run holds the photos that it finds against."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -102,6 +102,34 @@ class Known:
         """The paths of photos that were not found where they were."""
         return set(self._by_path("gone"))
 
+    def places_in(self, containers: Collection[str]) -> dict[str, list[int]]:
+        """Where the photos stand that lie in each of these files (paths as texts), without those that are gone."""
+        found: dict[str, list[int]] = {path: [] for path in containers}
+        of_folders: dict[tuple[int, str], str | None] = {}
+        there = self.rows["gone"].is_null().to_pylist()
+        for place, (of_root, uri) in enumerate(zip(self.of_roots, self.rows["uri"].to_pylist(), strict=True)):
+            folder = of_root, uri.rpartition("/")[0]
+            if folder not in of_folders:
+                above = self.roots[of_root].rstrip("/")
+                of_folders[folder] = _container(f"{above}/{folder[1]}".rstrip("/"), found)
+            container = of_folders[folder]
+            if container is not None and there[place]:
+                found[container].append(place)
+        return found
+
+    def inside(self, container: str, places: Sequence[int]) -> Iterator[tuple[str, int, int, str | None]]:
+        """Name, size, time and version of the photos at these places, which lie in this file (its path as a text)."""
+        import numpy as np
+        import pyarrow as pa
+
+        chosen = np.array(places, np.int64)
+        starts = [len(container.removeprefix(root).lstrip("/")) + 1 if root != container else 0 for root in self.roots]
+        uris = self.rows["uri"].take(pa.array(chosen)).to_pylist()
+        of = zip(places, uris, self.sizes[chosen].tolist(), self.moments[chosen].tolist(), strict=True)
+        for place, uri, size, modified in of:
+            version = self.versions[place] if self.versions else None
+            yield uri[starts[self.of_roots[place]] :], size, modified, version
+
     def _by_path(self, name: str) -> dict[str, str]:
         import numpy as np
 
@@ -155,6 +183,13 @@ def nothing() -> Known:
     none = np.zeros(0, np.int64)
     empty = Embeddings(np.zeros(0, "S16"), none, np.zeros((0, 2), np.int32), {})
     return Known({}, pa.table({name: [] for name in [*COLUMNS, "_rowid"]}), none, none, [], [], [], none, empty)
+
+
+def _container(folder: str, containers: Collection[str]) -> str | None:
+    """Which of these files a path leads into, or is; None if none."""
+    while folder and folder not in containers:
+        folder = folder.rpartition("/")[0]
+    return folder or None
 
 
 def _caveats(rows: "pa.Table") -> dict[bytes, str]:

@@ -11,6 +11,7 @@ from functools import lru_cache
 from itertools import product
 
 from extractor.sources.archives import Archive, archive
+from extractor.sources.as_before import Listings, opened
 from extractor.sources.blob import Blob, blob_at
 from extractor.sources.folder import Files, Folder, read
 from extractor.sources.source import Part, Source
@@ -53,8 +54,10 @@ def _choices(words: str) -> Iterator[str]:
         yield f"{{{words}}}"
 
 
-def source_at(place: str) -> Source:
+def source_at(place: str, listings: Listings | None = None) -> Source:
     """What a place (an address or an absolute path) holds: of a file that photos are in, those below a name in it.
+
+    What `listings` know of archives that have not changed is taken from there.
 
     Raises:
         PetrieveError: it cannot be opened.
@@ -62,11 +65,11 @@ def source_at(place: str) -> Source:
     try:
         container, name = container_of(place) or (place, "")
         blob = blob_at(container)
-        found = archive(blob, as_text(container)) if blob else None
+        found = opened(blob, as_text(container), "", listings) if blob else None
     except OSError as error:
         raise PetrieveError(f"cannot open {place}: {error.strerror}", "check the path and its permissions") from error
     if found is None:
-        return Folder(place)
+        return Folder(place, listings=listings)
     return Below(found, as_text(name)) if name else found
 
 
