@@ -11,15 +11,14 @@ from typing import Any
 
 from extractor.engines.drawn import drawn
 from extractor.engines.local import load, results
-from extractor.labelling import named
+from extractor.labelling import named, said_by, with_words
 from extractor.pixels.augment import RECIPE, check_views
-from extractor.plan import Found, Plan, check_loss, chosen, find_all, parts_in, photos_of, plan, settle
+from extractor.plan import Found, Plan, check_loss, chosen, find_all, parts_in, plan, settle
 from extractor.sources.as_before import Listings
 from extractor.sources.formats import FORMATS
 from extractor.sources.labels import read_labels
 from extractor.sources.places import Place, paths_of
 from extractor.sources.source import Part
-from extractor.sources.words import Words, together
 from extractor.trunks.fitting import asks, fitting_trunk, made_by, new_trunk
 from extractor.trunks.ranges import quantised
 from extractor.trunks.trunk import Trunk, batch_of, workers_of
@@ -30,7 +29,7 @@ from store.known import Known, known, nothing
 from store.listings import read_listings
 from store.lock import writing
 from store.photo import Photo
-from store.rows import BY_HAND, Embedded, Unreadable, by_hand, photo_schema, said_of, told
+from store.rows import BY_HAND, Embedded, Unreadable, photo_schema, said_of, told
 from store.trunks import drop, trunks_of
 from store.upgrade import upgrade
 
@@ -111,12 +110,13 @@ def embed(
         listings = Listings(read_listings(place), there)
         found = find_all(wanted, there, listings=listings, prune=prune)
         parts = parts_in(found)
-        named_photos = named(photos_of(parts), wanted, there, cache, level=label_level)
-        words = _said_by(found, there, cache)
-        photos = _with_words(named_photos.photos, words.rows)
+        photos = {path: photo for one in found for path, photo in one.photos.items()}
+        named_photos = named(photos, wanted, there, cache, level=label_level)
+        words = said_by(found, there, cache, csv)
+        photos = with_words(named_photos.photos, words.rows)
         csv = csv.into(cache.room_for(csv.columns)) if csv and cache is not None else csv
         said = csv.said(photos, there) if csv else {}
-        photos = _with_words(photos, said)
+        photos = with_words(photos, said)
         again = named_photos.again(there, cache) if cache and label_level is not None else {}
         views = max(views, cache.made.views if cache is not None else 0)
         to_do = plan(photos, wanted, there, said, again=again, views=views, retry=retry, keep_damaged=keep_damaged)
@@ -261,32 +261,15 @@ def _run(
     return outcomes, views
 
 
-def _said_by(found: Iterable[Found], there: Known, cache: Cache | None) -> Words:
-    """What sources say of photos that are new, in columns as the store has them, marked as said by hand."""
-    every = (
-        one.words() for one in found if any(photo.path not in there for part in one.parts for photo in part.photos)
-    )
-    words = together(one for one in every if one)
-    words = words.into(cache.room_for(words.columns)) if cache is not None else words
-    return replace(words, rows={path: by_hand(row) for path, row in words.rows.items() if path not in there})
-
-
-def _with_words(photos: dict[str, Photo], rows: Mapping[str, dict[str, Any]]) -> dict[str, Photo]:
-    """The photos by path, with what rows say of some of them."""
-    return {**photos, **{path: told(photos[path], row) for path, row in rows.items() if path in photos}}
-
-
 def _cached(to_do: Plan) -> dict[str, str]:
     return {**dict.fromkeys(to_do.cached, "cached"), **dict.fromkeys(to_do.unreadable, "unreadable")}
 
 
 def _by_source(found: Iterable[Found], outcomes: Mapping[str, str]) -> dict[str, dict[str, Any]]:
     """Of each source, how many photos had which outcome, and what is passed over; a photo counts where it is first."""
-    left = dict(outcomes)
     counts: dict[str, dict[str, Any]] = {}
     for one in found:
-        paths = [photo.path for part in one.parts for photo in part.photos]
-        of = Counter(outcome for path in paths if (outcome := left.pop(path, None)))
+        of = Counter(outcomes[path] for path in one.photos if path in outcomes)
         names = ("embedded", "cached", "copied", "unreadable")
         counts[one.name] = {"found": of.total(), **{name: of[name] for name in names}, "passed_over": dict(one.passed)}
     return counts

@@ -43,6 +43,7 @@ class Found:
 
     name: str
     parts: list[Part]
+    photos: dict[str, Photo]  # by path, without those that an earlier source has
     passed: Counter[str]
     words: Callable[[], Words | None] = lambda: None
 
@@ -58,6 +59,7 @@ def find_all(
         PetrieveError: a source is not there, unless it is to be pruned; or there is no photo and was none.
     """
     found: list[Found] = []
+    taken: set[str] = set()
     litter = [source for source in sources if os.path.basename(source).casefold() in LITTER]
     litter = litter if len(litter) < len(sources) else []  # among others, a pattern has named it: `p/*`
     for name in (one for one in sources if one not in litter):
@@ -71,8 +73,13 @@ def find_all(
             continue
         source = source_at(name, listings)
         parts = list(source.parts())
-        found.append(Found(name, parts, source.passed, source.words))
-    found += [Found(name, [], Counter({os.path.basename(name): 1})) for name in litter]
+        photos = photos_of(parts)
+        for path in taken.intersection(photos):
+            del photos[path]
+        if len(sources) > 1:
+            taken.update(photos)
+        found.append(Found(name, parts, photos, source.passed, source.words))
+    found += [Found(name, [], {}, Counter({os.path.basename(name): 1})) for name in litter]
     _check_some(found, sources, before)
     return found
 
@@ -118,6 +125,8 @@ def chosen(parts: Iterable[Part], paths: Iterable[str]) -> list[tuple[Part, list
     left = set(paths)
     found = []
     for part in parts:
+        if not left:
+            break
         some = [photo for photo in part.photos if photo.path in left]
         left -= {photo.path for photo in some}
         if some:
@@ -142,16 +151,13 @@ def plan(
     A photo is known when it has so many augmented `views`. `csv` is what one says, by path, and goes before what is
     said of known photos `again`.
     """
-    todo, from_above = dict[str, Photo](), dict[str, Photo]()
+    todo = dict[str, Photo]()
     cached, unreadable = list[str](), list[str]()
     reasons = known.reasons()
-    for path, photo in photos.items():
-        there = path in known
-        if there and known.is_from_above(path, photo):
-            from_above[path] = photo
-        same = there and known.is_as_then(path, photo)
+    as_then = zip(*(each.tolist() for each in known.as_then(photos, views)), strict=True)
+    for (path, photo), (same, whole) in zip(photos.items(), as_then, strict=True):
         reason = reasons.get(path)
-        if same and (reason is None or may_pass(reason)) and known.views_of(path) > views:
+        if whole and (reason is None or may_pass(reason)):
             cached.append(path)
         elif same and reason and not may_pass(reason) and not (retry or (keep_damaged and is_damage(reason))):
             unreadable.append(path)
@@ -163,7 +169,7 @@ def plan(
     reopened = [path for path in unseen if is_folder(path) and not any(map(path.startswith, closed))]
     told = {path: {**again.get(path, {}), **csv.get(path, {})} for path in again.keys() | csv.keys()} if again else csv
     said = {path: row for path, row in told.items() if path in known}
-    return Plan(todo, cached, unreadable, missing, reopened, from_above, said)
+    return Plan(todo, cached, unreadable, missing, reopened, known.from_above(photos), said)
 
 
 def check_loss(made: Plan, sources: Sequence[str], known: Known, forget: int | None) -> None:

@@ -1,7 +1,8 @@
 """What a store knows of its photos, column by column: what a run holds the photos that it finds against."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from typing import TYPE_CHECKING
 
 from store.contents import Content, Contents
@@ -70,16 +71,36 @@ class Known:
         """Where the photo was found first."""
         return self.roots[self.of_roots[self.places[path]]]
 
-    def is_from_above(self, path: str, photo: Photo) -> bool:
-        """Whether the photo that is known at this path was found in a folder above the one where it was found first."""
-        return len(photo.root) < len(self.root(path))
+    def from_above(self, photos: Mapping[str, Photo]) -> dict[str, Photo]:
+        """Those of these photos, by path, that were found in a folder above the one where they were found first."""
+        lengths = list(map(len, self.roots))
+        shortest = max(lengths, default=0)
+        if all(len(root) >= shortest for root in {photo.root for photo in photos.values()}):
+            return {}
+        places, of_roots = self.places, self.of_roots
+        return {
+            path: photo
+            for path, photo in photos.items()
+            if (place := places.get(path)) is not None and len(photo.root) < lengths[of_roots[place]]
+        }
 
-    def is_as_then(self, path: str, photo: Photo) -> bool:
-        """Whether size, time and version of the photo that is known at this path are what they were."""
-        number = self.places[path]
-        if photo.size not in (self.sizes[number], UNTOLD) or photo.modified != self.moments[number]:
-            return False
-        return photo.version == (self.versions[number] if self.versions else None)
+    def as_then(self, photos: Mapping[str, Photo], views: int) -> "tuple[np.ndarray, np.ndarray]":
+        """Whether each photo (N,) is known, and its size, time and version are what they were: booleans.
+
+        And whether so many augmented views of it are embedded, too.
+        """
+        import numpy as np
+
+        every = photos.values()
+        places = np.fromiter(map(self.places.get, photos, repeat(-1)), np.int64, len(photos))
+        if not len(self):
+            return places >= 0, places >= 0
+        sizes = np.fromiter((photo.size for photo in every), np.int64, len(photos))
+        moments = np.fromiter((photo.modified for photo in every), np.int64, len(photos))
+        same = (places >= 0) & ((sizes == self.sizes[places]) | (sizes == UNTOLD)) & (moments == self.moments[places])
+        then = [self.versions[place] for place in places.tolist()] if self.versions else repeat(None)
+        same &= np.fromiter((photo.version == old for photo, old in zip(every, then, strict=False)), bool, len(photos))
+        return same, same & (self.views[places] > views)
 
     def modified(self, path: str) -> int:
         """When the photo was changed last, microseconds."""

@@ -191,7 +191,7 @@ def made(drawn: Path, run: Run, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 WORDS = {
     "size": st.integers(0, 1 << 40),
-    "modified": st.datetimes(min_value=datetime(1980, 1, 1), timezones=st.just(UTC)),
+    "modified": st.datetimes(timezones=st.just(UTC)).filter(lambda one: one.year > 1980),
     "version": st.none() | st.text("zip 0123456789abcdef@", max_size=20),
     "gone": st.none() | st.just(datetime(2026, 1, 1, tzinfo=UTC)),
     "label": st.none() | st.sampled_from(["cat", "tiger"]),
