@@ -1,13 +1,14 @@
 """What a store knows of its photos, column by column: what a run holds the photos that it finds against."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import repeat
 from typing import TYPE_CHECKING
 
 from store.contents import Content, Contents
 from store.digests import as_bytes
-from store.photo import UNTOLD, Photo, path_of
+from store.photo import UNTOLD, Photo, path_of, uris_of
+from store.rows import microseconds
 
 if TYPE_CHECKING:
     import numpy as np
@@ -204,6 +205,24 @@ def nothing() -> Known:
     none = np.zeros(0, np.int64)
     empty = Embeddings(np.zeros(0, "S16"), none, np.zeros((0, 2), np.int32), {})
     return Known({}, pa.table({name: [] for name in [*COLUMNS, "_rowid"]}), none, none, [], [], [], none, empty)
+
+
+def photos_at(contents: Contents, paths: Iterable[str]) -> dict[str, Photo]:
+    """The photos at these paths as a store knows them, by path: without label, split and the user's own columns."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    wanted = set(paths)
+    uris = pa.array({uri for path in wanted for uri in uris_of(path)}, pa.string())
+    found = {}
+    for batch in contents.photos(["root", "uri", "size", "modified", "version"], None):
+        some = batch.filter(pc.is_in(batch["uri"], uris))
+        for row in some.to_pylist() if len(some) else ():
+            moment = microseconds(row["modified"])
+            photo = Photo(row["root"], row["uri"], row["size"], moment, version=row["version"])
+            if photo.path in wanted:
+                found[photo.path] = photo
+    return found
 
 
 def _container(folder: str, containers: Collection[str]) -> str | None:

@@ -3,35 +3,49 @@
 import os
 import stat
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from extractor.sources.folder import READERS
-from extractor.sources.places import read_at
+from extractor.sources.places import container_of
+from extractor.sources.reading import Reader
 from store.errors import Undecodable
 from store.photo import digest_of
 
 Then = tuple[int, int, bytes]  # size, time in microseconds and digest of what was embedded
 
 
-def files(photos: Mapping[str, Then]) -> list[list[str]]:
+def files(photos: Mapping[str, Then], read: Reader | None = None) -> list[list[str]]:
     """The names of each file, its own before links to it; first the files that are known by a name of their own.
 
     `photos` says what was embedded, by path: what is gone or no longer that is left out. A file whose bytes another one
-    had is read again, because size and time may stay where bytes change.
+    had is read again, because size and time may stay where bytes change; so is one that lies in an archive.
     """
+    read = read or Reader()
+    read.know(photos)
     with ThreadPoolExecutor(READERS) as threads:
         names = defaultdict(list)
-        for (path, then), status in zip(photos.items(), threads.map(_status, photos), strict=True):
-            if status and (status.st_size, status.st_mtime_ns // 1000) == then[:2]:
-                names[_file(path, status)].append(path)
+        found = threads.map(partial(_as_then, read), photos, photos.values())
+        for path, file in zip(photos, found, strict=True):
+            if file is not None:
+                names[file].append(path)
         each = sorted((sorted(some, key=_own_first) for some in names.values()), key=lambda some: _own_first(some[0]))
         digests = [photos[some[0]][2] for some in each]
         times = Counter(digests)
         same = threads.map(
-            lambda path, digest: times[digest] == 1 or _holds(path, digest), [some[0] for some in each], digests
+            lambda path, digest: times[digest] == 1 or _holds(path, digest, read), [some[0] for some in each], digests
         )
         return [some for some, is_same in zip(each, same, strict=True) if is_same]
+
+
+def _as_then(read: Reader, path: str, then: Then) -> Hashable | None:
+    """What all names of a file have in common; None where it is not as it was embedded."""
+    if inside := container_of(path):
+        status = _status(inside[0])
+        return (_file(inside[0], status), inside[1]) if status and _holds(path, then[2], read) else None
+    status = _status(path)
+    return _file(path, status) if status and (status.st_size, status.st_mtime_ns // 1000) == then[:2] else None
 
 
 def _status(path: str) -> os.stat_result | None:
@@ -42,7 +56,7 @@ def _status(path: str) -> os.stat_result | None:
     return status if stat.S_ISREG(status.st_mode) else None
 
 
-def _file(path: str, status: os.stat_result) -> object:
+def _file(path: str, status: os.stat_result) -> Hashable:
     """What all names of a file have in common: links of both kinds, folders by two paths, mounts, letters' case."""
     # Some network file systems give each file the number 0.
     return (status.st_dev, status.st_ino) if status.st_ino else os.path.realpath(path)
@@ -52,8 +66,8 @@ def _own_first(path: str) -> tuple[bool, str]:
     return os.path.realpath(path) != path, path
 
 
-def _holds(path: str, digest: bytes) -> bool:
+def _holds(path: str, digest: bytes, read: Reader) -> bool:
     try:
-        return digest_of(read_at(path)) == digest
+        return digest_of(read(path)) == digest
     except (OSError, Undecodable, MemoryError):
         return False

@@ -28,11 +28,12 @@ _RANGE = re.compile(r"(\d+)\.\.(\d+)")
 def paths_of(sources: Place | Sequence[Place]) -> list[str]:
     """One source or several, as addresses and absolute paths; patterns that no shell has seen stand for what they name.
 
-    `shards/{00..11}.tar` and `{cats,dogs}.zip` name each of these, whether it is there or not.
+    `shards/{00..11}.tar` and `{cats,dogs}.zip` name each of these, whether it is there or not; inside a file that
+    photos are in, a name is what it says.
     """
     named = [sources] if isinstance(sources, str | os.PathLike) else sources
     places = [str(os.fspath(source)) for source in named]
-    each = [one for place in places for one in ([place] if os.path.lexists(place) else _unfolded(place))]
+    each = [one for place in places for one in ([place] if exists(place) else _unfolded(place))]
     return [place if is_address(place) else os.path.abspath(place) for place in each]
 
 
