@@ -13,7 +13,7 @@ from extractor.engines.drawn import drawn
 from extractor.engines.local import load, results
 from extractor.labelling import named, said_by, with_words
 from extractor.pixels.augment import RECIPE, check_views
-from extractor.plan import Found, Plan, check_loss, chosen, find_all, parts_in, plan, settle
+from extractor.plan import Found, Listing, Plan, check_loss, chosen, find_all, parts_in, plan, settle
 from extractor.sources.as_before import Listings
 from extractor.sources.formats import FORMATS
 from extractor.sources.labels import read_labels
@@ -33,7 +33,7 @@ from store.rows import BY_HAND, Embedded, Unreadable, photo_schema, said_of, tol
 from store.trunks import drop, trunks_of
 from store.upgrade import upgrade
 
-Progress = Callable[[int, int], None]  # photos done, photos in all
+Progress = Callable[[int, int, int], None]  # photos done, photos in all, bytes read
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,7 @@ def embed(
     retry: bool = False,
     keep_damaged: bool = False,
     drop_trunk: str | None = None,
+    listing: Listing | None = None,
     progress: Progress | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> tuple[Summary, Cache]:
@@ -91,7 +92,8 @@ def embed(
     never falls. `prune` forgets the photos that are gone, and most of a source only where `forget` says how many;
     `retry` opens unreadable ones again though they have not changed; `keep_damaged` embeds what is left of damaged
     ones, and marks them. `drop_trunk` names one that is let go after the run.
-    `progress` follows each commit; when `stop` then says so, the run ends there.
+    `listing` is told how many photos have been found so far, and `progress` follows each commit; when `stop` then says
+    so, the run ends there.
 
     Raises:
         PetrieveError: a source, the labels, the weights, the device or the store cannot be used; or no photo be read.
@@ -108,7 +110,7 @@ def embed(
             cache.keep_views(cache.made.views, RECIPE)  # those of another recipe go before they are counted
         there = known(cache) if cache is not None else nothing()
         listings = Listings(read_listings(place), there)
-        found = find_all(wanted, there, listings=listings, prune=prune)
+        found = find_all(wanted, there, listings=listings, listing=listing, prune=prune)
         parts = parts_in(found)
         photos = {path: photo for one in found for path, photo in one.photos.items()}
         named_photos = named(photos, wanted, there, cache, level=label_level)
@@ -237,7 +239,7 @@ def _run(
 ) -> tuple[dict[str, str], int]:
     """Which photos were embedded, copied or unreadable, by path; and how many embeddings the trunk made."""
     outcomes: dict[str, str] = {}
-    views = 0
+    views = size = 0
     if not to_do.todo:
         return outcomes, views
     made = results(
@@ -254,8 +256,9 @@ def _run(
             cache.commit([_told(one, to_do, there) for one in some], there)
             outcomes.update((one.photo.path, _outcome(one)) for one in some)
             views += sum(len(one.views) for one in some if isinstance(one, Embedded))
+            size += sum(max(one.photo.size, 0) for one in some)
             if progress:
-                progress(len(outcomes), len(to_do.todo))
+                progress(len(outcomes), len(to_do.todo), size)
             if stop():
                 break
     return outcomes, views

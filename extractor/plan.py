@@ -20,6 +20,7 @@ from store.known import Known
 from store.photo import Photo, path_of
 from store.rows import BY_HAND, is_damage, may_pass, said_of
 
+Listing = Callable[[int], None]  # told how many photos have been found so far
 LABELLED = "label IS NOT NULL"
 
 
@@ -49,7 +50,12 @@ class Found:
 
 
 def find_all(
-    sources: Sequence[str], before: Iterable[str] = (), *, listings: Listings | None = None, prune: bool = False
+    sources: Sequence[str],
+    before: Iterable[str] = (),
+    *,
+    listings: Listings | None = None,
+    listing: Listing | None = None,
+    prune: bool = False,
 ) -> list[Found]:
     """What all sources (addresses and absolute paths) hold; `before` are the paths that the store holds.
 
@@ -60,6 +66,7 @@ def find_all(
     """
     found: list[Found] = []
     taken: set[str] = set()
+    count = 0
     litter = [source for source in sources if os.path.basename(source).casefold() in LITTER]
     litter = litter if len(litter) < len(sources) else []  # among others, a pattern has named it: `p/*`
     for name in (one for one in sources if one not in litter):
@@ -72,7 +79,12 @@ def find_all(
         if not there and prune:
             continue
         source = source_at(name, listings)
-        parts = list(source.parts())
+        parts = []
+        for part in source.parts():
+            parts.append(part)
+            count += len(part.photos)
+            if listing:
+                listing(count)
         photos = photos_of(parts)
         for path in taken.intersection(photos):
             del photos[path]
