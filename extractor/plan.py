@@ -10,17 +10,18 @@ from extractor.sources.as_before import Listings
 from extractor.sources.folder import LITTER, is_folder
 from extractor.sources.formats import FORMATS
 from extractor.sources.places import exists, source_at
-from extractor.sources.source import Part
+from extractor.sources.source import Part, Source
 from extractor.sources.words import Words
 from store.cache import Cache
 from store.columns import plain
-from store.errors import PetrieveError
+from store.errors import PetrieveError, first_line, listed
 from store.forgotten import Lost
 from store.known import Known
 from store.photo import Photo, path_of
 from store.rows import BY_HAND, is_damage, may_pass, said_of
 
 Listing = Callable[[int], None]  # told how many photos have been found so far
+NAMED, KINDS = 10, 10  # of sources without photos, and of what they hold, so many are named
 LABELLED = "label IS NOT NULL"
 
 
@@ -66,7 +67,6 @@ def find_all(
     """
     found: list[Found] = []
     taken: set[str] = set()
-    count = 0
     litter = [source for source in sources if os.path.basename(source).casefold() in LITTER]
     litter = litter if len(litter) < len(sources) else []  # among others, a pattern has named it: `p/*`
     for name in (one for one in sources if one not in litter):
@@ -79,12 +79,7 @@ def find_all(
         if gone:
             continue
         source = source_at(name, listings)
-        parts = []
-        for part in source.parts():
-            parts.append(part)
-            count += len(part.photos)
-            if listing:
-                listing(count)
+        parts = _listed(source, name, sum(len(one.photos) for one in found), listing)
         photos = photos_of(parts)
         for path in taken.intersection(photos):
             del photos[path]
@@ -94,6 +89,21 @@ def find_all(
     found += [Found(name, [], {}, Counter({os.path.basename(name): 1})) for name in litter]
     _check_some(found, sources, before)
     return found
+
+
+def _listed(source: Source, name: str, before: int, listing: Listing | None) -> list[Part]:
+    """The parts of a source; `listing` is told how many photos they hold so far, beside those `before`."""
+    parts: list[Part] = []
+    try:
+        for part in source.parts():
+            parts.append(part)
+            before += len(part.photos)
+            if listing:
+                listing(before)
+    except OSError as error:
+        why = error.strerror or first_line(error)
+        raise PetrieveError(f"cannot list {name}: {why}", "bring it back, or leave it out") from error
+    return parts
 
 
 def find_parts(sources: Sequence[str]) -> list[Part]:
@@ -111,16 +121,19 @@ def _check_some(found: Sequence[Found], sources: Sequence[str], before: Iterable
     held = list(before)
     empty = [one for one in found if not one.parts and not any(_is_under(path, one.name) for path in held)]
     if empty and (len(empty) == len(found) or any(not os.path.isdir(one.name) for one in empty)):
-        there = "; ".join(f"{one.name} holds {counted(one.passed)}" for one in empty if one.passed)
+        there = [f"{one.name} holds {counted(one.passed)}" for one in empty if one.passed or os.path.isfile(one.name)]
+        sample = "" if os.path.isfile(sources[0]) else f", or let `cli.py sample {sources[0]}` draw some pets"
         raise PetrieveError(
-            f"there is no photo in {', '.join(one.name for one in empty)}" + (f": {there}" if there else ""),
-            f"name a folder with {FORMATS} files, or let `cli.py sample {sources[0]}` draw some pets",
+            f"there is no photo in {listed([one.name for one in empty], NAMED)}"
+            + (f": {'; '.join(there[:NAMED])}" if there else ""),
+            f"name a folder or an archive with {FORMATS} files{sample}",
         )
 
 
 def counted(passed: Mapping[str, int]) -> str:
-    """What was passed over, in words."""
-    return ", ".join(f"{count} {name}" for name, count in sorted(passed.items()))
+    """What was passed over, in words: the most frequent first."""
+    kinds = [f"{count} {name}" for name, count in sorted(passed.items(), key=lambda one: (-one[1], one[0]))]
+    return listed(kinds, KINDS) or "nothing"
 
 
 def photos_of(parts: Iterable[Part]) -> dict[str, Photo]:
