@@ -77,7 +77,7 @@ def embed(
         raise typer.BadParameter("these are columns of a CSV: name it with `--labels`")
     if forget is not None and not prune:
         raise typer.BadParameter("`--forget` goes with `--prune`")
-    with progress.progress(as_json) as draw, asked_to_stop() as asked:
+    with progress.progress(as_json) as (listing, draw), asked_to_stop() as asked:
         summary, cache = extractor.embed(
             sources,
             store=store,
@@ -95,6 +95,7 @@ def embed(
             retry=retry,
             keep_damaged=keep_damaged,
             drop_trunk=drop_trunk,
+            listing=listing,
             progress=draw,
             stop=lambda: bool(asked),
         )

@@ -1,6 +1,7 @@
 """What is in a photo: a head, its predictions, and what is known of both."""
 
 from dataclasses import asdict
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
@@ -121,17 +122,21 @@ def audit(
     from classifier import labelled
     from classifier.auditing import audit as classifier
     from extractor.picture import picture
+    from extractor.sources.reading import Reader
     from gallery.sheet import findings_sheet
     from store.cache import Cache
 
     zip_names(zip_encoding)
-    audited = classifier.audit(labelled.read(Cache.open(store, trunk)), name=words.name)
+    cache = Cache.open(store, trunk)
+    audited = classifier.audit(labelled.read(cache), name=words.name)
     ranked = [{**asdict(one), "photo": words.name(one.photo)} for one in audited.findings]
     if csv:
         spreadsheet.findings(csv, ranked)
     worst = terminal.worth_a_look(ranked)
     if sheet and worst:
-        findings_sheet(sheet, worst, picture=picture)
+        read = Reader(cache)
+        read.know(one["photo"] for one in worst)
+        findings_sheet(sheet, worst, picture=partial(picture, read=read))
     elif sheet:
         note(f"nothing was found that {sheet} could show: it is not written")
     found = {"found": classifier.counts(audited.findings), "expected_wrong": audited.expected_wrong}
@@ -151,6 +156,7 @@ def report(
     from classifier.auditing import audit as classifier
     from classifier.auditing.outcomes import outcomes
     from extractor.picture import picture
+    from extractor.sources.reading import Reader
     from extractor.trunks.kinds import kind
     from gallery.report import page
     from store.cache import Cache
@@ -161,6 +167,8 @@ def report(
     photos = labelled.read(cache)
     mistakes, curves = outcomes(photos, fitted)
     suspects = terminal.worth_a_look([asdict(one) for one in classifier.audit(photos, name=words.name).findings])
+    read = Reader(cache)
+    read.know(one["photo"] for one in (*suspects, *map(asdict, mistakes)))
     size = page.write(
         out,
         {**asdict(fitted.report), "roc": [asdict(one) for one in curves]},
@@ -172,7 +180,7 @@ def report(
         },
         suspects=suspects,
         mistakes=[asdict(one) for one in mistakes],
-        picture=picture,
+        picture=partial(picture, read=read),
     )
     made = {"file": str(out), "size_bytes": size, "mistakes": len(mistakes), "suspects": len(suspects)}
     show(made, terminal.reported, as_json)

@@ -7,7 +7,8 @@ from collections.abc import Hashable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 from extractor.sources.folder import READERS
-from extractor.sources.places import container_of, found_at, read_at
+from extractor.sources.places import container_of, found_at
+from extractor.sources.reading import Reader
 from store.errors import Undecodable
 from store.photo import UNTOLD, digest_of
 
@@ -15,12 +16,14 @@ Seen = tuple[int, int, Hashable]  # size, time in microseconds, and what all nam
 Then = tuple[int, int, bytes]  # size, time in microseconds and digest of what was embedded
 
 
-def files(photos: Mapping[str, Then]) -> list[list[str]]:
+def files(photos: Mapping[str, Then], read: Reader | None = None) -> list[list[str]]:
     """The names of each file, its own before links to it; first the files that are known by a name of their own.
 
     `photos` says what was embedded, by path: what is gone or no longer that is left out. A file whose bytes another one
     had is read again, because size and time may stay where bytes change.
     """
+    read = read or Reader()
+    read.know(photos)
     with ThreadPoolExecutor(READERS) as threads:
         names = defaultdict(list)
         for (path, then), seen in zip(photos.items(), threads.map(_seen, photos), strict=True):
@@ -30,7 +33,7 @@ def files(photos: Mapping[str, Then]) -> list[list[str]]:
         digests = [photos[some[0]][2] for some in each]
         times = Counter(digests)
         same = threads.map(
-            lambda path, digest: times[digest] == 1 or _holds(path, digest), [some[0] for some in each], digests
+            lambda path, digest: times[digest] == 1 or _holds(path, digest, read), [some[0] for some in each], digests
         )
         return [some for some, is_same in zip(each, same, strict=True) if is_same]
 
@@ -39,10 +42,8 @@ def _seen(path: str) -> Seen | None:
     """Size and time of a photo as it is now, and which it is; None where it is gone."""
     try:
         status = os.stat(path)
-    except NotADirectoryError:
-        return _inside(path)
     except OSError:
-        return None
+        return _inside(path)
     if not stat.S_ISREG(status.st_mode):
         return None
     return status.st_size, status.st_mtime_ns // 1000, _file(path, status)
@@ -67,8 +68,8 @@ def _own_first(path: str) -> tuple[bool, str]:
     return os.path.realpath(path) != path, path
 
 
-def _holds(path: str, digest: bytes) -> bool:
+def _holds(path: str, digest: bytes, read: Reader) -> bool:
     try:
-        return digest_of(read_at(path)) == digest
+        return digest_of(read(path)) == digest
     except (OSError, Undecodable, MemoryError):
         return False

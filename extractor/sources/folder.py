@@ -11,8 +11,10 @@ from dataclasses import dataclass, field, replace
 from operator import attrgetter
 
 from extractor.sources.ahead import batched, in_order
-from extractor.sources.archives import Archive, archive, holds_photos
-from extractor.sources.blob import HEAD, MAX_BYTES, VERSIONS, blob_at
+from extractor.sources.archives import Archive, holds_photos
+from extractor.sources.as_before import Listings, opened
+from extractor.sources.beside import Sheet, is_sheet, words_beside
+from extractor.sources.blob import HEAD, MAX_BYTES, VERSIONS, Blob, blob_at
 from extractor.sources.formats import SUFFIXES, is_photo
 from extractor.sources.inside import LITTER
 from extractor.sources.source import Part
@@ -37,18 +39,26 @@ class Folder:
 
     root: str  # absolute
     passed: Counter[str] = field(default_factory=Counter)
+    listings: Listings | None = None
+    others: "Others" = field(default_factory=lambda: Others())
+    listed: list[Part] = field(default_factory=list)
     inner: list[Archive] = field(default_factory=list)
 
     def parts(self) -> Iterator[Part]:
         """Its photos in a stable order, PART at a time."""
-        others = Others()
-        empty = True
-        for some in batched(find(self.root, others), PART):
-            empty = False
+        for part in self._parts():
+            self.listed.append(part)
+            yield part
+        if not self.listed:  # sheets of no photos
+            self.passed.update(os.path.basename(path) for path in self.others.sheets)
+
+    def _parts(self) -> Iterator[Part]:
+        for some in batched(find(self.root, self.others), PART):
             yield Files(some)
-        self.passed.update(others.counts)
-        for path in others.archives:
-            found = _archive(path, as_text(self.root)) if empty else None
+        self.passed.update(self.others.counts)
+        alone = not self.listed
+        for path in self.others.archives:
+            found = self._archive(path) if alone else None
             if found:
                 self.inner.append(found)
                 yield from found.parts()
@@ -56,10 +66,29 @@ class Folder:
             else:
                 self.passed[os.path.basename(path)] += 1
 
+    def _archive(self, path: str) -> Archive | None:
+        """The photos in a file that lies below the root, which they are named from."""
+        blob, root = blob_at(path), as_text(self.root)
+        return opened(blob, root, as_text(path)[len(root) :].lstrip("/") + "/", self.listings) if blob else None
+
     def words(self) -> Words | None:
-        """What its archives say of their photos."""
+        """What sheets beside its photos say of them, and before that what its archives do."""
         said = [words for one in self.inner if (words := one.words())]
+        if self.others.sheets:
+            photos = {photo.uri: photo.path for part in self.listed for photo in part.photos}
+            words, over = words_beside(self.root, map(self._sheet, self.others.sheets), photos)
+            said += [words] if words else []
+            self.passed.update(os.path.basename(name) for name in over)
         return together(said) if said else None
+
+    def _sheet(self, path: str) -> Sheet:
+        name = path[len(self.root) :].lstrip("/")
+
+        def read(most: int) -> bytes:
+            with Blob(path, 0, 0).open() as file:
+                return file.read(most)
+
+        return Sheet(name, read)
 
 
 @dataclass
@@ -68,6 +97,7 @@ class Others:
 
     counts: Counter[str] = field(default_factory=Counter)  # by the ending of a file, or the name of a folder
     archives: list[str] = field(default_factory=list)  # paths of files that photos are in
+    sheets: list[str] = field(default_factory=list)  # paths of those that may say what photos are
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,15 +248,11 @@ def _looks_like_photo(entry: os.DirEntry[str], others: Others) -> bool:
         return True
     if holds_photos(head):
         others.archives.append(entry.path)
+    elif is_sheet(name):
+        others.sheets.append(entry.path)
     else:
         others.counts[ending if "." in name else "without ending"] += 1
     return False
-
-
-def _archive(path: str, root: str) -> Archive | None:
-    """The photos in a file that lies below a root, which they are named from."""
-    blob = blob_at(path)
-    return archive(blob, root, as_text(path)[len(root) :].lstrip("/") + "/") if blob else None
 
 
 def read(path: str) -> tuple[bytes, os.stat_result]:

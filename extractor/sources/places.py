@@ -12,6 +12,7 @@ from itertools import product
 from threading import Lock
 
 from extractor.sources.archives import Archive, archive
+from extractor.sources.as_before import Listings, opened
 from extractor.sources.blob import Blob, blob_at, is_table
 from extractor.sources.folder import STORE, Files, Folder, is_folder, read
 from extractor.sources.instead import check_name
@@ -29,11 +30,12 @@ _RANGE = re.compile(r"(\d+)\.\.(\d+)")
 def paths_of(sources: Place | Sequence[Place]) -> list[str]:
     """One source or several, as addresses and absolute paths; patterns that no shell has seen stand for what they name.
 
-    `shards/{00..11}.tar` and `{cats,dogs}.zip` name each of these, whether it is there or not.
+    `shards/{00..11}.tar` and `{cats,dogs}.zip` name each of these, whether it is there or not; inside a file that
+    photos are in, a name is what it says.
     """
     named = [sources] if isinstance(sources, str | os.PathLike) else sources
     places = [str(os.fspath(source)) for source in named]
-    each = [one for place in places for one in ([place] if os.path.lexists(place) else _unfolded(place))]
+    each = [one for place in places for one in ([place] if exists(place) else _unfolded(place))]
     return [place if is_address(place) else os.path.abspath(place) for place in each]
 
 
@@ -55,8 +57,10 @@ def _choices(words: str) -> Iterator[str]:
         yield f"{{{words}}}"
 
 
-def source_at(place: str) -> Source:
+def source_at(place: str, listings: Listings | None = None) -> Source:
     """What a place (an address or an absolute path) holds: of a file that photos are in, those below a name in it.
+
+    What `listings` know of archives that have not changed is taken from there.
 
     Raises:
         PetrieveError: it cannot be opened.
@@ -67,13 +71,13 @@ def source_at(place: str) -> Source:
     try:
         container, name = container_of(place) or (place, "")
         blob = blob_at(container)
-        found = archive(blob, as_text(container)) if blob else None
+        found = opened(blob, as_text(container), "", listings) if blob else None
         if blob and not found:
             check_name(blob)
     except OSError as error:
         raise PetrieveError(f"cannot open {place}: {error.strerror}", "check the path and its permissions") from error
     if found is None:
-        return Folder(place)
+        return Folder(place, listings=listings)
     return Below(found, as_text(name)) if name else found
 
 

@@ -29,6 +29,19 @@ class Words:
         rows = carried(self.rows.values(), self.columns, columns)
         return replace(self, rows=dict(zip(self.rows, rows, strict=True)), columns=columns)
 
+    def beside(self, names: Iterable[str]) -> "Words":
+        """The same without columns whose names differ by case alone from one of these or another; a note says so."""
+        import pyarrow as pa
+
+        called = {name.casefold(): name for name in names}
+        odd = [name for name in self.columns.names if called.setdefault(name.casefold(), name) != name]
+        if not odd:
+            return self
+        others = [f"{name!r} beside {called[name.casefold()]!r}" for name in odd]
+        warnings.warn(f"columns beside photos are passed over: {listed(others, 10)}", stacklevel=2)
+        rows = {path: {name: row[name] for name in row if name not in odd} for path, row in self.rows.items()}
+        return Words(rows, pa.schema([field for field in self.columns if field.name not in odd]))
+
 
 def words_of(source: str, texts: Mapping[str, Texts]) -> Words:
     """What a source says of photos in texts, by path; a column has another type where all its values do.
