@@ -1,0 +1,131 @@
+"""Objects of a bucket: listed, and their bytes."""
+
+import errno
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from extractor.sources import odd_keys
+from extractor.sources.fetching import fetching
+from store.asking import CUT_OFF, asked, Ended, Unreached, refused, says_slow_down, trouble_of, unreached, waits
+from store.buckets import connected, parted
+from store.rows import microseconds
+
+Item = TypeVar("Item")
+# Keys that are handled while the next are asked for: S3 sends no more with one page.
+PAGE = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Object:
+    """What is known of an object that is not opened."""
+
+    key: str
+    size: int  # bytes
+    modified: int  # microseconds since 1970, UTC
+    version: str | None  # its ETag
+
+
+def objects_below(address: str) -> Iterator[Object]:
+    """The objects below a prefix, by their keys, in the bucket's order; a page is asked for ahead.
+
+    Raises:
+        PetrieveError: the bucket is not there, not to be read or not to be reached.
+    """
+    for page in _ahead(_pages(address)):
+        for one in page:
+            yield Object(one["path"], one["size"], microseconds(one["last_modified"]), one["e_tag"])
+
+
+def object_at(address: str) -> Object | None:
+    """What has just this key; None where nothing has.
+
+    Raises:
+        PetrieveError: the bucket is not there, not to be read or not to be reached.
+    """
+    store, key = connected(address)
+    if not key or key.endswith("/"):
+        return None
+    try:
+        known = asked(address, lambda: odd_keys.head(address, store) if odd_keys.is_odd(key) else dict(store.head(key)))
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise refused(address, error) from None
+    return Object(key, known["size"], microseconds(known["last_modified"]), known["e_tag"])
+
+
+def bytes_of(
+    address: str, *, within: tuple[int, int] | None = None, match: str | None = None
+) -> tuple[dict[str, Any], bytes]:
+    """What is known of an object, and its bytes or those `within` it; only while its ETag is `match`.
+
+    Raises:
+        FileNotFoundError, PermissionError, Unreached: as `store.asking.asked`.
+        OSError: it is no longer the one with this ETag.
+        PetrieveError: the credentials have ended.
+    """
+    store, key = connected(address, retries=0)
+
+    def ask() -> tuple[dict[str, Any], bytes]:
+        if odd_keys.is_odd(key):
+            known, data = odd_keys.get(address, store, within=within, match=match)
+        else:
+            options: dict[str, Any] = {"if_match": match, "range": within}
+            answer = store.get(key, options={name: value for name, value in options.items() if value})
+            known, data = dict(answer.meta), bytes(answer.bytes())
+        whole = known["size"] if within is None else min(within[1], known["size"]) - within[0]
+        if len(data) < 512 and says_slow_down(data):
+            raise unreached(parted(address)[0], "it answered SlowDown")
+        if len(data) != whole:
+            raise unreached(parted(address)[0], CUT_OFF)
+        return known, data
+
+    try:
+        return fetching().asked(address, ask)
+    except Ended as error:
+        raise refused(parted(address)[0], error) from None
+    except Exception as error:
+        if type(error).__name__ == "PreconditionError":
+            raise OSError(errno.EBUSY, odd_keys.CHANGED) from None
+        raise
+
+
+def _pages(address: str) -> Iterator[Sequence[Mapping[str, Any]]]:
+    """The pages of a listing; one that could not be had is asked for again, behind the last key."""
+    store, prefix = connected(address, retries=0)
+    odd = odd_keys.is_odd(prefix.removesuffix("/")) if prefix else _begins_with_slash(address, store)
+    last: str | None = None
+    left = waits()
+    while True:
+        try:
+            listed = odd_keys.pages(address, store, last) if odd else store.list(prefix, offset=last, chunk_size=PAGE)
+            for page in listed:
+                yield page
+                last, left = (page[-1]["path"] if page else last), waits()
+            return
+        except Exception as error:
+            if type(error).__name__ == "InvalidPathError" and not odd:
+                odd = True
+                continue
+            trouble = trouble_of(address, error)
+            wait = next(left, None) if isinstance(trouble, Unreached) else None
+            if wait is None:
+                raise (refused(address, trouble) if isinstance(trouble, OSError) else trouble) from None
+        time.sleep(wait)
+
+
+def _begins_with_slash(address: str, store: Any) -> bool:
+    """Whether a bucket has keys whose first slash obstore would leave out; asked where all of a bucket is listed."""
+    return address.startswith("s3") and odd_keys.has_key_at(address, store, "/")
+
+
+def _ahead(pages: Iterator[Item]) -> Iterator[Item]:
+    """The same, the next one always under way."""
+    with ThreadPoolExecutor(1, "list") as lister:
+        coming = lister.submit(next, pages, None)
+        while (page := coming.result()) is not None:
+            coming = lister.submit(next, pages, None)
+            yield page
