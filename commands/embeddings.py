@@ -98,6 +98,8 @@ def embed(
     document = {**asdict(summary), "better": better}
     if said := alike(cache.counts()["labels"]):
         note(said)
+    if passed := terminal.passed_over(summary.sources.values()):
+        note(passed.removeprefix("; "))
     show(document, partial(terminal.embedded, pruned=prune and not summary.left), as_json)
     if asked:
         print(f"stopped with {summary.left} photos left; the next `embed` goes on from here", file=sys.stderr)

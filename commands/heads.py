@@ -8,8 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from commands.options import DEFAULT_STORE, Device, Json, Precision, Store, Trunk, Weights, note, show
-from extractor.sources.folder import paths_of
 from extractor.sources.formats import FORMATS
+from extractor.sources.places import paths_of
 from gallery import spreadsheet, terminal, words
 from store.errors import PetrieveError
 

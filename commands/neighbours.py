@@ -40,7 +40,7 @@ def similar(
     """Find the embedded photos that look most like a pet."""
     from extractor.picture import picture
     from extractor.query import query_one, same_photo
-    from extractor.sources.folder import gone
+    from extractor.sources.places import gone
     from gallery.sheet import contact_sheet
     from index import build, question
     from store.cache import Cache

@@ -2,21 +2,23 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import cache as once
 from pathlib import Path
+from typing import Any
 
 from extractor.engines.drawn import drawn
 from extractor.engines.local import load, results
 from extractor.labelling import named
 from extractor.pixels.augment import RECIPE, check_views
-from extractor.plan import Plan, check_loss, chosen, find_parts, photos_of, plan, settle
-from extractor.sources.folder import Place, paths_of
+from extractor.plan import Found, Plan, check_loss, chosen, find_all, parts_in, photos_of, plan, settle
 from extractor.sources.formats import FORMATS
 from extractor.sources.labels import read_labels
+from extractor.sources.places import Place, paths_of
 from extractor.sources.source import Part
+from extractor.sources.words import Words, together
 from extractor.trunks.fitting import asks, fitting_trunk, made_by, new_trunk
 from extractor.trunks.ranges import quantised
 from extractor.trunks.trunk import Trunk, batch_of, workers_of
@@ -26,7 +28,7 @@ from store.folder import Store, read_card
 from store.known import Known, known, nothing
 from store.lock import writing
 from store.photo import Photo
-from store.rows import BY_HAND, Embedded, Unreadable, photo_schema, said_of, told
+from store.rows import BY_HAND, Embedded, Unreadable, by_hand, photo_schema, said_of, told
 from store.trunks import drop, trunks_of
 from store.upgrade import upgrade
 
@@ -46,6 +48,7 @@ class Summary:
     labels: dict[str, dict[str, int]] | None  # of the new photos, by what gave them: `folders`, `names` or `csv`
     views: int  # embeddings that the trunk made: one for each photo, and those of its augmented views
     left: int  # not looked at, because the run was asked to stop
+    sources: dict[str, dict[str, Any]]  # of each: counts of photos, and what was found there and is none
     seconds: float
     photos_per_second: float
     device: str | None
@@ -103,13 +106,14 @@ def embed(
         if cache is not None:
             cache.keep_views(cache.made.views, RECIPE)  # those of another recipe go before they are counted
         there = known(cache) if cache is not None else nothing()
-        parts = find_parts(wanted, there, prune=prune)
+        found = find_all(wanted, there, prune=prune)
+        parts = parts_in(found)
         named_photos = named(photos_of(parts), wanted, there, cache, level=label_level)
-        photos = named_photos.photos
+        words = _said_by(found, there, cache)
+        photos = _with_words(named_photos.photos, words.rows)
         csv = csv.into(cache.room_for(csv.columns)) if csv and cache is not None else csv
         said = csv.said(photos, there) if csv else {}
-        if said:
-            photos = {path: told(photo, said[path]) if path in said else photo for path, photo in photos.items()}
+        photos = _with_words(photos, said)
         again = named_photos.again(there, cache) if cache and label_level is not None else {}
         views = max(views, cache.made.views if cache is not None else 0)
         to_do = plan(photos, wanted, there, said, again=again, views=views, retry=retry, keep_damaged=keep_damaged)
@@ -134,19 +138,20 @@ def embed(
         if drop_trunk:
             _check_another(place, drop_trunk, cache)
         cache.add_columns(photo_schema())  # a store of this format may lack the latest
-        if csv and cache.add_columns(csv.columns):
+        if cache.add_columns(words.columns) | bool(csv and cache.add_columns(csv.columns)):
             there = known(cache)
         if to_do.todo or to_do.missing:
             gone = there.gone() - photos.keys()
             to_do = replace(to_do, lost=cache.lost(sorted(gone.union(to_do.missing)), there))
         cache.keep_views(views, RECIPE)
-        counts, made = _run(parts, to_do, cache, there, loaded, device, keep_damaged, progress, stop)
-        left = len(to_do.todo) - counts.total()
+        outcomes, made = _run(parts, to_do, cache, there, loaded, device, keep_damaged, progress, stop)
+        left = len(to_do.todo) - len(outcomes)
         if not left:
             settle(cache, to_do, there, prune=prune)
         cache.sign()
         if drop_trunk and not left:
             drop(place, drop_trunk)
+    counts = Counter(outcomes.values())
     unreadable = counts["unreadable"] + len(to_do.unreadable)
     if photos and unreadable == len(photos):
         raise PetrieveError(f"none of {len(photos)} photos can be read", "`cli.py info --unreadable` lists the reasons")
@@ -159,9 +164,10 @@ def embed(
         copied=counts["copied"],
         unreadable=unreadable,
         missing=len(to_do.missing),
-        labels=named_photos.counts(photos, there),
+        labels=named_photos.counts(photos, there, words.rows),
         views=made,
         left=left,
+        sources=_by_source(found, {**outcomes, **_cached(to_do)}),
         seconds=round(seconds, 3),
         photos_per_second=round(counts["embedded"] / seconds, 2),
         device=str(loaded().device) if used else None,
@@ -224,12 +230,12 @@ def _run(
     keep_damaged: bool,
     progress: Progress | None,
     stop: Callable[[], bool],
-) -> tuple[Counter[str], int]:
-    """How many photos were embedded, copied and unreadable; and how many embeddings the trunk made."""
-    counts: Counter[str] = Counter()
+) -> tuple[dict[str, str], int]:
+    """Which photos were embedded, copied or unreadable, by path; and how many embeddings the trunk made."""
+    outcomes: dict[str, str] = {}
     views = 0
     if not to_do.todo:
-        return counts, views
+        return outcomes, views
     made = results(
         chosen(parts, to_do.todo),
         trunk=trunk,
@@ -242,13 +248,41 @@ def _run(
     with closing(made) as ready:
         for some in ready:
             cache.commit([_told(one, to_do, there) for one in some], there)
-            counts.update(map(_outcome, some))
+            outcomes.update((one.photo.path, _outcome(one)) for one in some)
             views += sum(len(one.views) for one in some if isinstance(one, Embedded))
             if progress:
-                progress(counts.total(), len(to_do.todo))
+                progress(len(outcomes), len(to_do.todo))
             if stop():
                 break
-    return counts, views
+    return outcomes, views
+
+
+def _said_by(found: Iterable[Found], there: Known, cache: Cache | None) -> Words:
+    """What sources say of photos that are new, in columns as the store has them, marked as said by hand."""
+    words = together(one.words for one in found if one.words)
+    words = words.into(cache.room_for(words.columns)) if cache is not None else words
+    return replace(words, rows={path: by_hand(row) for path, row in words.rows.items() if path not in there})
+
+
+def _with_words(photos: dict[str, Photo], rows: Mapping[str, dict[str, Any]]) -> dict[str, Photo]:
+    """The photos by path, with what rows say of some of them."""
+    return {**photos, **{path: told(photos[path], row) for path, row in rows.items() if path in photos}}
+
+
+def _cached(to_do: Plan) -> dict[str, str]:
+    return {**dict.fromkeys(to_do.cached, "cached"), **dict.fromkeys(to_do.unreadable, "unreadable")}
+
+
+def _by_source(found: Iterable[Found], outcomes: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    """Of each source, how many photos had which outcome, and what is passed over; a photo counts where it is first."""
+    left = dict(outcomes)
+    counts: dict[str, dict[str, Any]] = {}
+    for one in found:
+        paths = [photo.path for part in one.parts for photo in part.photos]
+        of = Counter(outcome for path in paths if (outcome := left.pop(path, None)))
+        names = ("embedded", "cached", "copied", "unreadable")
+        counts[one.name] = {"found": of.total(), **{name: of[name] for name in names}, "passed_over": dict(one.passed)}
+    return counts
 
 
 def _told(one: Embedded | Unreadable, to_do: Plan, there: Known) -> Embedded | Unreadable:

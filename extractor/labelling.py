@@ -39,23 +39,33 @@ class Named:
     photos: dict[str, Photo]
     naming: Naming | None = None  # None where there was nothing to ask
 
-    def counts(self, photos: Mapping[str, Photo], known: Known) -> dict[str, dict[str, int]] | None:
-        """How many new photos have which label, by what gave it: `folders`, `names` or `csv`; None if none is new.
+    def counts(
+        self, photos: Mapping[str, Photo], known: Known, words: Mapping[str, Mapping[str, Any]]
+    ) -> dict[str, dict[str, int]] | None:
+        """How many new photos have which label, by what gave it; None if none is new.
 
-        `photos` are the same ones, with what the CSV says of them.
+        That is `folders`, `names`, `source` (what its `words` say, by path) or `csv`. `photos` are the same ones, with
+        what the CSV says of them.
         """
         if self.naming is None:
             return None
-        new = [photo for path, photo in photos.items() if path not in known and not is_folder(path)]
+        new = {path: photo for path, photo in photos.items() if path not in known and not is_folder(path)}
         if not new:
             return None
         counts: dict[str, dict[str, int]] = {}
-        for photo in new:
+        for path, photo in new.items():
             if photo.label is not None:
-                said = self.naming.of(photo)
-                of = counts.setdefault(said.by if said.by and said.label == photo.label else "csv", {})
+                of = counts.setdefault(self._by(photo, words.get(path, {}).get("label")), {})
                 of[photo.label] = of.get(photo.label, 0) + 1
         return {by: dict(sorted(of.items())) for by, of in counts.items()}
+
+    def _by(self, photo: Photo, word: str | None) -> str:
+        """What gave a photo its label, where its source says this `word` of it."""
+        assert self.naming is not None
+        if photo.label == word:
+            return "source"
+        said = self.naming.of(photo)
+        return said.by if said.by and said.label == photo.label else "csv"
 
     def again(self, known: Known, cache: Cache) -> dict[str, dict[str, Any]]:
         """Label and split anew of the photos that are known, by path, but for what a CSV has said.

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from extractor.pixels.decode import upright_image
-from extractor.sources.folder import read
+from extractor.sources.places import read_at
 from store.errors import Undecodable
 
 if TYPE_CHECKING:
@@ -16,6 +16,6 @@ def picture(path: str) -> "Image.Image | None":
     It is read as `embed` reads it: neither a pipe nor a file of any size in its place holds anybody up.
     """
     try:
-        return upright_image(read(path)[0])
+        return upright_image(read_at(path))
     except (OSError, Undecodable, MemoryError):  # it was embedded, and has gone since
         return None

@@ -1,15 +1,16 @@
 """What a run has to do: the photos of its sources, held against what the store knows of them."""
 
 import os
-import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from extractor.sources.folder import LITTER, Folder, is_folder
+from extractor.sources.folder import LITTER, is_folder
 from extractor.sources.formats import FORMATS
+from extractor.sources.places import exists, source_at
 from extractor.sources.source import Part
+from extractor.sources.words import Words
 from store.cache import Cache
 from store.columns import plain
 from store.errors import PetrieveError
@@ -35,33 +36,67 @@ class Plan:
     lost: Lost = field(default_factory=Lost)  # what was said of photos that are no longer where they were
 
 
-def find_parts(sources: Sequence[str], before: Iterable[str] = (), *, prune: bool = False) -> list[Part]:
-    """The photos of all sources (absolute paths), in parts; `before` are the paths that the store holds.
+@dataclass(frozen=True)
+class Found:
+    """What a source holds: its photos in parts, what is passed over, and what it says of the photos itself."""
+
+    name: str
+    parts: list[Part]
+    passed: Counter[str]
+    words: Words | None = None
+
+
+def find_all(sources: Sequence[str], before: Iterable[str] = (), *, prune: bool = False) -> list[Found]:
+    """What all sources (addresses and absolute paths) hold; `before` are the paths that the store holds.
 
     Raises:
         PetrieveError: a source is not there, unless it is to be pruned; or there is no photo and was none.
     """
-    parts: list[Part] = []
+    found: list[Found] = []
     litter = [source for source in sources if os.path.basename(source).casefold() in LITTER]
     litter = litter if len(litter) < len(sources) else []  # among others, a pattern has named it: `p/*`
-    passed = Counter(map(os.path.basename, litter))
-    for source in (one for one in sources if one not in litter):
-        gone = not os.path.lexists(source) and any(_is_under(path, source) for path in before)
-        if gone and not prune:
+    for name in (one for one in sources if one not in litter):
+        there = exists(name)
+        if not there and any(_is_under(path, name) for path in before) and not prune:
             raise PetrieveError(
-                f"{source} is gone, and the store holds photos of it",
+                f"{name} is gone, and the store holds photos of it",
                 "bring it back, or add `--prune` to forget them",
             )
-        parts += () if gone else Folder(source, passed).parts()
-    if passed:
-        counts = ", ".join(f"{count} {name}" for name, count in sorted(passed.items()))
-        warnings.warn(f"folders that systems keep for themselves are passed over: {counts}", stacklevel=2)
-    if not parts and not any(_is_under(path, source) for path in before for source in sources):
+        if not there and prune:
+            continue
+        source = source_at(name)
+        parts = list(source.parts())
+        found.append(Found(name, parts, source.passed, source.words()))
+    found += [Found(name, [], Counter({os.path.basename(name): 1})) for name in litter]
+    _check_some(found, sources, before)
+    return found
+
+
+def find_parts(sources: Sequence[str]) -> list[Part]:
+    """The photos of all sources, as by `find_all`."""
+    return parts_in(find_all(sources))
+
+
+def parts_in(found: Iterable[Found]) -> list[Part]:
+    """The parts of several sources."""
+    return [part for one in found for part in one.parts]
+
+
+def _check_some(found: Sequence[Found], sources: Sequence[str], before: Iterable[str]) -> None:
+    """Refuse sources in which no photo lies, and of which the store has none."""
+    held = list(before)
+    empty = [one for one in found if not one.parts and not any(_is_under(path, one.name) for path in held)]
+    if empty and (len(empty) == len(found) or any(not os.path.isdir(one.name) for one in empty)):
+        there = "; ".join(f"{one.name} holds {counted(one.passed)}" for one in empty if one.passed)
         raise PetrieveError(
-            f"there is no photo in {', '.join(sources)}",
+            f"there is no photo in {', '.join(one.name for one in empty)}" + (f": {there}" if there else ""),
             f"name a folder with {FORMATS} files, or let `cli.py sample {sources[0]}` draw some pets",
         )
-    return parts
+
+
+def counted(passed: Mapping[str, int]) -> str:
+    """What was passed over, in words."""
+    return ", ".join(f"{count} {name}" for name, count in sorted(passed.items()))
 
 
 def photos_of(parts: Iterable[Part]) -> dict[str, Photo]:

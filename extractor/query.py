@@ -10,14 +10,14 @@ from functools import partial
 from extractor.engines.local import results
 from extractor.pixels.augment import RECIPE, check_views
 from extractor.plan import chosen, find_parts, photos_of
-from extractor.sources.folder import Place, paths_of, read_photo
+from extractor.sources.places import Place, container_of, paths_of, read_known
 from extractor.sources.source import Part
 from extractor.trunks.fitting import asking_trunk, asks
 from store.cache import Cache
 from store.contents import Content
 from store.errors import PetrieveError
 from store.known import known
-from store.photo import Photo, digest_of, path_of
+from store.photo import UNTOLD, Photo, digest_of, is_address, path_of
 from store.rows import Embedded, Unreadable
 
 # Of photos that are looked up; a single one need not wait for a full batch.
@@ -71,17 +71,31 @@ def of_parts(
 
 
 def query_one(source: Place, cache: Cache, **settings: str | None) -> Embedded:
-    """The embedding of one photo, as by `query`.
+    """The embedding of one photo, as by `query`; a file that photos are in is not opened for one that the cache has.
 
     Raises:
         PetrieveError: also if the photo cannot be read, or `source` is a folder.
     """
     if os.path.isdir(source):
         raise PetrieveError(f"{source} is a folder", "name one photo")
+    (path,) = paths_of(source)
+    as_made = all(settings.get(name) in (None, "auto") for name in ("weights", "device", "precision"))
+    if as_made and (container_of(path) or is_address(path)) and (held := _held(path, cache)):
+        return held
     (result,) = query(source, cache, **settings)  # type: ignore[arg-type]
     if isinstance(result, Unreadable):
         raise PetrieveError(f"cannot embed {source}: {result.reason}", "name another photo")
     return result
+
+
+def _held(path: str, cache: Cache) -> Embedded | None:
+    """A photo as the cache has it, by its path."""
+    for row in cache.known_of({path: None}):
+        if row["digest"] and path_of(row["root"], row["uri"]) == path:
+            views = cache.views_of([row["digest"]]).get(row["digest"])
+            if views is not None:
+                return Embedded(Photo(row["root"], row["uri"], UNTOLD, 0), row["digest"], 0, 0, views)
+    return None
 
 
 def same_photo(photo: Embedded, cache: Cache) -> list[str]:
@@ -94,7 +108,7 @@ def same_photo(photo: Embedded, cache: Cache) -> list[str]:
 def _lookup(photos: Sequence[Photo], cache: Cache, views: int) -> tuple[Callable[[bytes], Content | None], bool]:
     """What tells of a content what the cache has of it; and whether it has all these photos, as far as is known."""
     if len(photos) <= QUERY_BATCH:
-        read = [read_photo(photo) for photo in photos]
+        read = [read_known(photo) for photo in photos]
         held = [cache.content_of(digest_of(one[1])) for one in read if not isinstance(one, Unreadable)]
         return cache.content_of, all(one is not None and one.views > views for one in held)
     there = known(cache)

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 
 from extractor.engines.local import results
-from extractor.sources.folder import files_of, find
+from extractor.sources.folder import find
+from extractor.sources.places import parts_of
 from extractor.trunks.fitting import asking_trunk
 from extractor.trunks.trunk import Trunk
 from store.cache import Cache
@@ -47,7 +48,7 @@ def watch(
 
 
 def _embedded(photo: Photo, trunk: Trunk) -> Embedded | Unreadable:
-    with closing(results(files_of([photo]), trunk=lambda: trunk, there=lambda _: None, batch=1, workers=1)) as ready:
+    with closing(results(parts_of([photo]), trunk=lambda: trunk, there=lambda _: None, batch=1, workers=1)) as ready:
         ((made,),) = ready
     return made
 

@@ -2,25 +2,31 @@
 
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from gallery.words import called, name, printable
+from store.errors import listed
 
 # Longer lists are cut in the terminal; `--json` has all of them.
 LINES = 40
 NO_LABELS = "none; photos get one where each label has a folder of its own, or from `--labels FILE.csv`"
 LABELS = 20  # on one line
 BETTER = "the bundled trunk knows cats and dogs; for ImageNet's weights: {}"
+SOURCES, PASSED = 10, 10  # how many of them are listed
+BY = {"csv": "the CSV", "source": "what lies with them"}  # what gives photos their labels
 
 
 def embedded(summary: dict[str, Any], *, pruned: bool) -> None:
     """What a run of `embed` did."""
-    counts = {key: summary[key] for key in ("embedded", "cached", "copied", "unreadable")}
-    parts = ", ".join(f"{count} {name}" for name, count in counts.items() if count or name == "embedded")
     views = f", {summary['views']} views" if summary["views"] > summary["embedded"] else ""
-    print(f"{summary['found']} photos found: {parts}{views}")
+    print(f"{_counts(summary)}{views}")
+    odd = {name: of for name, of in summary["sources"].items() if of["passed_over"] or of["unreadable"]}
+    for source, of in list(odd.items())[:SOURCES] if len(summary["sources"]) > 1 else ():
+        print(f"  {printable(source)}: {_counts(of)}{passed_over([of])}")
+    if len(odd) > SOURCES:
+        print(f"  and {len(odd) - SOURCES} more sources with photos that are unreadable or files that are none")
     if summary["device"]:
         rate = f"{summary['photos_per_second']} photos/s"
         how = f"{kind(summary['trunk'])}, {summary['weights']} weights on {summary['device']} in {summary['precision']}"
@@ -36,13 +42,27 @@ def embedded(summary: dict[str, Any], *, pruned: bool) -> None:
         print(f"{summary['missing']} photos are gone from the source {then}", file=sys.stderr)
 
 
+def _counts(of: dict[str, Any]) -> str:
+    """What came of the photos of a run, or of one source."""
+    counts = {key: of[key] for key in ("embedded", "cached", "copied", "unreadable")}
+    parts = ", ".join(f"{count} {name}" for name, count in counts.items() if count or name == "embedded")
+    return f"{of['found']} photos found: {parts}"
+
+
+def passed_over(sources: Iterable[dict[str, Any]]) -> str:
+    """What was found in sources and is no photo, by what it is; nothing where there is none."""
+    counts = sum((Counter(of["passed_over"]) for of in sources), Counter[str]())
+    some = [f"{count} {what}" for what, count in sorted(counts.items())]
+    return f"; passed over: {printable(listed(some, PASSED))}" if some else ""
+
+
 def _labels(counts: dict[str, dict[str, int]]) -> str:
     """What new photos were labelled by, and with what."""
     said = []
     for by, of in counts.items():
         more = f" and {len(of) - LABELS} more" if len(of) > LABELS else ""
         some = ", ".join(f"{label} {count}" for label, count in list(of.items())[:LABELS])
-        said.append(f"{len(of)} from {'the CSV' if by == 'csv' else by}: {some}{more}")
+        said.append(f"{len(of)} from {BY.get(by, by)}: {some}{more}")
     return printable("; ".join(said))
 
 

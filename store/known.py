@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from store.contents import Content, Contents
 from store.digests import as_bytes
-from store.photo import Photo, path_of
+from store.photo import UNTOLD, Photo, path_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -77,7 +77,7 @@ class Known:
     def is_as_then(self, path: str, photo: Photo) -> bool:
         """Whether size, time and version of the photo that is known at this path are what they were."""
         number = self.places[path]
-        if photo.size != self.sizes[number] or photo.modified != self.moments[number]:
+        if photo.size not in (self.sizes[number], UNTOLD) or photo.modified != self.moments[number]:
             return False
         return photo.version == (self.versions[number] if self.versions else None)
 

@@ -144,6 +144,15 @@ def photos(drawn: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(drawn, tmp_path / "photos"))
 
 
+@pytest.fixture
+def pets(photos: Path) -> Path:
+    """Three cats and three dogs."""
+    for kind in ("cat", "dog"):
+        for extra in sorted((photos / kind).iterdir())[3:]:
+            extra.unlink()
+    return photos
+
+
 @pytest.fixture(scope="session")
 def made_store(drawn: Path, run: Callable[..., Done], tmp_path_factory: pytest.TempPathFactory) -> Path:
     store = tmp_path_factory.mktemp("made") / "store"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 from extractor.engines.local import CORES
 from extractor.pixels.decode import decode, decode_small, upright_image
 from extractor.pixels.view import canonical_view
-from extractor.sources.folder import read
+from extractor.sources.places import read_at
 from extractor.trunks.fitting import asking_trunk
 from extractor.trunks.trunk import Trunk
 from store.cache import Cache
@@ -64,7 +64,7 @@ def make_copies(
         if row is None:
             continue
         try:
-            original = upright_image(read(path_of(row["root"], row["uri"]))[0])
+            original = upright_image(read_at(path_of(row["root"], row["uri"])))
         except (OSError, Undecodable):
             continue
         for kind, make in KINDS.items():
@@ -112,7 +112,7 @@ def sharpness(path: str) -> float:
 
 def _of_file(look: "Callable[[Tensor], Look]", path: str) -> Look | None:
     try:
-        return look(decode_small(read(path)[0], keep_damaged=True).pixels)
+        return look(decode_small(read_at(path), keep_damaged=True).pixels)
     except (OSError, Undecodable, MemoryError):
         return None
 

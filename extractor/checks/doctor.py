@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, TypeVar
 from extractor.engines.local import CORES, pool
 from extractor.pixels.decode import decode_small
 from extractor.pixels.view import canonical_view
-from extractor.plan import find_parts, photos_of
-from extractor.sources.folder import Place, paths_of, read
+from extractor.plan import chosen, find_parts, photos_of
 from extractor.sources.formats import FORMATS
+from extractor.sources.places import Place, paths_of
+from extractor.sources.source import Part
 from extractor.trunks.fitting import made_by, new_trunk
 from extractor.trunks.ranges import quantised
 from extractor.trunks.trunk import Trunk
@@ -22,7 +23,7 @@ from store.errors import PetrieveError, Undecodable
 from store.folder import Store, read_card
 from store.known import nothing
 from store.photo import Photo
-from store.rows import Embedded
+from store.rows import Embedded, Unreadable
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -79,15 +80,16 @@ def diagnose(
     Raises:
         PetrieveError: a source, the weights or the device cannot be used, or no photo be read.
     """
-    photos = list(photos_of(find_parts(paths_of(sources))).values())
-    chosen = photos[:: max(1, len(photos) // PHOTOS)][:PHOTOS]
+    parts = find_parts(paths_of(sources))
+    photos = list(photos_of(parts).values())
+    some = photos[:: max(1, len(photos) // PHOTOS)][:PHOTOS]
     trunk = _trunk(Store(Path(store)), weights, device, precision)
-    stages, unreadable = _stages(chosen, trunk)
+    stages, unreadable = _stages(parts, some, trunk)
     # On a GPU the steps before it run beside it; on a CPU they share its cores.
     shared = 1 / sum(1 / rate for rate in stages.values())
     slowest = min(stages, key=lambda name: stages[name])
     return Diagnosis(
-        photos=len(chosen),
+        photos=len(some),
         unreadable=unreadable,
         cores=os.cpu_count() or 1,
         workers=CORES,
@@ -109,16 +111,14 @@ def _trunk(store: Store, weights: str | None, device: str, precision: str) -> Tr
     return quantised(trunk, store.folder(made_by(trunk)).ranges) if precision == "int8" else trunk
 
 
-def _stages(photos: Sequence[Photo], trunk: Trunk) -> tuple[dict[str, float], int]:
+def _stages(parts: Sequence[Part], photos: Sequence[Photo], trunk: Trunk) -> tuple[dict[str, float], int]:
     """Photos per second of each step, and how many photos could not be read."""
     import torch
 
     rates: dict[str, float] = {}
     with pool(CORES, "decode") as decoders:
-        files = _timed(rates, "read", lambda: _kept(decoders.map(_or_none(read), (photo.path for photo in photos))))
-        decoded = _timed(
-            rates, "decode", lambda: _kept(decoders.map(_or_none(decode_small), (data for data, _ in files)))
-        )
+        files = _timed(rates, "read", lambda: _read(parts, photos))
+        decoded = _timed(rates, "decode", lambda: _kept(decoders.map(_or_none(decode_small), files)))
         if not decoded:
             raise PetrieveError(f"none of {len(photos)} photos can be read", f"name {FORMATS} files")
         small = [one.pixels for one in decoded]
@@ -136,6 +136,13 @@ def _stages(photos: Sequence[Photo], trunk: Trunk) -> tuple[dict[str, float], in
         cache = Cache.create(Store(Path(folder)), made_by(trunk), dimension=trunk.dimension)
         _timed(rates, "commit", lambda: _committed(rows, cache, trunk.batch))
     return rates, len(photos) - len(decoded)
+
+
+def _read(parts: Sequence[Part], photos: Sequence[Photo]) -> list[bytes]:
+    """The bytes of those that can be read."""
+    wanted = chosen(parts, [photo.path for photo in photos])
+    every = (one for part, some in wanted for one in part.read({photo.uri for photo in some}))
+    return [one[1] for one in every if not isinstance(one, Unreadable)]
 
 
 def _timed(rates: dict[str, float], stage: str, work: Callable[[], list[Made]]) -> list[Made]:

@@ -6,7 +6,8 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
-from extractor.sources.folder import READERS, read
+from extractor.sources.folder import READERS
+from extractor.sources.places import read_at
 from store.errors import Undecodable
 from store.photo import digest_of
 
@@ -53,6 +54,6 @@ def _own_first(path: str) -> tuple[bool, str]:
 
 def _holds(path: str, digest: bytes) -> bool:
     try:
-        return digest_of(read(path)[0]) == digest
+        return digest_of(read_at(path)) == digest
     except (OSError, Undecodable, MemoryError):
         return False

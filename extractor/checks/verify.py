@@ -8,7 +8,7 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from extractor.engines.local import results
-from extractor.sources.folder import files_of
+from extractor.sources.places import parts_of
 from extractor.trunks.fitting import asking_trunk
 from extractor.trunks.ranges import kept
 from store.cache import Cache
@@ -179,7 +179,7 @@ def _again(
     then = {row.photo.path: row for row in rows}
     held = cache.views_of({row.digest for row in rows if row.digest})
     made = results(
-        files_of(row.photo for row in rows),
+        parts_of(row.photo for row in rows),
         trunk=lambda: trunk,
         there=lambda _: None,
         batch=trunk.batch,
@@ -200,7 +200,7 @@ def _read(rows: Sequence[Row]) -> Iterator[tuple[Row, Embedded | Unreadable]]:
     import numpy as np
 
     then = {row.photo.path: row for row in rows}
-    for part, photos in files_of(row.photo for row in rows):
+    for part, photos in parts_of(row.photo for row in rows):
         for now in part.read({photo.uri for photo in photos}):
             if isinstance(now, Unreadable):
                 yield then[now.photo.path], now

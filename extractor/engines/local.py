@@ -8,13 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import chain, islice
+from itertools import chain
 from threading import Lock
 from typing import TYPE_CHECKING
 
 from extractor.pixels.augment import views_of
 from extractor.pixels.decode import decode_small
-from extractor.sources.ahead import in_order
+from extractor.sources.ahead import batched, in_order
 from extractor.sources.source import Part
 from extractor.trunks.trunk import Trunk
 from store.contents import Content
@@ -111,30 +111,12 @@ def results(
     claims = Claims() if once else None
     load_ = partial(load, there=there, views=views, claims=claims, keep_damaged=keep_damaged)
     with pool(workers, "embed") as embedders, pool(CORES, "decode") as decoders:
-
-        def made(some: Sequence[tuple[Part, Sequence[Photo]]]) -> list[Made]:
-            read = chain.from_iterable(part.read({photo.uri for photo in photos}) for part, photos in some)
-            loaded = chain.from_iterable(in_order(decoders, load_, read, depth=2 * CORES))
-            return _through(list(loaded), network)
-
-        ready = in_order(embedders, made, _batches(parts, at_once), depth=AHEAD * workers)
+        # A part is read from end to end by nobody else: a stream that is packed cannot be begun in its middle.
+        read = chain.from_iterable(part.read({photo.uri for photo in photos}) for part, photos in parts)
+        loaded = chain.from_iterable(in_order(decoders, load_, read, depth=2 * CORES))
+        made = partial(_through, network=network)
+        ready = in_order(embedders, made, batched(loaded, at_once), depth=AHEAD * workers)
         yield from _settled((chain.from_iterable(some) for some in ready), once=once)
-
-
-def _batches(parts: Iterable[tuple[Part, Sequence[Photo]]], size: int) -> Iterator[list[tuple[Part, Sequence[Photo]]]]:
-    """So many photos at a time, of one part or of several."""
-    batch: list[tuple[Part, Sequence[Photo]]] = []
-    count = 0
-    for part, photos in parts:
-        left = iter(photos)
-        while some := list(islice(left, size - count)):
-            batch.append((part, some))
-            count += len(some)
-            if count == size:
-                yield batch
-                batch, count = [], 0
-    if batch:
-        yield batch
 
 
 @contextmanager
@@ -191,13 +173,13 @@ def _seen(
         return unreadable(photo, error)
 
 
-def _through(loaded: list[Loaded], network: "Callable[[Tensor], Tensor]") -> list[Made]:
+def _through(loaded: Sequence[Loaded], network: "Callable[[Tensor], Tensor]") -> list[Made]:
     """What came of each photo, with the embeddings of its views."""
     new = [one.seen.pixels for one in loaded if isinstance(one.seen, View) and one.seen.pixels is not None]
     return list(_paired(loaded, iter(_embeddings(new, network))))
 
 
-def _paired(loaded: list[Loaded], embeddings: "Iterator[np.ndarray]") -> Iterator[Made]:
+def _paired(loaded: Sequence[Loaded], embeddings: "Iterator[np.ndarray]") -> Iterator[Made]:
     """Each photo beside its own: here alone photos and embeddings meet."""
     import numpy as np
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from extractor.exchange.graph import network
 from extractor.pixels.decode import decode
 from extractor.pixels.view import canonical_view
-from extractor.sources.folder import read
+from extractor.sources.places import read_at
 from extractor.trunks.kinds import kind
 from extractor.trunks.trunk import Trunk, load_trunk
 from extractor.trunks.weights import read_weights
@@ -121,7 +121,7 @@ def _some_photos(cache: Cache) -> "Iterator[tuple[Tensor, np.ndarray | None]]":
     photos = rows.to_pylist() if rows else []
     for photo in photos[:: -(-len(photos) // COMPARED) or 1]:
         try:
-            data, _ = read(path_of(photo["root"], photo["uri"]))
+            data = read_at(path_of(photo["root"], photo["uri"]))
             pixels = decode(data)
         except (OSError, Undecodable):  # it was cached, and has gone since
             continue

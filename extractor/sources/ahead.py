@@ -1,8 +1,9 @@
-"""Work that is done ahead of who waits for it, in order."""
+"""Work that is done ahead of who waits for it, in order, and so many items at a time."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future
+from itertools import islice
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -27,3 +28,10 @@ def _taken(waiting: "deque[Future[Made]]") -> list[Made]:
     while waiting and waiting[0].done():
         made.append(waiting.popleft().result())
     return made
+
+
+def batched(items: Iterable[Item], size: int) -> Iterator[tuple[Item, ...]]:
+    """The items, so many at a time."""
+    left = iter(items)
+    while some := tuple(islice(left, size)):
+        yield some

@@ -5,20 +5,21 @@ import os
 import stat
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from itertools import islice
+from dataclasses import dataclass, field, replace
 from operator import attrgetter
 
-from extractor.sources.ahead import in_order
+from extractor.sources.ahead import batched, in_order
+from extractor.sources.archives import Archive, archive, holds_photos
+from extractor.sources.blob import HEAD, blob_at
 from extractor.sources.formats import SUFFIXES, is_photo
+from extractor.sources.source import Part
+from extractor.sources.words import Words
 from store.errors import PetrieveError, Undecodable
 from store.photo import Photo, as_text
 from store.rows import Unreadable, unreadable
 
-Place = str | os.PathLike[str]
 PART = 256  # photos that lie together
 READERS = 4  # files of a part at a time: a disk or a network answers several as soon as one
 # Beyond the largest photo that can be decoded (200 megapixels), uncompressed.
@@ -38,14 +39,38 @@ LITTER = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """A folder of photos and all that lies below it, or one photo."""
+    """A folder of photos and all that lies below it, or one photo; in a folder of archives alone, what these hold."""
 
     root: str  # absolute
-    passed: Counter[str] | None = None  # counts the names of folders that are passed over
+    passed: Counter[str] = field(default_factory=Counter)
 
-    def parts(self) -> Iterator["Files"]:
+    def parts(self) -> Iterator[Part]:
         """Its photos in a stable order, PART at a time."""
-        return (Files(some) for some in batched(find(self.root, self.passed), PART))
+        others = Others()
+        empty = True
+        for some in batched(find(self.root, others), PART):
+            empty = False
+            yield Files(some)
+        self.passed.update(others.counts)
+        for path in others.archives:
+            found = _archive(path, as_text(self.root)) if empty else None
+            if found:
+                yield from found.parts()
+                self.passed.update(found.passed)
+            else:
+                self.passed[os.path.basename(path)] += 1
+
+    def words(self) -> Words | None:
+        """Nothing yet."""
+        return None
+
+
+@dataclass
+class Others:
+    """What lies among photos and is none."""
+
+    counts: Counter[str] = field(default_factory=Counter)  # by the ending of a file, or the name of a folder
+    archives: list[str] = field(default_factory=list)  # paths of files that photos are in
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +87,6 @@ class Files:
                 yield from some
 
 
-def files_of(photos: Iterable[Photo]) -> list[tuple[Files, Sequence[Photo]]]:
-    """Photos that are files as parts, each beside all its photos: within one, no uri is there twice."""
-    of_root: dict[str, list[Photo]] = {}
-    for photo in photos:
-        of_root.setdefault(photo.root, []).append(photo)
-    return [(Files(tuple(some)), some) for some in of_root.values()]
-
-
 def read_photo(photo: Photo) -> tuple[Photo, bytes] | Unreadable:
     """A photo as it is now beside its bytes, or why it cannot be read."""
     try:
@@ -79,26 +96,27 @@ def read_photo(photo: Photo) -> tuple[Photo, bytes] | Unreadable:
         return unreadable(photo, error)
 
 
-def find(source: str | os.PathLike[str], passed: Counter[str] | None = None) -> Iterator[Photo]:
+def find(source: str | os.PathLike[str], others: Others | None = None) -> Iterator[Photo]:
     """The photos of a folder, recursively and in a stable order; or the one photo that `source` is.
 
-    Hidden files and folders are passed over, and folders that systems keep for themselves, whose names are counted in
-    `passed`. A file counts as a photo by its ending or, with any other ending, by its first bytes. Links are followed,
-    each folder once. A folder that cannot be listed comes as a photo whose uri ends in a slash, and which cannot be
-    read. What its names and folders say of a photo is not asked here.
+    Hidden files and folders are passed over; folders that systems keep for themselves, and files that are no photos,
+    are told to `others`. A file counts as a photo by its ending or, with any other ending, by its first bytes. Links
+    are followed, each folder once. A folder that cannot be listed comes as a photo whose uri ends in a slash, and which
+    cannot be read. What its names and folders say of a photo is not asked here.
 
     Raises:
         PetrieveError: `source` does not exist, is neither a file nor a folder, or is a folder that cannot be listed.
     """
     path = os.path.abspath(source)
+    others = others or Others()
     try:
         status = os.stat(path)
         if stat.S_ISDIR(status.st_mode):
-            entries = _entries(path, passed)
+            entries = _entries(path, others)
     except OSError as error:
         raise PetrieveError(f"cannot open {path}: {error.strerror}", "check the path and its permissions") from error
     if stat.S_ISDIR(status.st_mode):
-        yield from _walk(path, entries, {_identity(path, status)}, passed)
+        yield from _walk(path, entries, {_identity(path, status)}, others)
     elif stat.S_ISREG(status.st_mode):
         folder, name = os.path.split(path)
         yield Photo(as_text(folder), as_text(name), *_size_time(status))
@@ -111,9 +129,7 @@ def is_folder(path: str) -> bool:
     return path.endswith("/")
 
 
-def _walk(
-    path: str, entries: list[os.DirEntry[str]], visited: set[Hashable], passed: Counter[str] | None
-) -> Iterator[Photo]:
+def _walk(path: str, entries: list[os.DirEntry[str]], visited: set[Hashable], others: Others) -> Iterator[Photo]:
     """What lies in a folder with these entries. There may be more folders in each other than calls in Python."""
     root = as_text(path)
     waiting = [("", iter(entries))]
@@ -126,25 +142,24 @@ def _walk(
                     identity = _identity(entry.path, os.stat(entry.path))
                     if identity not in visited:
                         visited.add(identity)
-                        waiting.append((uri, iter(_entries(entry.path, passed))))
+                        waiting.append((uri, iter(_entries(entry.path, others))))
                         break
                 except (FileNotFoundError, NotADirectoryError):  # it went between the listing and the look at it
                     pass
                 except OSError:
                     yield Photo(root, uri, *(_asked(entry) or UNKNOWN))
-            elif _looks_like_photo(entry) and (found := _asked(entry)):
+            elif _looks_like_photo(entry, others) and (found := _asked(entry)):
                 yield Photo(root, above + as_text(entry.name), *found)
         else:
             waiting.pop()
 
 
-def _entries(folder: str, passed: Counter[str] | None) -> list[os.DirEntry[str]]:
+def _entries(folder: str, others: Others) -> list[os.DirEntry[str]]:
     with os.scandir(folder) as found:
         entries = [entry for entry in found if entry.name[0] != "."]
     litter = [entry for entry in entries if entry.name.casefold() in LITTER and _is(entry.is_dir)]
     if litter:
-        if passed is not None:
-            passed.update(entry.name for entry in litter)
+        others.counts.update(entry.name for entry in litter)
         entries = [entry for entry in entries if entry not in litter]
     return sorted(entries, key=attrgetter("name"))
 
@@ -178,17 +193,31 @@ def _asked(entry: os.DirEntry[str]) -> SizeTime | None:
             return UNKNOWN
 
 
-def _looks_like_photo(entry: os.DirEntry[str]) -> bool:
+def _looks_like_photo(entry: os.DirEntry[str], others: Others) -> bool:
     name = entry.name
-    if name[name.rfind(".") :].lower() in SUFFIXES:
+    ending = name[name.rfind(".") :].lower()
+    if ending in SUFFIXES:
         return True
     if not _is(entry.is_file):
         return False
     try:
         with open(entry.path, "rb") as file:
-            return is_photo(file.read(64))
+            head = file.read(HEAD)
     except OSError:
         return False
+    if is_photo(head[:64]):
+        return True
+    if holds_photos(head):
+        others.archives.append(entry.path)
+    else:
+        others.counts[ending if "." in name else "without ending"] += 1
+    return False
+
+
+def _archive(path: str, root: str) -> Archive | None:
+    """The photos in a file that lies below a root, which they are named from."""
+    blob = blob_at(path)
+    return archive(blob, root, as_text(path)[len(root) :].lstrip("/") + "/") if blob else None
 
 
 def read(path: str) -> tuple[bytes, os.stat_result]:
@@ -215,21 +244,3 @@ def read(path: str) -> tuple[bytes, os.stat_result]:
     if (len(data), after.st_size, after.st_mtime_ns) != (before.st_size, before.st_size, before.st_mtime_ns):
         raise OSError(errno.EBUSY, "it changed while it was read")
     return data, after
-
-
-def gone(path: str) -> str | None:
-    """The date of today if nothing is at this path, or a link to nothing; None if something is."""
-    return None if os.path.exists(path) else datetime.now(UTC).date().isoformat()
-
-
-def batched(photos: Iterable[Photo], size: int) -> Iterator[tuple[Photo, ...]]:
-    """The photos, so many at a time."""
-    left = iter(photos)
-    while some := tuple(islice(left, size)):
-        yield some
-
-
-def paths_of(sources: Place | Sequence[Place]) -> list[str]:
-    """One source or several, as absolute paths."""
-    listed = [sources] if isinstance(sources, str | os.PathLike) else sources
-    return [os.path.abspath(source) for source in listed]

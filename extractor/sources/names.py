@@ -23,6 +23,8 @@ SPLITS = {
 }
 PETS_TOO = ("val", "dev")  # of these, what pets are called as well
 PARENT = -1  # the level of the folder that a photo lies in
+_ARCHIVE = re.compile(r"\.(zip|tar|tgz|tar\.gz|tar\.zst|parquet|lance)$", re.IGNORECASE)
+_SHARD = re.compile(r"(^|[-_.])\d+(-of-\d+)?$")
 _KAGGLE = re.compile(r"(cat|dog)\.\d+\.\w+", re.IGNORECASE)
 Folder = tuple[str, str]  # a root, and a folder below it
 
@@ -68,6 +70,15 @@ class Naming:
         return Said(label, way.split, label and "names")
 
 
+def called(name: str) -> str:
+    """What a folder is called, or would be that an archive is unpacked to: shards of one set are called the same.
+
+    `train` for `train.zip` and `train-00000-of-00004.parquet`, nothing for `00012.tar`.
+    """
+    stem = _ARCHIVE.sub("", name)
+    return _SHARD.sub("", stem) if stem != name else name
+
+
 def kaggle(name: str) -> str | None:
     """`cat` for Kaggle's `cat.123.jpg`."""
     if name[:4].lower() not in ("cat.", "dog."):
@@ -94,19 +105,19 @@ def tree_of(folders: Iterable[Folder]) -> dict[Folder, set[str]]:
 
 def ways_of(tree: Mapping[Folder, set[str]], beside: Collection[str] = ()) -> dict[Folder, Way]:
     """The way to each folder of a tree; the roots that are `beside` each other are siblings, as folders in one are."""
-    sources = {os.path.basename(root) for root in beside}
+    sources = {called(os.path.basename(root)) for root in beside}
     ways: dict[Folder, Way] = {}
     for root, folder in sorted(tree):
         above, _, name = folder.rpartition("/")
+        name = called(name or os.path.basename(root))
         if folder:
-            way, siblings = ways[root, above], tree[root, above]
+            way, siblings = ways[root, above], set(map(called, tree[root, above]))
         else:
-            name = os.path.basename(root)
             way, siblings = Way(None, (), None), sources if root in beside else {name}
         if is_split(name, siblings, tree[root, folder]):
             ways[root, folder] = replace(way, split=SPLITS[name.lower()])
         elif folder:
-            ways[root, folder] = replace(way, below=(*way.below, plain(name)))
+            ways[root, folder] = replace(way, below=(*way.below, plain(name))) if name else way
         elif root in beside or not beside:
             ways[root, folder] = replace(way, source=plain(name) or None)
         else:
@@ -131,8 +142,10 @@ def mixed(
     tree: Mapping[Folder, set[str]], beside: Collection[str]
 ) -> Iterator[tuple[list[str], Collection[str], bool]]:
     """Where folders with names of splits lie among others: their names, the others', and whether they are splits."""
-    groups = ({name: tree[root, f"{above}/{name}".lstrip("/")] for name in tree[root, above]} for root, above in tree)
-    for group in chain([{os.path.basename(root): tree[root, ""] for root in beside}], groups):
+    groups = (
+        {called(name): tree[root, f"{above}/{name}".lstrip("/")] for name in tree[root, above]} for root, above in tree
+    )
+    for group in chain([{called(os.path.basename(root)): tree[root, ""] for root in beside}], groups):
         splits = sorted(name for name in group if name.lower() in SPLITS)
         if 0 < len(splits) < len(group):
             yield splits, group.keys() - splits, is_split(splits[0], group, group[splits[0]])

@@ -1,8 +1,10 @@
 """What a source is: where photos are listed without being opened, and then read in parts."""
 
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from typing import Protocol
 
+from extractor.sources.words import Words
 from store.photo import Photo
 from store.rows import Unreadable
 
@@ -31,6 +33,19 @@ class Source(Protocol):
         """What the uris of its photos are relative to."""
         ...
 
+    @property
+    def passed(self) -> Counter[str]:
+        """What was found and is no photo, by what it is: complete once all parts are listed."""
+        ...
+
     def parts(self) -> Iterator[Part]:
-        """All its photos, in a stable order."""
+        """All its photos, in a stable order.
+
+        Raises:
+            PetrieveError: it is not there, or cannot be listed.
+        """
+        ...
+
+    def words(self) -> Words | None:
+        """What it says of its photos beside their names, once all parts are listed; None where it says nothing."""
         ...

@@ -28,15 +28,6 @@ def as_user(*words: object) -> Done:
     return Done(done.returncode, done.stdout, done.stderr)
 
 
-@pytest.fixture
-def pets(photos: Path) -> Path:
-    """Three cats and three dogs."""
-    for kind in ("cat", "dog"):
-        for extra in sorted((photos / kind).iterdir())[3:]:
-            extra.unlink()
-    return photos
-
-
 @pytest.mark.parametrize(
     "name",
     ["@eaDir", "#recycle", "$RECYCLE.BIN", "$Recycle.Bin", "lost+found", "System Volume Information", "__MACOSX"],

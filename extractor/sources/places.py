@@ -1,0 +1,172 @@
+"""What stands behind a place that somebody names: a folder, a photo, or a file that photos are in."""
+
+import glob
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+from itertools import product
+
+from extractor.sources.archives import Archive, archive
+from extractor.sources.blob import Blob, blob_at
+from extractor.sources.folder import Files, Folder, read
+from extractor.sources.source import Part, Source
+from extractor.sources.words import Words
+from store.errors import PetrieveError, Undecodable
+from store.photo import Photo, as_text, is_address
+from store.rows import Unreadable
+
+Place = str | os.PathLike[str]
+_BRACES = re.compile(r"\{([^{}]*)\}")
+_RANGE = re.compile(r"(\d+)\.\.(\d+)")
+
+
+def paths_of(sources: Place | Sequence[Place]) -> list[str]:
+    """One source or several, as addresses and absolute paths; patterns that no shell has seen stand for what they name.
+
+    `shards/{00..11}.tar` and `{cats,dogs}.zip` name each of these, whether it is there or not.
+    """
+    named = [sources] if isinstance(sources, str | os.PathLike) else sources
+    places = [str(os.fspath(source)) for source in named]
+    each = [one for place in places for one in ([place] if os.path.lexists(place) else _unfolded(place))]
+    return [place if is_address(place) else os.path.abspath(place) for place in each]
+
+
+def _unfolded(pattern: str) -> Iterator[str]:
+    pieces = _BRACES.split(pattern)
+    choices = [list(_choices(piece)) if odd % 2 else [piece] for odd, piece in enumerate(pieces)]
+    for words in product(*choices):
+        path = "".join(words)
+        yield from (not is_address(path) and sorted(glob.glob(path))) or [path]
+
+
+def _choices(words: str) -> Iterator[str]:
+    if found := _RANGE.fullmatch(words):
+        first, last = found.groups()
+        yield from (str(number).zfill(len(first)) for number in range(int(first), int(last) + 1))
+    elif "," in words:
+        yield from words.split(",")
+    else:
+        yield f"{{{words}}}"
+
+
+def source_at(place: str) -> Source:
+    """What a place (an address or an absolute path) holds: of a file that photos are in, those below a name in it.
+
+    Raises:
+        PetrieveError: it cannot be opened.
+    """
+    try:
+        container, name = container_of(place) or (place, "")
+        blob = blob_at(container)
+        found = archive(blob, as_text(container)) if blob else None
+    except OSError as error:
+        raise PetrieveError(f"cannot open {place}: {error.strerror}", "check the path and its permissions") from error
+    if found is None:
+        return Folder(place)
+    return Below(found, as_text(name)) if name else found
+
+
+def container_of(path: str) -> tuple[str, str] | None:
+    """The file that a path leads into, and the name inside; None where it leads into none."""
+    above = path
+    while not os.path.lexists(above):
+        above, name = os.path.split(above)
+        if not name:
+            return None
+    return (above, path[len(above) + 1 :]) if above != path and os.path.isfile(above) else None
+
+
+def exists(place: str) -> bool:
+    """Whether something is at a place, or may be in the file that it leads into."""
+    return os.path.lexists(place) or container_of(place) is not None
+
+
+def gone(path: str) -> str | None:
+    """The date of today if nothing is at this path, or a link to nothing; None if something is, or may be."""
+    if os.path.exists(path) or container_of(path):
+        return None
+    return datetime.now(UTC).date().isoformat()
+
+
+@dataclass(frozen=True)
+class Below:
+    """The photos of an archive whose names are, or begin with, the one of a folder or a photo in it."""
+
+    whole: Archive
+    name: str
+
+    @property
+    def root(self) -> str:
+        """The archive."""
+        return self.whole.root
+
+    @property
+    def passed(self) -> Counter[str]:
+        """What the whole archive holds beside photos."""
+        return self.whole.passed
+
+    def parts(self) -> Iterator[Part]:
+        """Its photos in a stable order."""
+        folder = f"{self.name}/"
+        for part in self.whole.parts():
+            if some := [photo for photo in part.photos if photo.uri == self.name or photo.uri.startswith(folder)]:
+                yield self.whole.part(some)
+
+    def words(self) -> Words | None:
+        """What the whole archive says."""
+        return self.whole.words()
+
+
+def parts_of(photos: Iterable[Photo]) -> list[tuple[Part, Sequence[Photo]]]:
+    """Photos that are known from before as parts, each beside all its photos: within one, no uri is there twice."""
+    containers: dict[str, str] = {}  # by the folder that photos lie in
+    groups: dict[tuple[str, str], list[Photo]] = {}
+    for photo in photos:
+        folder = os.path.dirname(photo.path)
+        if folder not in containers:
+            containers[folder] = (container_of(photo.path) or ("", ""))[0]
+        groups.setdefault((photo.root, containers[folder]), []).append(photo)
+    return [(_part(root, container, some), some) for (root, container), some in groups.items()]
+
+
+def _part(root: str, container: str, photos: Sequence[Photo]) -> Part:
+    found = None
+    try:
+        if container and (blob := blob_at(container)):
+            before = as_text(container)[len(root) :].lstrip("/")
+            found = archive(blob, root, before and f"{before}/")
+    except OSError:  # reading the photos says so
+        pass
+    return found.part(photos) if found else Files(tuple(photos))
+
+
+def read_known(photo: Photo) -> tuple[Photo, bytes] | Unreadable:
+    """A photo that is known from before as it is now, beside its bytes; or why it cannot be read."""
+    ((part, _),) = parts_of([photo])
+    return next(iter(part.read({photo.uri})))
+
+
+def read_at(path: str) -> bytes:
+    """The bytes of the photo at a path, which may lead into a file that photos are in.
+
+    Raises:
+        OSError: it cannot be opened, or changes while it is read.
+        Undecodable: no regular file, or over MAX_BYTES.
+    """
+    if (inside := container_of(path)) and (blob := blob_at(inside[0])):
+        found = _listed(blob).get(as_text(inside[1]))
+        got = found and next(iter(found[0].read({found[1].uri})))
+        if isinstance(got, tuple):
+            return got[1]
+        raise Undecodable(got.reason if got else f"{inside[0]} does not hold it")
+    return read(path)[0]
+
+
+@lru_cache(maxsize=2)  # a sheet or a page shows several photos of one archive
+def _listed(blob: Blob) -> dict[str, tuple[Part, Photo]]:
+    found = archive(blob, as_text(blob.path))
+    return {photo.uri: (part, photo) for part in found.parts() for photo in part.photos} if found else {}

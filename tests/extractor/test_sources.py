@@ -1,0 +1,57 @@
+"""Wherever photos are: the store is the one that the unpacked folder would have given."""
+
+import shutil
+import zipfile
+from pathlib import Path
+
+from embedding import Run, again
+from sources import embedded
+
+
+def zipped(folder: Path, file: Path) -> Path:
+    with zipfile.ZipFile(file, "w") as made:
+        for path in sorted(folder.rglob("*.*")):
+            made.write(path, path.relative_to(folder))
+    return file
+
+
+def test_a_zip_gives_the_store_of_the_folder(run: Run, pets: Path, tmp_path: Path) -> None:
+    (pets / "cat" / "notes.txt").write_text("no photo")
+    file = zipped(pets, tmp_path / "pets.zip")
+    assert embedded(run, tmp_path / "a", pets) == embedded(run, tmp_path / "b", file)
+
+
+def test_what_is_no_photo_is_counted(run: Run, pets: Path, tmp_path: Path) -> None:
+    (pets / "cat" / "notes.txt").write_text("no photo")
+    for source in (pets, zipped(pets, tmp_path / "pets.zip")):
+        done = run("embed", source, "--store", tmp_path / "s", "--weights", "bundled", "--json")
+        counts = done.json["sources"][str(source)]
+        assert (counts["found"], counts["passed_over"]) == (6, {".txt": 1})
+        assert "passed over: 1 .txt" in done.err
+
+
+def test_a_folder_of_archives_alone_is_what_they_hold(run: Run, pets: Path, tmp_path: Path) -> None:
+    shards = tmp_path / "shards"
+    shards.mkdir()
+    for number, kind in enumerate(("cat", "dog")):
+        zipped(pets / kind, shards / f"{number:05}.zip")
+    assert again(run, tmp_path / "s", shards) == {"found": 6, "embedded": 6}
+    assert again(run, tmp_path / "s", shards / "{00000..00001}.zip") == {"found": 6, "cached": 6}
+
+
+def test_an_archive_beside_photos_is_named_and_not_read(run: Run, pets: Path, tmp_path: Path) -> None:
+    shutil.move(zipped(pets, tmp_path / "pets.zip"), pets)
+    done = run("embed", pets, "--store", tmp_path / "s", "--weights", "bundled", "--json")
+    assert (done.json["found"], "1 pets.zip" in done.err) == (6, True)
+
+
+def test_a_photo_of_an_archive_is_asked_for_by_its_name(run: Run, pets: Path, tmp_path: Path) -> None:
+    file = zipped(pets, tmp_path / "pets.zip")
+    store = tmp_path / "s"
+    again(run, store, file)
+    name = next((pets / "cat").iterdir()).name
+    by_file = run("similar", pets / "cat" / name, "--store", store, "--json").json
+    by_name = run("similar", f"{file}/cat/{name}", "--store", store, "--json").json
+    assert [one["photo"] for one in by_name["neighbours"]] == [one["photo"] for one in by_file["neighbours"]]
+    file.write_bytes(b"")  # it is not read again
+    assert run("similar", f"{file}/cat/{name}", "--store", store, "--json").json == by_name
