@@ -1,7 +1,6 @@
 """Buckets: what an address names, and how it is reached as the usual environment says."""
 
 import os
-import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -11,11 +10,12 @@ from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 from store.errors import PetrieveError
+from store.photo import ADDRESS
+from store.photo import is_address as is_address
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore, S3Credential
 
-ADDRESS = re.compile(r"([A-Za-z][\w+.-]+)://(.*)", re.DOTALL)
 SCHEMES = ("s3", "s3a", "gs", "az", "abfs", "abfss")
 INSTALL = 'pip install "petrieve[bucket]"'
 # Variables that say how a bucket is reached: where one has changed, it is reached anew.
@@ -27,11 +27,6 @@ YES = ("1", "true", "yes", "on")
 ASKED_AGAIN = timedelta(minutes=5, seconds=30)
 PATIENCE = timedelta(seconds=60)  # in which a request is tried again
 ENDED = "the lender of credentials has none any more"
-
-
-def is_address(place: str | os.PathLike[str]) -> bool:
-    """Whether a place is named by an address (`s3://bucket/pets`), and is no path on this machine."""
-    return ADDRESS.match(os.fspath(place)) is not None
 
 
 def parted(address: str) -> tuple[str, str]:

@@ -35,3 +35,13 @@ def batched(items: Iterable[Item], size: int) -> Iterator[tuple[Item, ...]]:
     left = iter(items)
     while some := tuple(islice(left, size)):
         yield some
+
+
+def one_ahead(items: Iterable[Item]) -> Iterator[Item]:
+    """The items, the next one always made: reading of a part may begin when it is asked for."""
+    left = iter(items)
+    before = list(islice(left, 1))
+    for item in left:
+        yield before.pop()
+        before = [item]
+    yield from before

@@ -1,16 +1,20 @@
-"""A file that is read at places, and what tells that it has not changed."""
+"""A file or an object that is read at places, and what tells that it has not changed."""
 
 import os
 import stat
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import BinaryIO, cast
+
+from extractor.sources.objects import bytes_of, object_at
+from extractor.sources.remote import Remote
+from store.photo import is_address
 
 HEAD = 512  # first bytes, which tell what a file is: a tar says so in its first 265
 
 
 @dataclass(frozen=True, slots=True)
 class Blob:
-    """A file: its size and its time are those of when it was looked at."""
+    """A file or an object: its size and its time are those of when it was looked at."""
 
     path: str
     size: int  # bytes
@@ -23,6 +27,8 @@ class Blob:
         Raises:
             OSError: it cannot be opened.
         """
+        if is_address(self.path):
+            return cast(BinaryIO, Remote(self.path, self.size, self.version))
         # Without O_NONBLOCK, opening a pipe that has just taken the file's place would wait for ever.
         return open(os.open(self.path, os.O_RDONLY | os.O_NONBLOCK), "rb")
 
@@ -32,16 +38,21 @@ class Blob:
         Raises:
             OSError: it cannot be opened.
         """
+        if is_address(self.path):
+            return bytes_of(self.path, within=(0, HEAD), match=self.version)[1] if self.size else b""
         with self.open() as file:
             return file.read(HEAD)
 
 
 def blob_at(path: str) -> Blob | None:
-    """The file at this path; None where there is none, or something else.
+    """The file at this path, or the object at this address; None where there is none, or something else.
 
     Raises:
         OSError: it cannot be asked for.
     """
+    if is_address(path):
+        found = object_at(path)
+        return Blob(path, found.size, found.modified, found.version) if found else None
     try:
         status = os.stat(path)
     except (FileNotFoundError, NotADirectoryError):

@@ -155,7 +155,7 @@ class Fetching:
             self.changed.notify()
 
     def _land(self) -> None:
-        """Wait for the requests in the air: a thread that comes back to an interpreter that has ended would abort it."""
+        """Wait for requests in the air: a thread that came back to an interpreter that has ended would abort it."""
         self.landing.set()
         ends = time.monotonic() + PROBE
         while self.under_way and time.monotonic() < ends:

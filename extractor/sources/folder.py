@@ -5,7 +5,7 @@ import os
 import stat
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Hashable, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from operator import attrgetter
@@ -47,18 +47,7 @@ class Folder:
     def parts(self) -> Iterator[Part]:
         """Its photos in a stable order, PART at a time."""
         others = Others()
-        empty = True
-        for some in batched(find(self.root, others), PART):
-            empty = False
-            yield Files(some)
-        self.passed.update(others.counts)
-        for path in others.archives:
-            found = _archive(path, as_text(self.root)) if empty else None
-            if found:
-                yield from found.parts()
-                self.passed.update(found.passed)
-            else:
-                self.passed[os.path.basename(path)] += 1
+        yield from parts_or_archives(as_text(self.root), find(self.root, others), others, self.passed, Files)
 
     def words(self) -> Words | None:
         """Nothing yet."""
@@ -85,6 +74,32 @@ class Files:
             chosen = [photo for photo in self.photos if photo.uri in wanted]
             for some in in_order(readers, read_photo, chosen, depth=READERS):
                 yield from some
+
+
+def parts_or_archives(
+    root: str,
+    photos: Iterable[Photo],
+    others: Others,
+    passed: Counter[str],
+    part: Callable[[tuple[Photo, ...]], Part],
+) -> Iterator[Part]:
+    """The photos of a source, PART at a time; or, where it has none, of its archives. The rest is `passed`."""
+    empty = True
+    for some in batched(photos, PART):
+        empty = False
+        yield part(some)
+    passed.update(others.counts)
+    for path in others.archives:
+        if empty and (found := _archive(path, root)):
+            yield from found.parts()
+            passed.update(found.passed)
+        else:
+            passed[os.path.basename(path)] += 1
+
+
+def ending_of(name: str) -> str:
+    """What files that are passed over are counted by."""
+    return name[name.rfind(".") :].lower() if "." in name else "without ending"
 
 
 def read_photo(photo: Photo) -> tuple[Photo, bytes] | Unreadable:
@@ -195,8 +210,7 @@ def _asked(entry: os.DirEntry[str]) -> SizeTime | None:
 
 def _looks_like_photo(entry: os.DirEntry[str], others: Others) -> bool:
     name = entry.name
-    ending = name[name.rfind(".") :].lower()
-    if ending in SUFFIXES:
+    if name[name.rfind(".") :].lower() in SUFFIXES:
         return True
     if not _is(entry.is_file):
         return False
@@ -210,7 +224,7 @@ def _looks_like_photo(entry: os.DirEntry[str], others: Others) -> bool:
     if holds_photos(head):
         others.archives.append(entry.path)
     else:
-        others.counts[ending if "." in name else "without ending"] += 1
+        others.counts[ending_of(name)] += 1
     return False
 
 

@@ -2,14 +2,14 @@
 
 import errno
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from extractor.sources import odd_keys
 from extractor.sources.fetching import fetching
-from store.asking import CUT_OFF, asked, Ended, Unreached, refused, says_slow_down, trouble_of, unreached, waits
+from store.asking import CUT_OFF, Ended, Unreached, asked, refused, says_slow_down, trouble_of, unreached, waits
 from store.buckets import connected, parted
 from store.rows import microseconds
 
@@ -67,6 +67,7 @@ def bytes_of(
         OSError: it is no longer the one with this ETag.
         PetrieveError: the credentials have ended.
     """
+    store: Any
     store, key = connected(address, retries=0)
 
     def ask() -> tuple[dict[str, Any], bytes]:
@@ -93,8 +94,9 @@ def bytes_of(
         raise
 
 
-def _pages(address: str) -> Iterator[Sequence[Mapping[str, Any]]]:
+def _pages(address: str) -> Iterator[Sequence[Any]]:
     """The pages of a listing; one that could not be had is asked for again, behind the last key."""
+    store: Any
     store, prefix = connected(address, retries=0)
     odd = odd_keys.is_odd(prefix.removesuffix("/")) if prefix else _begins_with_slash(address, store)
     last: str | None = None
@@ -125,7 +127,7 @@ def _begins_with_slash(address: str, store: Any) -> bool:
 def _ahead(pages: Iterator[Item]) -> Iterator[Item]:
     """The same, the next one always under way."""
     with ThreadPoolExecutor(1, "list") as lister:
-        coming = lister.submit(next, pages, None)
+        coming: Future[Any] = lister.submit(next, pages, None)
         while (page := coming.result()) is not None:
             coming = lister.submit(next, pages, None)
             yield page

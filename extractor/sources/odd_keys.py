@@ -1,4 +1,4 @@
-"""Keys that obstore has no name for (`a//b`, `../a`, one with a tab): boto3 lists and reads them, from S3 and its like."""
+"""Keys that obstore has no name for (`a//b`, `../a`, one with a tab): in S3 and its like, boto3 reads them."""
 
 import errno
 from collections.abc import Iterator

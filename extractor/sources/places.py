@@ -12,7 +12,10 @@ from itertools import product
 
 from extractor.sources.archives import Archive, archive
 from extractor.sources.blob import Blob, blob_at
+from extractor.sources.bucket import Bucket, Objects
 from extractor.sources.folder import Files, Folder, read
+from extractor.sources.names import ARCHIVE
+from extractor.sources.objects import bytes_of
 from extractor.sources.source import Part, Source
 from extractor.sources.words import Words
 from store.errors import PetrieveError, Undecodable
@@ -66,12 +69,14 @@ def source_at(place: str) -> Source:
     except OSError as error:
         raise PetrieveError(f"cannot open {place}: {error.strerror}", "check the path and its permissions") from error
     if found is None:
-        return Folder(place)
+        return Bucket(place.removesuffix("/")) if is_address(place) else Folder(place)
     return Below(found, as_text(name)) if name else found
 
 
 def container_of(path: str) -> tuple[str, str] | None:
     """The file that a path leads into, and the name inside; None where it leads into none."""
+    if is_address(path):
+        return _container_in_bucket(path)
     above = path
     while not os.path.lexists(above):
         above, name = os.path.split(above)
@@ -80,14 +85,26 @@ def container_of(path: str) -> tuple[str, str] | None:
     return (above, path[len(above) + 1 :]) if above != path and os.path.isfile(above) else None
 
 
+def _container_in_bucket(address: str) -> tuple[str, str] | None:
+    """The object that an address leads into: the first whose ending is an archive's, for none is opened to see."""
+    pieces = address.split("/")
+    for end, piece in enumerate(pieces[3:-1], 4):
+        if ARCHIVE.search(piece):
+            return "/".join(pieces[:end]), "/".join(pieces[end:])
+    return None
+
+
 def exists(place: str) -> bool:
-    """Whether something is at a place, or may be in the file that it leads into."""
-    return os.path.lexists(place) or container_of(place) is not None
+    """Whether something is at a place, or may be: in the file that it leads into, or in a bucket."""
+    return os.path.lexists(place) or is_address(place) or container_of(place) is not None
 
 
 def gone(path: str) -> str | None:
-    """The date of today if nothing is at this path, or a link to nothing; None if something is, or may be."""
-    if os.path.exists(path) or container_of(path):
+    """The date of today if nothing is at this path, or a link to nothing; None if something is, or may be.
+
+    No bucket is asked: what went from there, the next `embed` finds out.
+    """
+    if os.path.exists(path) or is_address(path) or container_of(path):
         return None
     return datetime.now(UTC).date().isoformat()
 
@@ -141,7 +158,9 @@ def _part(root: str, container: str, photos: Sequence[Photo]) -> Part:
             found = archive(blob, root, before and f"{before}/")
     except OSError:  # reading the photos says so
         pass
-    return found.part(photos) if found else Files(tuple(photos))
+    if found:
+        return found.part(photos)
+    return Objects(tuple(photos)) if is_address(root) else Files(tuple(photos))
 
 
 def read_known(photo: Photo) -> tuple[Photo, bytes] | Unreadable:
@@ -163,7 +182,7 @@ def read_at(path: str) -> bytes:
         if isinstance(got, tuple):
             return got[1]
         raise Undecodable(got.reason if got else f"{inside[0]} does not hold it")
-    return read(path)[0]
+    return bytes_of(path)[1] if is_address(path) else read(path)[0]
 
 
 @lru_cache(maxsize=2)  # a sheet or a page shows several photos of one archive
