@@ -45,6 +45,7 @@ def object_at(address: str) -> Object | None:
     Raises:
         PetrieveError: the bucket is not there, not to be read or not to be reached.
     """
+    store: Any
     store, key = connected(address)
     if not key or key.endswith("/"):
         return None
