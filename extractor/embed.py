@@ -20,7 +20,7 @@ from extractor.sources.places import Place, paths_of
 from extractor.sources.source import Part
 from extractor.sources.words import Words, together
 from extractor.trunks.fitting import asks, fitting_trunk, made_by, new_trunk
-from extractor.trunks.ranges import quantised
+from extractor.trunks.ranges import SAMPLE, quantised
 from extractor.trunks.trunk import Trunk, batch_of, workers_of
 from store.cache import Cache
 from store.errors import PetrieveError
@@ -127,7 +127,7 @@ def embed(
         def loaded() -> Trunk:
             found = network or fitting_trunk(cache, weights, device, precision)  # type: ignore[arg-type]
             if precision == "int8":
-                return quantised(found, place.folder(made_by(found)).ranges, drawn(parts))
+                return quantised(found, place.folder(made_by(found)).ranges, drawn(parts, SAMPLE))
             return found
 
         if network or (cache is not None and asks(cache, weights, device, precision)):

@@ -56,13 +56,13 @@ def find_all(sources: Sequence[str], before: Iterable[str] = (), *, prune: bool 
     litter = [source for source in sources if os.path.basename(source).casefold() in LITTER]
     litter = litter if len(litter) < len(sources) else []  # among others, a pattern has named it: `p/*`
     for name in (one for one in sources if one not in litter):
-        there = exists(name)
-        if not there and any(_is_under(path, name) for path in before) and not prune:
+        gone = not exists(name) and any(_is_under(path, name) for path in before)
+        if gone and not prune:
             raise PetrieveError(
                 f"{name} is gone, and the store holds photos of it",
                 "bring it back, or add `--prune` to forget them",
             )
-        if not there and prune:
+        if gone:
             continue
         source = source_at(name)
         parts = list(source.parts())
