@@ -8,12 +8,12 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
-from store.buckets import ENDED, PATIENCE, parted
+from store.buckets import ENDED, parted
 from store.errors import PetrieveError
 
 Answer = TypeVar("Answer")
-# A request is tried again after up to so many seconds, twice as many each time; all tries end within PATIENCE.
-FIRST_WAIT, LONGEST_WAIT = 0.1, 15.0
+# A request is tried again after up to so many seconds, twice as many each time; all tries begin within PATIENCE.
+FIRST_WAIT, LONGEST_WAIT, PATIENCE = 0.1, 15.0, 60.0
 # What S3 and its like answer where credentials were good and are no longer, and where a moment later the answer may
 # be another.
 EXPIRED = frozenset("ExpiredToken ExpiredTokenException TokenRefreshRequired RequestExpired InvalidToken".split())
@@ -34,17 +34,17 @@ class Ended(PermissionError):
     """The credentials were good once, and are no longer."""
 
 
-def asked(address: str, ask: Callable[[], Answer], *, patience: float = PATIENCE.total_seconds()) -> Answer:
-    """What `ask` answers of a bucket; where the trouble may pass, it is asked again for so many seconds.
+def asked(address: str, ask: Callable[[], Answer]) -> Answer:
+    """What `ask` answers of a bucket; where the trouble may pass, it is asked again.
 
     obstore's PreconditionError, NotModifiedError and AlreadyExistsError are answers, and come through as they are.
 
     Raises:
         FileNotFoundError: nothing has this key, or there is no such bucket.
         PermissionError: no access; `Ended` where credentials that were good are no longer.
-        Unreached: no good answer in time.
+        Unreached: no good answer within PATIENCE.
     """
-    left = waits(patience)
+    left = waits()
     while True:
         try:
             return ask()
@@ -58,10 +58,10 @@ def asked(address: str, ask: Callable[[], Answer], *, patience: float = PATIENCE
         time.sleep(wait)
 
 
-def waits(patience: float = PATIENCE.total_seconds()) -> Iterator[float]:
-    """Seconds to wait before each next try: at random, up to twice as many each time, for so many seconds in all."""
+def waits() -> Iterator[float]:
+    """Seconds to wait before each next try: at random, up to twice as many each time, within PATIENCE."""
     started, most = time.monotonic(), FIRST_WAIT
-    while time.monotonic() - started < patience:
+    while time.monotonic() - started < PATIENCE:
         yield random.uniform(most / 2, most)
         most = min(2 * most, LONGEST_WAIT)
 

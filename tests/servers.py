@@ -15,9 +15,8 @@ from pathlib import Path
 from typing import Any
 
 KEYS = {"AWS_ACCESS_KEY_ID": "AKIAOFTHETESTS", "AWS_SECRET_ACCESS_KEY": "SecretOfTheTests", "AWS_REGION": "us-east-1"}
-SLOW_DOWN = (
-    b'<?xml version="1.0"?><Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>'
-)
+COMPLAINT = '<?xml version="1.0"?><Error><Code>{}</Code><Message>No, {}</Message></Error>'
+CODES = {"503": "SlowDown", "400": "ExpiredToken", "403": "AccessDenied"}
 
 
 def environment(endpoint: str) -> dict[str, str]:
@@ -78,8 +77,8 @@ class Asked:
 class Proxy:
     """What stands before a server: it counts, delays, and does to an answer what `fault` says.
 
-    That is a status ("503"), "cut" (half of the body comes), "slow" (200 and SlowDown), "stall" (nothing comes for
-    long), or None: the server's own answer. It is called before the server is asked, and may change the object first.
+    That is a status ("503"; "400" is for a token that has expired), "cut" (half of the body comes), "slow" (200 and
+    SlowDown), or None: the server's own answer. It is called before the server is asked, and may change the object.
     """
 
     endpoint: str
@@ -146,12 +145,12 @@ class _Passed(BaseHTTPRequestHandler):
         proxy.asked.append(request)
         time.sleep(proxy.delay)
         fault = proxy.fault(request)
-        if fault == "stall":
-            time.sleep(60)
-        if fault == "slow":
-            self.answer(200, {"etag": '"0"', "last-modified": self.date_time_string()}, SLOW_DOWN)
+        if fault == "slow" and self.command != "HEAD":
+            told = {"etag": '"0"', "last-modified": self.date_time_string()}
+            self.answer(200, told, COMPLAINT.format("SlowDown", "").encode())
         elif fault and fault.isdigit():
-            self.answer(int(fault), {}, SLOW_DOWN if fault == "503" else b"")
+            code = CODES.get(fault, "Other")
+            self.answer(int(fault), {}, COMPLAINT.format(code, self.headers.get("authorization")).encode())
         else:
             self.behind.request(self.command, self.path, body, dict(self.headers.items()))
             told = self.behind.getresponse()

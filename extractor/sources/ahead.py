@@ -13,14 +13,28 @@ Made = TypeVar("Made")
 def in_order(
     workers: Executor, make: Callable[[Item], Made], items: Iterable[Item], *, depth: int
 ) -> Iterator[list[Made]]:
-    """What `make` makes of `items`, in order and as many at a time as are ready; at most `depth` are under way."""
+    """What `make` makes of `items`, in order and as many at a time as are ready; at most `depth` are under way.
+
+    Where no next item can be had, what was made of those before comes first, and then the error.
+    """
     waiting: deque[Future[Made]] = deque()
-    for item in items:
+    left = iter(items)
+    trouble: Exception | None = None
+    while True:
+        try:
+            item = next(left)
+        except StopIteration:
+            break
+        except Exception as error:
+            trouble = error
+            break
         waiting.append(workers.submit(make, item))
         if len(waiting) == depth:
             yield _taken(waiting)
     while waiting:
         yield _taken(waiting)
+    if trouble:
+        raise trouble
 
 
 def _taken(waiting: "deque[Future[Made]]") -> list[Made]:

@@ -8,10 +8,12 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from functools import cache
+from itertools import count
 from typing import Any, Generic, TypeVar
 
+from store import asking
 from store.asking import Unreached, trouble_of, unreached, waits
-from store.buckets import PATIENCE, parted
+from store.buckets import parted
 
 Answer = TypeVar("Answer")
 Known = TypeVar("Known")
@@ -25,10 +27,12 @@ PROBE = 5.0  # seconds between two tries of a bucket that has not answered for a
 class Fetch(Generic[Answer]):
     """An answer that comes when there is room for it; who needs it earlier asks by himself. Dropped, it never comes."""
 
-    def __init__(self, ask: Callable[[], Answer], size: int) -> None:
-        self.ask, self.size = ask, size  # bytes
+    def __init__(self, line: "Fetching", ask: Callable[[], Answer], size: int) -> None:
+        self.line, self.ask, self.size = line, ask, size  # bytes
         self.taken = threading.Lock()
         self.answer: Future[Answer] = Future()
+        self.number = number = next(line.numbers)
+        self.own = weakref.ref(self, lambda _: line.dropped.append(number))
 
     def take(self) -> bool:
         """Whether it is the caller's to ask, and nobody else's."""
@@ -42,21 +46,27 @@ class Fetch(Generic[Answer]):
             self.answer.set_exception(error)
 
     def result(self) -> Answer:
-        """The answer; what `ask` raises is raised."""
+        """The answer, which takes no more room; what `ask` raises is raised."""
         if self.take():
             self.run()
-        return self.answer.result()
+        try:
+            return self.answer.result()
+        finally:
+            self.line.make_room(self.number)
 
 
 class Fetching:
     """The requests of this process, first come, first served."""
 
     def __init__(self, at_once: int = AT_ONCE, room: int = BYTES) -> None:
-        self.changed = threading.Condition()
+        lock = threading.RLock()
+        self.work, self.turn = threading.Condition(lock), threading.Condition(lock)
         self.waiting: deque[weakref.ref[Fetch[Any]]] = deque()
-        self.held: dict[weakref.ref[Fetch[Any]], int] = {}  # bytes
+        self.numbers = count()
+        self.held: dict[int, int] = {}  # bytes, of what comes or waits to be taken, by number
+        self.dropped: deque[int] = deque()
         self.at_once, self.room, self.filled = at_once, room, 0
-        self.threads, self.under_way, self.allowed = 0, 0, float(at_once)
+        self.threads, self.busy, self.under_way, self.allowed = 0, 0, 0, float(at_once)
         self.troubled: dict[str, tuple[float, float]] = {}  # by bucket: when it first and when it last failed
         self.requests, self.bytes = 0, 0  # answered so far
         self.landing = threading.Event()
@@ -64,14 +74,21 @@ class Fetching:
 
     def ahead(self, ask: Callable[[], Answer], size: int) -> Fetch[Answer]:
         """What will come of a request whose answer has about so many bytes."""
-        fetch = Fetch(ask, size)
-        with self.changed:
-            self.waiting.append(weakref.ref(fetch, self._dropped))
-            if self.threads < min(self.at_once, self.under_way + len(self.waiting)):
+        fetch = Fetch(self, ask, size)
+        with self.work:
+            self.waiting.append(fetch.own)
+            if self.threads < min(self.at_once, self.busy + len(self.waiting)):
                 self.threads += 1
                 threading.Thread(target=self._work, name=f"fetch-{self.threads}", daemon=True).start()
-            self.changed.notify()
+            self.work.notify()
         return fetch
+
+    def make_room(self, taken: int) -> None:
+        """Let others come in the place of what was taken or dropped."""
+        with self.work:
+            gone = [taken, *(self.dropped.popleft() for _ in range(len(self.dropped)))]
+            self.filled -= sum(self.held.pop(one, 0) for one in gone)
+            self.work.notify()
 
     def asked(self, address: str, ask: Callable[[], tuple[Known, bytes]]) -> tuple[Known, bytes]:
         """What `ask` gets from a bucket, as `store.asking.asked` does, with fewer requests at once meanwhile.
@@ -82,77 +99,81 @@ class Fetching:
             FileNotFoundError, PermissionError, Unreached: as there.
         """
         bucket = parted(address)[0]
-        left = waits(PATIENCE.total_seconds())
+        left = waits()
+        trouble: Exception | None = None
         while True:
-            self._check_answers(bucket)
+            if not self._begin(bucket):
+                raise trouble or unreached(bucket, "it has not answered for a while")
             try:
                 known, data = ask()
             except Exception as error:
                 trouble = trouble_of(address, error)
+                self._end(bucket, None if isinstance(trouble, Unreached) else 0)
                 wait = next(left, None) if isinstance(trouble, Unreached) else None
-                if isinstance(trouble, Unreached):
-                    self._failed(bucket)
                 if wait is None or self.landing.is_set():
                     raise trouble from None
             else:
-                self._went_well(bucket, len(data))
+                self._end(bucket, len(data))
                 return known, data
             self.landing.wait(wait)
 
-    def _check_answers(self, bucket: str) -> None:
-        first, last = self.troubled.get(bucket, (0.0, 0.0))
-        if last - first > PATIENCE.total_seconds() and time.monotonic() - last < PROBE:
-            raise unreached(bucket, "it has not answered for a while")
-
-    def _failed(self, bucket: str) -> None:
-        now = time.monotonic()
-        with self.changed:
-            first, last = self.troubled.get(bucket, (now, now - 1))
-            self.troubled[bucket] = first, now
-            if now - last > 0.1:  # of many that fail together, the first says it all
-                self.allowed = max(1.0, self.allowed / 2)
-
-    def _went_well(self, bucket: str, size: int) -> None:
-        with self.changed:
-            self.requests += 1
-            self.bytes += size
+    def answered(self, bucket: str) -> None:
+        """Know that a bucket can be reached."""
+        with self.turn:
             self.troubled.pop(bucket, None)
-            if self.allowed < self.at_once:
+
+    def _begin(self, bucket: str) -> bool:
+        """Wait for one's turn; False if there is none, because others have waited for this bucket for too long."""
+        with self.turn:
+            while self.under_way >= int(self.allowed):
+                self.turn.wait()
+            first, last = self.troubled.get(bucket, (0.0, 0.0))
+            if last - first > asking.PATIENCE and time.monotonic() - last < PROBE:
+                self.turn.notify()
+                return False
+            self.under_way += 1
+            return True
+
+    def _end(self, bucket: str, size: int | None) -> None:
+        """Learn from an answer of so many bytes, or from none."""
+        now = time.monotonic()
+        with self.turn:
+            self.under_way -= 1
+            if size is None:
+                first, last = self.troubled.get(bucket, (now, now - 1))
+                self.troubled[bucket] = first, now
+                if now - last > 0.1:  # of many that fail together, the first says it all
+                    self.allowed = max(1.0, self.allowed / 2)
+            else:
+                self.requests, self.bytes = self.requests + 1, self.bytes + size
+                self.answered(bucket)
                 self.allowed = min(self.at_once, self.allowed + 0.25)
-                self.changed.notify()
+            self.turn.notify(2)
 
     def _work(self) -> None:
         while True:
-            with self.changed:
+            with self.work:
                 while (fetch := self._next()) is None:
-                    self.changed.wait()
-                self.under_way += 1
-                self.changed.notify()  # there may be room for another
+                    self.work.wait()
+                self.busy += 1
+                self.work.notify()  # there may be room for another
             fetch.run()
             del fetch  # whoever wants it has it
-            with self.changed:
-                self.under_way -= 1
+            with self.work:
+                self.busy -= 1
 
     def _next(self) -> Fetch[Any] | None:
         """The first that nobody has taken or dropped, if there is room for it."""
-        while self.waiting and self.under_way < int(self.allowed) and not self.landing.is_set():
+        while self.waiting and not self.landing.is_set():
             fetch = self.waiting[0]()
-            if fetch is None or fetch.answer.done():
-                self.waiting.popleft()
-            elif self.filled and self.filled + fetch.size > self.room:
+            if fetch is not None and self.filled and self.filled + fetch.size > self.room:
                 break
-            else:
-                own = self.waiting.popleft()
-                if fetch.take():
-                    self.held[own] = fetch.size
-                    self.filled += fetch.size
-                    return fetch
+            self.waiting.popleft()
+            if fetch is not None and fetch.take():
+                self.held[fetch.number] = fetch.size
+                self.filled += fetch.size
+                return fetch
         return None
-
-    def _dropped(self, fetch: "weakref.ref[Fetch[Any]]") -> None:
-        with self.changed:
-            self.filled -= self.held.pop(fetch, 0)
-            self.changed.notify()
 
     def _land(self) -> None:
         """Wait for requests in the air: a thread that came back to an interpreter that has ended would abort it."""

@@ -109,7 +109,7 @@ def ways_of(tree: Mapping[Folder, set[str]], beside: Collection[str] = ()) -> di
     ways: dict[Folder, Way] = {}
     for root, folder in sorted(tree):
         above, _, name = folder.rpartition("/")
-        name = called(name or os.path.basename(root))
+        name = called(name if folder else os.path.basename(root))
         if folder:
             way, siblings = ways[root, above], set(map(called, tree[root, above]))
         else:

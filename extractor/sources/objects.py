@@ -46,7 +46,7 @@ def object_at(address: str) -> Object | None:
         PetrieveError: the bucket is not there, not to be read or not to be reached.
     """
     store: Any
-    store, key = connected(address)
+    store, key = connected(address, retries=0)
     if not key or key.endswith("/"):
         return None
     try:
@@ -99,30 +99,29 @@ def _pages(address: str) -> Iterator[Sequence[Any]]:
     """The pages of a listing; one that could not be had is asked for again, behind the last key."""
     store: Any
     store, prefix = connected(address, retries=0)
-    odd = odd_keys.is_odd(prefix.removesuffix("/")) if prefix else _begins_with_slash(address, store)
+    odd = odd_keys.is_odd(prefix.removesuffix("/")) if prefix else odd_keys.begin_with_slash(address, store)
     last: str | None = None
     left = waits()
+    wait: float | None = 0.0
     while True:
         try:
             listed = odd_keys.pages(address, store, last) if odd else store.list(prefix, offset=last, chunk_size=PAGE)
             for page in listed:
+                fetching().answered(parted(address)[0])
                 yield page
                 last, left = (page[-1]["path"] if page else last), waits()
-            return
+            if odd or not address.startswith("s3") or odd_keys.ends_behind(address, store, last):
+                return
+            odd = True  # what obstore took for the end was a complaint
         except Exception as error:
             if type(error).__name__ == "InvalidPathError" and not odd:
-                odd = True
-                continue
-            trouble = trouble_of(address, error)
-            wait = next(left, None) if isinstance(trouble, Unreached) else None
+                odd, wait = True, 0.0
+            else:
+                trouble = trouble_of(address, error)
+                wait = next(left, None) if isinstance(trouble, Unreached) else None
             if wait is None:
                 raise (refused(address, trouble) if isinstance(trouble, OSError) else trouble) from None
-        time.sleep(wait)
-
-
-def _begins_with_slash(address: str, store: Any) -> bool:
-    """Whether a bucket has keys whose first slash obstore would leave out; asked where all of a bucket is listed."""
-    return address.startswith("s3") and odd_keys.has_key_at(address, store, "/")
+        time.sleep(wait or 0.0)
 
 
 def _ahead(pages: Iterator[Item]) -> Iterator[Item]:

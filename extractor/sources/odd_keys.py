@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
+from store.asking import asked
 from store.buckets import YES, parted
 from store.errors import PetrieveError
 
@@ -27,10 +28,28 @@ def pages(address: str, store: Any, after: str | None = None) -> Iterator[list[d
         ]
 
 
-def has_key_at(address: str, store: Any, start: str) -> bool:
-    """Whether any key of a bucket begins so."""
+def begin_with_slash(address: str, store: Any) -> bool:
+    """Whether some keys of a bucket begin with a slash, which obstore would leave out."""
+    if not address.startswith("s3"):
+        return False
     client, bucket, _ = _client(address, store)
-    return bool(client.list_objects_v2(Bucket=bucket, Prefix=start, MaxKeys=1, **_pays(store))["KeyCount"])
+    return bool(
+        asked(address, lambda: client.list_objects_v2(Bucket=bucket, Prefix="/", MaxKeys=1, **_pays(store))).get(
+            "Contents"
+        )
+    )
+
+
+def ends_behind(address: str, store: Any, last: str | None) -> bool:
+    """Whether nothing lies below an address behind this key.
+
+    obstore takes a listing's answer of 200 that says SlowDown for an empty page, which would be the end.
+    """
+    client, bucket, prefix = _client(address, store)
+    more = {"StartAfter": last} if last else {}
+    page = client.list_objects_v2(Bucket=bucket, Prefix=prefix, MaxKeys=2, **more, **_pays(store))
+    # A "folder" that a console has made is `last` with a slash, which obstore leaves out.
+    return all(one["Key"].removesuffix("/") in (last, prefix.removesuffix("/")) for one in page.get("Contents", ()))
 
 
 def get(
