@@ -77,7 +77,7 @@ def trouble_of(address: str, error: Exception) -> Exception:
     status, code = _answered(error)
     if code in EXPIRED or ENDED in str(error):
         return Ended(errno.EACCES, f"the credentials for {bucket} have ended")
-    if code == "NoSuchBucket":
+    if code in ("NoSuchBucket", "ContainerNotFound"):
         return FileNotFoundError(errno.ENOENT, f"there is no bucket {bucket}")
     if isinstance(error, FileNotFoundError) or status == 404:
         return FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))

@@ -6,8 +6,6 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
-from urllib.error import HTTPError
-from urllib.request import Request, urlopen
 
 from store.errors import PetrieveError
 from store.photo import ADDRESS
@@ -19,7 +17,7 @@ if TYPE_CHECKING:
 SCHEMES = ("s3", "s3a", "gs", "az", "abfs", "abfss")
 INSTALL = 'pip install "petrieve[bucket]"'
 # Variables that say how a bucket is reached: where one has changed, it is reached anew.
-SETTINGS = ("AWS_", "AZURE_", "GOOGLE_")
+SETTINGS = ("AWS_", "AZURE_", "GOOGLE_", "STORAGE_EMULATOR_HOST")
 ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
 YES = ("1", "true", "yes", "on")
 # obstore asks for credentials again five minutes before they end, and so for those without an end each half minute:
@@ -67,9 +65,9 @@ def _connected(bucket: str, retries: int, settings: tuple[tuple[str, str], ...])
         from obstore.store import from_url
     except ImportError as error:
         raise no_extra(error) from error
-    config, lender = _s3(bucket, dict(settings)) if bucket.startswith("s3") else ({}, None)
+    config, lender = _s3(bucket, dict(settings)) if bucket.startswith("s3") else _emulated(dict(settings))
     options = {"connect_timeout": timedelta(seconds=5), "read_timeout": timedelta(seconds=20), "timeout": 2 * PATIENCE}
-    plain = {"allow_http": True} if config.get("endpoint", "").startswith("http:") else {}
+    plain = {"allow_http": True} if any(str(one).startswith("http:") for one in config.values()) else {}
     arguments: dict[str, Any] = {
         "client_options": {**options, **plain},
         "retry_config": {"max_retries": retries, "retry_timeout": PATIENCE},
@@ -82,6 +80,14 @@ def _connected(bucket: str, retries: int, settings: tuple[tuple[str, str], ...])
     except Exception as error:  # its first line names the setting; more might say what it is
         why = str(error).splitlines()[0].rpartition(" error: ")[2]
         raise PetrieveError(f"cannot open {bucket}: {why}", "set in the environment what it lacks") from None
+
+
+def _emulated(settings: Mapping[str, str]) -> tuple[dict[str, Any], Callable[[], Any] | None]:
+    """How an emulator of GCS is reached that the environment names, as for Google's own libraries."""
+    host = settings.get("STORAGE_EMULATOR_HOST")
+    if not host:
+        return {}, None
+    return {"base_url": host if "://" in host else f"http://{host}"}, lambda: {"token": "none", "expires_at": None}
 
 
 def _s3(bucket: str, settings: Mapping[str, str]) -> "tuple[dict[str, Any], Callable[[], S3Credential] | None]":
@@ -116,6 +122,9 @@ def _endpoint(name: str, endpoint: str, virtual: bool) -> str:
 
 def _region(address: str) -> str | None:
     """Where a bucket says that it is: S3 tells those too who may not look into it, or ask in the wrong region."""
+    from urllib.error import HTTPError
+    from urllib.request import Request, urlopen
+
     with suppress(OSError, ValueError):
         try:
             with urlopen(Request(address, method="HEAD"), timeout=5) as answer:

@@ -3,13 +3,16 @@
 import os
 import stat
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
+from extractor.sources.fetching import AT_ONCE
 from extractor.sources.folder import READERS
+from extractor.sources.objects import object_at
 from extractor.sources.places import read_at
 from store.errors import Undecodable
-from store.photo import digest_of
+from store.photo import digest_of, is_address
 
 Then = tuple[int, int, bytes]  # size, time in microseconds and digest of what was embedded
 
@@ -20,11 +23,11 @@ def files(photos: Mapping[str, Then]) -> list[list[str]]:
     `photos` says what was embedded, by path: what is gone or no longer that is left out. A file whose bytes another one
     had is read again, because size and time may stay where bytes change.
     """
-    with ThreadPoolExecutor(READERS) as threads:
+    with ThreadPoolExecutor(AT_ONCE if any(map(is_address, photos)) else READERS) as threads:
         names = defaultdict(list)
         for (path, then), status in zip(photos.items(), threads.map(_status, photos), strict=True):
-            if status and (status.st_size, status.st_mtime_ns // 1000) == then[:2]:
-                names[_file(path, status)].append(path)
+            if status and _is_as(status, then, path):
+                names[status.file].append(path)
         each = sorted((sorted(some, key=_own_first) for some in names.values()), key=lambda some: _own_first(some[0]))
         digests = [photos[some[0]][2] for some in each]
         times = Counter(digests)
@@ -34,22 +37,35 @@ def files(photos: Mapping[str, Then]) -> list[list[str]]:
         return [some for some, is_same in zip(each, same, strict=True) if is_same]
 
 
-def _status(path: str) -> os.stat_result | None:
+@dataclass(frozen=True)
+class _Status:
+    size: int
+    modified: int  # microseconds
+    # What all names of a file have in common: links of both kinds, folders by two paths, mounts, letters' case.
+    file: Hashable
+
+
+def _status(path: str) -> _Status | None:
+    if is_address(path):
+        found = object_at(path)
+        return _Status(found.size, found.modified, path) if found else None
     try:
         status = os.stat(path)
     except OSError:
         return None
-    return status if stat.S_ISREG(status.st_mode) else None
-
-
-def _file(path: str, status: os.stat_result) -> object:
-    """What all names of a file have in common: links of both kinds, folders by two paths, mounts, letters' case."""
     # Some network file systems give each file the number 0.
-    return (status.st_dev, status.st_ino) if status.st_ino else os.path.realpath(path)
+    file = (status.st_dev, status.st_ino) if status.st_ino else os.path.realpath(path)
+    return _Status(status.st_size, status.st_mtime_ns // 1000, file) if stat.S_ISREG(status.st_mode) else None
+
+
+def _is_as(status: _Status, then: Then, path: str) -> bool:
+    """Whether size and time are as then; asked for one object, a bucket tells the second alone."""
+    tick = 1_000_000 if is_address(path) else 1
+    return (status.size, status.modified // tick) == (then[0], then[1] // tick)
 
 
 def _own_first(path: str) -> tuple[bool, str]:
-    return os.path.realpath(path) != path, path
+    return not is_address(path) and os.path.realpath(path) != path, path
 
 
 def _holds(path: str, digest: bytes) -> bool:

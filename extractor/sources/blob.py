@@ -39,7 +39,7 @@ class Blob:
             OSError: it cannot be opened.
         """
         if is_address(self.path):
-            return bytes_of(self.path, within=(0, HEAD), match=self.version)[1] if self.size else b""
+            return bytes_of(self.path, within=(0, HEAD), version=self.version)[1] if self.size else b""
         with self.open() as file:
             return file.read(HEAD)
 

@@ -14,7 +14,7 @@ from extractor.sources.source import Part
 from extractor.sources.words import Words
 from store.errors import Undecodable
 from store.photo import Photo
-from store.rows import Unreadable, microseconds, unreadable
+from store.rows import Unreadable, unreadable
 
 Read = tuple[Photo, bytes] | Unreadable
 
@@ -87,13 +87,12 @@ def read_object(photo: Photo) -> Read:
     try:
         if photo.size > MAX_BYTES:
             raise Undecodable(f"over {MAX_BYTES >> 20} MB")
-        known, data = bytes_of(photo.path)
+        now, data = bytes_of(photo.path)
     except (OSError, Undecodable, MemoryError) as error:
         return unreadable(photo, error)
-    if known["e_tag"] == photo.version:  # of its time, a listing knows the milliseconds too
+    if now.version == photo.version:  # of its time, a listing knows the milliseconds too
         return replace(photo, size=len(data)), data
-    now = microseconds(known["last_modified"])
-    return replace(photo, size=len(data), modified=now, version=known["e_tag"]), data
+    return replace(photo, size=len(data), modified=now.modified, version=now.version), data
 
 
 def _taken(coming: deque[Fetch[Read]]) -> Iterator[Read]:

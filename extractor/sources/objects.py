@@ -2,7 +2,7 @@
 
 import errno
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -25,7 +25,7 @@ class Object:
     key: str
     size: int  # bytes
     modified: int  # microseconds since 1970, UTC
-    version: str | None  # its ETag
+    version: str | None  # its ETag, without the quotes that some listings leave out
 
 
 def objects_below(address: str) -> Iterator[Object]:
@@ -36,7 +36,7 @@ def objects_below(address: str) -> Iterator[Object]:
     """
     for page in _ahead(_pages(address)):
         for one in page:
-            yield Object(one["path"], one["size"], microseconds(one["last_modified"]), one["e_tag"])
+            yield _object(one["path"], one)
 
 
 def object_at(address: str) -> Object | None:
@@ -55,35 +55,36 @@ def object_at(address: str) -> Object | None:
         return None
     except OSError as error:
         raise refused(address, error) from None
-    return Object(key, known["size"], microseconds(known["last_modified"]), known["e_tag"])
+    return _object(key, known)
 
 
 def bytes_of(
-    address: str, *, within: tuple[int, int] | None = None, match: str | None = None
-) -> tuple[dict[str, Any], bytes]:
-    """What is known of an object, and its bytes or those `within` it; only while its ETag is `match`.
+    address: str, *, within: tuple[int, int] | None = None, version: str | None = None
+) -> tuple[Object, bytes]:
+    """What is known of an object, and its bytes or those `within` it; only while it is this `version`.
 
     Raises:
         FileNotFoundError, PermissionError, Unreached: as `store.asking.asked`.
-        OSError: it is no longer the one with this ETag.
+        OSError: it is another version by now.
         PetrieveError: the credentials have ended.
     """
     store: Any
     store, key = connected(address, retries=0)
+    match = version and (version if version.startswith("W/") else f'"{version}"')
 
-    def ask() -> tuple[dict[str, Any], bytes]:
+    def ask() -> tuple[Object, bytes]:
         if odd_keys.is_odd(key):
             known, data = odd_keys.get(address, store, within=within, match=match)
         else:
             options: dict[str, Any] = {"if_match": match, "range": within}
             answer = store.get(key, options={name: value for name, value in options.items() if value})
-            known, data = dict(answer.meta), bytes(answer.bytes())
+            known, data = answer.meta, bytes(answer.bytes())
         whole = known["size"] if within is None else min(within[1], known["size"]) - within[0]
         if len(data) < 512 and says_slow_down(data):
             raise unreached(parted(address)[0], "it answered SlowDown")
         if len(data) != whole:
             raise unreached(parted(address)[0], CUT_OFF)
-        return known, data
+        return _object(key, known), data
 
     try:
         return fetching().asked(address, ask)
@@ -93,6 +94,11 @@ def bytes_of(
         if type(error).__name__ == "PreconditionError":
             raise OSError(errno.EBUSY, odd_keys.CHANGED) from None
         raise
+
+
+def _object(key: str, known: Mapping[str, Any]) -> Object:
+    tag = known["e_tag"]
+    return Object(key, known["size"], microseconds(known["last_modified"]), tag and tag.strip('"'))
 
 
 def _pages(address: str) -> Iterator[Sequence[Any]]:

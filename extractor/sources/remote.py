@@ -89,4 +89,4 @@ class Remote(io.RawIOBase):
 
 
 def _range(address: str, within: tuple[int, int], version: str | None) -> bytes:
-    return bytes_of(address, within=within, match=version)[1]
+    return bytes_of(address, within=within, version=version)[1]

@@ -311,3 +311,21 @@ def test_the_doctor_names_the_network_as_a_stage(run: Run, tmp_path: Path, addre
     assert 1 < done.json["network"]["requests_per_second"] <= 30
     assert done.json["network"]["bytes_per_second"] > 1000
     assert "requests/s" in run("doctor", address, "--store", tmp_path / "s", "--weights", "bundled").out
+
+
+def test_copies_in_a_bucket_are_found_and_a_store_of_it_goes_out_and_in_again(
+    run: Run, drawn: Path, tmp_path: Path, proxy: Proxy, bucket: Any
+) -> None:
+    put_folder(bucket, drawn, "pets/")
+    first = min((drawn / "cat").iterdir())
+    bucket.put_object(Key="pets/copy.jpg", Body=first.read_bytes())
+    address, store = f"s3://{bucket.name}/pets", tmp_path / "s"
+    again(run, store, address)
+    found = run("duplicates", "--store", store, "--json")
+    assert found.status == 0, found.err
+    groups = [{photo["photo"] for photo in group["photos"]} for group in found.json["groups"]]
+    assert {f"{address}/copy.jpg", f"{address}/cat/{first.name}"} in groups
+    assert run("verify", "--store", store).status == 0
+    assert run("export", tmp_path / "out", "--store", store).status == 0
+    assert run("import", tmp_path / "out", "--store", tmp_path / "t").status == 0
+    assert seen(tmp_path / "t", address) == seen(store, address)
