@@ -51,8 +51,10 @@ def object_at(address: str) -> Object | None:
         return None
     try:
         known = asked(address, lambda: odd_keys.head(address, store) if odd_keys.is_odd(key) else dict(store.head(key)))
-    except FileNotFoundError:
-        return None
+    except (FileNotFoundError, PermissionError) as error:
+        if isinstance(error, Ended):
+            raise refused(address, error) from None
+        return None  # nothing, or nothing that may be asked for by itself: a listing says more
     except OSError as error:
         raise refused(address, error) from None
     return _object(key, known)
@@ -84,7 +86,10 @@ def bytes_of(
             raise unreached(parted(address)[0], "it answered SlowDown")
         if len(data) != whole:
             raise unreached(parted(address)[0], CUT_OFF)
-        return _object(key, known), data
+        now = _object(key, known)
+        if version and now.version != version:  # some servers do not hear the condition
+            raise OSError(errno.EBUSY, odd_keys.CHANGED)
+        return now, data
 
     try:
         return fetching().asked(address, ask)
@@ -98,21 +103,21 @@ def bytes_of(
 
 def _object(key: str, known: Mapping[str, Any]) -> Object:
     tag = known["e_tag"]
-    return Object(key, known["size"], microseconds(known["last_modified"]), tag and tag.strip('"'))
+    version = tag if tag is None or tag.startswith("W/") else tag.strip('"')
+    return Object(key, known["size"], microseconds(known["last_modified"]), version)
 
 
 def _pages(address: str) -> Iterator[Sequence[Any]]:
     """The pages of a listing; one that could not be had is asked for again, behind the last key."""
     store: Any
     store, prefix = connected(address, retries=0)
-    odd = odd_keys.is_odd(prefix.removesuffix("/")) if prefix else odd_keys.begin_with_slash(address, store)
-    last: str | None = None
-    left = waits()
-    wait: float | None = 0.0
+    odd, last, left = bool(prefix) and odd_keys.is_odd(prefix.removesuffix("/")), None, waits()
     while True:
         try:
-            listed = odd_keys.pages(address, store, last) if odd else store.list(prefix, offset=last, chunk_size=PAGE)
-            for page in listed:
+            odd = odd or (not prefix and odd_keys.begin_with_slash(address, store))
+            for page in (
+                odd_keys.pages(address, store, last) if odd else store.list(prefix, offset=last, chunk_size=PAGE)
+            ):
                 fetching().answered(parted(address)[0])
                 yield page
                 last, left = (page[-1]["path"] if page else last), waits()
@@ -121,13 +126,18 @@ def _pages(address: str) -> Iterator[Sequence[Any]]:
             odd = True  # what obstore took for the end was a complaint
         except Exception as error:
             if type(error).__name__ == "InvalidPathError" and not odd:
-                odd, wait = True, 0.0
+                odd = True
             else:
-                trouble = trouble_of(address, error)
-                wait = next(left, None) if isinstance(trouble, Unreached) else None
-            if wait is None:
-                raise (refused(address, trouble) if isinstance(trouble, OSError) else trouble) from None
-        time.sleep(wait or 0.0)
+                time.sleep(_wait(address, error, left))
+
+
+def _wait(address: str, error: Exception, left: Iterator[float]) -> float:
+    """The seconds that are left to wait first, after what may pass; what does not is raised."""
+    trouble = trouble_of(address, error)
+    wait = next(left, None) if isinstance(trouble, Unreached) else None
+    if wait is None:
+        raise (refused(address, trouble) if isinstance(trouble, OSError) else trouble) from None
+    return wait
 
 
 def _ahead(pages: Iterator[Item]) -> Iterator[Item]:

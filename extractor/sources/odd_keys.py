@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
-from store.asking import asked
 from store.buckets import YES, parted
 from store.errors import PetrieveError
 
@@ -33,11 +32,7 @@ def begin_with_slash(address: str, store: Any) -> bool:
     if not address.startswith("s3"):
         return False
     client, bucket, _ = _client(address, store)
-    return bool(
-        asked(address, lambda: client.list_objects_v2(Bucket=bucket, Prefix="/", MaxKeys=1, **_pays(store))).get(
-            "Contents"
-        )
-    )
+    return bool(client.list_objects_v2(Bucket=bucket, Prefix="/", MaxKeys=1, **_pays(store)).get("Contents"))
 
 
 def ends_behind(address: str, store: Any, last: str | None) -> bool:

@@ -35,7 +35,12 @@ def paths_of(sources: Place | Sequence[Place]) -> list[str]:
     named = [sources] if isinstance(sources, str | os.PathLike) else sources
     places = [str(os.fspath(source)) for source in named]
     each = [one for place in places for one in ([place] if os.path.lexists(place) else _unfolded(place))]
-    return [place if is_address(place) else os.path.abspath(place) for place in each]
+    return [_address(place) if is_address(place) else os.path.abspath(place) for place in each]
+
+
+def _address(place: str) -> str:
+    """An address without the slash that may stand behind a prefix."""
+    return place[:-1] if place.endswith("/") and not place.endswith("://") else place
 
 
 def _unfolded(pattern: str) -> Iterator[str]:
@@ -69,7 +74,7 @@ def source_at(place: str) -> Source:
     except OSError as error:
         raise PetrieveError(f"cannot open {place}: {error.strerror}", "check the path and its permissions") from error
     if found is None:
-        return Bucket(place.removesuffix("/")) if is_address(place) else Folder(place)
+        return Bucket(place) if is_address(place) else Folder(place)
     return Below(found, as_text(name)) if name else found
 
 

@@ -47,7 +47,7 @@ def test_a_bucket_gives_the_store_of_the_folder(
     proxy.asked.clear()
     done = run("embed", f"{address}/", "--store", tmp_path / "b", "--json")
     assert (done.json["found"], done.json["cached"]) == (6, 6)
-    assert done.json["sources"][f"{address}/"]["passed_over"] == {".txt": 1, "@eaDir": 1}
+    assert done.json["sources"][address]["passed_over"] == {".txt": 1, "@eaDir": 1}
     assert proxy.count("GET", "/pets/") == 0
 
 
