@@ -36,8 +36,12 @@ def parted(address: str) -> tuple[str, str]:
     found = ADDRESS.match(address)
     scheme, rest = (found[1].lower(), found[2]) if found else ("", "")
     name, _, key = rest.partition("/")
+    # What stands before an @, or behind a host that is no bucket, may be a secret: a key, or a signature.
+    shown = f"{scheme}://{name.rpartition('@')[2]}" if found else address
     if scheme not in SCHEMES or not name:
-        raise PetrieveError(f"{address} is not the address of a bucket", "write s3://BUCKET/PREFIX, gs://… or az://…")
+        raise PetrieveError(f"{shown} is not the address of a bucket", "write s3://BUCKET/PREFIX, gs://… or az://…")
+    if "@" in name and not scheme.startswith("abfs"):
+        raise PetrieveError(f"the address of {shown} holds credentials", "put them into the environment or a profile")
     return f"{scheme}://{name}", key
 
 

@@ -1,6 +1,7 @@
 """Photos in buckets: the store that the folder would have given, whatever the network does; against real servers."""
 
 import io
+import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -13,8 +14,10 @@ from hypothesis import strategies as st
 from servers import KEYS, Asked, Proxy, one_of_five, put_folder
 from sources import embedded, seen
 
-from extractor.sources import fetching, remote
+from extractor.sources import fetching, folder, remote
+from extractor.sources.ahead import one_ahead
 from extractor.sources.blob import blob_at
+from extractor.sources.places import source_at
 from store import asking
 from store.cache import Cache
 
@@ -219,6 +222,19 @@ def test_no_secret_and_no_signature_is_said_or_kept(
         if secret != KEYS["AWS_REGION"]:
             assert secret not in "".join(said)
             assert secret.encode() not in kept
+
+
+def test_many_are_asked_for_at_once_and_across_parts(
+    drawn: Path, proxy: Proxy, bucket: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_folder(bucket, drawn, "")
+    monkeypatch.setattr(folder, "PART", 5)
+    parts = list(source_at(f"s3://{bucket.name}").parts())
+    proxy.delay = 0.2
+    started = time.perf_counter()
+    reads = one_ahead(part.read({photo.uri for photo in part.photos}) for part in parts)
+    assert sum(isinstance(one, tuple) for some in reads for one in some) == 40
+    assert time.perf_counter() - started < 40 * 0.2 / 3
 
 
 def test_what_waits_in_memory_is_bounded(proxy: Proxy, bucket: Any) -> None:

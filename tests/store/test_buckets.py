@@ -27,6 +27,14 @@ def test_addresses_are_told_from_paths_and_keys_mean_themselves() -> None:
             parted(other)
 
 
+def test_an_address_with_a_secret_is_refused_without_it() -> None:
+    for address in ("https://pets.s3.amazonaws.com/1.jpg?X-Amz-Signature=TopSecret", "s3://AKIA:TopSecret@pets/1.jpg"):
+        with pytest.raises(PetrieveError) as caught:
+            parted(address)
+        assert "Secret" not in str(caught.value)
+    assert parted("abfs://pets@account.dfs.core.windows.net/a")[1] == "a"
+
+
 def test_a_bucket_is_read_and_connected_once(proxy: Proxy, bucket: Any) -> None:
     bucket.put_object(Key="a b/ü.txt", Body=b"hello")
     assert get(f"s3://{bucket.name}/a b/ü.txt") == b"hello"
