@@ -11,6 +11,7 @@ import typer
 from commands.options import (
     DEFAULT_STORE,
     Device,
+    Endpoint,
     Json,
     Precision,
     Store,
@@ -33,8 +34,9 @@ app = typer.Typer()
 
 @app.command(epilog="Example: cli.py embed data/ --labels pets.csv")
 def embed(
-    sources: Annotated[list[Path], typer.Argument(metavar="SOURCE...", help="Folders of photos, or photos.")],
+    sources: Annotated[list[str], typer.Argument(metavar="SOURCE...", help="Folders of photos, or photos.")],
     store: Store = DEFAULT_STORE,
+    endpoint: Endpoint = None,
     trunk: Trunk = None,
     labels: Annotated[Path | None, typer.Option(help="CSV: column `photo`, then `label` and any others.")] = None,
     label_level: Annotated[
@@ -115,6 +117,7 @@ def embed(
 @app.command(epilog="Example: cli.py info --json")
 def info(
     store: Store = DEFAULT_STORE,
+    endpoint: Endpoint = None,
     trunk: Trunk = None,
     unreadable: Annotated[bool, typer.Option("--unreadable", help="List only these photos, but all of them.")] = False,
     csv: Annotated[Path | None, typer.Option(help="Write the list of unreadable photos to this file.")] = None,
@@ -148,6 +151,7 @@ def info(
 @app.command(epilog="Example: cli.py verify --sample 100")
 def verify(
     store: Store = DEFAULT_STORE,
+    endpoint: Endpoint = None,
     trunk: Trunk = None,
     sample: Annotated[int, typer.Option(min=0, help="How many photos to embed again, evenly spread.")] = 32,
     every: Annotated[
@@ -175,8 +179,9 @@ def verify(
 
 @app.command(epilog="Example: cli.py doctor data/")
 def doctor(
-    sources: Annotated[list[Path], typer.Argument(metavar="SOURCE...", help="Some of your photos.")],
+    sources: Annotated[list[str], typer.Argument(metavar="SOURCE...", help="Some of your photos.")],
     store: Store = DEFAULT_STORE,
+    endpoint: Endpoint = None,
     weights: Weights = None,
     device: Device = "auto",
     precision: Precision = "auto",

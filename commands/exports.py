@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from commands.options import DEFAULT_STORE, Json, Store, Trunk, note, path, show
+from commands.options import DEFAULT_STORE, Endpoint, Json, Store, Trunk, note, path, show
 from gallery import terminal
 from store.errors import PetrieveError
 
@@ -21,6 +21,7 @@ EXPORTED = "`NAME.onnx` (pixels to probabilities), `NAME.safetensors` (the head 
 def export(
     where: Annotated[Path, typer.Argument(metavar="FILE_OR_FOLDER", parser=path, help=f"What to write: {EXPORTED}.")],
     store: Store = DEFAULT_STORE,
+    endpoint: Endpoint = None,
     trunk: Trunk = None,
     as_json: Json = False,
 ) -> None:
@@ -61,6 +62,7 @@ EXPORTS = {".onnx": _export_onnx, ".safetensors": _export_head, "": _export_embe
 def import_(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", parser=path, help="What `export` wrote.")],
     store: Store = DEFAULT_STORE,
+    endpoint: Endpoint = None,
     photos: Annotated[
         Path | None, typer.Option(parser=path, help="Where the folder is now that held them all, if it has moved.")
     ] = None,

@@ -11,6 +11,7 @@ import typer
 from commands.options import (
     DEFAULT_STORE,
     Device,
+    Endpoint,
     Json,
     Precision,
     Store,
@@ -33,6 +34,7 @@ PART = 4096  # photos that are predicted at a time: each part is held against th
 @app.command("fit-head", epilog="Example: cli.py fit-head --method linear")
 def fit_head(
     store: Store = DEFAULT_STORE,
+    endpoint: Endpoint = None,
     trunk: Trunk = None,
     method: Annotated[
         str, typer.Option(help="`logistic`, or `linear`: in mini-batches, for caches larger than memory.")
@@ -55,8 +57,9 @@ def fit_head(
 
 @app.command(epilog="Example: cli.py predict photo.jpg --json")
 def predict(
-    sources: Annotated[list[Path], typer.Argument(metavar="PHOTO_OR_FOLDER...", help="Photos, or folders of them.")],
+    sources: Annotated[list[str], typer.Argument(metavar="PHOTO_OR_FOLDER...", help="Photos, or folders of them.")],
     store: Store = DEFAULT_STORE,
+    endpoint: Endpoint = None,
     trunk: Trunk = None,
     weights: Weights = None,
     device: Device = "auto",
@@ -112,6 +115,7 @@ def predict(
 @app.command(epilog="Example: cli.py audit --csv audit.csv --sheet worst.jpg")
 def audit(
     store: Store = DEFAULT_STORE,
+    endpoint: Endpoint = None,
     trunk: Trunk = None,
     csv: Annotated[Path | None, typer.Option(help="Write all labelled photos to this file, worst first.")] = None,
     sheet: Annotated[Path | None, typer.Option(help="Draw the worst into this JPEG.")] = None,
@@ -146,6 +150,7 @@ def audit(
 @app.command(epilog="Example: cli.py report --out report.html")
 def report(
     store: Store = DEFAULT_STORE,
+    endpoint: Endpoint = None,
     trunk: Trunk = None,
     out: Annotated[Path, typer.Option(help="The page to write.")] = Path("report.html"),
     zip_encoding: ZipEncoding = None,

@@ -14,6 +14,7 @@ import typer
 from commands.options import (
     DEFAULT_STORE,
     Device,
+    Endpoint,
     Json,
     Precision,
     Store,
@@ -35,13 +36,14 @@ app = typer.Typer()
 
 @app.command(epilog="Example: cli.py similar photo.jpg -k 5 --where \"label = 'dog'\" --sheet alike.jpg")
 def similar(
-    photos: Annotated[list[Path] | None, typer.Argument(metavar="PHOTO...", help="One, or several of one pet.")] = None,
+    photos: Annotated[list[str] | None, typer.Argument(metavar="PHOTO...", help="One, or several of one pet.")] = None,
     k: Annotated[int, typer.Option("-k", min=1, help="How many.")] = 10,
     where: Annotated[str | None, typer.Option(help="SQL that holds: of label, split, the CSV's columns.")] = None,
     group_by: Annotated[str | None, typer.Option(help="A column: the best photo of each value alone.")] = None,
     min_similarity: Annotated[float, typer.Option(min=-1, max=1, help="Only photos at least so similar.")] = -1.0,
     watch: Annotated[Path | None, typer.Option(help="A folder: answer for what appears there, in JSON lines.")] = None,
     store: Store = DEFAULT_STORE,
+    endpoint: Endpoint = None,
     trunk: Trunk = None,
     weights: Weights = None,
     device: Device = "auto",
@@ -132,6 +134,7 @@ def _watch(folder: Path, cache: "Cache", ask: Callable[..., Any], **settings: st
 @app.command(epilog="Example: cli.py evaluate --column breed")
 def evaluate(
     store: Store = DEFAULT_STORE,
+    endpoint: Endpoint = None,
     trunk: Trunk = None,
     column: Annotated[str, typer.Option(help="What photos that are alike have in common.")] = "label",
     as_json: Json = False,
@@ -147,6 +150,7 @@ def evaluate(
 @app.command(epilog="Example: cli.py duplicates --csv copies.csv --sheet copies.jpg")
 def duplicates(
     store: Store = DEFAULT_STORE,
+    endpoint: Endpoint = None,
     trunk: Trunk = None,
     device: Device = "auto",
     precision: Precision = "auto",
@@ -187,6 +191,7 @@ def duplicates(
 @app.command("build-index", epilog="Example: cli.py build-index --recall 0.99")
 def build_index(
     store: Store = DEFAULT_STORE,
+    endpoint: Endpoint = None,
     trunk: Trunk = None,
     kind: Annotated[
         str | None, typer.Option(help="A FAISS factory string, such as `PCA256,IVF4096,SQ8`; by default what fits.")

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from gallery.words import called, printable, program
+from store.buckets import ENDPOINTS
 from store.errors import PetrieveError
 
 
@@ -28,6 +29,22 @@ def path(named: str | os.PathLike[str]) -> Path:
 
 Store = Annotated[
     Path, typer.Option(envvar="PETRIEVE_STORE", parser=path, help="Folder of the embeddings and the head.")
+]
+
+
+def _reach(endpoint: str | None) -> None:
+    """Have buckets asked at this address by all that read the usual environment."""
+    if endpoint is not None:
+        if not re.match(r"https?://[^/]", endpoint):
+            raise typer.BadParameter("write it as https://HOST or http://HOST:PORT")
+        for name in ENDPOINTS:
+            os.environ.pop(name, None)
+        os.environ["AWS_ENDPOINT_URL"] = endpoint
+
+
+Endpoint = Annotated[
+    str | None,
+    typer.Option(metavar="URL", callback=_reach, help="Where the S3 buckets (`s3://…`) are, if not at AWS."),
 ]
 Weights = Annotated[
     str | None,

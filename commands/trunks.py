@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from commands.options import DEFAULT_STORE, Device, Json, Precision, Store, show
+from commands.options import DEFAULT_STORE, Device, Endpoint, Json, Precision, Store, show
 from gallery import terminal
 from store.errors import PetrieveError
 
@@ -15,6 +15,7 @@ app = typer.Typer()
 @app.command("compare-trunks", epilog="Example: cli.py compare-trunks --json")
 def compare_trunks(
     store: Store = DEFAULT_STORE,
+    endpoint: Endpoint = None,
     trunks: Annotated[
         list[str] | None, typer.Option("--trunk", help="One of those to compare: by default all.")
     ] = None,

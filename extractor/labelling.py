@@ -104,7 +104,7 @@ def named(
     asked = {path: photo for path, photo in asked.items() if not is_folder(path)}
     if not asked and level is None:
         return Named(photos)
-    folders = {(photo.root, os.path.dirname(photo.uri)) for path, photo in photos.items() if not is_folder(path)}
+    folders = {(photo.root, photo.uri.rpartition("/")[0]) for path, photo in photos.items() if not is_folder(path)}
     beside = {root for root, _ in folders}.intersection(map(as_text, sources))
     beside = beside if len(beside) > 1 else set()
     tree = tree_of(folders)

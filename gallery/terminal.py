@@ -291,6 +291,9 @@ def diagnosed(found: dict[str, Any]) -> None:
     print(f"{found['cores']} cores, {found['workers']} workers that read and decode")
     rows = [(stage, f"{rate:,.1f}") for stage, rate in found["stages"].items()]
     _table((f"alone, on {found['photos']} photos", "photos/s"), rows)
+    if network := found["network"]:
+        megabytes = network["bytes_per_second"] / 1e6
+        print(f"the network: {network['requests_per_second']:,.0f} requests/s, {megabytes:,.1f} MB/s")
     print(f"all together: about {found['expected']:,.0f} photos/s, held up by {found['slowest']}")
     print(f"what would help: {found['advice']}")
     if found["unreadable"]:

@@ -5,6 +5,7 @@ import re
 import sys
 
 from store.files import FORMULA
+from store.photo import is_address
 
 
 def printable(text: str) -> str:
@@ -24,6 +25,8 @@ def called(text: str) -> str:
 
 def name(path: str) -> str:
     """A photo's path, relative to the working folder when it lies inside it, and never like a formula or an option."""
+    if is_address(path):
+        return path
     inside = os.path.relpath(path) + "/" * path.endswith("/")  # a folder stays one
     if inside.startswith(os.pardir):
         return path

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +13,7 @@ _BYTES = {0xDC00 + byte: 0xF700 + byte for byte in range(0x80, 0x100)}
 _TO_TEXT = _BYTES | {one: "".join(chr(0xF700 + byte) for byte in chr(one).encode()) for one in _BYTES.values()}
 _TO_BYTES = {text: byte for byte, text in _BYTES.items()}
 Stamp = tuple[int, int, str | None]  # size, time and version
+ADDRESS = re.compile(r"([A-Za-z][\w+.-]+)://(.*)", re.DOTALL)
 UNTOLD = -1  # a size that is known only when the photo is read
 
 
@@ -51,9 +53,10 @@ def path_of(root: str, uri: str) -> str:
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape")
 
 
-def is_address(place: str) -> bool:
-    """Whether a place is no path on this machine."""
-    return "://" in place
+def is_address(place: str | os.PathLike[str]) -> bool:
+    """Whether a place is named by an address (`s3://bucket/pets`), and is no path on this machine."""
+    text = os.fspath(place)
+    return "://" in text and ADDRESS.match(text) is not None
 
 
 def as_text(name: str) -> str:

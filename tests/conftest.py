@@ -13,8 +13,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
+import servers
 from planting import KIND, planted
 
 import cli
@@ -203,6 +205,30 @@ def fill(disk: Path, *, leave: int) -> Path:
     ballast = disk / "ballast"
     ballast.write_bytes(bytes(max(0, space.f_bavail * space.f_frsize - leave)))
     return ballast
+
+
+@pytest.fixture(scope="session")
+def moto() -> Iterator[str]:
+    """The endpoint of an S3 server."""
+    with servers.moto_server() as endpoint:
+        yield endpoint
+
+
+@pytest.fixture
+def proxy(moto: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[servers.Proxy]:
+    """A proxy before that server, which the environment names as the endpoint of all buckets."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    with servers.proxied(moto) as one:
+        for name, value in servers.environment(one.endpoint).items():
+            monkeypatch.setenv(name, value)
+        yield one
+
+
+@pytest.fixture
+def bucket(moto: str) -> Any:
+    """A new bucket there."""
+    return servers.made_bucket(moto, f"pets-{uuid4().hex[:12]}")
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -12,6 +13,7 @@ from extractor.engines.local import CORES, pool
 from extractor.pixels.decode import decode_small
 from extractor.pixels.view import canonical_view
 from extractor.plan import chosen, find_parts, photos_of
+from extractor.sources.fetching import fetching
 from extractor.sources.formats import FORMATS
 from extractor.sources.places import Place, paths_of
 from extractor.sources.source import Part
@@ -22,7 +24,7 @@ from store.cache import Cache
 from store.errors import PetrieveError, Undecodable
 from store.folder import Store, read_card
 from store.known import nothing
-from store.photo import Photo
+from store.photo import Photo, is_address
 from store.rows import Embedded, Unreadable
 
 if TYPE_CHECKING:
@@ -33,6 +35,7 @@ PHOTOS = 64
 SMALLER = "give it more cores, or smaller photos: a shorter edge of 512 pixels shows the trunk all that it sees"
 ADVICE = {
     "read": "copy the photos to a disk of this machine, or to a faster one",
+    "network": "bring this machine nearer to the bucket, or pack the photos: one request then brings many",
     "decode": SMALLER,
     "resize": SMALLER,
     "copy": "see whether something else uses the bus to this device",
@@ -49,7 +52,10 @@ Made = TypeVar("Made")
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """`stages`: photos per second of each step alone, on all workers. `expected`: of all together."""
+    """`stages`: photos per second of each step alone, on all workers. `expected`: of all together.
+
+    `network`: requests and bytes per second; None where no photo is in a bucket.
+    """
 
     photos: int
     unreadable: int
@@ -60,6 +66,7 @@ class Diagnosis:
     weights: str
     batch: int
     stages: dict[str, float]
+    network: dict[str, float] | None
     expected: float
     slowest: str
     advice: str
@@ -84,9 +91,9 @@ def diagnose(
     photos = list(photos_of(parts).values())
     some = photos[:: max(1, len(photos) // PHOTOS)][:PHOTOS]
     trunk = _trunk(Store(Path(store)), weights, device, precision)
-    stages, unreadable = _stages(parts, some, trunk)
-    # On a GPU the steps before it run beside it; on a CPU they share its cores.
-    shared = 1 / sum(1 / rate for rate in stages.values())
+    stages, network, unreadable = _stages(parts, some, trunk)
+    # On a GPU the steps before it run beside it; on a CPU they share its cores, but for who waits for a network.
+    shared = 1 / sum(1 / rate for stage, rate in stages.items() if stage != "network")
     slowest = min(stages, key=lambda name: stages[name])
     return Diagnosis(
         photos=len(some),
@@ -98,7 +105,8 @@ def diagnose(
         weights=trunk.weights,
         batch=trunk.batch,
         stages={name: round(rate, 1) for name, rate in stages.items()},
-        expected=round(shared if trunk.device.type == "cpu" else stages[slowest], 1),
+        network=network,
+        expected=round(min(shared, stages[slowest]) if trunk.device.type == "cpu" else stages[slowest], 1),
         slowest=slowest,
         advice=ADVICE.get(slowest) or OF_THE_TRUNK.get(trunk.device.type, OF_THE_TRUNK["cuda"]),
     )
@@ -111,13 +119,15 @@ def _trunk(store: Store, weights: str | None, device: str, precision: str) -> Tr
     return quantised(trunk, store.folder(made_by(trunk)).ranges) if precision == "int8" else trunk
 
 
-def _stages(parts: Sequence[Part], photos: Sequence[Photo], trunk: Trunk) -> tuple[dict[str, float], int]:
-    """Photos per second of each step, and how many photos could not be read."""
+def _stages(
+    parts: Sequence[Part], photos: Sequence[Photo], trunk: Trunk
+) -> tuple[dict[str, float], dict[str, float] | None, int]:
+    """Photos per second of each step, what the network did, and how many photos could not be read."""
     import torch
 
     rates: dict[str, float] = {}
     with pool(CORES, "decode") as decoders:
-        files = _timed(rates, "read", lambda: _read(parts, photos))
+        files, network = _all_read(rates, parts, photos)
         decoded = _timed(rates, "decode", lambda: _kept(decoders.map(_or_none(decode_small), files)))
         if not decoded:
             raise PetrieveError(f"none of {len(photos)} photos can be read", f"name {FORMATS} files")
@@ -135,7 +145,25 @@ def _stages(parts: Sequence[Part], photos: Sequence[Photo], trunk: Trunk) -> tup
     with tempfile.TemporaryDirectory() as folder:
         cache = Cache.create(Store(Path(folder)), made_by(trunk), dimension=trunk.dimension)
         _timed(rates, "commit", lambda: _committed(rows, cache, trunk.batch))
-    return rates, len(photos) - len(decoded)
+    return rates, network, len(photos) - len(decoded)
+
+
+def _all_read(
+    rates: dict[str, float], parts: Sequence[Part], photos: Sequence[Photo]
+) -> tuple[list[bytes], dict[str, float] | None]:
+    """The bytes of those that can be read, from disks and buckets; and what of the latter the network did a second."""
+    near, far = ([photo for photo in photos if is_address(photo.root) is there] for there in (False, True))
+    files = _timed(rates, "read", partial(_read, parts, near)) if near else []
+    if not far:
+        return files, None
+    asked = fetching()
+    requests, received, started = asked.requests, asked.bytes, time.perf_counter()
+    files += _timed(rates, "network", partial(_read, parts, far))
+    seconds = time.perf_counter() - started
+    return files, {
+        "requests_per_second": round((asked.requests - requests) / seconds, 1),
+        "bytes_per_second": round((asked.bytes - received) / seconds),
+    }
 
 
 def _read(parts: Sequence[Part], photos: Sequence[Photo]) -> list[bytes]:

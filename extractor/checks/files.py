@@ -6,11 +6,13 @@ from collections import Counter, defaultdict
 from collections.abc import Hashable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
+from extractor.sources.fetching import AT_ONCE
 from extractor.sources.folder import READERS
+from extractor.sources.objects import object_at
 from extractor.sources.places import container_of, found_at
 from extractor.sources.reading import Reader
 from store.errors import Undecodable
-from store.photo import UNTOLD, digest_of
+from store.photo import UNTOLD, digest_of, is_address
 
 Seen = tuple[int, int, Hashable]  # size, time in microseconds, and what all names of a photo have in common
 Then = tuple[int, int, bytes]  # size, time in microseconds and digest of what was embedded
@@ -24,10 +26,10 @@ def files(photos: Mapping[str, Then], read: Reader | None = None) -> list[list[s
     """
     read = read or Reader()
     read.know(photos)
-    with ThreadPoolExecutor(READERS) as threads:
+    with ThreadPoolExecutor(AT_ONCE if any(map(is_address, photos)) else READERS) as threads:
         names = defaultdict(list)
         for (path, then), seen in zip(photos.items(), threads.map(_seen, photos), strict=True):
-            if seen and seen[0] in (then[0], UNTOLD) and seen[1] == then[1]:
+            if seen and _is_as(seen, then, path):
                 names[seen[2]].append(path)
         each = sorted((sorted(some, key=_own_first) for some in names.values()), key=lambda some: _own_first(some[0]))
         digests = [photos[some[0]][2] for some in each]
@@ -40,10 +42,15 @@ def files(photos: Mapping[str, Then], read: Reader | None = None) -> list[list[s
 
 def _seen(path: str) -> Seen | None:
     """Size and time of a photo as it is now, and which it is; None where it is gone."""
+    if container_of(path):
+        return _inside(path)
+    if is_address(path):
+        found = object_at(path)
+        return (found.size, found.modified, path) if found else None
     try:
         status = os.stat(path)
     except OSError:
-        return _inside(path)
+        return None
     if not stat.S_ISREG(status.st_mode):
         return None
     return status.st_size, status.st_mtime_ns // 1000, _file(path, status)
@@ -53,7 +60,10 @@ def _inside(path: str) -> Seen | None:
     """The same of one in a file that photos are in: under each name of that, it is one photo."""
     try:
         photo, held = found_at(path), container_of(path)
-        return (photo.size, photo.modified, (_file(held[0], os.stat(held[0])), held[1])) if photo and held else None
+        if not photo or not held:
+            return None
+        file = held[0] if is_address(held[0]) else _file(held[0], os.stat(held[0]))
+        return photo.size, photo.modified, (file, held[1])
     except OSError:
         return None
 
@@ -64,8 +74,14 @@ def _file(path: str, status: os.stat_result) -> Hashable:
     return (status.st_dev, status.st_ino) if status.st_ino else os.path.realpath(path)
 
 
+def _is_as(seen: Seen, then: Then, path: str) -> bool:
+    """Whether size and time are as then; asked for one object, a bucket tells the second alone."""
+    tick = 1_000_000 if is_address(path) else 1
+    return seen[0] in (then[0], UNTOLD) and seen[1] // tick == then[1] // tick
+
+
 def _own_first(path: str) -> tuple[bool, str]:
-    return os.path.realpath(path) != path, path
+    return not is_address(path) and os.path.realpath(path) != path, path
 
 
 def _holds(path: str, digest: bytes, read: Reader) -> bool:

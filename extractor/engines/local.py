@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from extractor.pixels.augment import views_of
 from extractor.pixels.decode import decode_small
-from extractor.sources.ahead import batched, in_order
+from extractor.sources.ahead import batched, in_order, one_ahead
 from extractor.sources.source import Part
 from extractor.trunks.trunk import Trunk
 from store.contents import Content
@@ -112,7 +112,7 @@ def results(
     load_ = partial(load, there=there, views=views, claims=claims, keep_damaged=keep_damaged)
     with pool(workers, "embed") as embedders, pool(CORES, "decode") as decoders:
         # A part is read from end to end by nobody else: a stream that is packed cannot be begun in its middle.
-        read = chain.from_iterable(part.read({photo.uri for photo in photos}) for part, photos in parts)
+        read = chain.from_iterable(one_ahead(part.read({photo.uri for photo in photos}) for part, photos in parts))
         loaded = chain.from_iterable(in_order(decoders, load_, read, depth=2 * CORES))
         made = partial(_through, network=network)
         ready = in_order(embedders, made, batched(loaded, at_once), depth=AHEAD * workers)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from extractor.exchange.embeddings import CARD, GROUP, TABLE
 from extractor.sources.labels import check_columns
 from extractor.trunks.kinds import KINDS, kind
+from store.buckets import SCHEMES
 from store.cache import Cache
 from store.columns import FORM, carried
 from store.errors import PetrieveError, first_line
@@ -18,7 +19,7 @@ from store.folder import Made, Store, read_card
 from store.forgotten import Lost, said_by_hand
 from store.known import Known, known
 from store.lock import writing
-from store.photo import as_text, path_of
+from store.photo import as_text, is_address, path_of
 from store.rows import BY_HAND, RESERVED, Embedded, check_dates, microseconds, own, photo_of, photo_schema, vectors
 from store.upgrade import upgrade
 
@@ -210,7 +211,7 @@ def _checked(export: Export) -> str:
                 raise _damaged(export.folder, "it names a photo twice")
             seen.add(path)
             roots.add(row["root"])
-    return os.path.commonpath(roots) if roots else ""
+    return os.path.commonpath(roots) if roots and len(set(map(is_address, roots))) == 1 else ""
 
 
 def _batches(export: Export, base: str | None) -> "Iterator[tuple[Rows, np.ndarray]]":
@@ -308,6 +309,8 @@ def _card(folder: Path) -> dict[str, Any]:
 
 def _is_inside(root: str, uri: str) -> bool:
     """Whether a photo lies in its root: a stranger's file must lead nowhere else, and to one place by one path."""
+    if is_address(root):  # in a bucket, each key is one place
+        return bool(uri) and root.partition("://")[0] in SCHEMES
     path = os.path.join(root, uri)
     outside = not uri or not os.path.isabs(root) or os.path.isabs(uri) or "\0" in path or os.pardir in Path(uri).parts
     return not outside and os.path.normpath(path) == path and os.path.normpath(root) == root

@@ -13,14 +13,28 @@ Made = TypeVar("Made")
 def in_order(
     workers: Executor, make: Callable[[Item], Made], items: Iterable[Item], *, depth: int
 ) -> Iterator[list[Made]]:
-    """What `make` makes of `items`, in order and as many at a time as are ready; at most `depth` are under way."""
+    """What `make` makes of `items`, in order and as many at a time as are ready; at most `depth` are under way.
+
+    Where no next item can be had, what was made of those before comes first, and then the error.
+    """
     waiting: deque[Future[Made]] = deque()
-    for item in items:
+    left = iter(items)
+    trouble: Exception | None = None
+    while True:
+        try:
+            item = next(left)
+        except StopIteration:
+            break
+        except Exception as error:
+            trouble = error
+            break
         waiting.append(workers.submit(make, item))
         if len(waiting) == depth:
             yield _taken(waiting)
     while waiting:
         yield _taken(waiting)
+    if trouble:
+        raise trouble
 
 
 def _taken(waiting: "deque[Future[Made]]") -> list[Made]:
@@ -35,3 +49,13 @@ def batched(items: Iterable[Item], size: int) -> Iterator[tuple[Item, ...]]:
     left = iter(items)
     while some := tuple(islice(left, size)):
         yield some
+
+
+def one_ahead(items: Iterable[Item]) -> Iterator[Item]:
+    """The items, the next one always made: reading of a part may begin when it is asked for."""
+    left = iter(items)
+    before = list(islice(left, 1))
+    for item in left:
+        yield before.pop()
+        before = [item]
+    yield from before

@@ -1,9 +1,13 @@
-"""A file that is read at places, and what tells that it has not changed."""
+"""A file or an object that is read at places, and what tells that it has not changed."""
 
 import os
 import stat
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import BinaryIO, cast
+
+from extractor.sources.objects import bytes_of, object_at
+from extractor.sources.remote import Remote
+from store.photo import is_address
 
 VERSIONS = "_versions"  # the folder that a table of Lance is known by
 HEAD = 512  # first bytes, which tell what a file is: a tar says so in its first 265
@@ -13,7 +17,7 @@ MAX_BYTES = 1 << 30
 
 @dataclass(frozen=True, slots=True)
 class Blob:
-    """A file, or a folder that is one table: size and time are those of when it was looked at."""
+    """A file, an object, or a folder that is one table: size and time are those of when it was looked at."""
 
     path: str
     size: int  # bytes
@@ -26,6 +30,8 @@ class Blob:
         Raises:
             OSError: it cannot be opened.
         """
+        if is_address(self.path):
+            return cast(BinaryIO, Remote(self.path, self.size, self.version))
         # Without O_NONBLOCK, opening a pipe that has just taken the file's place would wait for ever.
         return open(os.open(self.path, os.O_RDONLY | os.O_NONBLOCK), "rb")
 
@@ -35,16 +41,21 @@ class Blob:
         Raises:
             OSError: it cannot be opened.
         """
+        if is_address(self.path):
+            return bytes_of(self.path, within=(0, HEAD), version=self.version)[1] if self.size else b""
         with self.open() as file:
             return file.read(HEAD)
 
 
 def blob_at(path: str) -> Blob | None:
-    """The file, or the table of Lance, at this path; None where there is none, or something else.
+    """The file or table of Lance at this path, or the object at this address; None where there is none of them.
 
     Raises:
         OSError: it cannot be asked for.
     """
+    if is_address(path):
+        found = object_at(path)
+        return Blob(path, found.size, found.modified, found.version) if found else None
     try:
         status = os.stat(path)
         if stat.S_ISDIR(status.st_mode):

@@ -23,7 +23,7 @@ SPLITS = {
 }
 PETS_TOO = ("val", "dev")  # of these, what pets are called as well
 PARENT = -1  # the level of the folder that a photo lies in
-_ARCHIVE = re.compile(r"\.(zip|tar|tgz|tbz2?|tzst|tar\.(gz|zst|bz2)|parquet|lance)$", re.IGNORECASE)
+ARCHIVE = re.compile(r"\.(zip|tar|tgz|tbz2?|tzst|tar\.(gz|zst|bz2)|parquet|lance)$", re.IGNORECASE)
 _SHARD = re.compile(r"(^|[-_.])\d+(-of-\d+(-[0-9a-f]{16})?)?$")
 _KAGGLE = re.compile(r"(cat|dog)\.\d+\.\w+", re.IGNORECASE)
 Folder = tuple[str, str]  # a root, and a folder below it
@@ -75,7 +75,7 @@ def called(name: str) -> str:
 
     `train` for `train.zip` and `train-00000-of-00004.parquet`, nothing for `00012.tar`.
     """
-    stem = _ARCHIVE.sub("", name)
+    stem = ARCHIVE.sub("", name)
     return _SHARD.sub("", stem) if stem != name else name
 
 
@@ -109,7 +109,7 @@ def ways_of(tree: Mapping[Folder, set[str]], beside: Collection[str] = ()) -> di
     ways: dict[Folder, Way] = {}
     for root, folder in sorted(tree):
         above, _, name = folder.rpartition("/")
-        name = called(name or os.path.basename(root))
+        name = called(name if folder else os.path.basename(root))
         if folder:
             way, siblings = ways[root, above], set(map(called, tree[root, above]))
         else:

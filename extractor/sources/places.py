@@ -14,8 +14,11 @@ from threading import Lock
 from extractor.sources.archives import Archive, archive
 from extractor.sources.as_before import Listings, opened
 from extractor.sources.blob import Blob, blob_at, is_table
+from extractor.sources.bucket import Bucket, Objects
 from extractor.sources.folder import STORE, Files, Folder, is_folder, read
 from extractor.sources.instead import check_name
+from extractor.sources.names import ARCHIVE
+from extractor.sources.objects import bytes_of
 from extractor.sources.source import Part, Source
 from extractor.sources.words import Words
 from store.errors import PetrieveError, Undecodable
@@ -35,8 +38,18 @@ def paths_of(sources: Place | Sequence[Place]) -> list[str]:
     """
     named = [sources] if isinstance(sources, str | os.PathLike) else sources
     places = [str(os.fspath(source)) for source in named]
-    each = [one for place in places for one in ([place] if exists(place) else _unfolded(place))]
-    return [place if is_address(place) else os.path.abspath(place) for place in each]
+    each = [one for place in places for one in ([place] if not _is_pattern(place) else _unfolded(place))]
+    return [_address(place) if is_address(place) else os.path.abspath(place) for place in each]
+
+
+def _is_pattern(place: str) -> bool:
+    """Whether a place is none itself, and may stand for several."""
+    return is_address(place) or not exists(place)
+
+
+def _address(place: str) -> str:
+    """An address without the slash that may stand behind a prefix."""
+    return place[:-1] if place.endswith("/") and not place.endswith("://") else place
 
 
 def _unfolded(pattern: str) -> Iterator[str]:
@@ -77,12 +90,14 @@ def source_at(place: str, listings: Listings | None = None) -> Source:
     except OSError as error:
         raise PetrieveError(f"cannot open {place}: {error.strerror}", "check the path and its permissions") from error
     if found is None:
-        return Folder(place, listings=listings)
+        return Bucket(place, listings=listings) if is_address(place) else Folder(place, listings=listings)
     return Below(found, as_text(name)) if name else found
 
 
 def container_of(path: str) -> tuple[str, str] | None:
     """The file or table that a path leads into, and the name inside; None where it leads into none."""
+    if is_address(path):
+        return _container_in_bucket(path)
     above = path.rstrip("/")  # with it ends what of an archive cannot be listed
     while not os.path.lexists(above):
         above, name = os.path.split(above)
@@ -92,14 +107,26 @@ def container_of(path: str) -> tuple[str, str] | None:
     return (above, path[len(above) + 1 :]) if leads else None
 
 
+def _container_in_bucket(address: str) -> tuple[str, str] | None:
+    """The object that an address leads into: the first whose ending is an archive's, for none is opened to see."""
+    pieces = address.split("/")
+    for end, piece in enumerate(pieces[3:-1], 4):
+        if ARCHIVE.search(piece):
+            return "/".join(pieces[:end]), "/".join(pieces[end:])
+    return None
+
+
 def exists(place: str) -> bool:
-    """Whether something is at a place, or may be in the file that it leads into."""
-    return os.path.lexists(place) or container_of(place) is not None
+    """Whether something is at a place, or may be: in the file that it leads into, or in a bucket."""
+    return os.path.lexists(place) or is_address(place) or container_of(place) is not None
 
 
 def gone(path: str) -> str | None:
-    """The date of today if nothing is at this path, or a link to nothing; None if something is, or may be."""
-    if os.path.exists(path) or container_of(path):
+    """The date of today if nothing is at this path, or a link to nothing; None if something is, or may be.
+
+    No bucket is asked: what went from there, the next `embed` finds out.
+    """
+    if os.path.exists(path) or is_address(path) or container_of(path):
         return None
     return datetime.now(UTC).date().isoformat()
 
@@ -158,7 +185,9 @@ def _part(root: str, container: str, photos: Sequence[Photo]) -> Part:
             found = archive(blob, root, before and f"{before}/")
     except OSError:  # reading the photos says so
         pass
-    return found.part(photos) if found else Files(tuple(photos))
+    if found:
+        return found.part(photos)
+    return Objects(tuple(photos)) if is_address(root) else Files(tuple(photos))
 
 
 def read_known(photo: Photo) -> tuple[Photo, bytes] | Unreadable:
@@ -180,7 +209,7 @@ def read_at(path: str) -> bytes:
         if isinstance(got, tuple):
             return got[1]
         raise Undecodable(got.reason if got else f"{inside[0]} does not hold it")
-    return read(path)[0]
+    return bytes_of(path)[1] if is_address(path) else read(path)[0]
 
 
 def found_at(path: str) -> Photo | None:

@@ -1,0 +1,128 @@
+"""Photos that are objects of a bucket."""
+
+from collections import Counter, deque
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+from extractor.sources.as_before import Listings
+from extractor.sources.beside import is_sheet
+from extractor.sources.blob import MAX_BYTES
+from extractor.sources.fetching import Fetch, fetching
+from extractor.sources.formats import SUFFIXES, is_photo
+from extractor.sources.inside import LITTER, ending_of
+from extractor.sources.names import ARCHIVE
+from extractor.sources.objects import Object, bytes_of, object_at, objects_below
+from extractor.sources.others import Others
+from extractor.sources.source import Part
+from extractor.sources.words import Words
+from store.errors import Undecodable
+from store.photo import Photo
+from store.rows import Unreadable, unreadable
+
+Read = tuple[Photo, bytes] | Unreadable
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """The photos below a prefix of a bucket, or one; where archives alone lie below it, what these hold.
+
+    No object is opened to see what it is: their endings say so.
+    """
+
+    root: str  # an address, without the last slash
+    passed: Counter[str] = field(default_factory=Counter)
+    listings: Listings | None = None
+    others: Others = field(default_factory=Others)
+
+    def parts(self) -> Iterator[Part]:
+        """Its photos in the bucket's order, PART at a time."""
+        return self.others.parts(self.root, self._photos(self.others), Objects, self.passed, self.listings)
+
+    def words(self) -> Words | None:
+        """What sheets beside its photos say of them, and before that what its archives do."""
+        return self.others.words(self.root, self.passed)
+
+    def _photos(self, others: Others) -> Iterator[Photo]:
+        one = object_at(self.root)
+        if one and one.size and (_is_named_like_photo(one.key) or is_photo(bytes_of(self.root, within=(0, 64))[1])):
+            folder, _, name = self.root.rpartition("/")
+            yield _photo(folder, name, one)
+            return
+        above = f"{self.root}/"
+        start = len(above.partition("://")[2].partition("/")[2])
+        seen: dict[str, bool] = {}  # whether what lies in a folder is passed over
+        for found in objects_below(above):
+            uri = found.key[start:]
+            folder, _, name = uri.rpartition("/")
+            if folder not in seen:
+                seen[folder] = _is_passed_over(folder, seen, others)
+            if seen[folder] or not name or name[0] == "." or (found.size == 0 and "." not in name):
+                continue  # such as a "folder" that a console has made, an object without bytes
+            if _is_named_like_photo(name):
+                yield _photo(self.root, uri, found)
+            elif ARCHIVE.search(name):
+                others.archives.append(above + uri)
+            elif is_sheet(name):
+                others.sheets.append(above + uri)
+            else:
+                others.counts[ending_of(name) or "without ending"] += 1
+
+
+@dataclass(frozen=True, slots=True)
+class Objects:
+    """Photos that are objects."""
+
+    photos: tuple[Photo, ...]
+
+    def read(self, wanted: Collection[str]) -> Iterator[Read]:
+        """The bytes of the photos with these uris, in order, or why they cannot be read: asked for from now on.
+
+        Raises:
+            PetrieveError: the credentials have ended.
+        """
+        some = [photo for photo in self.photos if photo.uri in wanted]
+        return _taken(deque(fetching().ahead(partial(read_object, photo), photo.size) for photo in some))
+
+
+def read_object(photo: Photo) -> Read:
+    """A photo as it is now beside its bytes, or why it cannot be read.
+
+    Raises:
+        PetrieveError: the credentials have ended.
+    """
+    try:
+        if photo.size > MAX_BYTES:
+            raise Undecodable(f"over {MAX_BYTES >> 20} MB")
+        now, data = bytes_of(photo.path)
+    except (OSError, Undecodable, MemoryError) as error:
+        return unreadable(photo, error)
+    if now.version == photo.version:  # of its time, a listing knows the milliseconds too
+        return replace(photo, size=len(data)), data
+    return replace(photo, size=len(data), modified=now.modified, version=now.version), data
+
+
+def _taken(coming: deque[Fetch[Read]]) -> Iterator[Read]:
+    while coming:
+        yield coming.popleft().result()
+
+
+def _photo(root: str, uri: str, found: Object) -> Photo:
+    return Photo(root, uri, found.size, found.modified, version=found.version)
+
+
+def _is_named_like_photo(name: str) -> bool:
+    return name[name.rfind(".") :].lower() in SUFFIXES
+
+
+def _is_passed_over(folder: str, seen: dict[str, bool], others: Others) -> bool:
+    """Whether a folder or one above it is hidden, or one of LITTER, which is told to `others`."""
+    above, _, name = folder.rpartition("/")
+    if above and above not in seen:
+        seen[above] = _is_passed_over(above, seen, others)
+    if above and seen[above]:
+        return True
+    if name.casefold() in LITTER:
+        others.counts[name] += 1
+        return True
+    return name[:1] == "."
