@@ -1,4 +1,4 @@
-"""What lies among the photos of a folder or a bucket and is none: archives, sheets that say what photos are, the rest."""
+"""What lies among the photos of a folder or a bucket and is none: archives, sheets that say what photos are, and more."""
 
 import os
 from collections import Counter
