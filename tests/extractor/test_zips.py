@@ -374,7 +374,7 @@ WAYS = (corpus.cut, corpus.flipped, corpus.flipped, corpus.flipped, corpus.blott
 def test_a_damaged_zip_is_read_or_refused_line_by_line(seconds: int, tmp_path: Path) -> None:
     """No content is another than one that was packed, no name leads out, and nothing takes long or much."""
     chance, outcomes = random.Random(seconds), Counter[str]()
-    pool = [RED, BLUE, GREEN, bytes(3000), random.Random(1).randbytes(700)]
+    pool = [b"", RED, BLUE, GREEN, bytes(3000), random.Random(1).randbytes(700)]
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         items = [
