@@ -17,13 +17,12 @@ from commands.options import (
     Store,
     Trunk,
     Weights,
-    ZipEncoding,
     note,
     path,
     show,
     to_imagenet,
-    zip_names,
 )
+from commands.zips import ZipEncoding, zip_names
 from gallery import progress, spreadsheet, terminal, words
 from gallery.stop import asked_to_stop
 from store.columns import alike
