@@ -27,7 +27,6 @@ class Group(NamedTuple):
     """Rows that are kept together."""
 
     key: str  # tells them from all others, and from what others were before
-    rows: Sequence[int]  # where each is in it
     modified: int  # microseconds since 1970, UTC
 
 
@@ -40,7 +39,11 @@ class Table(Protocol):
         ...
 
     def groups(self, photos: str, /) -> Sequence[Group]:
-        """Its rows, in order; `photos` is the column that holds these."""
+        """What its rows are kept in, in order; `photos` is the column that holds these."""
+        ...
+
+    def rows(self, group: int) -> Sequence[int]:
+        """Where in a group its rows are, in order."""
         ...
 
     def peek(self, name: str) -> "Sequence[pa.Scalar]":
@@ -68,7 +71,7 @@ class Listing(NamedTuple):
 
     layout: Layout = Layout()
     rows: int = 0
-    groups: Sequence[Group] = ()
+    groups: Sequence[tuple[Group, Sequence[int]]] = ()  # each with its rows
     names: Sequence[str] | None = None  # of all rows; where there is none, they are numbered
     words: Words | None = None
     damage: str | None = None  # the version of what stands for a table in which nothing can be told
@@ -103,13 +106,15 @@ class Tabled:
 
     def _rows(self, found: Listing, column: str) -> Iterator["Rows"]:
         uris, some = found.uris(), list[Photo]()
-        for group in found.groups:
-            for row, uri in zip(group.rows, islice(uris, len(group.rows)), strict=True):
+        for group, rows in found.groups:
+            for row, uri in zip(rows, islice(uris, len(rows)), strict=True):
                 version = f"row {row} of {group.key}"
                 some.append(Photo(self.root, self.before + uri, UNTOLD, group.modified, version=version))
-            if some and (len(some) >= PART or group is found.groups[-1]):
+            if len(some) >= PART:
                 yield Rows(self.blob, self.before, self.opens, tuple(some), column)
                 some = []
+        if some:
+            yield Rows(self.blob, self.before, self.opens, tuple(some), column)
 
     def words(self) -> Words | None:
         """What its other columns say of its photos."""
@@ -127,7 +132,8 @@ class Tabled:
                 if made.photo is None:
                     return Listing(made, rows=len(table))
                 by, names = called(made, table.column)
-                found = Listing(made, len(table), table.groups(made.photo), names)
+                groups = [(group, table.rows(number)) for number, group in enumerate(table.groups(made.photo))]
+                found = Listing(made, len(table), groups, names)
                 if names and len(names) != found.rows:
                     raise Undecodable(f"{by} has {len(names)} of {found.rows} rows")
                 paths = [path_of(self.root, self.before + uri) for uri in found.uris()]
@@ -186,6 +192,16 @@ class Rows:
             if number is not None:
                 found.setdefault(number, {})[row] = photo
         return sorted(found.items(), key=lambda item: item[0])
+
+
+def inner(read: "pa.Table", name: str) -> "pa.ChunkedArray":
+    """The values of a column that was read, or of the one field that was read of it."""
+    import pyarrow.compute as pc
+
+    if name in read.column_names:
+        return read[name]
+    outer, _, field_name = name.rpartition(".")
+    return pc.struct_field(read[outer], field_name)
 
 
 def _place(photo: Photo, numbers: Mapping[str, int]) -> tuple[int, int | None]:
