@@ -12,7 +12,7 @@ from extractor.sources.blob import Blob, blob_at
 from extractor.sources.layouts import Layout, called, layout, photo_in, said
 from extractor.sources.words import Words
 from store.errors import PetrieveError, Undecodable
-from store.photo import UNTOLD, Photo, is_address, path_of
+from store.photo import UNTOLD, Photo, path_of
 from store.rows import Unreadable, unreadable
 
 if TYPE_CHECKING:
@@ -95,8 +95,12 @@ class Tabled:
         """Its photos in the order in which they lie, in whole groups.
 
         One that is damaged, so that nothing tells what is in it, is as a folder that cannot be listed.
+
+        Raises:
+            PetrieveError: it cannot be reached.
         """
-        found = self._listing
+        with _reached(self.blob.path):
+            found = self._listing
         if found.damage:
             yield self.part([Photo(self.root, self.before, self.blob.size, self.blob.modified, version=found.damage)])
         elif found.layout.photo is None or not found.rows:
@@ -116,6 +120,15 @@ class Tabled:
         if some:
             yield Rows(self.blob, self.before, self.opens, tuple(some), column)
 
+    def by_uri(self) -> dict[str, Photo]:
+        """All its photos; nothing where it is damaged.
+
+        Raises:
+            OSError: it cannot be read.
+        """
+        found = self._listing
+        return {photo.uri: photo for part in self._rows(found, "") for photo in part.photos}
+
     def words(self) -> Words | None:
         """What its other columns say of its photos."""
         return self._listing.words
@@ -127,7 +140,7 @@ class Tabled:
     @cached_property
     def _listing(self) -> Listing:
         try:
-            with _listed(self.blob.path), self.opens(self.blob) as table:
+            with self.opens(self.blob) as table:
                 made = _layout(table)
                 if made.photo is None:
                     return Listing(made, rows=len(table))
@@ -161,7 +174,7 @@ class Rows:
             return
         trouble: Exception = Undecodable(f"{self.blob.path} holds it no longer")
         try:
-            blob = self.blob if is_address(self.blob.path) else blob_at(self.blob.path) or self.blob
+            blob = blob_at(self.blob.path) or self.blob
             with self.opens(blob) as table:
                 column = (self.column if blob == self.blob else None) or _layout(table).photo
                 groups = table.groups(column) if column else ()
@@ -169,7 +182,7 @@ class Rows:
                     for read in _read(table, group, rows, column or ""):
                         del left[(read.photo if isinstance(read, Unreadable) else read[0]).uri]
                         yield read
-        except (OSError, Undecodable, PetrieveError, MemoryError) as error:
+        except (OSError, Undecodable, MemoryError) as error:
             trouble = error
         yield from (unreadable(photo, trouble) for photo in left.values())
 
@@ -184,7 +197,7 @@ class Rows:
             row, number = _place(photo, numbers)
             if number is None or groups[number].modified != photo.modified:
                 if now is None:
-                    now = _by_uri(Tabled(blob, photo.root, self.before, self.opens))
+                    now = Tabled(blob, photo.root, self.before, self.opens).by_uri()
                 if photo.uri not in now:
                     continue
                 photo = replace(now[photo.uri], label=photo.label, split=photo.split, columns=photo.columns)
@@ -208,10 +221,6 @@ def _place(photo: Photo, numbers: Mapping[str, int]) -> tuple[int, int | None]:
     """The row of a photo, and the number of its group; None where no group has its key."""
     row, _, key = (photo.version or "").removeprefix("row ").partition(" of ")
     return int(row) if row.isdecimal() else 0, numbers.get(key)
-
-
-def _by_uri(source: Tabled) -> dict[str, Photo]:
-    return {photo.uri: photo for part in source.parts() for photo in part.photos}
 
 
 def _read(table: Table, group: int, rows: dict[int, Photo], column: str) -> Iterator[Read]:
@@ -238,7 +247,7 @@ def _layout(table: Table) -> Layout:
 
 
 @contextmanager
-def _listed(path: str) -> Iterator[None]:
+def _reached(path: str) -> Iterator[None]:
     """What cannot be reached while a table is listed, as ours."""
     try:
         yield
