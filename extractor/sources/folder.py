@@ -13,7 +13,7 @@ from operator import attrgetter
 from extractor.sources.ahead import batched, in_order
 from extractor.sources.archives import Archive, holds_photos
 from extractor.sources.as_before import Listings, opened
-from extractor.sources.beside import Sheet, is_sheet, words_beside
+from extractor.sources.beside import Beside, Sheet, is_sheet
 from extractor.sources.blob import HEAD, Blob, blob_at
 from extractor.sources.formats import SUFFIXES, is_photo
 from extractor.sources.source import Part
@@ -47,22 +47,19 @@ class Folder:
     passed: Counter[str] = field(default_factory=Counter)
     listings: Listings | None = None
     others: "Others" = field(default_factory=lambda: Others())
-    listed: list[Part] = field(default_factory=list)
+    beside: Beside = field(default_factory=Beside)
     inner: list[Archive] = field(default_factory=list)
 
     def parts(self) -> Iterator[Part]:
         """Its photos in a stable order, PART at a time."""
-        for part in self._parts():
-            self.listed.append(part)
-            yield part
-        if not self.listed:  # sheets of no photos
-            self.passed.update(os.path.basename(path) for path in self.others.sheets)
+        return self.beside.noted(self._parts(), self.passed)
 
     def _parts(self) -> Iterator[Part]:
         for some in batched(find(self.root, self.others), PART):
             yield Files(some)
         self.passed.update(self.others.counts)
-        alone = not self.listed
+        self.beside.sheets.extend(map(self._sheet, self.others.sheets))
+        alone = not self.beside.listed
         for path in self.others.archives:
             found = self._archive(path) if alone else None
             if found:
@@ -78,23 +75,16 @@ class Folder:
         return opened(blob, root, as_text(path)[len(root) :].lstrip("/") + "/", self.listings) if blob else None
 
     def words(self) -> Words | None:
-        """What sheets beside its photos say of them, and before that what its archives do."""
-        said = [words for one in self.inner if (words := one.words())]
-        if self.others.sheets:
-            photos = {photo.uri: photo.path for part in self.listed for photo in part.photos}
-            words, over = words_beside(self.root, map(self._sheet, self.others.sheets), photos)
-            said += [words] if words else []
-            self.passed.update(os.path.basename(name) for name in over)
-        return together(said) if said else None
+        """What its archives say of their photos, and then what sheets beside them do."""
+        said = [*(one.words() for one in self.inner), self.beside.words(self.root, 0, self.passed)]
+        return together(words for words in said if words) if any(said) else None
 
     def _sheet(self, path: str) -> Sheet:
-        name = path[len(self.root) :].lstrip("/")
-
         def read(most: int) -> bytes:
             with Blob(path, 0, 0).open() as file:
                 return file.read(most)
 
-        return Sheet(name, read)
+        return Sheet(path[len(self.root) :].lstrip("/"), read)
 
 
 @dataclass
