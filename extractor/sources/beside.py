@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from extractor.sources.labels import WORDS, Labels, labels_of
+from extractor.sources.labels import WORDS, Labels, labels_of, results
 from extractor.sources.sheets import table_of
 from extractor.sources.source import Part
 from extractor.sources.spellings import loose
@@ -156,8 +156,10 @@ def _labels(file: str, sheet: Sheet) -> Labels:
     data = sheet.read(MAX_BYTES + 1)
     if len(data) > MAX_BYTES:
         raise Undecodable(TOO_LARGE)
-    table = _table(file, data) if file.casefold().endswith("l") else table_of(file, data, WORDS["photo"])
-    return labels_of(file, *table)
+    header, rows = _table(file, data) if file.casefold().endswith("l") else table_of(file, data, WORDS["photo"])
+    if results(header):  # a guess must not become what somebody has said
+        raise Undecodable("it holds what a head has told of photos, which `--labels` reads")
+    return labels_of(file, header, rows)
 
 
 def _table(file: str, data: bytes) -> tuple[list[str], list[list[str]]]:
