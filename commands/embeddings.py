@@ -16,10 +16,12 @@ from commands.options import (
     Store,
     Trunk,
     Weights,
+    ZipEncoding,
     note,
     path,
     show,
     to_imagenet,
+    zip_names,
 )
 from gallery import progress, spreadsheet, terminal, words
 from gallery.stop import asked_to_stop
@@ -63,12 +65,14 @@ def embed(
     drop_trunk: Annotated[
         str | None, typer.Option(help="Let go of what this trunk has made, once the run is through.")
     ] = None,
+    zip_encoding: ZipEncoding = None,
     as_json: Json = False,
 ) -> None:
     """Embed the photos that are new or have changed, and keep their embeddings."""
     from extractor import embed as extractor
     from index.codes import update
 
+    zip_names(zip_encoding)
     if labels is None and (photo_column or label_column):
         raise typer.BadParameter("these are columns of a CSV: name it with `--labels`")
     if forget is not None and not prune:
@@ -176,11 +180,13 @@ def doctor(
     weights: Weights = None,
     device: Device = "auto",
     precision: Precision = "auto",
+    zip_encoding: ZipEncoding = None,
     as_json: Json = False,
 ) -> None:
     """Measure each step of embedding on your own photos, and name the one that holds up the rest."""
     from extractor.checks.doctor import diagnose
 
+    zip_names(zip_encoding)
     found = diagnose(sources, store=store, weights=weights, device=device, precision=precision)
     show(asdict(found), terminal.diagnosed, as_json)
 

@@ -8,7 +8,19 @@ from typing import Annotated, Any
 
 import typer
 
-from commands.options import DEFAULT_STORE, Device, Json, Precision, Store, Trunk, Weights, note, show
+from commands.options import (
+    DEFAULT_STORE,
+    Device,
+    Json,
+    Precision,
+    Store,
+    Trunk,
+    Weights,
+    ZipEncoding,
+    note,
+    show,
+    zip_names,
+)
 from extractor.sources.formats import FORMATS
 from extractor.sources.places import paths_of
 from gallery import spreadsheet, terminal, words
@@ -55,6 +67,7 @@ def predict(
     ] = None,
     csv: Annotated[Path | None, typer.Option(help="Write the predictions to this file too.")] = None,
     kaggle: Annotated[Path | None, typer.Option(help="Write `id,label` for dogs-vs-cats to this file too.")] = None,
+    zip_encoding: ZipEncoding = None,
     as_json: Json = False,
 ) -> None:
     """Say what is in photos, and how sure that is."""
@@ -66,6 +79,7 @@ def predict(
     from store.cache import Cache
     from store.rows import Embedded
 
+    zip_names(zip_encoding)
     cache = Cache.open(store, trunk)
     fitted = head.load(cache)
     if max_error is not None:
@@ -101,6 +115,7 @@ def audit(
     trunk: Trunk = None,
     csv: Annotated[Path | None, typer.Option(help="Write all labelled photos to this file, worst first.")] = None,
     sheet: Annotated[Path | None, typer.Option(help="Draw the worst into this JPEG.")] = None,
+    zip_encoding: ZipEncoding = None,
     as_json: Json = False,
 ) -> None:
     """Find labels that are probably wrong or in doubt, near-copies that contradict them, leaks, and outliers."""
@@ -111,6 +126,7 @@ def audit(
     from gallery.sheet import findings_sheet
     from store.cache import Cache
 
+    zip_names(zip_encoding)
     cache = Cache.open(store, trunk)
     audited = classifier.audit(labelled.read(cache), name=words.name)
     ranked = [{**asdict(one), "photo": words.name(one.photo)} for one in audited.findings]
@@ -132,6 +148,7 @@ def report(
     store: Store = DEFAULT_STORE,
     trunk: Trunk = None,
     out: Annotated[Path, typer.Option(help="The page to write.")] = Path("report.html"),
+    zip_encoding: ZipEncoding = None,
     as_json: Json = False,
 ) -> None:
     """Write what is known of the head and of the labels as one HTML page, with its photos inside."""
@@ -144,6 +161,7 @@ def report(
     from gallery.report import page
     from store.cache import Cache
 
+    zip_names(zip_encoding)
     cache = Cache.open(store, trunk)
     fitted = head.load(cache)
     photos = labelled.read(cache)

@@ -11,7 +11,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from commands.options import DEFAULT_STORE, Device, Json, Precision, Store, Trunk, Weights, note, show
+from commands.options import (
+    DEFAULT_STORE,
+    Device,
+    Json,
+    Precision,
+    Store,
+    Trunk,
+    Weights,
+    ZipEncoding,
+    note,
+    show,
+    zip_names,
+)
 from gallery import spreadsheet, terminal, words
 
 if TYPE_CHECKING:
@@ -35,6 +47,7 @@ def similar(
     device: Device = "auto",
     precision: Precision = "auto",
     sheet: Annotated[Path | None, typer.Option(help="Draw the photo and its neighbours into this JPEG.")] = None,
+    zip_encoding: ZipEncoding = None,
     as_json: Json = False,
 ) -> None:
     """Find the embedded photos that look most like a pet."""
@@ -46,6 +59,7 @@ def similar(
     from index import build, question
     from store.cache import Cache
 
+    zip_names(zip_encoding)
     if bool(photos) == bool(watch) or (watch and sheet):
         raise typer.BadParameter("name photos, or a folder to `--watch`, which draws no sheet")
     cache = Cache.open(store, trunk)
@@ -138,6 +152,7 @@ def duplicates(
     precision: Precision = "auto",
     csv: Annotated[Path | None, typer.Option(help="Write a line for each photo of each group to this file.")] = None,
     sheet: Annotated[Path | None, typer.Option(help="Draw the first groups into this JPEG, the best framed.")] = None,
+    zip_encoding: ZipEncoding = None,
     as_json: Json = False,
 ) -> None:
     """Find near-copies: same bytes, same picture, same scene. Says which is the best, and deletes nothing."""
@@ -149,6 +164,7 @@ def duplicates(
     from index.duplicates.find import find_duplicates
     from store.cache import Cache
 
+    zip_names(zip_encoding)
     cache = Cache.open(store, trunk)
     read = Reader(cache)
     made = copies.make_copies(cache, device=device, precision=precision)

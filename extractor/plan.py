@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from extractor.sources.as_before import Listings
-from extractor.sources.folder import LITTER, is_folder
+from extractor.sources.folder import is_folder
 from extractor.sources.formats import FORMATS
+from extractor.sources.inside import LITTER
 from extractor.sources.places import exists, source_at
 from extractor.sources.source import Part, Source
 from extractor.sources.words import Words

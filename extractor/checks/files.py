@@ -5,14 +5,14 @@ import stat
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 
 from extractor.sources.folder import READERS
-from extractor.sources.places import container_of
+from extractor.sources.places import container_of, found_at
 from extractor.sources.reading import Reader
 from store.errors import Undecodable
-from store.photo import digest_of
+from store.photo import UNTOLD, digest_of
 
+Seen = tuple[int, int, Hashable]  # size, time in microseconds, and what all names of a photo have in common
 Then = tuple[int, int, bytes]  # size, time in microseconds and digest of what was embedded
 
 
@@ -20,16 +20,15 @@ def files(photos: Mapping[str, Then], read: Reader | None = None) -> list[list[s
     """The names of each file, its own before links to it; first the files that are known by a name of their own.
 
     `photos` says what was embedded, by path: what is gone or no longer that is left out. A file whose bytes another one
-    had is read again, because size and time may stay where bytes change; so is one that lies in an archive.
+    had is read again, because size and time may stay where bytes change.
     """
     read = read or Reader()
     read.know(photos)
     with ThreadPoolExecutor(READERS) as threads:
         names = defaultdict(list)
-        found = threads.map(partial(_as_then, read), photos, photos.values())
-        for path, file in zip(photos, found, strict=True):
-            if file is not None:
-                names[file].append(path)
+        for (path, then), seen in zip(photos.items(), threads.map(_seen, photos), strict=True):
+            if seen and seen[0] in (then[0], UNTOLD) and seen[1] == then[1]:
+                names[seen[2]].append(path)
         each = sorted((sorted(some, key=_own_first) for some in names.values()), key=lambda some: _own_first(some[0]))
         digests = [photos[some[0]][2] for some in each]
         times = Counter(digests)
@@ -39,21 +38,24 @@ def files(photos: Mapping[str, Then], read: Reader | None = None) -> list[list[s
         return [some for some, is_same in zip(each, same, strict=True) if is_same]
 
 
-def _as_then(read: Reader, path: str, then: Then) -> Hashable | None:
-    """What all names of a file have in common; None where it is not as it was embedded."""
-    if inside := container_of(path):
-        status = _status(inside[0])
-        return (_file(inside[0], status), inside[1]) if status and _holds(path, then[2], read) else None
-    status = _status(path)
-    return _file(path, status) if status and (status.st_size, status.st_mtime_ns // 1000) == then[:2] else None
-
-
-def _status(path: str) -> os.stat_result | None:
+def _seen(path: str) -> Seen | None:
+    """Size and time of a photo as it is now, and which it is; None where it is gone."""
     try:
         status = os.stat(path)
     except OSError:
+        return _inside(path)
+    if not stat.S_ISREG(status.st_mode):
         return None
-    return status if stat.S_ISREG(status.st_mode) else None
+    return status.st_size, status.st_mtime_ns // 1000, _file(path, status)
+
+
+def _inside(path: str) -> Seen | None:
+    """The same of one in a file that photos are in: under each name of that, it is one photo."""
+    try:
+        photo, held = found_at(path), container_of(path)
+        return (photo.size, photo.modified, (_file(held[0], os.stat(held[0])), held[1])) if photo and held else None
+    except OSError:
+        return None
 
 
 def _file(path: str, status: os.stat_result) -> Hashable:

@@ -14,8 +14,9 @@ from extractor.sources.ahead import batched, in_order
 from extractor.sources.archives import Archive, holds_photos
 from extractor.sources.as_before import Listings, opened
 from extractor.sources.beside import Beside, Sheet, is_sheet
-from extractor.sources.blob import HEAD, Blob, blob_at
+from extractor.sources.blob import HEAD, MAX_BYTES, VERSIONS, Blob, blob_at
 from extractor.sources.formats import SUFFIXES, is_photo
+from extractor.sources.inside import LITTER
 from extractor.sources.source import Part
 from extractor.sources.words import Words, together
 from store.errors import PetrieveError, Undecodable
@@ -24,19 +25,12 @@ from store.rows import Unreadable, unreadable
 
 PART = 256  # photos that lie together
 READERS = 4  # files of a part at a time: a disk or a network answers several as soon as one
-# Beyond the largest photo that can be decoded (200 megapixels), uncompressed.
-MAX_BYTES = 1 << 30
 # Seconds between two times that a file can bear on Linux at 100 Hz. A later change must show: what has changed just
 # now is read when it has grown so old.
 TICK = 0.01
 SizeTime = tuple[int, int]  # size in bytes and time of change in microseconds
 UNKNOWN: SizeTime = (0, 0)
-# Folders in which systems keep thumbnails, old versions and what was thrown away, casefolded: Synology's, QNAP's,
-# NetApp's, those of Windows, Linux and macOS, and the one that macOS adds to an archive.
-LITTER = frozenset(
-    """@eadir #recycle #snapshot @tmp @recycle @recently-snapshot @transcode ~snapshot $recycle.bin recycler found.000
-    lost+found __macosx""".split()
-) | {"system volume information", "network trash folder", "temporary items"}
+STORE = {"store.json", "photos.lance"}  # what a store is known by
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,8 +159,10 @@ def _walk(path: str, entries: list[os.DirEntry[str]], visited: set[Hashable], ot
                     identity = _identity(entry.path, os.stat(entry.path))
                     if identity not in visited:
                         visited.add(identity)
-                        waiting.append((uri, iter(_entries(entry.path, others))))
-                        break
+                        inner = _entries(entry.path, others)
+                        if not _is_one_thing(entry.path, inner, others):
+                            waiting.append((uri, iter(inner)))
+                            break
                 except (FileNotFoundError, NotADirectoryError):  # it went between the listing and the look at it
                     pass
                 except OSError:
@@ -185,6 +181,16 @@ def _entries(folder: str, others: Others) -> list[os.DirEntry[str]]:
         others.counts.update(entry.name for entry in litter)
         entries = [entry for entry in entries if entry not in litter]
     return sorted(entries, key=attrgetter("name"))
+
+
+def _is_one_thing(path: str, entries: list[os.DirEntry[str]], others: Others) -> bool:
+    """Whether a folder with these entries is a table of Lance, or a store, which holds no photos; `others` are told."""
+    names = {entry.name for entry in entries}
+    if VERSIONS in names:
+        others.archives.append(path)
+    elif names >= STORE:
+        others.counts[os.path.basename(path)] += 1
+    return VERSIONS in names or names >= STORE
 
 
 def _identity(path: str, status: os.stat_result) -> Hashable:

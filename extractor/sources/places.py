@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from itertools import product
+from threading import Lock
 
 from extractor.sources.archives import Archive, archive
 from extractor.sources.as_before import Listings, opened
-from extractor.sources.blob import Blob, blob_at
-from extractor.sources.folder import Files, Folder, read
+from extractor.sources.blob import Blob, blob_at, is_table
+from extractor.sources.folder import STORE, Files, Folder, is_folder, read
+from extractor.sources.instead import check_name
 from extractor.sources.source import Part, Source
 from extractor.sources.words import Words
 from store.errors import PetrieveError, Undecodable
@@ -63,10 +65,15 @@ def source_at(place: str, listings: Listings | None = None) -> Source:
     Raises:
         PetrieveError: it cannot be opened.
     """
+    for folder in (place, os.path.dirname(place)):
+        if all(os.path.exists(os.path.join(folder, name)) for name in STORE):
+            raise PetrieveError(f"{folder} is a store, and holds no photos", "name the folder that the photos are in")
     try:
         container, name = container_of(place) or (place, "")
         blob = blob_at(container)
         found = opened(blob, as_text(container), "", listings) if blob else None
+        if blob and not found:
+            check_name(blob)
     except OSError as error:
         raise PetrieveError(f"cannot open {place}: {error.strerror}", "check the path and its permissions") from error
     if found is None:
@@ -75,13 +82,14 @@ def source_at(place: str, listings: Listings | None = None) -> Source:
 
 
 def container_of(path: str) -> tuple[str, str] | None:
-    """The file that a path leads into, and the name inside; None where it leads into none."""
-    above = path
+    """The file or table that a path leads into, and the name inside; None where it leads into none."""
+    above = path.rstrip("/")  # with it ends what of an archive cannot be listed
     while not os.path.lexists(above):
         above, name = os.path.split(above)
         if not name:
             return None
-    return (above, path[len(above) + 1 :]) if above != path and os.path.isfile(above) else None
+    leads = above != path and (os.path.isfile(above) or is_table(above))
+    return (above, path[len(above) + 1 :]) if leads else None
 
 
 def exists(place: str) -> bool:
@@ -117,7 +125,12 @@ class Below:
         """Its photos in a stable order."""
         folder = f"{self.name}/"
         for part in self.whole.parts():
-            if some := [photo for photo in part.photos if photo.uri == self.name or photo.uri.startswith(folder)]:
+            if some := [
+                photo
+                for photo in part.photos
+                # What cannot be listed may lie there.
+                if photo.uri == self.name or photo.uri.startswith(folder) or is_folder(photo.path)
+            ]:
                 yield self.whole.part(some)
 
     def words(self) -> Words | None:
@@ -161,13 +174,33 @@ def read_at(path: str) -> bytes:
         OSError: it cannot be opened, or changes while it is read.
         Undecodable: no regular file, or over MAX_BYTES.
     """
-    if (inside := container_of(path)) and (blob := blob_at(inside[0])):
-        found = _listed(blob).get(as_text(inside[1]))
+    if inside := container_of(path):
+        found = _member(path)
         got = found and next(iter(found[0].read({found[1].uri})))
         if isinstance(got, tuple):
             return got[1]
         raise Undecodable(got.reason if got else f"{inside[0]} does not hold it")
     return read(path)[0]
+
+
+def found_at(path: str) -> Photo | None:
+    """The photo at a path that leads into a file that photos are in, as it is now; None where none is.
+
+    Raises:
+        OSError: that file cannot be opened.
+    """
+    found = _member(path)
+    return found and found[1]
+
+
+_listing = Lock()  # what several threads ask for is listed once
+
+
+def _member(path: str) -> tuple[Part, Photo] | None:
+    if not (inside := container_of(path)) or not (blob := blob_at(inside[0])):
+        return None
+    with _listing:
+        return _listed(blob).get(as_text(inside[1]))
 
 
 @lru_cache(maxsize=2)  # a sheet or a page shows several photos of one archive
