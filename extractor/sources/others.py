@@ -1,4 +1,4 @@
-"""What lies among the photos of a folder or a bucket and is none: archives, sheets that say what photos are, and more."""
+"""What lies among the photos of a folder or bucket and is none: archives, sheets that say what photos are, and more."""
 
 import os
 from collections import Counter
@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 from extractor.sources.ahead import batched
 from extractor.sources.archives import Archive
 from extractor.sources.as_before import Listings, opened
-from extractor.sources.beside import Sheet, words_beside
+from extractor.sources.beside import Beside, Sheet
 from extractor.sources.blob import blob_at
 from extractor.sources.source import Part
 from extractor.sources.words import Words, together
 from store.photo import Photo, as_text
 
 PART = 256  # photos that lie together
+Makes = Callable[[tuple[Photo, ...]], Part]
 
 
 @dataclass
@@ -24,35 +25,22 @@ class Others:
     counts: Counter[str] = field(default_factory=Counter)  # by the ending of a file, or the name of a folder
     archives: list[str] = field(default_factory=list)  # paths of files that photos are in
     sheets: list[str] = field(default_factory=list)  # paths of those that may say what photos are
-    listed: list[Part] = field(default_factory=list)
+    beside: Beside = field(default_factory=Beside)
     inner: list[Archive] = field(default_factory=list)
 
     def parts(
-        self,
-        root: str,
-        photos: Iterable[Photo],
-        part: Callable[[tuple[Photo, ...]], Part],
-        passed: Counter[str],
-        listings: Listings | None,
+        self, root: str, photos: Iterable[Photo], part: Makes, passed: Counter[str], listings: Listings | None
     ) -> Iterator[Part]:
         """The photos of a source, PART at a time; where it has none, those of its archives. The rest is `passed`."""
-        for one in self._parts(root, photos, part, passed, listings):
-            self.listed.append(one)
-            yield one
-        if not self.listed:  # sheets of no photos
-            passed.update(os.path.basename(path) for path in self.sheets)
+        return self.beside.noted(self._parts(root, photos, part, passed, listings), passed)
 
     def _parts(
-        self,
-        root: str,
-        photos: Iterable[Photo],
-        part: Callable[[tuple[Photo, ...]], Part],
-        passed: Counter[str],
-        listings: Listings | None,
+        self, root: str, photos: Iterable[Photo], part: Makes, passed: Counter[str], listings: Listings | None
     ) -> Iterator[Part]:
         yield from map(part, batched(photos, PART))
         passed.update(self.counts)
-        alone = not self.listed
+        self.beside.sheets.extend(Sheet(_below(root, path), _reader(path)) for path in self.sheets)
+        alone = not self.beside.listed
         for path in self.archives:
             blob = blob_at(path) if alone else None
             found = opened(blob, root, _below(root, as_text(path)) + "/", listings) if blob else None
@@ -64,18 +52,9 @@ class Others:
                 passed[os.path.basename(path)] += 1
 
     def words(self, root: str, passed: Counter[str]) -> Words | None:
-        """What sheets beside the photos say of them, and before that what the archives do.
-
-        Sheets that say nothing are `passed`.
-        """
-        said = [words for one in self.inner if (words := one.words())]
-        if self.sheets:
-            photos = {photo.uri: photo.path for part in self.listed for photo in part.photos}
-            sheets = (Sheet(_below(root, path), _reader(path)) for path in self.sheets)
-            words, over = words_beside(root, sheets, photos)
-            said += [words] if words else []
-            passed.update(os.path.basename(name) for name in over)
-        return together(said) if said else None
+        """What the archives say of their photos, and then what sheets beside these do; others are `passed`."""
+        said = [*(one.words() for one in self.inner), self.beside.words(root, 0, passed)]
+        return together(words for words in said if words) if any(said) else None
 
 
 def _below(root: str, path: str) -> str:

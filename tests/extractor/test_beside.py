@@ -90,6 +90,17 @@ def test_a_sheet_that_is_none_costs_a_note_and_nothing_else(run: Run, pets: Path
     assert "passed over: 1 metadata.csv" in done.err
 
 
+def test_what_a_head_has_told_is_not_taken_for_what_somebody_says(
+    run: Run, pets: Path, store: Path, tmp_path: Path
+) -> None:
+    done = run("predict", pets, "--store", store, "--csv", pets / "labels.csv")
+    assert done.status == 0
+    _, done = told(run, pets, tmp_path / "s")
+    assert "labels.csv: it holds what a head has told of photos, which `--labels` reads: it is passed over" in done.err
+    cache = Cache.open(tmp_path / "s")
+    assert not any(mark for batch in cache.photos(["label_by_hand"]) for mark in batch["label_by_hand"].to_pylist())
+
+
 def test_a_sheet_of_other_photos_is_named(run: Run, pets: Path, tmp_path: Path) -> None:
     (pets / "labels.csv").write_text("photo,label\nx.jpg,a\n/etc/passwd,b\n../y.jpg,c\n")
     found, done = told(run, pets, tmp_path / "s")
