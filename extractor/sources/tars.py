@@ -211,11 +211,12 @@ class Entries:
 
 
 def spans(placed: Iterable[Placed], most: int) -> Iterator[list[Placed]]:
-    """Photos in order, those together that are read at once: at most so many bytes, but for one that is larger."""
+    """Photos in order, those together that are read at once: names of the same bytes, or of so many bytes at most."""
     span: list[Placed] = []
     end = 0
     for place, photo in placed:
-        if span and (place > end + GAP or place + photo.size > span[0][0] + most):
+        far = place > end + GAP or place + photo.size > span[0][0] + most if span else False
+        if far and place != span[-1][0]:
             yield span
             span = []
         span.append((place, photo))
@@ -225,19 +226,27 @@ def spans(placed: Iterable[Placed], most: int) -> Iterator[list[Placed]]:
 
 
 def _read(file: Bytes, span: Sequence[Placed]) -> Iterator[tuple[Photo, bytes] | Unreadable]:
-    """The photos of a span, each with the header before it that tells that it is still the one that was listed."""
-    first = span[0][0] - BLOCK
+    """The photos of a span; the header before each tells that it is still the one that was listed."""
     try:
-        file.seek(first)
-        data = file.read(max(place + photo.size for place, photo in span) - first)
+        pieces = _pieces(file, span)
     except (OSError, Undecodable, MemoryError) as error:
         yield from (unreadable(photo, error) for _, photo in span)
         return
-    for place, photo in span:
-        start = place - first
-        if f"{zlib.crc32(data[start - BLOCK : start]):08x}" != (photo.version or "")[4:12]:
+    for (_, photo), (header, data) in zip(span, pieces, strict=True):
+        if f"{zlib.crc32(header):08x}" != (photo.version or "")[4:12]:
             yield unreadable(photo, CHANGED)
-        elif len(data) < start + photo.size:
+        elif len(data) < photo.size:
             yield unreadable(photo, OSError(errno.EIO, CUT))
         else:
-            yield photo, data[start : start + photo.size]
+            yield photo, data
+
+
+def _pieces(file: Bytes, span: Sequence[Placed]) -> list[tuple[bytes, bytes]]:
+    """The header and the data of each photo of a span, read at once; of a single one, which may be large, uncopied."""
+    first = span[0][0] - BLOCK
+    file.seek(first)
+    if len(span) == 1:
+        return [(file.read(BLOCK), file.read(span[0][1].size))]
+    read = file.read(max(place + photo.size for place, photo in span) - first)
+    places = [(place - first, photo.size) for place, photo in span]
+    return [(read[place - BLOCK : place], read[place : place + size]) for place, size in places]
