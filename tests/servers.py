@@ -79,7 +79,8 @@ class Proxy:
     """What stands before a server: it counts, delays, and does to an answer what `fault` says.
 
     That is a status ("503"), "cut" (half of the body comes), "slow" (200 and SlowDown), "stall" (nothing comes for
-    long), or None: the server's own answer. It is called before the server is asked, and may change the object first.
+    long), "lost" (it is done, and 503 answered), or None: the server's own answer. It is called before the server is
+    asked, and may change the object first.
     """
 
     endpoint: str
@@ -159,6 +160,9 @@ class _Passed(BaseHTTPRequestHandler):
             left = {"connection", "transfer-encoding", "content-length", "date", "server"}
             headers = {name: value for name, value in told.getheaders() if name.lower() not in left}
             size = told.getheader("content-length") if self.command == "HEAD" else None
+            if fault == "lost":
+                self.answer(503, {}, SLOW_DOWN)
+                return
             self.answer(told.status, headers, data, size=size, cut=fault == "cut")
 
     def answer(

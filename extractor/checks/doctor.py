@@ -81,7 +81,7 @@ def diagnose(
     """
     photos = list(photos_of(find_parts(paths_of(sources))).values())
     chosen = photos[:: max(1, len(photos) // PHOTOS)][:PHOTOS]
-    trunk = _trunk(Store(Path(store)), weights, device, precision)
+    trunk = _trunk(Store.at(store), weights, device, precision)
     stages, unreadable = _stages(chosen, trunk)
     # On a GPU the steps before it run beside it; on a CPU they share its cores.
     shared = 1 / sum(1 / rate for rate in stages.values())
