@@ -292,10 +292,10 @@ class Cache(Contents):
     def tidy(self) -> None:
         """Merge the small pieces that many commits leave, and let go of versions that no run reads."""
         self._tidied = time.time()
-        for table in (self._photos, self._vectors):
+        for path, table in ((self.store.photos, self._photos), (self.folder.vectors, self._vectors)):
             with self._writing():
                 merge_pieces(table)
-                let_go(table)
+                let_go(path, table)
 
     def sign(self) -> None:
         """Say on the store's card how this run leaves the tables, so that damage to their manifests shows."""

@@ -81,5 +81,5 @@ def remove_folder(folder: Where) -> None:
 def size_bytes(folder: Where) -> int:
     """How large all files below a folder are."""
     if isinstance(folder, Key):
-        return sum(size for _, size in folder.files())
+        return sum(said["size"] for _, said in folder.files())
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())

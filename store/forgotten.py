@@ -70,7 +70,7 @@ def remember(store: Store, rows: Iterable[Row], schema: "pa.Schema") -> None:
     table = photo_table([*others, *new], schema)
     with writable(store):
         write_table(store.forgotten, table, mode="overwrite" if newest(store.forgotten) else "create")
-        let_go(opened(store.forgotten))
+        let_go(store.forgotten, opened(store.forgotten))
 
 
 def remembered(store: Store, schema: "pa.Schema") -> dict[str, Row]:

@@ -169,8 +169,8 @@ class Key:
         """What lies below it."""
         return (key for key, _ in self.files())
 
-    def files(self) -> "Iterator[tuple[Key, int]]":
-        """What lies below it, in the order of names, and the size of each in bytes; pages are asked for as needed."""
+    def files(self) -> "Iterator[tuple[Key, ObjectMeta]]":
+        """What lies below it, in the order of names, and what the server says of each; pages come as needed."""
         import obstore
 
         pages = obstore.list(self.bucket.objects, f"{self.path}/")
@@ -178,7 +178,7 @@ class Key:
             for one in page:
                 key = Key(self.bucket, one["path"])
                 key._saw(one)
-                yield key, one["size"]
+                yield key, one
 
     def remove_all(self) -> None:
         """Remove all that lies below it."""

@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from functools import cache as once
 from pathlib import Path
 
 from store.errors import PetrieveError
@@ -73,7 +72,10 @@ def copied(newest: Key) -> "Path | None":
 def copied_manifest(manifest: Key) -> Path:
     """A copy of the manifest of a table's version, which has been listed, in a folder that stands for that version."""
     version = _folder(manifest.parent.parent) / _digest(f"{manifest.name} {manifest.bucket.tags[manifest.path]}")
-    return _kept(manifest, version / "_versions" / manifest.name)
+    copy = version / "_versions" / manifest.name
+    if not copy.exists():
+        _let_go()
+    return _kept(manifest, copy)
 
 
 def _pieces(version: Path) -> "list[str] | None":
@@ -105,7 +107,6 @@ def _kept(file: Key, copy: Path) -> Path:
         _root().mkdir(mode=0o700, parents=True, exist_ok=True)
         copy.parent.mkdir(parents=True, exist_ok=True)
         write_file(copy, data)
-        _let_go()
     return copy
 
 
@@ -125,7 +126,6 @@ def _keeping(what: Key, folder: Path) -> Iterator[None]:
         ) from error
 
 
-@once
 def _let_go() -> None:
     """Remove the copies of any store that were not of use for a week."""
     until = time.time() - UNUSED_SECONDS

@@ -16,7 +16,8 @@ from conftest import ROOT, Done, Process, bits
 from embedding import NEW
 from servers import KEYS, Asked, Proxy, environment, made_bucket, nanio_server, put_folder
 
-from store import lease
+from store import lease, tables
+from store import near as near_by
 from store.cache import Cache
 from store.folder import Store
 from store.lock import writing
@@ -103,12 +104,29 @@ def test_what_is_in_a_bucket_is_fetched_once(
     assert run("predict", photo, "--store", address, "--json").json != asked, "another head is another file"
 
 
-def test_an_index_in_a_bucket_is_fetched_once(run: Run, many: Cache, bucket: Any, proxy: Proxy, address: str) -> None:
+def test_copies_that_were_of_no_use_for_a_week_are_let_go(
+    run: Run, made_store: Path, bucket: Any, near: Path, address: str
+) -> None:
+    put_folder(bucket, made_store, "our pets.petrieve/")
+    for name, age in (("old", 8), ("new", 6)):
+        file = near / "petrieve/another store" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+        os.utime(file, (0, time.time() - age * 86_400))
+    assert run("info", "--store", address).status == 0
+    assert [file.name for file in (near / "petrieve/another store").iterdir()] == ["new"]
+
+
+def test_an_index_in_a_bucket_is_fetched_once_and_large_tables_never(
+    run: Run, many: Cache, bucket: Any, proxy: Proxy, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     put_folder(bucket, Path(str(many.store.path)), "our pets.petrieve/")
     for _ in range(2):
         same(run, address, many.store.path, "evaluate", "--json")
         same(run, address, many.store.path, "info", "--json")
     assert proxy.count("GET", "index.safetensors") == 1
+    monkeypatch.setattr(near_by, "MOST_BYTES", 0)  # as if the tables were too large to be copied
+    same(run, address, many.store.path, "evaluate", "--json")
     assert run("build-index", "--kind", "IVF4,Flat", "--store", address).status == 0
     assert run("info", "--store", address, "--json").json["index"]["kind"] == "IVF4,Flat"
 
@@ -177,6 +195,25 @@ def versions(bucket: Any) -> set[tuple[str, str]]:
     return {(one.key, one.e_tag) for one in bucket.objects.all() if one.key.endswith((".manifest", ".json"))}
 
 
+def test_versions_that_nobody_reads_are_let_go(
+    run: Run, few: Path, bucket: Any, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run("embed", few, *NEW, address).json["embedded"] == 6
+    for number in range(3):
+        label(run, few, address, str(number))
+    assert len(versions(bucket)) > 5
+    monkeypatch.setattr(tables, "KEPT_SECONDS", -2)
+    label(run, few, address, "last")
+    assert len(versions(bucket)) == 3, "a card, and of each table the newest"
+    assert run("verify", "--sample", 1, "--store", address).status == 0
+
+
+def label(run: Run, photos: Path, address: str, name: str) -> None:
+    """Give a photo a label that it had not."""
+    Path("labels.csv").write_text(f"photo,label\n{next(photos.rglob('*.*'))},{name}\n")
+    assert run("embed", photos, *NEW, address, "--labels", "labels.csv").status == 0
+
+
 def test_a_server_on_which_two_can_win_is_refused(
     run: Run, few: Path, near: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -219,6 +256,13 @@ def test_a_store_of_an_old_format_in_a_bucket_is_refused(run: Run, few: Path, bu
 @pytest.mark.parametrize("name", ["", "a//b", "a%41", "a#b", "a?b", "a\nb"])
 def test_where_no_store_can_lie_is_told(run: Run, few: Path, address: str, name: str) -> None:
     assert "no store can lie at" in one_line(run("embed", few, *NEW, f"{address.rpartition('/')[0]}/{name}"))
+
+
+def test_a_store_at_an_address_of_no_bucket_is_refused(run: Run, few: Path, tmp_path: Path) -> None:
+    before = sorted(tmp_path.iterdir())
+    for name in ("file:///tmp/x", "https://pets.org/store", "s3://"):
+        assert "is not the address of a bucket" in one_line(run("embed", few, *NEW, name))
+    assert sorted(tmp_path.iterdir()) == before
 
 
 def test_without_the_extra_its_name_is_told(run: Run, few: Path, address: str, monkeypatch: pytest.MonkeyPatch) -> None:
