@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 # A larger file goes there in parts, and of two that are written at once the later one stays. Of a store's files only
 # an index is so large, and any index is right.
 WHOLE_BYTES = 64 << 20
-# Lance takes an address for a URL: of `a%41`, `a#b` and `a//b` it would make other keys, or none.
-UNFIT = re.compile(r"[%?#\x00-\x1f\x7f\ud800-\udfff]|//")
+# Lance takes an address for a URL: of `a%41`, `a#b`, `a//b` and `a/../b` it would make other keys, or none.
+UNFIT = re.compile(r"[%?#\x00-\x1f\x7f\ud800-\udfff]|//|(?:^|/)\.\.?(?:/|$)")
 
 
 @dataclass(eq=False)
@@ -221,7 +221,9 @@ def where(place: str | os.PathLike[str] | Key, *, near: bool = True) -> Where:
     path = path.rstrip("/")
     if not path or UNFIT.search(path):
         what = (
-            "it holds %, ?, #, // or a character that no one sees" if path else "it names a bucket, and nothing in it"
+            "it holds %, ?, #, //, a part . or .., or a character that no one sees"
+            if path
+            else "it names a bucket, and nothing in it"
         )
         raise PetrieveError(f"no store can lie at {place}: {what}", "name it as in `s3://BUCKET/pets.petrieve`")
     return Key(Bucket(connected(bucket)[0], bucket.replace("s3a:", "s3:", 1), near=near), path)

@@ -11,16 +11,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from conftest import ROOT, Done, Process, bits
 from embedding import NEW
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 from servers import KEYS, Asked, Proxy, environment, made_bucket, nanio_server, put_folder
 
 from store import lease, tables
 from store import near as near_by
 from store.cache import Cache
+from store.errors import PetrieveError
 from store.folder import Store
 from store.lock import writing
+from store.tables import newest, write_table
 
 Run = Callable[..., Done]
 Start = Callable[..., Process]
@@ -253,9 +258,26 @@ def test_a_store_of_an_old_format_in_a_bucket_is_refused(run: Run, few: Path, bu
     assert "copy it to a disk" in one_line(run("embed", few, *NEW, address))
 
 
-@pytest.mark.parametrize("name", ["", "a//b", "a%41", "a#b", "a?b", "a\nb"])
+@pytest.mark.parametrize("name", ["", "a//b", "a%41", "a#b", "a?b", "a/../b", "a\nb"])
 def test_where_no_store_can_lie_is_told(run: Run, few: Path, address: str, name: str) -> None:
     assert "no store can lie at" in one_line(run("embed", few, *NEW, f"{address.rpartition('/')[0]}/{name}"))
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(name=st.text(min_size=1, max_size=12))
+@example(name="a b+c&d=e;[f]\\^~|{ü🐈}.")
+def test_where_a_store_may_lie_lance_and_we_mean_the_same_place(bucket: Any, address: str, name: str) -> None:
+    try:
+        store = Store.at(f"{address}/{name}")
+    except PetrieveError:
+        return
+    with writing(store):
+        write_table(store.photos, pa.table({"number": [1]}), mode="create")
+        assert newest(store.photos)
+        (file,) = [one.key for one in bucket.objects.all() if one.key.endswith(".manifest")]
+        assert file.startswith(f"our pets.petrieve/{name.rstrip('/')}/photos.lance/_versions/")
+    for one in bucket.objects.all():
+        one.delete()
 
 
 def test_a_store_at_an_address_of_no_bucket_is_refused(run: Run, few: Path, tmp_path: Path) -> None:
