@@ -53,8 +53,10 @@ class Bucket:
         """How Lance reaches it: its own way through the environment, but for what was found out here."""
         config: dict[str, Any] = dict(getattr(self.objects, "config", {})) if self.address.startswith("s3") else {}
         names = ("endpoint", "region", "skip_signature", "virtual_hosted_style_request")
-        found = {f"aws_{name}": str(config[name]).lower() for name in names if config.get(name) is not None}
-        return found | ({"allow_http": "true"} if str(config.get("endpoint")).startswith("http:") else {})
+        said = {"True": "true", "False": "false"}  # as Lance has it
+        found = {name: str(config[name]) for name in names if config.get(name) is not None}
+        plain = {"allow_http": "true"} if found.get("endpoint", "").startswith("http:") else {}
+        return {f"aws_{name}": said.get(value, value) for name, value in found.items()} | plain
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from extractor.exchange.embeddings import CARD, GROUP, TABLE
-from extractor.sources.folder import Place
 from extractor.sources.labels import check_columns
 from extractor.trunks.kinds import KINDS, kind
 from store.cache import Cache
@@ -53,7 +52,7 @@ class Export:
         return self.folder / TABLE
 
 
-def import_embeddings(folder: Path, store: Place, *, photos: Path | None = None) -> tuple[int, Cache]:
+def import_embeddings(folder: Path, store: str | os.PathLike[str], *, photos: Path | None = None) -> tuple[int, Cache]:
     """How many photos a folder holds that `export_embeddings` wrote, and the cache that has them now, bit by bit.
 
     A store that is there must be of the same trunk. Of a photo that it knows it keeps what it says, and is told what
