@@ -79,8 +79,7 @@ class Proxy:
     """What stands before a server: it counts, delays, and does to an answer what `fault` says.
 
     That is a status ("503"), "cut" (half of the body comes), "slow" (200 and SlowDown), "stall" (nothing comes for
-    long), "lost" (it is done, and 503 answered), or None: the server's own answer. It is called before the server is
-    asked, and may change the object first.
+    long), or None: the server's own answer. It is called before the server is asked, and may change the object first.
     """
 
     endpoint: str
@@ -160,8 +159,8 @@ class _Passed(BaseHTTPRequestHandler):
             left = {"connection", "transfer-encoding", "content-length", "date", "server"}
             headers = {name: value for name, value in told.getheaders() if name.lower() not in left}
             size = told.getheader("content-length") if self.command == "HEAD" else None
-            if fault == "lost":
-                self.answer(503, {}, SLOW_DOWN)
+            if fault == "lost":  # the server has done it, and who asked hears otherwise
+                self.answer(503, {}, b"")
                 return
             self.answer(told.status, headers, data, size=size, cut=fault == "cut")
 
