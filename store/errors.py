@@ -16,10 +16,11 @@ class PetrieveError(Exception):
 def first_line(error: BaseException) -> str:
     """What another library's error says, in one line and without where in its source it arose.
 
-    What follows the ? of an address is left out: Azure's may hold a key.
+    What may hold secrets is left out: what follows the ? of an address, and what a server says beyond its status.
     """
     lines = str(error).strip().splitlines() or [type(error).__name__]
-    return re.sub(r"(https?://[^\s?]*)\?\S*", r"\1", lines[0].split(", /home/")[0])
+    line = re.sub(r"(status code: \d+[\w ]*).*", r"\1", lines[0].split(", /home/")[0])
+    return re.sub(r"(https?://[^\s?]*)\?\S*", r"\1", line)
 
 
 def listed(words: Sequence[str], most: int) -> str:

@@ -22,7 +22,7 @@ from servers import KEYS, Asked, Proxy, environment, made_bucket, nanio_server, 
 from store import lease, tables
 from store import near as near_by
 from store.cache import Cache
-from store.errors import PetrieveError
+from store.errors import PetrieveError, first_line
 from store.folder import Store
 from store.lock import writing
 from store.tables import newest, write_table
@@ -248,9 +248,21 @@ def test_answers_that_are_lost_and_bad_minutes_change_nothing(
 
 
 @pytest.mark.parametrize("part", ["", ".lock", "/data/", "_versions/"])
-def test_no_access_is_one_line_without_secrets(run: Run, few: Path, proxy: Proxy, address: str, part: str) -> None:
+def test_no_access_is_one_line_without_secrets(
+    start: Start, run: Run, few: Path, proxy: Proxy, address: str, part: str
+) -> None:
     proxy.fault = lambda asked: "403" if part in asked.path else None
     assert address in one_line(run("embed", few, *NEW, address))
+    if part == "_versions/":  # where Lance, too, has something to say
+        assert address in one_line(start("embed", few, *NEW, address).done())
+
+
+def test_what_a_server_says_beyond_its_status_and_what_signs_an_address_is_not_passed_on() -> None:
+    told = "Error performing PUT https://a.net/b/c?sig=SECRET&x=1 in 2ms - Server returned non-2xx status code: "
+    line = first_line(
+        OSError(f"{told}403 Forbidden: <?xml?><Message>Credential=SECRET</Message>, /home/r/x.rs:1\nmore")
+    )
+    assert line.endswith("https://a.net/b/c in 2ms - Server returned non-2xx status code: 403 Forbidden")
 
 
 def test_a_store_of_an_old_format_in_a_bucket_is_refused(run: Run, few: Path, bucket: Any, address: str) -> None:
