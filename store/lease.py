@@ -51,13 +51,13 @@ class Lease:
             holder, tag, since = _read(self.key)
         except FileNotFoundError:  # it has ended meanwhile
             return self.take()
-        seconds = int(holder["seconds"])
+        seconds = holder["seconds"]
         free = holder["name"] == self._name or (_now(self.key) - since).total_seconds() > seconds + ROUNDING
         if not free or not self._replaced(tag):
             raise PetrieveError(
                 f"another run (process {holder['process']} on {holder['host']}) is writing to the store "
                 f"{self.key.parent}",
-                f"wait for it, or name another `--store`; one that was killed counts for {seconds} s more",
+                f"wait for it, or name another `--store`; one that was killed counts for {seconds} s",
             )
         return bool(holder["name"] != self._name)
 
@@ -123,8 +123,9 @@ def _read(key: Key) -> "tuple[dict[str, Any], Tag, datetime]":
     """
     holder = {"name": None, "process": "?", "host": "a machine that does not say", "seconds": SECONDS}
     data, found = key.read()
-    with suppress(ValueError):
-        holder |= json.loads(data)
+    with suppress(ValueError, TypeError, KeyError):
+        said = json.loads(data)
+        holder |= {**said, "seconds": int(said["seconds"]), "name": str(said["name"])}
     return holder, tag_of(found), found["last_modified"]
 
 

@@ -143,6 +143,14 @@ def test_of_two_runs_at_once_one_is_refused_and_told_who_writes(run: Run, few: P
     assert run("embed", few, *NEW, address).json["embedded"] == 6
 
 
+def test_a_lock_in_other_words_counts_as_a_run_of_which_no_more_is_known(
+    run: Run, few: Path, bucket: Any, address: str
+) -> None:
+    for words in (b"", b"[1]", b'{"name": "x"}', b'{"name": "x", "seconds": "y"}', b"\xff"):
+        bucket.put_object(Key="our pets.petrieve/.lock", Body=words)
+        assert "another run (process ? on a machine that does not say)" in one_line(run("embed", few, *NEW, address))
+
+
 def committed(bucket: Any) -> bool:
     """Whether a run has committed photos twice, and has more to do."""
     return sum("photos.lance/_versions/" in one.key for one in bucket.objects.all()) > 2
