@@ -117,9 +117,10 @@ def peak_mb() -> int:
 
 def listed(file: str) -> dict[str, float]:
     """Seconds and megabytes of listing a source, which are those of its process."""
-    before, started = peak_mb(), time.perf_counter()
+    before, started, used = peak_mb(), time.perf_counter(), time.process_time()
     photos = sum(len(part.photos) for part in list(source_at(file).parts()))
-    return {"photos": photos, "seconds": round(time.perf_counter() - started, 2), "mb": peak_mb() - before}
+    seconds, cpu = time.perf_counter() - started, time.process_time() - used
+    return {"photos": photos, "seconds": round(seconds, 2), "cpu": round(cpu, 2), "mb": peak_mb() - before}
 
 
 def small_ones_read(file: str) -> dict[str, float]:
