@@ -19,7 +19,7 @@ from extractor.sources.unpack import DEFLATED, STORED, Header, Window, content, 
 from extractor.sources.words import Words
 from store.errors import Undecodable
 from store.photo import Photo, Stamp
-from store.rows import Unreadable, unreadable
+from store.rows import PASSING, Unreadable, unreadable
 
 # What zips begin with: an entry, the end of an empty directory, and the marks of those that were made to be split.
 ZIPS = (b"PK\3\4", b"PK\5\6", b"PK00", b"PK\7\10")
@@ -76,6 +76,8 @@ class Zip:
                         yield photo
         except Undecodable as error:
             yield self._rest(str(error))
+        except OSError as error:
+            yield self._rest(f"{PASSING}{error.strerror}")
         names.note(self.blob.path)
 
     def _rest(self, reason: str) -> Photo:
@@ -176,9 +178,7 @@ class Entries:
         try:
             return photo, self._content(window, photo)
         except Undecodable as error:
-            if blob_at(self.zip.blob.path) != self.zip.blob:
-                return unreadable(photo, OSError(errno.EBUSY, "the archive changed while it was read"))
-            return unreadable(self._as_now(photo), error)
+            return self._misread(photo, error)
         except (OSError, MemoryError) as error:
             return unreadable(photo, error)
 
@@ -193,11 +193,17 @@ class Entries:
             raise Undecodable(_packed_as(found.method))
         return content(window, place + found.length, found.method, photo.size, crc)
 
-    def _as_now(self, photo: Photo) -> Photo:
-        """A photo that cannot be read, with another stamp where it is no longer in the zip as it was."""
-        if self.known and _stamps(self.zip.blob, self.zip.root, self.zip.before).get(photo.uri) != photo.stamp:
-            return replace(photo, version=None)
-        return photo
+    def _misread(self, photo: Photo, error: Exception) -> Unreadable:
+        """Why a photo is not what it should be: its zip may be another by now, as may be what lies there."""
+        blob = self.zip.blob
+        try:
+            if blob_at(blob.path) != blob:
+                error = OSError(errno.EBUSY, "the archive changed while it was read")
+            elif self.known and _stamps(blob, self.zip.root, self.zip.before).get(photo.uri) != photo.stamp:
+                photo = replace(photo, version=None)
+        except OSError as other:
+            error = other
+        return unreadable(photo, error)
 
 
 @lru_cache(maxsize=1)

@@ -1,5 +1,6 @@
 """Zips: what is in them is what the unpacked folder holds, and commands say the same of both."""
 
+import random
 import re
 import shutil
 import struct
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from sources import embedded, seen
 from zipping import BLUE, GREEN, RED, STREAMED, UTF8, Item, body, end, held, line, of, zip_at, zipped
 
+from extractor.sources.directory import names_are_in
 from extractor.sources.folder import Folder
 from extractor.sources.places import source_at
 
@@ -87,6 +89,20 @@ def test_photos_come_in_the_order_in_which_they_lie(tmp_path: Path) -> None:
     assert list(of(bodies + lines + end(2, len(lines), len(bodies)), tmp_path)) == ["2.png", "1.png"]
 
 
+def test_photos_that_lie_side_by_side_are_read_at_once(tmp_path: Path) -> None:
+    noise = random.Random(0).randbytes(20_000)
+    items = [Item(f"{number}.png".encode(), noise, number % 2 * 8) for number in range(200)]
+    (tmp_path / "a.zip").write_bytes(zipped(items))
+    started = asked()
+    assert list(held(zip_at(tmp_path / "a.zip")).values()) == [noise] * 200
+    assert asked() - started < 20
+
+
+def asked() -> int:
+    """How often this process has asked the system for bytes."""
+    return int(re.findall(r"syscr: (\d+)", Path("/proc/self/io").read_text())[0])
+
+
 NAMES = {
     b"cats/1.png": "cats/1.png",
     b"/cats/1.png": "cats/1.png",
@@ -114,7 +130,8 @@ def test_a_name_in_unicode_beside_the_other_is_the_one(tmp_path: Path) -> None:
     assert of(zipped([Item(own, RED, extra=extra)]), tmp_path) == {"é.png": RED}
 
 
-def test_names_are_in_the_encoding_that_is_said(run: Run, tmp_path: Path) -> None:
+def test_names_are_in_the_encoding_that_is_said(run: Run, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    request.addfinalizer(lambda: names_are_in(None))
     items = [Item("猫/表.png".encode("shift_jis"), RED), Item("犬/2.png".encode(), BLUE, flags=UTF8)]
     (tmp_path / "a.zip").write_bytes(zipped(items))
     words = ("--store", tmp_path / "s", "--zip-encoding", "shift_jis")
