@@ -11,7 +11,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from extractor.sources.labels import WORDS, Labels, labels_of, results
 from extractor.sources.sheets import table_of
@@ -22,6 +22,7 @@ from store.errors import PetrieveError, Undecodable, listed
 from store.photo import Photo, as_text
 from store.rows import Unreadable
 
+One = TypeVar("One", bound=Part)
 SHEETS = frozenset({"metadata.csv", "metadata.jsonl", "labels.csv"})
 MAX_BYTES = 128 << 20  # 1,000,000 lines with a sentence each
 TOO_LARGE = f"it is over {MAX_BYTES >> 20} MB, which `--labels` reads"
@@ -47,8 +48,21 @@ class Beside:
 
     sheets: list[Sheet] = field(default_factory=list)
     listed: list[Part] = field(default_factory=list)
+    held_bytes: int = 0
 
-    def noted(self, parts: Iterable[Part], passed: Counter[str]) -> Iterator[Part]:
+    def hold(self, name: str, size_bytes: int, read: Callable[[int], bytes]) -> None:
+        """Add a sheet that is read now or never: so many bytes, unless those of all are too many."""
+        self.held_bytes += size_bytes
+        data = read(size_bytes) if self.held_bytes <= MAX_BYTES else None
+
+        def again(most: int) -> bytes:
+            if data is None:
+                raise Undecodable(TOO_LARGE)
+            return data[:most]
+
+        self.sheets.append(Sheet(name, again))
+
+    def noted(self, parts: Iterable[One], passed: Counter[str]) -> Iterator[One]:
         """These parts; where there are none, sheets are what was found and is no photo."""
         for part in parts:
             self.listed.append(part)

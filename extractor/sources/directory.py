@@ -169,6 +169,11 @@ def names_are_in(encoding: str | None) -> None:
     _encoding = encoding
 
 
+def named_in() -> str | None:
+    """The encoding that names in zips are taken to be written in, where somebody has said it."""
+    return _encoding
+
+
 def text_of(raw: bytes, flags: int, extra: bytes) -> str:
     """The name of an entry; bytes that are in no encoding that is known of it stand as they do in paths."""
     name, _, _ = raw.partition(b"\0")

@@ -10,6 +10,7 @@ from operator import itemgetter
 from posixpath import dirname, join, normpath
 
 from extractor.sources.ahead import batched
+from extractor.sources.beside import Beside, is_sheet
 from extractor.sources.blob import MAX_BYTES, Blob
 from extractor.sources.formats import SUFFIXES, is_photo
 from extractor.sources.headers import (
@@ -26,7 +27,7 @@ from extractor.sources.headers import (
 from extractor.sources.inside import Names, bad, clean, ending_of, rest, told_bad
 from extractor.sources.unpacked import Bytes, opened
 from extractor.sources.webdataset import ENDINGS, Siblings
-from extractor.sources.words import Words
+from extractor.sources.words import Words, together
 from store.errors import Undecodable
 from store.photo import Photo
 from store.rows import PASSING, Unreadable, unreadable
@@ -52,17 +53,19 @@ class Tar:
     before: str = ""
     packing: str | None = None
     passed: Counter[str] = field(default_factory=Counter)
+    beside: Beside = field(default_factory=Beside)
     _siblings: Siblings = field(default_factory=Siblings)
 
     def parts(self) -> Iterator["Entries"]:
         """Its photos in the order in which they lie: PART at a time, of a packed one all together."""
         photos = self._photos()
-        for some in batched(photos, len(photos) or 1 if self.packing else PART):
-            yield self.part(some)
+        some = batched(photos, len(photos) or 1 if self.packing else PART)
+        return self.beside.noted(map(self.part, some), self.passed)
 
     def words(self) -> Words | None:
-        """What files beside the photos say of them."""
-        return self._siblings.words(self.blob.path)
+        """What files beside the photos say of them, and before these what sheets do."""
+        said = self._siblings.words(self.blob.path), self.beside.words(self.blob.path, len(self.before), self.passed)
+        return together(words for words in said if words) if any(said) else None
 
     def part(self, photos: Sequence[Photo]) -> "Entries":
         """Some of its photos as they are known from before."""
@@ -113,6 +116,10 @@ class Tar:
             file.seek(entry.place)
             if is_photo(file.read(min(entry.size, HEAD))):
                 return names.apart(uri)
+            if is_sheet(uri):
+                file.seek(entry.place)
+                self.beside.hold(uri, entry.size, file.read)
+                return None
             if ending in ENDINGS and self._siblings.room_for(uri, entry.size):
                 file.seek(entry.place)
                 self._siblings.add(names.apart(uri), file.read(entry.size))

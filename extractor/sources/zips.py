@@ -11,6 +11,7 @@ from stat import S_IFMT, S_ISLNK, S_ISREG
 
 from extractor.sources import torn
 from extractor.sources.ahead import batched
+from extractor.sources.beside import Beside, entry_of, is_sheet
 from extractor.sources.blob import Blob, blob_at
 from extractor.sources.directory import Entry, directory, text_of
 from extractor.sources.formats import SUFFIXES, is_photo
@@ -51,14 +52,15 @@ class Zip:
     root: str
     before: str = ""
     passed: Counter[str] = field(default_factory=Counter)
+    beside: Beside = field(default_factory=Beside)
 
     def parts(self) -> Iterator["Entries"]:
         """Its photos in the order in which they lie, PART at a time; what cannot be listed is an unreadable one."""
-        return (Entries(self, some) for some in batched(self._photos(), PART))
+        return self.beside.noted((Entries(self, some) for some in batched(self._photos(), PART)), self.passed)
 
     def words(self) -> Words | None:
-        """Nothing yet."""
-        return None
+        """What sheets beside its photos say of them."""
+        return self.beside.words(self.blob.path, len(self.before), self.passed)
 
     def part(self, photos: Sequence[Photo]) -> "Entries":
         """Some of its photos as they are known from before."""
@@ -88,7 +90,10 @@ class Zip:
         if not uri:
             return None
         if not _is_photo(entry, ending_of(uri), window):
-            if ending_of(uri) in _ARCHIVES:
+            if is_sheet(uri) and not _refused(entry):
+                sheet = self._listed(entry, self.before + uri)
+                self.beside.sheets.append(entry_of(self.part([sheet]), sheet, len(self.before)))
+            elif ending_of(uri) in _ARCHIVES:
                 self.passed[uri[uri.rfind("/") + 1 :]] += 1
             else:
                 names.pass_over(uri)
@@ -96,6 +101,9 @@ class Zip:
         uri = self.before + names.apart(uri)
         if reason := _refused(entry):
             return bad(self.root, uri, self.blob, reason)
+        return self._listed(entry, uri)
+
+    def _listed(self, entry: Entry, uri: str) -> Photo:
         version = f"zip {entry.crc:08x}@{entry.offset}"
         return Photo(self.root, uri, entry.size, _microseconds(entry.moment), version=version)
 

@@ -1,8 +1,11 @@
 """Sheets that lie beside photos say what these are, without being asked."""
 
 import json
+import tarfile
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from conftest import Done
@@ -165,3 +168,38 @@ def test_lines_of_json_are_columns_or_notes(lines: list[dict[str, object]]) -> N
     for row in words.rows.values() if words else ():
         assert set(row) <= {"label", "age", "caption", "split"}
         assert None not in row.values()
+
+
+def as_zip(folder: Path, file: Path) -> None:
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as made:
+        for path in sorted(folder.rglob("*.*")):
+            made.write(path, path.relative_to(folder))
+
+
+def as_tar(folder: Path, file: Path) -> None:
+    mode: Literal["w", "w:gz"] = "w:gz" if file.suffix == ".gz" else "w"
+    with tarfile.open(file, mode) as made:
+        for path in sorted(folder.rglob("*.*")):
+            made.add(path, str(path.relative_to(folder)))
+
+
+@pytest.mark.parametrize(("name", "pack"), [("pets.zip", as_zip), ("pets.tar", as_tar), ("pets.tar.gz", as_tar)])
+def test_sheets_in_archives_say_what_those_in_the_folder_do(
+    run: Run, pets: Path, tmp_path: Path, name: str, pack: Callable[[Path, Path], None]
+) -> None:
+    first, second, *_ = names(pets)
+    (pets / "metadata.jsonl").write_text(json.dumps({"file_name": first, "label": "tabby", "age": 3}))
+    (pets / "cat" / "labels.csv").write_text(f"photo,label\n{Path(second).name},ginger\nnobody.jpg,x\n")
+    (pets / "dog" / "metadata.csv").write_text("id,breed\n1,poodle\n")
+    pack(pets, tmp_path / name)
+    found, done = told(run, tmp_path / name, tmp_path / "a")
+    assert found == told(run, pets, tmp_path / "b")[0]
+    assert (found[first]["label"], found[first]["age"], found[second]["label"]) == ("tabby", 3, "ginger")
+    assert f"{name}/cat/labels.csv: 1 of 2 lines are of photos here" in done.err
+    assert f"{name}/dog/metadata.csv has no column `photo`" in done.err
+    assert "passed over: 1 metadata.csv" in done.err
+    shards = tmp_path / "shards"
+    shards.mkdir()
+    (tmp_path / name).rename(shards / name)
+    within = told(run, shards, tmp_path / "c")[0]
+    assert {f"{name}/{uri}": row for uri, row in found.items()} == within
