@@ -1,6 +1,7 @@
 """Photos in buckets: the store that the folder would have given, whatever the network does; against real servers."""
 
 import io
+import threading
 import time
 import zipfile
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from extractor.sources.ahead import one_ahead
 from extractor.sources.blob import blob_at
 from extractor.sources.places import source_at
 from store import asking
+from store.asking import Unreached
 from store.cache import Cache
 
 ODD = ("a b.jpg", "a+b.jpg", "a%20b.jpg", "a#b?c.jpg", "ü.jpg", "/x.jpg", "A.jpg", "a.jpg", "d//y.jpg", "t\t.jpg")
@@ -345,3 +347,24 @@ def test_copies_in_a_bucket_are_found_and_a_store_of_it_goes_out_and_in_again(
     assert run("export", tmp_path / "out", "--store", store).status == 0
     assert run("import", tmp_path / "out", "--store", tmp_path / "t").status == 0
     assert seen(tmp_path / "t", address) == seen(store, address)
+
+
+def test_a_server_that_bears_two_requests_at_once_gets_no_more_for_long() -> None:
+    many = fetching.Fetching(at_once=16)
+    lock, now, refused = threading.Lock(), [0], [0]
+
+    def ask() -> tuple[None, bytes]:
+        with lock:
+            now[0] += 1
+            crowded = now[0] > 2
+            refused[0] += crowded
+        time.sleep(0.005)
+        with lock:
+            now[0] -= 1
+        if crowded:
+            raise Unreached(5, "503")
+        return None, b"0"
+
+    coming = [many.ahead(lambda: many.asked("s3://pets/k", ask), 1) for _ in range(80)]
+    assert [one.result()[1] for one in coming] == [b"0"] * 80
+    assert refused[0] < 80
