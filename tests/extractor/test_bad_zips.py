@@ -9,7 +9,7 @@ from pathlib import Path
 
 import corpus
 import pytest
-from embedding import Run, torture
+from embedding import Run, again, listed, torture
 from zipping import BLUE, ENCRYPTED, GREEN, LINK, RED, STREAMED, Item, body, end, line, of, zip_at, zipped
 
 from store.rows import Unreadable
@@ -154,3 +154,18 @@ def test_a_damaged_zip_is_read_or_refused_line_by_line(seconds: int, tmp_path: P
     print(outcomes.total(), outcomes.most_common(12))
     assert outcomes["read"] > 10
     assert len(outcomes) > 5
+
+
+def test_what_a_zip_held_before_it_was_cut_off_is_not_gone(run: Run, tmp_path: Path) -> None:
+    file, store = tmp_path / "pets.zip", tmp_path / "s"
+    whole = zipped([Item(f"{number}.png".encode(), one, 8) for number, one in enumerate((RED, BLUE, GREEN, RED))])
+    file.write_bytes(whole)
+    assert again(run, store, file) == {"found": 4, "embedded": 3, "copied": 1}
+    file.write_bytes(whole[: whole.rindex(b"PK\3\4") + 50])  # in the last one
+    assert again(run, store, file) == {"found": 5, "cached": 3, "unreadable": 2}
+    reasons = listed(store)
+    assert "reaches" in reasons.pop(f"{file}/3.png")
+    assert "cut off" in reasons.pop(f"{file}/")
+    file.write_bytes(whole)
+    assert again(run, store, file) == {"found": 4, "cached": 3, "copied": 1}
+    assert listed(store) == {}
