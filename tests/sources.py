@@ -1,7 +1,8 @@
 """What stores that were made of other sources have in common with the store of the unpacked folder."""
 
+import tarfile
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from embedding import Run, again
 
@@ -32,3 +33,11 @@ def pictures(folder: Path) -> list[dict[str, Any]]:
     """The photos of a folder as `datasets` keeps them in a column: bytes beside a path."""
     files = sorted(folder.rglob("*.*"))
     return [{"bytes": file.read_bytes(), "path": str(file.relative_to(folder))} for file in files]
+
+
+def as_tar(folder: Path, file: Path) -> None:
+    """A tar of a folder, packed where its name says so."""
+    mode: Literal["w", "w:gz"] = "w:gz" if file.suffix == ".gz" else "w"
+    with tarfile.open(file, mode) as made:
+        for path in sorted(folder.rglob("*.*")):
+            made.add(path, str(path.relative_to(folder)))
