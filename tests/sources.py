@@ -1,9 +1,10 @@
 """What stores that were made of other sources have in common with the store of the unpacked folder."""
 
 import json
+import tarfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -48,3 +49,11 @@ def written(file: Path, columns: Mapping[str, Any], features: Mapping[str, Any] 
     file.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(table, file, **how)
     return file
+
+
+def as_tar(folder: Path, file: Path) -> None:
+    """A tar of a folder, packed where its name says so."""
+    mode: Literal["w", "w:gz"] = "w:gz" if file.suffix == ".gz" else "w"
+    with tarfile.open(file, mode) as made:
+        for path in sorted(folder.rglob("*.*")):
+            made.add(path, str(path.relative_to(folder)))

@@ -1,17 +1,17 @@
 """Sheets that lie beside photos say what these are, without being asked."""
 
 import json
-import tarfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pytest
 from conftest import Done
 from embedding import Run
 from hypothesis import given
 from hypothesis import strategies as st
+from sources import as_tar
 
 from extractor.sources.beside import MAX_BYTES, Sheet, words_beside
 from store.cache import Cache
@@ -174,13 +174,6 @@ def as_zip(folder: Path, file: Path) -> None:
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as made:
         for path in sorted(folder.rglob("*.*")):
             made.write(path, path.relative_to(folder))
-
-
-def as_tar(folder: Path, file: Path) -> None:
-    mode: Literal["w", "w:gz"] = "w:gz" if file.suffix == ".gz" else "w"
-    with tarfile.open(file, mode) as made:
-        for path in sorted(folder.rglob("*.*")):
-            made.add(path, str(path.relative_to(folder)))
 
 
 @pytest.mark.parametrize(("name", "pack"), [("pets.zip", as_zip), ("pets.tar", as_tar), ("pets.tar.gz", as_tar)])

@@ -2,13 +2,11 @@
 
 import os
 import shutil
-import tarfile
 import zipfile
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,7 +15,7 @@ from embedding import Run, again, listed
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageStat
-from sources import pictures, seen
+from sources import as_tar, pictures, seen
 
 from extractor.sources.as_before import AsBefore, Listings
 from extractor.sources.blob import blob_at
@@ -61,13 +59,6 @@ def test_an_unchanged_archive_is_not_opened(run: Run, pets_zip: Path, tmp_path: 
     assert again(run, store, pets_zip / "cat") == {"found": 3, "cached": 3}
     assert again(run, store, pets_zip, "--prune") == {"found": 6, "cached": 6}
     assert seen(store, pets_zip) == before
-
-
-def as_tar(folder: Path, file: Path) -> None:
-    mode: Literal["w", "w:gz"] = "w:gz" if file.suffix == ".gz" else "w"
-    with tarfile.open(file, mode) as made:
-        for path in sorted(folder.rglob("*.*")):
-            made.add(path, str(path.relative_to(folder)))
 
 
 def as_parquet(folder: Path, file: Path) -> None:

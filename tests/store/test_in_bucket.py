@@ -69,9 +69,9 @@ def same(run: Run, store: object, other: object, *words: object) -> None:
     assert first == second
 
 
-def test_a_store_in_a_bucket_is_the_store_on_a_disk(run: Run, drawn: Path, made_store: Path, address: str) -> None:
+def test_a_store_in_a_bucket_is_the_store_on_a_disk(run: Run, drawn: Path, store: Path, address: str) -> None:
     assert run("embed", drawn, *NEW, address).json["embedded"] == 40
-    assert bits_of(address) == bits(made_store)
+    assert bits_of(address) == bits(store)
     photo = next((drawn / "cat").iterdir())
     for words in (
         ("fit-head",),
@@ -84,8 +84,8 @@ def test_a_store_in_a_bucket_is_the_store_on_a_disk(run: Run, drawn: Path, made_
         ("predict", photo),
     ):
         if words[0] == "fit-head":
-            assert run(*words, "--store", address).status == run(*words, "--store", made_store).status == 0
-        same(run, address, made_store, *words, "--json")
+            assert run(*words, "--store", address).status == run(*words, "--store", store).status == 0
+        same(run, address, store, *words, "--json")
     assert run("embed", drawn, *NEW, address).json["cached"] == 40
 
 
