@@ -1,4 +1,4 @@
-"""Servers of buckets on this machine's loopback: two that are S3s, one whose conditions do not hold, and a bad day."""
+"""Servers of buckets on the loopback: an S3, one whose conditional puts do not hold, and a proxy that has a bad day."""
 
 import http.client
 import os
