@@ -17,10 +17,12 @@ from commands.options import (
     Store,
     Trunk,
     Weights,
+    ZipEncoding,
     note,
     path,
     show,
     to_imagenet,
+    zip_names,
 )
 from gallery import progress, spreadsheet, terminal, words
 from gallery.stop import asked_to_stop
@@ -65,17 +67,19 @@ def embed(
     drop_trunk: Annotated[
         str | None, typer.Option(help="Let go of what this trunk has made, once the run is through.")
     ] = None,
+    zip_encoding: ZipEncoding = None,
     as_json: Json = False,
 ) -> None:
     """Embed the photos that are new or have changed, and keep their embeddings."""
     from extractor import embed as extractor
     from index.codes import update
 
+    zip_names(zip_encoding)
     if labels is None and (photo_column or label_column):
         raise typer.BadParameter("these are columns of a CSV: name it with `--labels`")
     if forget is not None and not prune:
         raise typer.BadParameter("`--forget` goes with `--prune`")
-    with progress.progress(as_json) as draw, asked_to_stop() as asked:
+    with progress.progress(as_json) as (listing, draw), asked_to_stop() as asked:
         summary, cache = extractor.embed(
             sources,
             store=store,
@@ -93,6 +97,7 @@ def embed(
             retry=retry,
             keep_damaged=keep_damaged,
             drop_trunk=drop_trunk,
+            listing=listing,
             progress=draw,
             stop=lambda: bool(asked),
         )
@@ -180,11 +185,13 @@ def doctor(
     weights: Weights = None,
     device: Device = "auto",
     precision: Precision = "auto",
+    zip_encoding: ZipEncoding = None,
     as_json: Json = False,
 ) -> None:
     """Measure each step of embedding on your own photos, and name the one that holds up the rest."""
     from extractor.checks.doctor import diagnose
 
+    zip_names(zip_encoding)
     found = diagnose(sources, store=store, weights=weights, device=device, precision=precision)
     show(asdict(found), terminal.diagnosed, as_json)
 

@@ -1,13 +1,27 @@
 """What is in a photo: a head, its predictions, and what is known of both."""
 
 from dataclasses import asdict
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from commands.options import DEFAULT_STORE, Device, Endpoint, Json, Precision, Store, Trunk, Weights, note, show
+from commands.options import (
+    DEFAULT_STORE,
+    Device,
+    Endpoint,
+    Json,
+    Precision,
+    Store,
+    Trunk,
+    Weights,
+    ZipEncoding,
+    note,
+    show,
+    zip_names,
+)
 from extractor.sources.formats import FORMATS
 from extractor.sources.places import paths_of
 from gallery import spreadsheet, terminal, words
@@ -56,6 +70,7 @@ def predict(
     ] = None,
     csv: Annotated[Path | None, typer.Option(help="Write the predictions to this file too.")] = None,
     kaggle: Annotated[Path | None, typer.Option(help="Write `id,label` for dogs-vs-cats to this file too.")] = None,
+    zip_encoding: ZipEncoding = None,
     as_json: Json = False,
 ) -> None:
     """Say what is in photos, and how sure that is."""
@@ -67,6 +82,7 @@ def predict(
     from store.cache import Cache
     from store.rows import Embedded
 
+    zip_names(zip_encoding)
     cache = Cache.open(store, trunk)
     fitted = head.load(cache)
     if max_error is not None:
@@ -103,22 +119,28 @@ def audit(
     trunk: Trunk = None,
     csv: Annotated[Path | None, typer.Option(help="Write all labelled photos to this file, worst first.")] = None,
     sheet: Annotated[Path | None, typer.Option(help="Draw the worst into this JPEG.")] = None,
+    zip_encoding: ZipEncoding = None,
     as_json: Json = False,
 ) -> None:
     """Find labels that are probably wrong or in doubt, near-copies that contradict them, leaks, and outliers."""
     from classifier import labelled
     from classifier.auditing import audit as classifier
     from extractor.picture import picture
+    from extractor.sources.reading import Reader
     from gallery.sheet import findings_sheet
     from store.cache import Cache
 
-    audited = classifier.audit(labelled.read(Cache.open(store, trunk)), name=words.name)
+    zip_names(zip_encoding)
+    cache = Cache.open(store, trunk)
+    audited = classifier.audit(labelled.read(cache), name=words.name)
     ranked = [{**asdict(one), "photo": words.name(one.photo)} for one in audited.findings]
     if csv:
         spreadsheet.findings(csv, ranked)
     worst = terminal.worth_a_look(ranked)
     if sheet and worst:
-        findings_sheet(sheet, worst, picture=picture)
+        read = Reader(cache)
+        read.know(one["photo"] for one in worst)
+        findings_sheet(sheet, worst, picture=partial(picture, read=read))
     elif sheet:
         note(f"nothing was found that {sheet} could show: it is not written")
     found = {"found": classifier.counts(audited.findings), "expected_wrong": audited.expected_wrong}
@@ -131,6 +153,7 @@ def report(
     endpoint: Endpoint = None,
     trunk: Trunk = None,
     out: Annotated[Path, typer.Option(help="The page to write.")] = Path("report.html"),
+    zip_encoding: ZipEncoding = None,
     as_json: Json = False,
 ) -> None:
     """Write what is known of the head and of the labels as one HTML page, with its photos inside."""
@@ -138,15 +161,19 @@ def report(
     from classifier.auditing import audit as classifier
     from classifier.auditing.outcomes import outcomes
     from extractor.picture import picture
+    from extractor.sources.reading import Reader
     from extractor.trunks.kinds import kind
     from gallery.report import page
     from store.cache import Cache
 
+    zip_names(zip_encoding)
     cache = Cache.open(store, trunk)
     fitted = head.load(cache)
     photos = labelled.read(cache)
     mistakes, curves = outcomes(photos, fitted)
     suspects = terminal.worth_a_look([asdict(one) for one in classifier.audit(photos, name=words.name).findings])
+    read = Reader(cache)
+    read.know(one["photo"] for one in (*suspects, *map(asdict, mistakes)))
     size = page.write(
         out,
         {**asdict(fitted.report), "roc": [asdict(one) for one in curves]},
@@ -158,7 +185,7 @@ def report(
         },
         suspects=suspects,
         mistakes=[asdict(one) for one in mistakes],
-        picture=picture,
+        picture=partial(picture, read=read),
     )
     made = {"file": str(out), "size_bytes": size, "mistakes": len(mistakes), "suspects": len(suspects)}
     show(made, terminal.reported, as_json)

@@ -11,7 +11,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from commands.options import DEFAULT_STORE, Device, Endpoint, Json, Precision, Store, Trunk, Weights, note, show
+from commands.options import (
+    DEFAULT_STORE,
+    Device,
+    Endpoint,
+    Json,
+    Precision,
+    Store,
+    Trunk,
+    Weights,
+    ZipEncoding,
+    note,
+    show,
+    zip_names,
+)
 from gallery import spreadsheet, terminal, words
 
 if TYPE_CHECKING:
@@ -36,16 +49,19 @@ def similar(
     device: Device = "auto",
     precision: Precision = "auto",
     sheet: Annotated[Path | None, typer.Option(help="Draw the photo and its neighbours into this JPEG.")] = None,
+    zip_encoding: ZipEncoding = None,
     as_json: Json = False,
 ) -> None:
     """Find the embedded photos that look most like a pet."""
     from extractor.picture import picture
     from extractor.query import query_one, same_photo
     from extractor.sources.places import gone
+    from extractor.sources.reading import Reader
     from gallery.sheet import contact_sheet
     from index import build, question
     from store.cache import Cache
 
+    zip_names(zip_encoding)
     if bool(photos) == bool(watch) or (watch and sheet):
         raise typer.BadParameter("name photos, or a folder to `--watch`, which draws no sheet")
     cache = Cache.open(store, trunk)
@@ -76,7 +92,9 @@ def similar(
             for one in found
         ]
         shown = [(query.photo.path, "the photo", os.path.basename(query.photo.path)) for query in queries]
-        contact_sheet(sheet, [*shown, *rows], picture=picture, framed=range(len(shown)))
+        read = Reader(cache)
+        read.know(path for path, *_ in (*shown, *rows))
+        contact_sheet(sheet, [*shown, *rows], picture=partial(picture, read=read), framed=range(len(shown)))
     named = {"photo": str(photos[0])} if photos and len(photos) == 1 else {"photos": [*map(str, photos or [])]}
     show({**named, "neighbours": listed(found)}, terminal.neighbours, as_json)
     left_out = sorted(same - {query.photo.path for query in queries})
@@ -138,32 +156,35 @@ def duplicates(
     precision: Precision = "auto",
     csv: Annotated[Path | None, typer.Option(help="Write a line for each photo of each group to this file.")] = None,
     sheet: Annotated[Path | None, typer.Option(help="Draw the first groups into this JPEG, the best framed.")] = None,
+    zip_encoding: ZipEncoding = None,
     as_json: Json = False,
 ) -> None:
     """Find near-copies: same bytes, same picture, same scene. Says which is the best, and deletes nothing."""
     from extractor.checks import copies
     from extractor.checks.files import files
     from extractor.picture import picture
+    from extractor.sources.reading import Reader
     from gallery.sheet import group_sheet
     from index.duplicates.find import find_duplicates
     from store.cache import Cache
 
+    zip_names(zip_encoding)
     cache = Cache.open(store, trunk)
+    read = Reader(cache)
     made = copies.make_copies(cache, device=device, precision=precision)
     found = find_duplicates(
         cache,
         made,
-        files=files,
-        glances=copies.glances,
-        larger=partial(copies.glances, size=copies.LARGER),
-        sharpness=copies.sharpness,
+        files=partial(files, read=read),
+        glances=partial(copies.glances, read=read),
+        larger=partial(copies.glances, size=copies.LARGER, read=read),
+        sharpness=partial(copies.sharpness, read=read),
     )
     if csv:
         spreadsheet.duplicates(csv, found.groups)
     if sheet:
-        group_sheet(
-            sheet, [[(one.photo, group.kind) for one in group.photos] for group in found.groups], picture=picture
-        )
+        groups = [[(one.photo, group.kind) for one in group.photos] for group in found.groups]
+        group_sheet(sheet, groups, picture=partial(picture, read=read))
     show(terminal.duplicated(found), terminal.duplicates, as_json)
 
 

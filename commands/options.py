@@ -58,7 +58,23 @@ Trunk = Annotated[str | None, typer.Option(help="`densenet121`, `densenet161` �
 Device = Annotated[str, typer.Option(help="`cpu`, `cuda`, `cuda:1` … or `auto`: a GPU where there is one.")]
 Precision = Annotated[str, typer.Option(help="`float32`, `bfloat16`, `float16`, `int8` (CPUs, quickest) or `auto`.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
+ZipEncoding = Annotated[
+    str | None,
+    typer.Option(
+        envvar="PETRIEVE_ZIP_ENCODING", help="What names in zips that are not in UTF-8 are in: `cp437`, `shift_jis` …"
+    ),
+]
 DEFAULT_STORE = Path(".petrieve")
+
+
+def zip_names(encoding: str | None) -> None:
+    """Take the names in zips to be in an encoding that a person has named, in all that this command reads."""
+    from extractor.sources.directory import names_are_in
+
+    try:
+        names_are_in(encoding)
+    except LookupError as error:
+        raise typer.BadParameter(f"{encoding} is no encoding; name one such as `cp437` or `shift_jis`") from error
 
 
 def show(result: Any, as_text: Callable[[Any], None], as_json: bool) -> None:

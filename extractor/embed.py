@@ -11,14 +11,14 @@ from typing import Any
 
 from extractor.engines.drawn import drawn
 from extractor.engines.local import load, results
-from extractor.labelling import named
+from extractor.labelling import named, said_by, with_words
 from extractor.pixels.augment import RECIPE, check_views
-from extractor.plan import Found, Plan, check_loss, chosen, find_all, parts_in, photos_of, plan, settle
+from extractor.plan import Found, Listing, Plan, check_loss, chosen, find_all, parts_in, plan, settle
+from extractor.sources.as_before import Listings
 from extractor.sources.formats import FORMATS
 from extractor.sources.labels import read_labels
 from extractor.sources.places import Place, paths_of
 from extractor.sources.source import Part
-from extractor.sources.words import Words, together
 from extractor.trunks.fitting import asks, fitting_trunk, made_by, new_trunk
 from extractor.trunks.ranges import SAMPLE, quantised
 from extractor.trunks.trunk import Trunk, batch_of, workers_of
@@ -26,13 +26,14 @@ from store.cache import Cache
 from store.errors import PetrieveError
 from store.folder import Store, read_card
 from store.known import Known, known, nothing
+from store.listings import read_listings
 from store.lock import writing
 from store.photo import Photo
-from store.rows import BY_HAND, Embedded, Unreadable, by_hand, photo_schema, said_of, told
+from store.rows import BY_HAND, Embedded, Unreadable, photo_schema, said_of, told
 from store.trunks import drop, trunks_of
 from store.upgrade import upgrade
 
-Progress = Callable[[int, int], None]  # photos done, photos in all
+Progress = Callable[[int, int, int], None]  # photos done, photos in all, bytes read
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,7 @@ def embed(
     retry: bool = False,
     keep_damaged: bool = False,
     drop_trunk: str | None = None,
+    listing: Listing | None = None,
     progress: Progress | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> tuple[Summary, Cache]:
@@ -90,7 +92,8 @@ def embed(
     never falls. `prune` forgets the photos that are gone, and most of a source only where `forget` says how many;
     `retry` opens unreadable ones again though they have not changed; `keep_damaged` embeds what is left of damaged
     ones, and marks them. `drop_trunk` names one that is let go after the run.
-    `progress` follows each commit; when `stop` then says so, the run ends there.
+    `listing` is told how many photos have been found so far, and `progress` follows each commit; when `stop` then says
+    so, the run ends there.
 
     Raises:
         PetrieveError: a source, the labels, the weights, the device or the store cannot be used; or no photo be read.
@@ -106,14 +109,16 @@ def embed(
         if cache is not None:
             cache.keep_views(cache.made.views, RECIPE)  # those of another recipe go before they are counted
         there = known(cache) if cache is not None else nothing()
-        found = find_all(wanted, there, prune=prune)
+        listings = Listings(read_listings(place), there)
+        found = find_all(wanted, there, listings=listings, listing=listing, prune=prune)
         parts = parts_in(found)
-        named_photos = named(photos_of(parts), wanted, there, cache, level=label_level)
-        words = _said_by(found, there, cache)
-        photos = _with_words(named_photos.photos, words.rows)
+        photos = {path: photo for one in found for path, photo in one.photos.items()}
+        named_photos = named(photos, wanted, there, cache, level=label_level)
+        words = said_by(found, there, cache, csv)
+        photos = with_words(named_photos.photos, words.rows)
         csv = csv.into(cache.room_for(csv.columns)) if csv and cache is not None else csv
         said = csv.said(photos, there) if csv else {}
-        photos = _with_words(photos, said)
+        photos = with_words(photos, said)
         again = named_photos.again(there, cache) if cache and label_level is not None else {}
         views = max(views, cache.made.views if cache is not None else 0)
         to_do = plan(photos, wanted, there, said, again=again, views=views, retry=retry, keep_damaged=keep_damaged)
@@ -144,6 +149,7 @@ def embed(
             gone = there.gone() - photos.keys()
             to_do = replace(to_do, lost=cache.lost(sorted(gone.union(to_do.missing)), there))
         cache.keep_views(views, RECIPE)
+        cache.keep_listings({**listings.then, **listings.now})
         outcomes, made = _run(parts, to_do, cache, there, loaded, device, keep_damaged, progress, stop)
         left = len(to_do.todo) - len(outcomes)
         if not left:
@@ -233,7 +239,7 @@ def _run(
 ) -> tuple[dict[str, str], int]:
     """Which photos were embedded, copied or unreadable, by path; and how many embeddings the trunk made."""
     outcomes: dict[str, str] = {}
-    views = 0
+    views = size = 0
     if not to_do.todo:
         return outcomes, views
     made = results(
@@ -250,23 +256,12 @@ def _run(
             cache.commit([_told(one, to_do, there) for one in some], there)
             outcomes.update((one.photo.path, _outcome(one)) for one in some)
             views += sum(len(one.views) for one in some if isinstance(one, Embedded))
+            size += sum(max(one.photo.size, 0) for one in some)
             if progress:
-                progress(len(outcomes), len(to_do.todo))
+                progress(len(outcomes), len(to_do.todo), size)
             if stop():
                 break
     return outcomes, views
-
-
-def _said_by(found: Iterable[Found], there: Known, cache: Cache | None) -> Words:
-    """What sources say of photos that are new, in columns as the store has them, marked as said by hand."""
-    words = together(one.words for one in found if one.words)
-    words = words.into(cache.room_for(words.columns)) if cache is not None else words
-    return replace(words, rows={path: by_hand(row) for path, row in words.rows.items() if path not in there})
-
-
-def _with_words(photos: dict[str, Photo], rows: Mapping[str, dict[str, Any]]) -> dict[str, Photo]:
-    """The photos by path, with what rows say of some of them."""
-    return {**photos, **{path: told(photos[path], row) for path, row in rows.items() if path in photos}}
 
 
 def _cached(to_do: Plan) -> dict[str, str]:
@@ -275,11 +270,9 @@ def _cached(to_do: Plan) -> dict[str, str]:
 
 def _by_source(found: Iterable[Found], outcomes: Mapping[str, str]) -> dict[str, dict[str, Any]]:
     """Of each source, how many photos had which outcome, and what is passed over; a photo counts where it is first."""
-    left = dict(outcomes)
     counts: dict[str, dict[str, Any]] = {}
     for one in found:
-        paths = [photo.path for part in one.parts for photo in part.photos]
-        of = Counter(outcome for path in paths if (outcome := left.pop(path, None)))
+        of = Counter(outcomes[path] for path in one.photos if path in outcomes)
         names = ("embedded", "cached", "copied", "unreadable")
         counts[one.name] = {"found": of.total(), **{name: of[name] for name in names}, "passed_over": dict(one.passed)}
     return counts

@@ -7,7 +7,9 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
+from extractor.plan import Found
 from extractor.sources.folder import is_folder
+from extractor.sources.labels import Labels
 from extractor.sources.names import (
     PARENT,
     SPLITS,
@@ -20,12 +22,13 @@ from extractor.sources.names import (
     tree_of,
     ways_of,
 )
+from extractor.sources.words import Words, together
 from store.cache import Cache
 from store.columns import plain
 from store.errors import PetrieveError
 from store.known import Known
 from store.photo import Photo, as_text
-from store.rows import BY_HAND, told
+from store.rows import BY_HAND, by_hand, told
 
 SAMPLE = 1000  # photos of the store, whose labels tell by what it is labelled
 AGREE = 0.1  # of their labels at least; those of a CSV may be some folder's name by chance
@@ -96,11 +99,9 @@ def named(
     Raises:
         PetrieveError: there is no folder at this level.
     """
-    asked = {
-        path: photo
-        for path, photo in photos.items()
-        if (path not in known or known.is_from_above(path, photo)) and not is_folder(path)
-    }
+    asked = {path: photo for path, photo in photos.items() if path not in known.places}
+    asked |= known.from_above(photos)
+    asked = {path: photo for path, photo in asked.items() if not is_folder(path)}
     if not asked and level is None:
         return Named(photos)
     folders = {(photo.root, photo.uri.rpartition("/")[0]) for path, photo in photos.items() if not is_folder(path)}
@@ -188,3 +189,17 @@ def _is_other_kind(label: str | None, name: str) -> bool:
 def _quoted(names: Iterable[str]) -> str:
     some = sorted(names)
     return ", ".join(map(repr, some[:3])) + (f" and {len(some) - 3} more" if len(some) > 3 else "")
+
+
+def said_by(found: Iterable[Found], there: Known, cache: Cache | None, csv: Labels | None) -> Words:
+    """What sources say of photos that are new, in columns as the store has them, marked as said by hand."""
+    new = (one for one in found if not one.photos.keys() <= there.places.keys())
+    words = together(words for one in new if (words := one.words()))
+    words = words.beside([*(cache.columns() if cache else ()), *(csv.columns.names if csv else ())])
+    words = words.into(cache.room_for(words.columns)) if cache is not None else words
+    return replace(words, rows={path: by_hand(row) for path, row in words.rows.items() if path not in there})
+
+
+def with_words(photos: dict[str, Photo], rows: Mapping[str, dict[str, Any]]) -> dict[str, Photo]:
+    """The photos by path, with what rows say of some of them."""
+    return {**photos, **{path: told(photos[path], row) for path, row in rows.items() if path in photos}}

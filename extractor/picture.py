@@ -3,19 +3,19 @@
 from typing import TYPE_CHECKING
 
 from extractor.pixels.decode import upright_image
-from extractor.sources.places import read_at
+from extractor.sources.reading import Reader
 from store.errors import Undecodable
 
 if TYPE_CHECKING:
     from PIL import Image
 
 
-def picture(path: str) -> "Image.Image | None":
-    """The upright picture of a photo; None where it can no longer be read.
+def picture(path: str, read: Reader) -> "Image.Image | None":
+    """The upright picture of the photo at a path; None where it can no longer be read.
 
     It is read as `embed` reads it: neither a pipe nor a file of any size in its place holds anybody up.
     """
     try:
-        return upright_image(read_at(path))
+        return upright_image(read(path))
     except (OSError, Undecodable, MemoryError):  # it was embedded, and has gone since
         return None

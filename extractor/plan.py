@@ -2,23 +2,27 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from extractor.sources.folder import LITTER, is_folder
+from extractor.sources.as_before import Listings
+from extractor.sources.folder import is_folder
 from extractor.sources.formats import FORMATS
+from extractor.sources.inside import LITTER
 from extractor.sources.places import exists, source_at
-from extractor.sources.source import Part
+from extractor.sources.source import Part, Source
 from extractor.sources.words import Words
 from store.cache import Cache
 from store.columns import plain
-from store.errors import PetrieveError
+from store.errors import PetrieveError, first_line, listed
 from store.forgotten import Lost
 from store.known import Known
 from store.photo import Photo, path_of
 from store.rows import BY_HAND, is_damage, may_pass, said_of
 
+Listing = Callable[[int], None]  # told how many photos have been found so far
+NAMED, KINDS = 10, 10  # of sources without photos, and of what they hold, so many are named
 LABELLED = "label IS NOT NULL"
 
 
@@ -38,21 +42,32 @@ class Plan:
 
 @dataclass(frozen=True)
 class Found:
-    """What a source holds: its photos in parts, what is passed over, and what it says of the photos itself."""
+    """What a source holds: its photos in parts, what is passed over, and how to ask what it says of the photos."""
 
     name: str
     parts: list[Part]
+    photos: dict[str, Photo]  # by path, without those that an earlier source has
     passed: Counter[str]
-    words: Words | None = None
+    words: Callable[[], Words | None] = lambda: None
 
 
-def find_all(sources: Sequence[str], before: Iterable[str] = (), *, prune: bool = False) -> list[Found]:
+def find_all(
+    sources: Sequence[str],
+    before: Iterable[str] = (),
+    *,
+    listings: Listings | None = None,
+    listing: Listing | None = None,
+    prune: bool = False,
+) -> list[Found]:
     """What all sources (addresses and absolute paths) hold; `before` are the paths that the store holds.
+
+    Archives that are as `listings` say they were are not opened.
 
     Raises:
         PetrieveError: a source is not there, unless it is to be pruned; or there is no photo and was none.
     """
     found: list[Found] = []
+    taken: set[str] = set()
     litter = [source for source in sources if os.path.basename(source).casefold() in LITTER]
     litter = litter if len(litter) < len(sources) else []  # among others, a pattern has named it: `p/*`
     for name in (one for one in sources if one not in litter):
@@ -64,12 +79,32 @@ def find_all(sources: Sequence[str], before: Iterable[str] = (), *, prune: bool 
             )
         if gone:
             continue
-        source = source_at(name)
-        parts = list(source.parts())
-        found.append(Found(name, parts, source.passed, source.words()))
-    found += [Found(name, [], Counter({os.path.basename(name): 1})) for name in litter]
+        source = source_at(name, listings)
+        parts = _listed(source, name, sum(len(one.photos) for one in found), listing)
+        photos = photos_of(parts)
+        for path in taken.intersection(photos):
+            del photos[path]
+        if len(sources) > 1:
+            taken.update(photos)
+        found.append(Found(name, parts, photos, source.passed, source.words))
+    found += [Found(name, [], {}, Counter({os.path.basename(name): 1})) for name in litter]
     _check_some(found, sources, before)
     return found
+
+
+def _listed(source: Source, name: str, before: int, listing: Listing | None) -> list[Part]:
+    """The parts of a source; `listing` is told how many photos they hold so far, beside those `before`."""
+    parts: list[Part] = []
+    try:
+        for part in source.parts():
+            parts.append(part)
+            before += len(part.photos)
+            if listing:
+                listing(before)
+    except OSError as error:
+        why = error.strerror or first_line(error)
+        raise PetrieveError(f"cannot list {name}: {why}", "bring it back, or leave it out") from error
+    return parts
 
 
 def find_parts(sources: Sequence[str]) -> list[Part]:
@@ -87,16 +122,19 @@ def _check_some(found: Sequence[Found], sources: Sequence[str], before: Iterable
     held = list(before)
     empty = [one for one in found if not one.parts and not any(_is_under(path, one.name) for path in held)]
     if empty and (len(empty) == len(found) or any(not os.path.isdir(one.name) for one in empty)):
-        there = "; ".join(f"{one.name} holds {counted(one.passed)}" for one in empty if one.passed)
+        there = [f"{one.name} holds {counted(one.passed)}" for one in empty if one.passed or os.path.isfile(one.name)]
+        sample = "" if os.path.isfile(sources[0]) else f", or let `cli.py sample {sources[0]}` draw some pets"
         raise PetrieveError(
-            f"there is no photo in {', '.join(one.name for one in empty)}" + (f": {there}" if there else ""),
-            f"name a folder with {FORMATS} files, or let `cli.py sample {sources[0]}` draw some pets",
+            f"there is no photo in {listed([one.name for one in empty], NAMED)}"
+            + (f": {'; '.join(there[:NAMED])}" if there else ""),
+            f"name a folder or an archive with {FORMATS} files{sample}",
         )
 
 
 def counted(passed: Mapping[str, int]) -> str:
-    """What was passed over, in words."""
-    return ", ".join(f"{count} {name}" for name, count in sorted(passed.items()))
+    """What was passed over, in words: the most frequent first."""
+    kinds = [f"{count} {name}" for name, count in sorted(passed.items(), key=lambda one: (-one[1], one[0]))]
+    return listed(kinds, KINDS) or "nothing"
 
 
 def photos_of(parts: Iterable[Part]) -> dict[str, Photo]:
@@ -113,6 +151,8 @@ def chosen(parts: Iterable[Part], paths: Iterable[str]) -> list[tuple[Part, list
     left = set(paths)
     found = []
     for part in parts:
+        if not left:
+            break
         some = [photo for photo in part.photos if photo.path in left]
         left -= {photo.path for photo in some}
         if some:
@@ -137,16 +177,13 @@ def plan(
     A photo is known when it has so many augmented `views`. `csv` is what one says, by path, and goes before what is
     said of known photos `again`.
     """
-    todo, from_above = dict[str, Photo](), dict[str, Photo]()
+    todo = dict[str, Photo]()
     cached, unreadable = list[str](), list[str]()
     reasons = known.reasons()
-    for path, photo in photos.items():
-        there = path in known
-        if there and known.is_from_above(path, photo):
-            from_above[path] = photo
-        same = there and known.is_as_then(path, photo)
+    as_then = zip(*(each.tolist() for each in known.as_then(photos, views)), strict=True)
+    for (path, photo), (same, whole) in zip(photos.items(), as_then, strict=True):
         reason = reasons.get(path)
-        if same and (reason is None or may_pass(reason)) and known.views_of(path) > views:
+        if whole and (reason is None or may_pass(reason)):
             cached.append(path)
         elif same and reason and not may_pass(reason) and not (retry or (keep_damaged and is_damage(reason))):
             unreadable.append(path)
@@ -158,7 +195,7 @@ def plan(
     reopened = [path for path in unseen if is_folder(path) and not any(map(path.startswith, closed))]
     told = {path: {**again.get(path, {}), **csv.get(path, {})} for path in again.keys() | csv.keys()} if again else csv
     said = {path: row for path, row in told.items() if path in known}
-    return Plan(todo, cached, unreadable, missing, reopened, from_above, said)
+    return Plan(todo, cached, unreadable, missing, reopened, known.from_above(photos), said)
 
 
 def check_loss(made: Plan, sources: Sequence[str], known: Known, forget: int | None) -> None:

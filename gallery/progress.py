@@ -6,11 +6,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 SECONDS = 30  # between two lines of a run that nobody watches
+Listing = Callable[[int], None]  # photos found so far
+Progress = Callable[[int, int, int], None]  # photos done, photos in all, bytes read
+Draw = tuple[Listing | None, Progress | None]
 
 
 @contextmanager
-def progress(quiet: bool) -> Iterator[Callable[[int, int], None] | None]:
-    """A callback that draws a bar with rate and time left on stderr; a line now and then where that is no terminal."""
+def progress(quiet: bool) -> Iterator[Draw]:
+    """Two callbacks: while photos are listed, and then while they are embedded.
+
+    They draw a bar with rate and time left on stderr; a line now and then where that is no terminal.
+    """
     try:
         with _bar(quiet) as draw:
             yield draw
@@ -20,9 +26,9 @@ def progress(quiet: bool) -> Iterator[Callable[[int, int], None] | None]:
 
 
 @contextmanager
-def _bar(quiet: bool) -> Iterator[Callable[[int, int], None] | None]:
+def _bar(quiet: bool) -> Iterator[Draw]:
     if quiet:
-        yield None
+        yield None, None
         return
     if not sys.stderr.isatty():
         yield _lines()
@@ -31,26 +37,52 @@ def _bar(quiet: bool) -> Iterator[Callable[[int, int], None] | None]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    started = time.perf_counter()
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("embedding", total=None)
+        task = bar.add_task("listing", total=None)
+        begin, rate = _clock()
 
-        def draw(done: int, total: int) -> None:
-            rate = done / (time.perf_counter() - started)
-            bar.update(task, completed=done, total=total, description=f"embedding, {rate:.1f} photos/s")
+        def listing(found: int) -> None:
+            begin()
+            bar.update(task, completed=found, description="listing")
 
-        yield draw
+        def draw(done: int, total: int, size_bytes: int) -> None:
+            bar.update(task, completed=done, total=total, description=f"embedding, {rate(done, size_bytes)}")
+
+        yield listing, draw
 
 
-def _lines() -> Callable[[int, int], None]:
-    """A callback that says on stderr how far a run is, every SECONDS: for logs."""
-    started = said = time.perf_counter()
+def _lines() -> Draw:
+    """Callbacks that say on stderr how far a run is, every SECONDS: for logs."""
+    said = time.perf_counter()
+    begin, rate = _clock()
 
-    def line(done: int, total: int) -> None:
+    def say(words: Callable[[], str]) -> None:
         nonlocal said
-        now = time.perf_counter()
-        if now - said >= SECONDS:
-            said = now
-            print(f"{done} of {total} photos, {done / (now - started):.1f} photos/s", file=sys.stderr, flush=True)
+        if time.perf_counter() - said >= SECONDS:
+            said = time.perf_counter()
+            print(words(), file=sys.stderr, flush=True)
 
-    return line
+    def listing(found: int) -> None:
+        begin()
+        say(lambda: f"{found} photos found so far")
+
+    def line(done: int, total: int, size_bytes: int) -> None:
+        words = rate(done, size_bytes)
+        say(lambda: f"{done} of {total} photos, {words}")
+
+    return listing, line
+
+
+def _clock() -> tuple[Callable[[], None], Callable[[int, int], str]]:
+    """What sets the clock back, and what tells the rate of photos and bytes since then."""
+    started = time.perf_counter()
+
+    def begin() -> None:
+        nonlocal started
+        started = time.perf_counter()
+
+    def rate(done: int, size_bytes: int) -> str:
+        seconds = time.perf_counter() - started
+        return f"{done / seconds:.1f} photos/s, {size_bytes / 1e6 / seconds:.1f} MB/s"
+
+    return begin, rate

@@ -16,6 +16,7 @@ from store.errors import PetrieveError
 from store.folder import FORMAT, NONE_YET, UPDATE, Card, Made, Store, read_card, write_card
 from store.forgotten import Lost, lost, remember, remembered, said_by_hand
 from store.known import Known
+from store.listings import Listing, read_listings, write_listings
 from store.photo import Photo, path_of
 from store.rows import (
     BY_HAND,
@@ -108,6 +109,12 @@ class Cache(Contents):
                 self._vectors.delete("view > 0")
         self.made = replace(self.made, views=number, recipe=recipe)
         self._write_card()
+
+    def keep_listings(self, listings: Mapping[str, Listing]) -> None:
+        """Say in the store what archives held, by their paths."""
+        if listings != read_listings(self.store):
+            with self._writing():
+                write_listings(self.store, listings)
 
     def check(self, fingerprint: str, weights: str) -> None:
         """Refuse embeddings of another trunk.

@@ -3,6 +3,7 @@
 STORE/store.json                              the card
 STORE/photos.lance                            which photos there are, and what is known of each
 STORE/forgotten.lance                         what a CSV said of photos that were forgotten
+STORE/archives.json                           what files that photos are in held when they were listed
 STORE/densenet121-0123abcd/vectors.lance      what a trunk makes of their contents; beside it its head, index, ranges
 """
 
@@ -118,6 +119,11 @@ class Store:
     def card(self) -> Path:
         """What the whole store depends on."""
         return self.path / "store.json"
+
+    @property
+    def listings(self) -> Path:
+        """What files that photos are in held when they were listed."""
+        return self.path / "archives.json"
 
     @property
     def lock(self) -> Path:

@@ -1,12 +1,14 @@
 """What a store knows of its photos, column by column: what a run holds the photos that it finds against."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from typing import TYPE_CHECKING
 
 from store.contents import Content, Contents
 from store.digests import as_bytes
-from store.photo import UNTOLD, Photo, path_of
+from store.photo import UNTOLD, Photo, path_of, uris_of
+from store.rows import microseconds
 
 if TYPE_CHECKING:
     import numpy as np
@@ -70,16 +72,36 @@ class Known:
         """Where the photo was found first."""
         return self.roots[self.of_roots[self.places[path]]]
 
-    def is_from_above(self, path: str, photo: Photo) -> bool:
-        """Whether the photo that is known at this path was found in a folder above the one where it was found first."""
-        return len(photo.root) < len(self.root(path))
+    def from_above(self, photos: Mapping[str, Photo]) -> dict[str, Photo]:
+        """Those of these photos, by path, that were found in a folder above the one where they were found first."""
+        lengths = list(map(len, self.roots))
+        shortest = max(lengths, default=0)
+        if all(len(root) >= shortest for root in {photo.root for photo in photos.values()}):
+            return {}
+        places, of_roots = self.places, self.of_roots
+        return {
+            path: photo
+            for path, photo in photos.items()
+            if (place := places.get(path)) is not None and len(photo.root) < lengths[of_roots[place]]
+        }
 
-    def is_as_then(self, path: str, photo: Photo) -> bool:
-        """Whether size, time and version of the photo that is known at this path are what they were."""
-        number = self.places[path]
-        if photo.size not in (self.sizes[number], UNTOLD) or photo.modified != self.moments[number]:
-            return False
-        return photo.version == (self.versions[number] if self.versions else None)
+    def as_then(self, photos: Mapping[str, Photo], views: int) -> "tuple[np.ndarray, np.ndarray]":
+        """Whether each photo (N,) is known, and its size, time and version are what they were: booleans.
+
+        And whether so many augmented views of it are embedded, too.
+        """
+        import numpy as np
+
+        every = photos.values()
+        places = np.fromiter(map(self.places.get, photos, repeat(-1)), np.int64, len(photos))
+        if not len(self):
+            return places >= 0, places >= 0
+        sizes = np.fromiter((photo.size for photo in every), np.int64, len(photos))
+        moments = np.fromiter((photo.modified for photo in every), np.int64, len(photos))
+        same = (places >= 0) & ((sizes == self.sizes[places]) | (sizes == UNTOLD)) & (moments == self.moments[places])
+        then = [self.versions[place] for place in places.tolist()] if self.versions else repeat(None)
+        same &= np.fromiter((photo.version == old for photo, old in zip(every, then, strict=False)), bool, len(photos))
+        return same, same & (self.views[places] > views)
 
     def modified(self, path: str) -> int:
         """When the photo was changed last, microseconds."""
@@ -101,6 +123,34 @@ class Known:
     def gone(self) -> set[str]:
         """The paths of photos that were not found where they were."""
         return set(self._by_path("gone"))
+
+    def places_in(self, containers: Collection[str]) -> dict[str, list[int]]:
+        """Where the photos stand that lie in each of these files (paths as texts), without those that are gone."""
+        found: dict[str, list[int]] = {path: [] for path in containers}
+        of_folders: dict[tuple[int, str], str | None] = {}
+        there = self.rows["gone"].is_null().to_pylist()
+        for place, (of_root, uri) in enumerate(zip(self.of_roots, self.rows["uri"].to_pylist(), strict=True)):
+            folder = of_root, uri.rpartition("/")[0]
+            if folder not in of_folders:
+                above = self.roots[of_root].rstrip("/")
+                of_folders[folder] = _container(f"{above}/{folder[1]}".rstrip("/"), found)
+            container = of_folders[folder]
+            if container is not None and there[place]:
+                found[container].append(place)
+        return found
+
+    def inside(self, container: str, places: Sequence[int]) -> Iterator[tuple[str, int, int, str | None]]:
+        """Name, size, time and version of the photos at these places, which lie in this file (its path as a text)."""
+        import numpy as np
+        import pyarrow as pa
+
+        chosen = np.array(places, np.int64)
+        starts = [len(container.removeprefix(root).lstrip("/")) + 1 if root != container else 0 for root in self.roots]
+        uris = self.rows["uri"].take(pa.array(chosen)).to_pylist()
+        of = zip(places, uris, self.sizes[chosen].tolist(), self.moments[chosen].tolist(), strict=True)
+        for place, uri, size, modified in of:
+            version = self.versions[place] if self.versions else None
+            yield uri[starts[self.of_roots[place]] :], size, modified, version
 
     def _by_path(self, name: str) -> dict[str, str]:
         import numpy as np
@@ -155,6 +205,31 @@ def nothing() -> Known:
     none = np.zeros(0, np.int64)
     empty = Embeddings(np.zeros(0, "S16"), none, np.zeros((0, 2), np.int32), {})
     return Known({}, pa.table({name: [] for name in [*COLUMNS, "_rowid"]}), none, none, [], [], [], none, empty)
+
+
+def photos_at(contents: Contents, paths: Iterable[str]) -> dict[str, Photo]:
+    """The photos at these paths as a store knows them, by path: without label, split and the user's own columns."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    wanted = set(paths)
+    uris = pa.array({uri for path in wanted for uri in uris_of(path)}, pa.string())
+    found = {}
+    for batch in contents.photos(["root", "uri", "size", "modified", "version"], None):
+        some = batch.filter(pc.is_in(batch["uri"], uris))
+        for row in some.to_pylist() if len(some) else ():
+            moment = microseconds(row["modified"])
+            photo = Photo(row["root"], row["uri"], row["size"], moment, version=row["version"])
+            if photo.path in wanted:
+                found[photo.path] = photo
+    return found
+
+
+def _container(folder: str, containers: Collection[str]) -> str | None:
+    """Which of these files a path leads into, or is; None if none."""
+    while folder and folder not in containers:
+        folder = folder.rpartition("/")[0]
+    return folder or None
 
 
 def _caveats(rows: "pa.Table") -> dict[bytes, str]:

@@ -1,6 +1,7 @@
 """What stores that were made of other sources have in common with the store of the unpacked folder."""
 
 from pathlib import Path
+from typing import Any
 
 from embedding import Run, again
 
@@ -25,3 +26,9 @@ def embedded(run: Run, store: Path, source: Path | str) -> dict[str, Seen]:
     """What the store of a source has of each photo, by its path below the source."""
     again(run, store, source)
     return seen(store, source)
+
+
+def pictures(folder: Path) -> list[dict[str, Any]]:
+    """The photos of a folder as `datasets` keeps them in a column: bytes beside a path."""
+    files = sorted(folder.rglob("*.*"))
+    return [{"bytes": file.read_bytes(), "path": str(file.relative_to(folder))} for file in files]

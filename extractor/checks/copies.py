@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 from extractor.engines.local import CORES
 from extractor.pixels.decode import decode, decode_small, upright_image
 from extractor.pixels.view import canonical_view
-from extractor.sources.places import read_at
+from extractor.sources.reading import Reader
 from extractor.trunks.fitting import asking_trunk
 from extractor.trunks.trunk import Trunk
 from store.cache import Cache
@@ -57,6 +57,8 @@ def make_copies(
     contents, embeddings = cache.sample(photos, seed=seed)
     listed = cache.photos_of(contents, ["root", "uri", "gone", "reason"]).to_pylist()
     rows = {row["digest"]: row for row in listed if row["gone"] is None and row["reason"] is None}
+    read = Reader(cache)
+    read.know(path_of(row["root"], row["uri"]) for row in rows.values())
     draw = np.random.default_rng(seed)
     made: dict[str, list[tuple[int, np.ndarray, Tensor]]] = {kind: [] for kind in KINDS}
     for content, embedding in zip(as_bytes(contents), embeddings, strict=True):
@@ -64,7 +66,7 @@ def make_copies(
         if row is None:
             continue
         try:
-            original = upright_image(read_at(path_of(row["root"], row["uri"])))
+            original = upright_image(read(path_of(row["root"], row["uri"])))
         except (OSError, Undecodable):
             continue
         for kind, make in KINDS.items():
@@ -92,27 +94,28 @@ def _copies(
     )
 
 
-def glances(paths: Iterable[str], size: int = GLANCE) -> "dict[str, np.ndarray]":
+def glances(paths: Iterable[str], size: int = GLANCE, read: Reader | None = None) -> "dict[str, np.ndarray]":
     """How each photo looks at a glance: grey, uint8 (24, 24), whatever its shape; without those that cannot be read."""
-    listed = list(paths)
+    listed, read = list(paths), read or Reader()
+    read.know(listed)
     with ThreadPoolExecutor(CORES) as threads:
-        found = threads.map(partial(_of_file, partial(_glance, size=size)), listed)
+        found = threads.map(partial(_of_file, partial(_glance, size=size), read), listed)
         return {path: glance for path, glance in zip(listed, found, strict=True) if glance is not None}
 
 
-def sharpness(path: str) -> float:
+def sharpness(path: str, read: Reader) -> float:
     """How much detail a photo shows: the variance of its Laplacian at a common size; 0 if it cannot be read.
 
     It is 0 of a palette's colours too: they are strewn as dots, which would pass for detail. Pech-Pacheco et al.,
     "Diatom autofocusing in brightfield microscopy" (2000).
     """
-    found = _of_file(_sharpness, path)
+    found = _of_file(_sharpness, read, path)
     return 0.0 if found is None else float(found)
 
 
-def _of_file(look: "Callable[[Tensor], Look]", path: str) -> Look | None:
+def _of_file(look: "Callable[[Tensor], Look]", read: Reader, path: str) -> Look | None:
     try:
-        return look(decode_small(read_at(path), keep_damaged=True).pixels)
+        return look(decode_small(read(path), keep_damaged=True).pixels)
     except (OSError, Undecodable, MemoryError):
         return None
 

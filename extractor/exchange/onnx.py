@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from extractor.exchange.graph import network
 from extractor.pixels.decode import decode
 from extractor.pixels.view import canonical_view
-from extractor.sources.places import read_at
+from extractor.sources.reading import Reader
 from extractor.trunks.kinds import kind
 from extractor.trunks.trunk import Trunk, load_trunk
 from extractor.trunks.weights import read_weights
@@ -119,9 +119,12 @@ def _some_photos(cache: Cache) -> "Iterator[tuple[Tensor, np.ndarray | None]]":
     """
     rows = next(cache.photos(["root", "uri"]), None)
     photos = rows.to_pylist() if rows else []
-    for photo in photos[:: -(-len(photos) // COMPARED) or 1]:
+    paths = [path_of(photo["root"], photo["uri"]) for photo in photos[:: -(-len(photos) // COMPARED) or 1]]
+    read = Reader(cache)
+    read.know(paths)
+    for path in paths:
         try:
-            data = read_at(path_of(photo["root"], photo["uri"]))
+            data = read(path)
             pixels = decode(data)
         except (OSError, Undecodable):  # it was cached, and has gone since
             continue

@@ -1,11 +1,18 @@
-"""Which files hold photos, told by their first bytes; and what opens them."""
+"""Which files hold photos, told by their first bytes, and which folders are tables; and what opens them."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Protocol
 
-from extractor.sources.blob import Blob
+from extractor.sources.blob import Blob, is_table
+from extractor.sources.formats import is_photo
+from extractor.sources.headers import is_tar
+from extractor.sources.lances import lance_table
+from extractor.sources.parquet import parquet
 from extractor.sources.source import Part, Source
-from extractor.sources.zips import Zip
+from extractor.sources.tars import Tar
+from extractor.sources.unpacked import PACKED
+from extractor.sources.zips import ZIPS, Zip, ends_as_zip
 from store.photo import Photo
 
 
@@ -18,12 +25,17 @@ class Archive(Source, Protocol):
 
 
 # By the first bytes of a file: what opens it, given the file, the root of its photos, and how their uris begin.
-OPENS: dict[bytes, Callable[[Blob, str, str], Archive]] = {b"PK\3\4": Zip, b"PK\5\6": Zip}
+OPENS: dict[bytes, Callable[[Blob, str, str], Archive]] = {
+    **dict.fromkeys(ZIPS, Zip),
+    **{start: partial(Tar, packing=packing) for start, packing in PACKED.items()},
+    b"PAR1": parquet,
+    b"PARE": parquet,
+}
 
 
 def holds_photos(head: bytes) -> bool:
     """Whether a file that begins so (HEAD bytes) is one that photos are in."""
-    return head.startswith(tuple(OPENS))
+    return is_tar(head) or head.startswith(tuple(OPENS))
 
 
 def archive(blob: Blob, root: str, before: str = "") -> Archive | None:
@@ -32,6 +44,12 @@ def archive(blob: Blob, root: str, before: str = "") -> Archive | None:
     Raises:
         OSError: it cannot be opened.
     """
+    if is_table(blob.path):
+        return lance_table(blob, root, before)
     head = blob.head()
+    if is_tar(head):  # it begins with a name, which may be anything
+        return Tar(blob, root, before)
     opens = next((one for start, one in OPENS.items() if head.startswith(start)), None)
+    if not opens and not is_photo(head) and ends_as_zip(blob):  # a file that unpacks itself begins as a program
+        opens = Zip
     return opens and opens(blob, root, before)

@@ -9,12 +9,15 @@ from extractor.sources.objects import bytes_of, object_at
 from extractor.sources.remote import Remote
 from store.photo import is_address
 
+VERSIONS = "_versions"  # the folder that a table of Lance is known by
 HEAD = 512  # first bytes, which tell what a file is: a tar says so in its first 265
+# Beyond the largest photo that can be decoded (200 megapixels), uncompressed.
+MAX_BYTES = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
 class Blob:
-    """A file or an object: its size and its time are those of when it was looked at."""
+    """A file, an object, or a folder that is one table: size and time are those of when it was looked at."""
 
     path: str
     size: int  # bytes
@@ -45,7 +48,7 @@ class Blob:
 
 
 def blob_at(path: str) -> Blob | None:
-    """The file at this path, or the object at this address; None where there is none, or something else.
+    """The file, table of Lance or object at this place; None where there is none, or something else.
 
     Raises:
         OSError: it cannot be asked for.
@@ -55,6 +58,13 @@ def blob_at(path: str) -> Blob | None:
         return Blob(path, found.size, found.modified, found.version) if found else None
     try:
         status = os.stat(path)
+        if stat.S_ISDIR(status.st_mode):
+            return Blob(path, 0, os.stat(os.path.join(path, VERSIONS)).st_mtime_ns // 1000)
     except (FileNotFoundError, NotADirectoryError):
         return None
     return Blob(path, status.st_size, status.st_mtime_ns // 1000) if stat.S_ISREG(status.st_mode) else None
+
+
+def is_table(path: str) -> bool:
+    """Whether the folder at this path is a table of Lance."""
+    return os.path.isdir(os.path.join(path, VERSIONS))

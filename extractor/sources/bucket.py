@@ -1,17 +1,20 @@
 """Photos that are objects of a bucket."""
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 
+from extractor.sources.as_before import Listings
+from extractor.sources.beside import is_sheet
+from extractor.sources.blob import MAX_BYTES
 from extractor.sources.fetching import Fetch, fetching
-from extractor.sources.folder import LITTER, MAX_BYTES, Others, ending_of, parts_or_archives
+from extractor.sources.folder import Folder, Others, ending_of
 from extractor.sources.formats import SUFFIXES, is_photo
+from extractor.sources.inside import LITTER
 from extractor.sources.names import ARCHIVE
 from extractor.sources.objects import Object, bytes_of, object_at, objects_below
-from extractor.sources.source import Part
-from extractor.sources.words import Words
+from store.buckets import parted
 from store.errors import Undecodable
 from store.photo import Photo
 from store.rows import Unreadable, unreadable
@@ -19,47 +22,50 @@ from store.rows import Unreadable, unreadable
 Read = tuple[Photo, bytes] | Unreadable
 
 
-@dataclass(frozen=True, slots=True)
-class Bucket:
+def bucket(root: str, listings: Listings | None = None) -> Folder:
     """The photos below a prefix of a bucket, or one; where archives alone lie below it, what these hold.
 
-    No object is opened to see what it is: their endings say so.
+    `root` is an address without a slash at its end.
     """
+    return Folder(root, listings=listings, find=find, part=Objects)
 
-    root: str  # an address, without the last slash
-    passed: Counter[str] = field(default_factory=Counter)
 
-    def parts(self) -> Iterator[Part]:
-        """Its photos in the bucket's order, PART at a time."""
-        others = Others()
-        yield from parts_or_archives(self.root, self._photos(others), others, self.passed, Objects)
+def find(root: str, others: Others) -> Iterator[Photo]:
+    """The photos below an address, in the bucket's order; what is none is told to `others`.
 
-    def words(self) -> Words | None:
-        """Nothing yet."""
-        return None
+    Their endings say what objects are: none is opened to see, but the one that has just this address.
 
-    def _photos(self, others: Others) -> Iterator[Photo]:
-        one = object_at(self.root)
-        if one and one.size and (_is_named_like_photo(one.key) or is_photo(bytes_of(self.root, within=(0, 64))[1])):
-            folder, _, name = self.root.rpartition("/")
-            yield _photo(folder, name, one)
-            return
-        above = f"{self.root}/"
-        start = len(above.partition("://")[2].partition("/")[2])
-        seen: dict[str, bool] = {}  # whether what lies in a folder is passed over
-        for found in objects_below(above):
-            uri = found.key[start:]
-            folder, _, name = uri.rpartition("/")
-            if folder not in seen:
-                seen[folder] = _is_passed_over(folder, seen, others)
-            if seen[folder] or not name or name[0] == "." or (found.size == 0 and "." not in name):
-                continue  # such as a "folder" that a console has made, an object without bytes
-            if _is_named_like_photo(name):
-                yield _photo(self.root, uri, found)
-            elif ARCHIVE.search(name):
-                others.archives.append(above + uri)
-            else:
-                others.counts[ending_of(name)] += 1
+    Raises:
+        PetrieveError: the bucket is not there, not to be read or not to be reached.
+    """
+    one = object_at(root)
+    if one and one.size and (_is_named_like_photo(one.key) or is_photo(bytes_of(root, within=(0, 64))[1])):
+        folder, _, name = root.rpartition("/")
+        yield _photo(folder, name, one)
+        return
+    above = f"{root}/"
+    start = len(parted(above)[1])
+    seen: dict[str, bool] = {}  # whether what lies in a folder is passed over
+    for found in objects_below(above):
+        uri = found.key[start:]
+        folder, _, name = uri.rpartition("/")
+        if folder not in seen:
+            seen[folder] = _is_passed_over(folder, seen, others)
+        if seen[folder] or not name or name[0] == "." or (found.size == 0 and "." not in name):
+            continue  # such as a "folder" that a console has made, an object without bytes
+        if _is_named_like_photo(name):
+            yield _photo(root, uri, found)
+        elif is_named_like_archive(name):
+            others.archives.append(above + uri)
+        elif is_sheet(name):
+            others.sheets.append(above + uri)
+        else:
+            others.counts[ending_of(name)] += 1
+
+
+def is_named_like_archive(name: str) -> bool:
+    """Whether the ending of an object's name is that of a file that photos are in."""
+    return ARCHIVE.search(name) is not None and not name.lower().endswith(".lance")  # a folder of many objects
 
 
 @dataclass(frozen=True, slots=True)

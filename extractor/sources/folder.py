@@ -5,53 +5,95 @@ import os
 import stat
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from operator import attrgetter
 
 from extractor.sources.ahead import batched, in_order
-from extractor.sources.archives import Archive, archive, holds_photos
-from extractor.sources.blob import HEAD, blob_at
+from extractor.sources.archives import Archive, holds_photos
+from extractor.sources.as_before import Listings, opened
+from extractor.sources.beside import Sheet, is_sheet, words_beside
+from extractor.sources.blob import HEAD, MAX_BYTES, VERSIONS, Blob, blob_at
 from extractor.sources.formats import SUFFIXES, is_photo
+from extractor.sources.inside import LITTER
 from extractor.sources.source import Part
-from extractor.sources.words import Words
+from extractor.sources.words import Words, together
 from store.errors import PetrieveError, Undecodable
 from store.photo import Photo, as_text
 from store.rows import Unreadable, unreadable
 
 PART = 256  # photos that lie together
 READERS = 4  # files of a part at a time: a disk or a network answers several as soon as one
-# Beyond the largest photo that can be decoded (200 megapixels), uncompressed.
-MAX_BYTES = 1 << 30
 # Seconds between two times that a file can bear on Linux at 100 Hz. A later change must show: what has changed just
 # now is read when it has grown so old.
 TICK = 0.01
 SizeTime = tuple[int, int]  # size in bytes and time of change in microseconds
 UNKNOWN: SizeTime = (0, 0)
-# Folders in which systems keep thumbnails, old versions and what was thrown away, casefolded: Synology's, QNAP's,
-# NetApp's, those of Windows, Linux and macOS, and the one that macOS adds to an archive.
-LITTER = frozenset(
-    """@eadir #recycle #snapshot @tmp @recycle @recently-snapshot @transcode ~snapshot $recycle.bin recycler found.000
-    lost+found __macosx""".split()
-) | {"system volume information", "network trash folder", "temporary items"}
+STORE = {"store.json", "photos.lance"}  # what a store is known by
 
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """A folder of photos and all that lies below it, or one photo; in a folder of archives alone, what these hold."""
+    """A folder of photos and all that lies below it, or one photo; in a folder of archives alone, what these hold.
 
-    root: str  # absolute
+    How its photos are found and read, `find` and `part` say.
+    """
+
+    root: str  # absolute, or an address
     passed: Counter[str] = field(default_factory=Counter)
+    listings: Listings | None = None
+    find: Callable[[str, "Others"], Iterator[Photo]] = field(default_factory=lambda: find)
+    part: Callable[[tuple[Photo, ...]], Part] = field(default_factory=lambda: Files)
+    others: "Others" = field(default_factory=lambda: Others())
+    listed: list[Part] = field(default_factory=list)
+    inner: list[Archive] = field(default_factory=list)
 
     def parts(self) -> Iterator[Part]:
         """Its photos in a stable order, PART at a time."""
-        others = Others()
-        yield from parts_or_archives(as_text(self.root), find(self.root, others), others, self.passed, Files)
+        for part in self._parts():
+            self.listed.append(part)
+            yield part
+        if not self.listed:  # sheets of no photos
+            self.passed.update(os.path.basename(path) for path in self.others.sheets)
+
+    def _parts(self) -> Iterator[Part]:
+        for some in batched(self.find(self.root, self.others), PART):
+            yield self.part(some)
+        self.passed.update(self.others.counts)
+        alone = not self.listed
+        for path in self.others.archives:
+            found = self._archive(path) if alone else None
+            if found:
+                self.inner.append(found)
+                yield from found.parts()
+                self.passed.update(found.passed)
+            else:
+                self.passed[os.path.basename(path)] += 1
+
+    def _archive(self, path: str) -> Archive | None:
+        """The photos in a file that lies below the root, which they are named from."""
+        blob, root = blob_at(path), as_text(self.root)
+        return opened(blob, root, as_text(path)[len(root) :].lstrip("/") + "/", self.listings) if blob else None
 
     def words(self) -> Words | None:
-        """Nothing yet."""
-        return None
+        """What sheets beside its photos say of them, and before that what its archives do."""
+        said = [words for one in self.inner if (words := one.words())]
+        if self.others.sheets:
+            photos = {photo.uri: photo.path for part in self.listed for photo in part.photos}
+            words, over = words_beside(self.root, map(self._sheet, self.others.sheets), photos)
+            said += [words] if words else []
+            self.passed.update(os.path.basename(name) for name in over)
+        return together(said) if said else None
+
+    def _sheet(self, path: str) -> Sheet:
+        name = path[len(self.root) :].lstrip("/")
+
+        def read(most: int) -> bytes:
+            with (blob_at(path) or Blob(path, 0, 0)).open() as file:
+                return file.read(most)
+
+        return Sheet(name, read)
 
 
 @dataclass
@@ -60,6 +102,7 @@ class Others:
 
     counts: Counter[str] = field(default_factory=Counter)  # by the ending of a file, or the name of a folder
     archives: list[str] = field(default_factory=list)  # paths of files that photos are in
+    sheets: list[str] = field(default_factory=list)  # paths of those that may say what photos are
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,27 +117,6 @@ class Files:
             chosen = [photo for photo in self.photos if photo.uri in wanted]
             for some in in_order(readers, read_photo, chosen, depth=READERS):
                 yield from some
-
-
-def parts_or_archives(
-    root: str,
-    photos: Iterable[Photo],
-    others: Others,
-    passed: Counter[str],
-    part: Callable[[tuple[Photo, ...]], Part],
-) -> Iterator[Part]:
-    """The photos of a source, PART at a time; or, where it has none, of its archives. The rest is `passed`."""
-    empty = True
-    for some in batched(photos, PART):
-        empty = False
-        yield part(some)
-    passed.update(others.counts)
-    for path in others.archives:
-        if empty and (found := _archive(path, root)):
-            yield from found.parts()
-            passed.update(found.passed)
-        else:
-            passed[os.path.basename(path)] += 1
 
 
 def ending_of(name: str) -> str:
@@ -157,8 +179,10 @@ def _walk(path: str, entries: list[os.DirEntry[str]], visited: set[Hashable], ot
                     identity = _identity(entry.path, os.stat(entry.path))
                     if identity not in visited:
                         visited.add(identity)
-                        waiting.append((uri, iter(_entries(entry.path, others))))
-                        break
+                        inner = _entries(entry.path, others)
+                        if not _is_one_thing(entry.path, inner, others):
+                            waiting.append((uri, iter(inner)))
+                            break
                 except (FileNotFoundError, NotADirectoryError):  # it went between the listing and the look at it
                     pass
                 except OSError:
@@ -177,6 +201,16 @@ def _entries(folder: str, others: Others) -> list[os.DirEntry[str]]:
         others.counts.update(entry.name for entry in litter)
         entries = [entry for entry in entries if entry not in litter]
     return sorted(entries, key=attrgetter("name"))
+
+
+def _is_one_thing(path: str, entries: list[os.DirEntry[str]], others: Others) -> bool:
+    """Whether a folder with these entries is a table of Lance, or a store, which holds no photos; `others` are told."""
+    names = {entry.name for entry in entries}
+    if VERSIONS in names:
+        others.archives.append(path)
+    elif names >= STORE:
+        others.counts[os.path.basename(path)] += 1
+    return VERSIONS in names or names >= STORE
 
 
 def _identity(path: str, status: os.stat_result) -> Hashable:
@@ -223,15 +257,11 @@ def _looks_like_photo(entry: os.DirEntry[str], others: Others) -> bool:
         return True
     if holds_photos(head):
         others.archives.append(entry.path)
+    elif is_sheet(name):
+        others.sheets.append(entry.path)
     else:
         others.counts[ending_of(name)] += 1
     return False
-
-
-def _archive(path: str, root: str) -> Archive | None:
-    """The photos in a file that lies below a root, which they are named from."""
-    blob = blob_at(path)
-    return archive(blob, root, as_text(path)[len(root) :].lstrip("/") + "/") if blob else None
 
 
 def read(path: str) -> tuple[bytes, os.stat_result]:

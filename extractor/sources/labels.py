@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from extractor.sources.names import SPLITS
-from extractor.sources.sheets import cell_text, check_text, read_sheet
+from extractor.sources.sheets import cell_text, check_text, read_sheet, table_of
 from extractor.sources.spellings import photos_meant
 from store.columns import carried, typed
 from store.errors import PetrieveError, listed
@@ -71,10 +71,26 @@ def read_labels(file: str | os.PathLike[str], *, photo: str | None = None, label
         PetrieveError: no such file, no CSV, no column of the photo or several, a photo twice, a column that cannot be
             stored, a split that is none.
     """
+    source = str(file)
+    header, table = table_of(source, read_sheet(source), WORDS["photo"] if photo is None else [photo.casefold()])
+    return labels_of(source, header, table, photo=photo, label=label)
+
+
+def labels_of(
+    source: str,
+    header: Sequence[str],
+    table: Sequence[Sequence[str]],
+    *,
+    photo: str | None = None,
+    label: str | None = None,
+) -> Labels:
+    """The labels in a table with this header, as by `read_labels`.
+
+    Raises:
+        PetrieveError: as there.
+    """
     import pyarrow as pa
 
-    source = str(file)
-    header, table = read_sheet(source, WORDS["photo"] if photo is None else [photo.casefold()])
     names = _names(source, header, {"photo": photo, "label": label})
     cells = {name: [row[place] for row in table] for place, name in enumerate(names) if name}
     photos = cells.pop("photo")

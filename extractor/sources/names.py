@@ -23,8 +23,8 @@ SPLITS = {
 }
 PETS_TOO = ("val", "dev")  # of these, what pets are called as well
 PARENT = -1  # the level of the folder that a photo lies in
-ARCHIVE = re.compile(r"\.(zip|tar|tgz|tar\.gz|tar\.zst|parquet|lance)$", re.IGNORECASE)
-_SHARD = re.compile(r"(^|[-_.])\d+(-of-\d+)?$")
+ARCHIVE = re.compile(r"\.(zip|tar|tgz|tbz2?|tzst|tar\.(gz|zst|bz2)|parquet|lance)$", re.IGNORECASE)
+_SHARD = re.compile(r"(^|[-_.])\d+(-of-\d+(-[0-9a-f]{16})?)?$")
 _KAGGLE = re.compile(r"(cat|dog)\.\d+\.\w+", re.IGNORECASE)
 Folder = tuple[str, str]  # a root, and a folder below it
 

@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from itertools import product
+from threading import Lock
 
 from extractor.sources.archives import Archive, archive
-from extractor.sources.blob import Blob, blob_at
-from extractor.sources.bucket import Bucket, Objects
-from extractor.sources.folder import Files, Folder, read
-from extractor.sources.names import ARCHIVE
+from extractor.sources.as_before import Listings, opened
+from extractor.sources.blob import Blob, blob_at, is_table
+from extractor.sources.bucket import Objects, bucket, is_named_like_archive
+from extractor.sources.folder import STORE, Files, Folder, is_folder, read
+from extractor.sources.instead import check_name
 from extractor.sources.objects import bytes_of
 from extractor.sources.source import Part, Source
 from extractor.sources.words import Words
@@ -30,11 +32,15 @@ _RANGE = re.compile(r"(\d+)\.\.(\d+)")
 def paths_of(sources: Place | Sequence[Place]) -> list[str]:
     """One source or several, as addresses and absolute paths; patterns that no shell has seen stand for what they name.
 
-    `shards/{00..11}.tar` and `{cats,dogs}.zip` name each of these, whether it is there or not.
+    `shards/{00..11}.tar` and `{cats,dogs}.zip` name each of these, whether it is there or not; inside a file that
+    photos are in, a name is what it says.
     """
     named = [sources] if isinstance(sources, str | os.PathLike) else sources
     places = [str(os.fspath(source)) for source in named]
-    each = [one for place in places for one in ([place] if os.path.lexists(place) else _unfolded(place))]
+    here = [not is_address(place) and exists(place) for place in places]
+    each = [
+        one for place, is_here in zip(places, here, strict=True) for one in ([place] if is_here else _unfolded(place))
+    ]
     return [_address(place) if is_address(place) else os.path.abspath(place) for place in each]
 
 
@@ -61,40 +67,48 @@ def _choices(words: str) -> Iterator[str]:
         yield f"{{{words}}}"
 
 
-def source_at(place: str) -> Source:
+def source_at(place: str, listings: Listings | None = None) -> Source:
     """What a place (an address or an absolute path) holds: of a file that photos are in, those below a name in it.
+
+    What `listings` know of archives that have not changed is taken from there.
 
     Raises:
         PetrieveError: it cannot be opened.
     """
+    for folder in (place, os.path.dirname(place)):
+        if all(os.path.exists(os.path.join(folder, name)) for name in STORE):
+            raise PetrieveError(f"{folder} is a store, and holds no photos", "name the folder that the photos are in")
     try:
         container, name = container_of(place) or (place, "")
         blob = blob_at(container)
-        found = archive(blob, as_text(container)) if blob else None
+        found = opened(blob, as_text(container), "", listings) if blob else None
+        if blob and not found:
+            check_name(blob)
     except OSError as error:
         raise PetrieveError(f"cannot open {place}: {error.strerror}", "check the path and its permissions") from error
     if found is None:
-        return Bucket(place) if is_address(place) else Folder(place)
+        return bucket(place, listings) if is_address(place) else Folder(place, listings=listings)
     return Below(found, as_text(name)) if name else found
 
 
 def container_of(path: str) -> tuple[str, str] | None:
-    """The file that a path leads into, and the name inside; None where it leads into none."""
+    """The file or table that a path leads into, and the name inside; None where it leads into none."""
     if is_address(path):
         return _container_in_bucket(path)
-    above = path
+    above = path.rstrip("/")  # with it ends what of an archive cannot be listed
     while not os.path.lexists(above):
         above, name = os.path.split(above)
         if not name:
             return None
-    return (above, path[len(above) + 1 :]) if above != path and os.path.isfile(above) else None
+    leads = above != path and (os.path.isfile(above) or is_table(above))
+    return (above, path[len(above) + 1 :]) if leads else None
 
 
 def _container_in_bucket(address: str) -> tuple[str, str] | None:
     """The object that an address leads into: the first whose ending is an archive's, for none is opened to see."""
     pieces = address.split("/")
     for end, piece in enumerate(pieces[3:-1], 4):
-        if ARCHIVE.search(piece):
+        if is_named_like_archive(piece):
             return "/".join(pieces[:end]), "/".join(pieces[end:])
     return None
 
@@ -135,7 +149,12 @@ class Below:
         """Its photos in a stable order."""
         folder = f"{self.name}/"
         for part in self.whole.parts():
-            if some := [photo for photo in part.photos if photo.uri == self.name or photo.uri.startswith(folder)]:
+            if some := [
+                photo
+                for photo in part.photos
+                # What cannot be listed may lie there.
+                if photo.uri == self.name or photo.uri.startswith(folder) or is_folder(photo.path)
+            ]:
                 yield self.whole.part(some)
 
     def words(self) -> Words | None:
@@ -181,13 +200,33 @@ def read_at(path: str) -> bytes:
         OSError: it cannot be opened, or changes while it is read.
         Undecodable: no regular file, or over MAX_BYTES.
     """
-    if (inside := container_of(path)) and (blob := blob_at(inside[0])):
-        found = _listed(blob).get(as_text(inside[1]))
+    if inside := container_of(path):
+        found = _member(path)
         got = found and next(iter(found[0].read({found[1].uri})))
         if isinstance(got, tuple):
             return got[1]
         raise Undecodable(got.reason if got else f"{inside[0]} does not hold it")
     return bytes_of(path)[1] if is_address(path) else read(path)[0]
+
+
+def found_at(path: str) -> Photo | None:
+    """The photo at a path that leads into a file that photos are in, as it is now; None where none is.
+
+    Raises:
+        OSError: that file cannot be opened.
+    """
+    found = _member(path)
+    return found and found[1]
+
+
+_listing = Lock()  # what several threads ask for is listed once
+
+
+def _member(path: str) -> tuple[Part, Photo] | None:
+    if not (inside := container_of(path)) or not (blob := blob_at(inside[0])):
+        return None
+    with _listing:
+        return _listed(blob).get(as_text(inside[1]))
 
 
 @lru_cache(maxsize=2)  # a sheet or a page shows several photos of one archive

@@ -13,23 +13,34 @@ SEPARATORS = ",;\t"
 REMEDY = "give a CSV in UTF-8, with a header and a column `photo`"
 
 
-def read_sheet(file: str, named: Collection[str]) -> tuple[list[str], list[list[str]]]:
+def read_sheet(file: str) -> bytes:
+    """The bytes of a sheet.
+
+    Raises:
+        PetrieveError: no such file.
+    """
+    try:
+        return Path(file).read_bytes()
+    except OSError as error:
+        raise PetrieveError(f"cannot read labels from {file}: {error.strerror}", REMEDY) from error
+
+
+def table_of(file: str, data: bytes, named: Collection[str]) -> tuple[list[str], list[list[str]]]:
     """The header, and the rows that hold something, each as long as the header.
 
     In UTF-8 or UTF-16, with or without a mark of it, and separated by what shows one of the columns that are `named`,
     in any case. Cells are as they were written; in UTF-8, bytes that are no text stand as they do in paths.
 
     Raises:
-        PetrieveError: no such file, or no such table.
+        PetrieveError: no such table.
     """
     try:
-        text = _text(Path(file).read_bytes())
+        text = _text(data)
         headers = {one: next(_rows(text, one, strict=False), []) for one in SEPARATORS}
         shows = [one for one, names in headers.items() if any(cell_text(name).casefold() in named for name in names)]
         table = [row for row in _rows(text, (shows or SEPARATORS)[0]) if any(cell.strip() for cell in row)]
-    except (OSError, csv.Error, ValueError) as error:
-        why = error.strerror if isinstance(error, OSError) else first_line(error)
-        raise PetrieveError(f"cannot read labels from {file}: {why}", REMEDY) from error
+    except (csv.Error, ValueError) as error:
+        raise PetrieveError(f"cannot read labels from {file}: {first_line(error)}", REMEDY) from error
     if not table:
         raise PetrieveError(f"cannot read labels from {file}: it is empty", REMEDY)
     check_text(file, table[0])

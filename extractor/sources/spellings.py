@@ -61,16 +61,16 @@ def _exactly(file: str, names: Iterable[str], photos: Mapping[str, Photo], known
 
 
 def _loosely(names: Iterable[str], photos: Collection[Photo]) -> dict[str, str]:
-    roots = {root: _loose(root) for root in {photo.root for photo in photos}}
+    roots = {root: loose(root) for root in {photo.root for photo in photos}}
     spelt: dict[str, set[str]] = {}
     for photo in photos:
-        uri = _loose(photo.uri)
+        uri = loose(photo.uri)
         for key in (uri, os.path.join(roots[photo.root], uri)):
             spelt.setdefault(key, set()).add(photo.path)
-    here, nobody = _loose(os.getcwd()), set[str]()
+    here, nobody = loose(os.getcwd()), set[str]()
 
     def places(name: str) -> set[str]:
-        key = _loose(name)
+        key = loose(name)
         return spelt.get(key, nobody) | spelt.get(os.path.normpath(os.path.join(here, key)), nobody)
 
     return _if_one(names, places)
@@ -85,8 +85,8 @@ def _served(names: Iterable[str], photos: Collection[Photo]) -> dict[str, str]:
         if uploaded := UPLOADED.fullmatch(name):
             return called.get(_safe(unquote(uploaded[1])), set())
         if served := LOCAL.fullmatch(name) or SERVED.fullmatch(name):
-            end = _loose("/" + unquote(served[1]).lstrip("/"))
-            return {path for path in called.get(_safe(os.path.basename(end)), ()) if _loose(path).endswith(end)}
+            end = loose("/" + unquote(served[1]).lstrip("/"))
+            return {path for path in called.get(_safe(os.path.basename(end)), ()) if loose(path).endswith(end)}
         return set()
 
     return _if_one(names, places)
@@ -97,7 +97,7 @@ def _if_one(names: Iterable[str], places: Callable[[str], set[str]]) -> dict[str
     return {name: next(iter(some)) for name in names if len(some := places(name)) == 1}
 
 
-def _loose(name: str) -> str:
+def loose(name: str) -> str:
     """What names have in common that look the same."""
     text = name if name.isascii() else unicodedata.normalize("NFC", as_text(name))
     stem, ending = os.path.splitext(text.strip().replace("\\", "/"))
@@ -106,4 +106,4 @@ def _loose(name: str) -> str:
 
 def _safe(name: str) -> str:
     """A file's name as Label Studio keeps it, in any spelling."""
-    return re.sub(r"[^-\w.]", "", _loose(name).replace(" ", "_"))
+    return re.sub(r"[^-\w.]", "", loose(name).replace(" ", "_"))

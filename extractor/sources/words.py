@@ -29,6 +29,19 @@ class Words:
         rows = carried(self.rows.values(), self.columns, columns)
         return replace(self, rows=dict(zip(self.rows, rows, strict=True)), columns=columns)
 
+    def beside(self, names: Iterable[str]) -> "Words":
+        """The same without columns whose names differ by case alone from one of these or another; a note says so."""
+        import pyarrow as pa
+
+        called = {name.casefold(): name for name in names}
+        odd = [name for name in self.columns.names if called.setdefault(name.casefold(), name) != name]
+        if not odd:
+            return self
+        others = [f"{name!r} beside {called[name.casefold()]!r}" for name in odd]
+        warnings.warn(f"columns beside photos are passed over: {listed(others, 10)}", stacklevel=2)
+        rows = {path: {name: row[name] for name in row if name not in odd} for path, row in self.rows.items()}
+        return Words(rows, pa.schema([field for field in self.columns if field.name not in odd]))
+
 
 def words_of(source: str, texts: Mapping[str, Texts]) -> Words:
     """What a source says of photos in texts, by path; a column has another type where all its values do.
@@ -36,15 +49,21 @@ def words_of(source: str, texts: Mapping[str, Texts]) -> Words:
     `label` and `split` are ours, others the user's own; those that a store has no room for are passed over, and a note
     says so.
     """
+    names = list(dict.fromkeys(name for row in texts.values() for name in row))
+    if odd := [name for name in names if not has_room(name)]:
+        warnings.warn(f"{source} has columns that are passed over: {listed(odd, 10)}", stacklevel=2)
+    columns = ((name, [row.get(name) for row in texts.values()]) for name in names if name not in odd)
+    return words_in(list(texts), columns)
+
+
+def words_in(paths: Sequence[str], columns: Iterable[tuple[str, Sequence[str | None]]]) -> Words:
+    """What the columns of a table say in texts of the photos with these paths, row by row; as by `words_of`."""
     import pyarrow as pa
 
-    names = list(dict.fromkeys(name for row in texts.values() for name in row))
-    rows: dict[str, dict[str, Any]] = {path: {} for path in texts}
-    columns = []
-    if odd := [name for name in names if name in RESERVED or not COLUMN.fullmatch(name)]:
-        warnings.warn(f"{source} has columns that are passed over: {listed(odd, 10)}", stacklevel=2)
-    for name in (one for one in names if one not in odd):
-        cells = [row.get(name) or None for row in texts.values()]
+    rows: dict[str, dict[str, Any]] = {path: {} for path in paths}
+    fields = []
+    for name, texts in columns:
+        cells = [cell or None for cell in texts]
         if name == "label":
             held: Sequence[Any] = cells
         elif name == "split":
@@ -53,11 +72,16 @@ def words_of(source: str, texts: Mapping[str, Texts]) -> Words:
             field, held = typed(name, cells)
             if field is None:
                 continue
-            columns.append(field)
+            fields.append(field)
         for row, value in zip(rows.values(), held, strict=True):
             if value is not None:
                 row[name] = value
-    return Words(rows, pa.schema(columns))
+    return Words(rows, pa.schema(fields))
+
+
+def has_room(column: str) -> bool:
+    """Whether a store can keep what a column with this name says: others are its own, or no word."""
+    return column not in RESERVED and COLUMN.fullmatch(column) is not None
 
 
 def together(some: Iterable[Words]) -> Words:

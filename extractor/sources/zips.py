@@ -1,20 +1,46 @@
-"""Photos in a zip."""
+"""Photos in a zip: listed by its directory, and read from where that says they lie."""
 
-import zipfile
+import errno
+import re
+from calendar import timegm
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from functools import lru_cache
+from stat import S_IFMT, S_ISLNK, S_ISREG
 
+from extractor.sources import torn
 from extractor.sources.ahead import batched
-from extractor.sources.blob import Blob
-from extractor.sources.formats import SUFFIXES
+from extractor.sources.blob import Blob, blob_at
+from extractor.sources.directory import Entry, directory, text_of
+from extractor.sources.formats import SUFFIXES, is_photo
+from extractor.sources.inside import Names, bad, clean, ending_of, rest, told_bad
+from extractor.sources.unpack import DEFLATED, STORED, Header, Window, content, first_bytes, header
 from extractor.sources.words import Words
 from store.errors import Undecodable
-from store.photo import Photo, as_text
+from store.photo import Photo, Stamp
 from store.rows import Unreadable, unreadable
 
-PART = 256
+# What zips begin with: an entry, the end of an empty directory, and the marks of those that were made to be split.
+ZIPS = (b"PK\3\4", b"PK\5\6", b"PK00", b"PK\7\10")
+PART = 256  # photos that are read together
+# Bytes between two photos that are read rather than passed by; and what at most stands before a photo's own.
+_GAP, _BEFORE = 1 << 18, 1 << 12
+HEAD = 64  # bytes that tell a photo
+# A photo that unpacks to more than the first is refused where that is more than so many times what it takes. What
+# deflate reaches at most is 1,032; a photo all in one colour reaches it, of a few megabytes.
+_LARGE, _RATIO = 1 << 26, 200
+# Entries with these endings are no photos, and are not opened to see: a data set may have one of them beside each.
+_TEXTS = frozenset(
+    ".txt .json .jsonl .ndjson .csv .tsv .xml .yaml .yml .toml .md .rst .html .htm .log .cls .caption .py .ipynb .sh "
+    ".css .js .npy .npz .mat .pkl .pt .pth .h5 .hdf5 .safetensors .onnx .mp4 .mov .avi .mkv .webm .mp3 .wav .pdf "
+    ".xmp .thm .svg .exe .dll".split()
+)
+_ARCHIVES = frozenset(".zip .tar .tgz .gz .bz2 .xz .zst .7z .rar .parquet .arrow .lance".split())
+_METHODS = {9: "deflate64", 12: "bzip2", 14: "LZMA", 93: "Zstandard", 95: "XZ", 96: "JPEG", 98: "PPMd", 99: "AES"}
+_ENCRYPTED = 1
+_STAMP = re.compile(r"zip ([0-9a-f]{8})@(\d+)")
+_APART = re.compile(r" \(\d+\)(\.[^./]*)?$")
 
 
 @dataclass(frozen=True)
@@ -27,8 +53,8 @@ class Zip:
     passed: Counter[str] = field(default_factory=Counter)
 
     def parts(self) -> Iterator["Entries"]:
-        """Its photos in the order in which they lie, PART at a time."""
-        return (Entries(self.blob, self.before, some) for some in batched(self._photos(), PART))
+        """Its photos in the order in which they lie, PART at a time; what cannot be listed is an unreadable one."""
+        return (Entries(self, some) for some in batched(self._photos(), PART))
 
     def words(self) -> Words | None:
         """Nothing yet."""
@@ -36,45 +62,171 @@ class Zip:
 
     def part(self, photos: Sequence[Photo]) -> "Entries":
         """Some of its photos as they are known from before."""
-        return Entries(self.blob, self.before, tuple(photos))
+        return Entries(self, tuple(photos), known=True)
 
     def _photos(self) -> Iterator[Photo]:
-        with self.blob.open() as file, zipfile.ZipFile(file) as archive:
-            for entry in archive.infolist():
-                name = entry.filename
-                if name.endswith("/"):
-                    continue
-                if name[name.rfind(".") :].lower() in SUFFIXES:
-                    yield self._photo(entry)
-                else:
-                    self.passed[name[name.rfind(".") :]] += 1
+        names = Names(self.passed)
+        try:
+            with self.blob.open() as file:
+                window = Window(file, self.blob.size)
+                for entry in directory(window) or torn.entries(window):
+                    if isinstance(entry, str):
+                        yield self._rest(entry)
+                    elif photo := self._photo(entry, names, window):
+                        yield photo
+        except Undecodable as error:
+            yield self._rest(str(error))
+        names.note(self.blob.path)
 
-    def _photo(self, entry: zipfile.ZipInfo) -> Photo:
-        moment = datetime(*entry.date_time, tzinfo=UTC)
-        return Photo(
-            self.root,
-            self.before + as_text(entry.filename),
-            entry.file_size,
-            int(moment.timestamp()) * 1_000_000,
-            version=f"zip {entry.CRC:08x}@{entry.header_offset}",
-        )
+    def _rest(self, reason: str) -> Photo:
+        return rest(self.root, self.before, self.blob, reason)
+
+    def _photo(self, entry: Entry, names: Names, window: Window) -> Photo | None:
+        uri = None if entry.name[-1:] == "/" else names.visible(entry.name)
+        if not uri:
+            return None
+        if not _is_photo(entry, ending_of(uri), window):
+            if ending_of(uri) in _ARCHIVES:
+                self.passed[uri[uri.rfind("/") + 1 :]] += 1
+            else:
+                names.pass_over(uri)
+            return None
+        uri = self.before + names.apart(uri)
+        if reason := _refused(entry):
+            return bad(self.root, uri, self.blob, reason)
+        version = f"zip {entry.crc:08x}@{entry.offset}"
+        return Photo(self.root, uri, entry.size, _microseconds(entry.moment), version=version)
+
+
+def ends_as_zip(blob: Blob) -> bool:
+    """Whether a file that begins otherwise ends with the directory of a zip."""
+    try:
+        with blob.open() as file:
+            return directory(Window(file, blob.size)) is not None
+    except Undecodable:
+        return False
+
+
+def _is_photo(entry: Entry, ending: str, window: Window) -> bool:
+    """Whether an entry counts as a photo: by its ending, or with one that tells nothing, by its first bytes."""
+    if ending in SUFFIXES:
+        return True
+    if ending in _TEXTS or ending in _ARCHIVES or (entry.mode and not S_ISREG(entry.mode)):
+        return False
+    window.until = entry.offset + _BEFORE
+    return is_photo(first_bytes(window, entry.offset, HEAD))
+
+
+def _refused(entry: Entry) -> str | None:
+    """Why a photo is not read, as far as the directory tells."""
+    if ".." in entry.name and ".." in entry.name.split("/"):
+        return "its name leads out of the archive"
+    if entry.mode and S_IFMT(entry.mode) and not S_ISREG(entry.mode):
+        return "it is a link" if S_ISLNK(entry.mode) else "it is no regular file"
+    if entry.flags & _ENCRYPTED:
+        return "it is encrypted"
+    if entry.method not in (STORED, DEFLATED):
+        return _packed_as(entry.method)
+    if entry.method == STORED and entry.packed != entry.size:
+        return f"the archive says that it takes {entry.packed} bytes and, as it is, {entry.size}"
+    if entry.offset + entry.least + entry.packed > entry.limit:
+        return "it reaches into what lies behind it in the archive, or beyond its end"
+    if entry.size > max(_LARGE, _RATIO * entry.packed):
+        return f"it says that it unpacks to {entry.size >> 20} MB, over {_RATIO} times what it takes in the archive"
+    return None
+
+
+def _packed_as(method: int) -> str:
+    return f"it is packed as {_METHODS.get(method, f'method {method}')}, and neither stored nor deflated"
+
+
+@lru_cache(maxsize=4096)
+def _microseconds(moment: int) -> int:
+    """A DOS time, as if it were UTC, in microseconds since 1970; 0 where it is none."""
+    date, time = moment >> 16, moment & 0xFFFF
+    try:
+        day = 1980 + (date >> 9), date >> 5 & 15, date & 31
+        return 1_000_000 * timegm((*day, time >> 11, time >> 5 & 63, time % 32 * 2))
+    except ValueError:
+        return 0
 
 
 @dataclass(frozen=True, slots=True)
 class Entries:
-    """Photos that are entries of a zip."""
+    """Photos that are entries of a zip, in the order in which they lie."""
 
-    blob: Blob
-    before: str
+    zip: Zip
     photos: tuple[Photo, ...]
+    known: bool = False  # from before: the zip may have changed since
 
     def read(self, wanted: Collection[str]) -> Iterator[tuple[Photo, bytes] | Unreadable]:
         """The bytes of the photos with these uris, in order, or why they cannot be read."""
-        with self.blob.open() as file, zipfile.ZipFile(file) as archive:
-            for photo in self.photos:
-                if photo.uri in wanted:
-                    try:
-                        data = archive.read(photo.uri.removeprefix(self.before))
-                        yield replace(photo, size=len(data)), data
-                    except (OSError, Undecodable, zipfile.BadZipFile) as error:
-                        yield unreadable(photo, error)
+        chosen = [photo for photo in self.photos if photo.uri in wanted]
+        try:
+            file = self.zip.blob.open()
+        except OSError as error:
+            yield from (unreadable(photo, error) for photo in chosen)
+            return
+        with file:
+            window = Window(file, self.zip.blob.size)
+            for photo, window.until in zip(chosen, _ahead(chosen), strict=True):
+                yield told_bad(photo) or self._read(window, photo)
+
+    def _read(self, window: Window, photo: Photo) -> tuple[Photo, bytes] | Unreadable:
+        try:
+            return photo, self._content(window, photo)
+        except Undecodable as error:
+            if blob_at(self.zip.blob.path) != self.zip.blob:
+                return unreadable(photo, OSError(errno.EBUSY, "the archive changed while it was read"))
+            return unreadable(self._as_now(photo), error)
+        except (OSError, MemoryError) as error:
+            return unreadable(photo, error)
+
+    def _content(self, window: Window, photo: Photo) -> bytes:
+        crc, place = _stamped(photo) or (0, -1)
+        found = header(window, place) if place >= 0 else None
+        if found is None:
+            raise Undecodable("it does not lie in the archive where that says")
+        if not _is_called(found, photo.uri.removeprefix(self.zip.before)):
+            raise Undecodable("the archive has another name of it than its own header")
+        if found.method not in (STORED, DEFLATED):
+            raise Undecodable(_packed_as(found.method))
+        return content(window, place + found.length, found.method, photo.size, crc)
+
+    def _as_now(self, photo: Photo) -> Photo:
+        """A photo that cannot be read, with another stamp where it is no longer in the zip as it was."""
+        if self.known and _stamps(self.zip.blob, self.zip.root, self.zip.before).get(photo.uri) != photo.stamp:
+            return replace(photo, version=None)
+        return photo
+
+
+@lru_cache(maxsize=1)
+def _stamps(blob: Blob, root: str, before: str) -> dict[str, Stamp]:
+    return {photo.uri: photo.stamp for part in Zip(blob, root, before).parts() for photo in part.photos}
+
+
+def _stamped(photo: Photo) -> tuple[int, int] | None:
+    """A photo's CRC and the place of its header."""
+    found = _STAMP.fullmatch(photo.version or "")
+    return (int(found[1], 16), int(found[2])) if found else None
+
+
+def _ahead(photos: Sequence[Photo]) -> list[int]:
+    """For each photo, up to where is read at once: to the end of those that lie close behind it."""
+    places, until, next_place = list[int](), 0, -1
+    for photo in reversed(photos):
+        if found := _stamped(photo):
+            end = found[1] + _BEFORE + photo.size
+            until = until if end + _GAP >= next_place >= 0 else end
+            next_place = found[1]
+        places.append(until)
+    return places[::-1]
+
+
+def _is_called(found: Header, name: str) -> bool:
+    """Whether an entry's own header has the name that its uri is made from. One that is not in ASCII passes."""
+    if not found.name.isascii():
+        return True
+    names = (text_of(found.name, found.flags, found.extra), name, _APART.sub(r"\1", name))
+    own, *others = (clean(one.replace("\\", "/")) for one in names)
+    return own in others

@@ -169,9 +169,11 @@ def test_a_source_without_photos_is_an_error_and_leaves_no_store(run: Run, tmp_p
 
 
 def test_progress_counts_to_the_end_and_python_gets_figures_and_cache(few: Path, tmp_path: Path) -> None:
-    seen: list[tuple[int, int]] = []
-    summary, cache = embed(few, store=tmp_path / "s", weights="bundled", progress=lambda *at: seen.append(at))
-    assert seen[-1] == (6, 6)
+    found, seen = list[int](), list[tuple[int, int, int]]()
+    summary, cache = embed(
+        few, store=tmp_path / "s", weights="bundled", listing=found.append, progress=lambda *at: seen.append(at)
+    )
+    assert (found[-1], seen[-1]) == (6, (6, 6, sum(file.stat().st_size for file in few.rglob("*.*"))))
     assert (summary.embedded, len(cache), cache.weights) == (6, 6, "bundled")
 
 

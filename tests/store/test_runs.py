@@ -324,6 +324,7 @@ def test_where_there_is_no_terminal_a_line_now_and_then_says_how_far_a_run_is(
     assert (done.status, done.err) == (0, "")  # it was through within half a minute
     monkeypatch.setattr(progress, "SECONDS", 0.0)
     lines = run("embed", few, "--store", tmp_path / "s", "--weights", "bundled").err.splitlines()
-    assert all(re.fullmatch(r"\d+ of 6 photos, \d+\.\d photos/s", line) for line in lines), lines
+    assert lines.pop(0) == "6 photos found so far"
+    assert all(re.fullmatch(r"\d+ of 6 photos, \d+\.\d photos/s, \d+\.\d MB/s", line) for line in lines), lines
     assert lines[-1].startswith("6 of 6")
     assert run("embed", few, "--store", tmp_path / "j", "--weights", "bundled", "--json").err == ""

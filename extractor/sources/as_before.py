@@ -1,0 +1,151 @@
+"""Archives that are not opened, because they are what they were when they were listed: a store knows their photos."""
+
+import time
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from extractor.sources.archives import Archive, archive
+from extractor.sources.blob import Blob
+from extractor.sources.source import Part
+from extractor.sources.words import Words
+from store.errors import Undecodable
+from store.known import Known
+from store.listings import Listing, Tally, tally
+from store.photo import Photo, Stamp, as_text
+from store.rows import Unreadable, unreadable
+
+# What has changed within so many seconds may change again without its time showing it: FAT keeps every other second.
+FRESH = 2.0
+
+
+@dataclass(eq=False)
+class Listings:
+    """What archives held when they were listed, by their paths: then, and in this run."""
+
+    then: Mapping[str, Listing]
+    there: Known
+    now: dict[str, Listing] = field(default_factory=dict)
+
+    def archive(self, blob: Blob, root: str, before: str = "") -> Archive | None:
+        """The photos inside a file, as by `archive`; where it has not changed, as the store knows them.
+
+        Raises:
+            OSError: it cannot be opened.
+        """
+        listing = self.then.get(blob.path)
+        if listing and listing.stamp == _stamp(blob):
+            photos = self._photos(blob, root, before)
+            if listing.photos.is_of(tally(photos, len(before))):
+                return AsBefore(blob, root, before, photos, Counter(listing.passed))
+        found = archive(blob, root, before)
+        return found and Noted(found, blob, len(before), self.now)
+
+    def _photos(self, blob: Blob, root: str, before: str) -> list[Photo]:
+        """What the store knows to lie in a file, as a source with this root names it."""
+        container = as_text(blob.path)
+        return [
+            Photo(root, before + name, size, modified, version=version)
+            for name, size, modified, version in self.there.inside(container, self._places.get(container, ()))
+        ]
+
+    @cached_property
+    def _places(self) -> dict[str, list[int]]:
+        return self.there.places_in({as_text(path) for path in self.then})
+
+
+def opened(blob: Blob, root: str, before: str, listings: Listings | None) -> Archive | None:
+    """The photos inside a file, as they were listed before where that is known.
+
+    Raises:
+        OSError: it cannot be opened.
+    """
+    return listings.archive(blob, root, before) if listings else archive(blob, root, before)
+
+
+def _stamp(blob: Blob) -> Stamp:
+    return blob.size, blob.modified, blob.version
+
+
+@dataclass(frozen=True)
+class Noted:
+    """An archive of which it is noted what it holds, once it is listed."""
+
+    whole: Archive
+    blob: Blob
+    start: int  # of the names in it, in the uris of its photos
+    now: dict[str, Listing]
+
+    @property
+    def root(self) -> str:
+        """As the archive has it."""
+        return self.whole.root
+
+    @property
+    def passed(self) -> Counter[str]:
+        """As the archive has it."""
+        return self.whole.passed
+
+    def parts(self) -> Iterator[Part]:
+        """All its photos."""
+        found = Tally()
+        for part in self.whole.parts():
+            found += tally(part.photos, self.start)
+            yield part
+        if time.time() - self.blob.modified / 1e6 > FRESH:
+            self.now[self.blob.path] = Listing(_stamp(self.blob), found, dict(self.passed))
+
+    def words(self) -> Words | None:
+        """As the archive has it."""
+        return self.whole.words()
+
+    def part(self, photos: Sequence[Photo]) -> Part:
+        """As the archive has it."""
+        return self.whole.part(photos)
+
+
+@dataclass(frozen=True)
+class AsBefore:
+    """An archive that has not changed."""
+
+    blob: Blob
+    root: str
+    before: str
+    photos: Sequence[Photo]
+    passed: Counter[str]
+
+    def parts(self) -> Iterator[Part]:
+        """All its photos, as one part: it is read from end to end, if at all."""
+        if self.photos:
+            yield self.part(self.photos)
+
+    def words(self) -> Words | None:
+        """Nothing: none of its photos is new."""
+        return None
+
+    def part(self, photos: Sequence[Photo]) -> "Unopened":
+        """Some of its photos."""
+        return Unopened(self.blob, self.root, self.before, tuple(photos))
+
+
+@dataclass(frozen=True, slots=True)
+class Unopened:
+    """Photos of an archive that is opened when they are read."""
+
+    blob: Blob
+    root: str
+    before: str
+    photos: tuple[Photo, ...]
+
+    def read(self, wanted: Collection[str]) -> Iterator[tuple[Photo, bytes] | Unreadable]:
+        """The bytes of the photos with these uris, in order, or why they cannot be read."""
+        try:
+            found = archive(self.blob, self.root, self.before)
+            why: Exception = Undecodable(f"{self.blob.path} is no longer a file that photos are in")
+        except OSError as error:
+            found, why = None, error
+        if found:
+            yield from found.part(self.photos).read(wanted)
+        else:
+            yield from (unreadable(photo, why) for photo in self.photos if photo.uri in wanted)

@@ -1,0 +1,142 @@
+"""Sheets that lie beside photos, in a folder or an archive, and say what these are: they are read without being asked.
+
+A name in one is a path from the folder that the sheet lies in, as Hugging Face's ImageFolder has it ("Create an image
+dataset", datasets 4), or from the source.
+"""
+
+import json
+import os
+import posixpath
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from extractor.sources.labels import WORDS, Labels, labels_of
+from extractor.sources.sheets import table_of
+from extractor.sources.spellings import loose
+from extractor.sources.words import Words, together
+from store.errors import PetrieveError, Undecodable, listed
+from store.photo import as_text
+
+SHEETS = frozenset({"metadata.csv", "metadata.jsonl", "labels.csv"})
+MAX_BYTES = 128 << 20  # 1,000,000 lines with a sentence each
+LINES = 3  # sheets that have a line of their own
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A table of what is said of photos, by its name in the source."""
+
+    name: str
+    read: Callable[[int], bytes]  # no more of it than so many bytes, or OSError or Undecodable
+
+
+def is_sheet(name: str) -> bool:
+    """Whether a file with this name says what photos beside it are."""
+    return os.path.basename(name).casefold() in SHEETS
+
+
+def words_beside(source: str, sheets: Iterable[Sheet], photos: Mapping[str, str]) -> tuple[Words | None, list[str]]:
+    """What sheets say of photos, whose paths are given by their names in the source; and which sheets say nothing.
+
+    Of one photo the sheet that is nearest to it says most. Notes tell how many of their lines are of these photos, and
+    which sheets are passed over, and why.
+    """
+    said, over = list[Words](), list[str]()
+    counts = dict[str, tuple[int, int]]()
+    for sheet in sorted(sheets, key=lambda one: (one.name.count("/"), one.name)):
+        file = os.path.join(source, sheet.name)
+        try:
+            labels = _labels(file, sheet)
+            meant = _meant(file, posixpath.dirname(as_text(sheet.name)), labels.rows, photos)
+            counts[file] = len(meant), len(labels.rows)
+            if meant:
+                rows = {path: _told(labels.rows[name]) for path, name in meant.items()}
+                said.append(Words(rows, labels.columns))
+                continue
+        except (PetrieveError, Undecodable, OSError, MemoryError) as error:
+            why = error.what if isinstance(error, PetrieveError) else f"{file}: {_reason(error)}"
+            warnings.warn(f"{why}: it is passed over", stacklevel=2)
+        over.append(sheet.name)
+    for note in _notes(counts):
+        warnings.warn(note, stacklevel=2)
+    return (together(said) if said else None), over
+
+
+def _told(row: Mapping[str, Any]) -> dict[str, Any]:
+    """What a row says; an empty cell says nothing, and leaves it to folders."""
+    return {name: value for name, value in row.items() if value is not None}
+
+
+def _reason(error: Exception) -> str:
+    return (error.strerror if isinstance(error, OSError) else str(error)) or "not enough memory to read it"
+
+
+def _notes(counts: Mapping[str, tuple[int, int]]) -> list[str]:
+    some = {file: of for file, of in counts.items() if of[0]}
+    none = [f"{file} ({lines:,} lines)" for file, (matched, lines) in counts.items() if not matched]
+    notes = [f"{file}: {matched:,} of {lines:,} lines are of photos here" for file, (matched, lines) in some.items()]
+    if len(notes) > LINES:
+        matched, lines = (sum(of[place] for of in some.values()) for place in (0, 1))
+        notes = [f"{len(notes):,} sheets, first {next(iter(some))}: {matched:,} of {lines:,} lines are of photos here"]
+    return [*notes, *([f"no line is of a photo here in {listed(none, LINES)}"] if none else [])]
+
+
+def _meant(file: str, folder: str, names: Iterable[str], photos: Mapping[str, str]) -> dict[str, str]:
+    """The names in a sheet of this folder that stand for photos, by the photos' paths.
+
+    Raises:
+        PetrieveError: two stand for one.
+    """
+    loosely: dict[str, str] = {}
+    found: dict[str, str] = {}
+    for name in names:
+        places = [posixpath.normpath(posixpath.join(above, as_text(name))) for above in (folder, "")]
+        place = next((one for one in places if one in photos), None)
+        if place is None:
+            loosely = loosely or {loose(one): one for one in photos}
+            place = next((loosely[key] for one in places if (key := loose(one)) in loosely), None)
+        if place is not None and found.setdefault(photos[place], name) != name:
+            other = found[photos[place]]
+            raise PetrieveError(f"{file} names one photo twice, {other!r} and {name!r}", "keep one row for each photo")
+    return found
+
+
+def _labels(file: str, sheet: Sheet) -> Labels:
+    """What a sheet says, by the names of photos in it.
+
+    Raises:
+        PetrieveError: it is too large, or no such table.
+        OSError, Undecodable: it cannot be read.
+    """
+    data = sheet.read(MAX_BYTES + 1)
+    if len(data) > MAX_BYTES:
+        raise Undecodable(f"it is over {MAX_BYTES >> 20} MB, which `--labels` reads")
+    table = _table(file, data) if file.casefold().endswith("l") else table_of(file, data, WORDS["photo"])
+    return labels_of(file, *table)
+
+
+def _table(file: str, data: bytes) -> tuple[list[str], list[list[str]]]:
+    """Lines of JSON as a table; what is in lists and objects is passed over.
+
+    Raises:
+        PetrieveError: a line is no JSON object.
+    """
+    rows: list[dict[str, str]] = []
+    header: dict[str, None] = {}
+    for number, line in enumerate(data.decode("utf-8-sig", "replace").splitlines(), 1):
+        if line.strip():
+            try:
+                cells = {name: _cell(value) for name, value in dict(json.loads(line)).items()}
+            except (ValueError, TypeError, RecursionError) as error:
+                raise PetrieveError(f"line {number} of {file} is no JSON object", "mend it") from error
+            rows.append({name: cell for name, cell in cells.items() if cell is not None})
+            header.update(dict.fromkeys(rows[-1]))
+    return list(header), [[row.get(name, "") for name in header] for row in rows]
+
+
+def _cell(value: object) -> str | None:
+    if value is None or isinstance(value, list | dict):
+        return None
+    return value if isinstance(value, str) else json.dumps(value)

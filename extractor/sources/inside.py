@@ -1,0 +1,121 @@
+"""Names inside archives: what an entry is called in uris, which entries are passed over, and those known to be bad."""
+
+import warnings
+from collections import Counter
+from dataclasses import dataclass, field
+
+from extractor.sources.blob import Blob
+from store.photo import Photo, as_text
+from store.rows import Unreadable
+
+# Folders in which systems keep thumbnails, old versions and what was thrown away, casefolded: Synology's, QNAP's,
+# NetApp's, those of Windows, Linux and macOS, and the one that macOS adds to an archive.
+LITTER = frozenset(
+    """@eadir #recycle #snapshot @tmp @recycle @recently-snapshot @transcode ~snapshot $recycle.bin recycler found.000
+    lost+found __macosx""".split()
+) | {"system volume information", "network trash folder", "temporary items"}
+LONGEST = 4096  # characters of a name: Linux takes no longer paths
+
+_ARCHIVES = frozenset(".zip .tar .tgz .gz .bz2 .xz .zst .7z .rar .parquet .arrow .lance".split())
+_BAD = "unreadable: "  # how the version begins of what cannot be read for a reason that its listing knows
+
+
+@dataclass
+class Names:
+    """The names of the entries of one archive, as they are listed: the same are passed over as in a folder."""
+
+    passed: Counter[str]
+    _taken: dict[str, int] = field(default_factory=dict)  # how often each name was asked for
+    _renamed: list[tuple[str, str]] = field(default_factory=list)  # what was asked for, and what it is called
+    _shown: dict[str, bool] = field(default_factory=dict)  # by folder
+    _litter: set[str] = field(default_factory=set)  # folders that are counted
+
+    def visible(self, name: str) -> str | None:
+        """The name as it stands in uris; None where it, or a folder above it, is hidden or litter, or nothing is left.
+
+        Litter is counted once for each such folder, as it is where folders are walked.
+        """
+        uri = clean(name)
+        if len(uri) > LONGEST:
+            self.passed["name that is too long"] += 1
+            return None
+        folder, _, base = uri.rpartition("/")
+        if not base or not self._is_shown(folder) or base[0] == ".":
+            return None
+        return uri
+
+    def apart(self, uri: str) -> str:
+        """The uri of a photo, which no other has: a second `1.jpg` is `1 (2).jpg`."""
+        one = uri
+        while one in self._taken:
+            self._taken[uri] += 1
+            stem, ending = _split(uri)
+            one = f"{stem} ({self._taken[uri]}){ending}"
+        self._taken[one] = 1
+        if one != uri:
+            self._renamed.append((uri, one))
+        return one
+
+    def note(self, source: str) -> None:
+        """Say which names came twice."""
+        if self._renamed:
+            (name, other), more = self._renamed[0], len(self._renamed) - 1
+            ones = f", and {more} more" if more else ""
+            warnings.warn(f"{source} has {name!r} twice: the second is called {other!r}{ones}", stacklevel=2)
+
+    def pass_over(self, uri: str) -> None:
+        """Count what is no photo, by its ending; an archive by its name, as where folders are walked."""
+        ending = ending_of(uri)
+        self.passed[uri[uri.rfind("/") + 1 :] if ending in _ARCHIVES else ending or "without ending"] += 1
+
+    def _is_shown(self, folder: str) -> bool:
+        if (known := self._shown.get(folder)) is None:
+            known = self._shown[folder] = not folder or self._look_at(folder)
+        return known
+
+    def _look_at(self, folder: str) -> bool:
+        above = ""
+        for base in folder.split("/"):
+            above += f"{base}/"
+            if base[0] == ".":
+                return False
+            if base.casefold() in LITTER:
+                self.passed[base] += above not in self._litter
+                self._litter.add(above)
+                return False
+        return True
+
+
+def clean(name: str) -> str:
+    """An entry's name as uris have it: it leads neither out of the archive nor nowhere, and ends before a NUL."""
+    uri = as_text(name)
+    if uri[:1] not in ("/", ".", "") and "/." not in uri and "//" not in uri and "\0" not in uri:
+        return uri
+    return "/".join(part for part in uri.partition("\0")[0].split("/") if part not in ("", ".", ".."))
+
+
+def ending_of(uri: str) -> str:
+    """The last ending of a name, in small letters; empty where it has none."""
+    return _split(uri)[1].lower()
+
+
+def _split(uri: str) -> tuple[str, str]:
+    dot = uri.rfind(".", uri.rfind("/") + 1)
+    return (uri, "") if dot < 0 else (uri[:dot], uri[dot:])
+
+
+def bad(root: str, uri: str, blob: Blob, reason: str) -> Photo:
+    """An entry that cannot be read, for a reason that the listing knows; tried again when the archive has changed."""
+    return Photo(root, uri, blob.size, blob.modified, version=_BAD + reason)
+
+
+def rest(root: str, before: str, blob: Blob, reason: str) -> Photo:
+    """What of an archive cannot be listed: as a folder that cannot be, so that what is known below it is not gone."""
+    return bad(root, before, blob, reason)
+
+
+def told_bad(photo: Photo) -> Unreadable | None:
+    """Why a photo cannot be read, where its listing knew."""
+    if photo.version and photo.version.startswith(_BAD):
+        return Unreadable(photo, photo.version.removeprefix(_BAD))
+    return None

@@ -1,0 +1,44 @@
+"""What a file is that is called an archive and is none that can be read."""
+
+import os
+
+from extractor.sources.blob import HEAD, Blob
+from extractor.sources.formats import is_photo
+from extractor.sources.names import called
+from store.errors import PetrieveError
+
+# By first bytes, of archives that are not read, and of what is found in the place of one.
+_PACKED = {
+    b"Rar!": "RAR",
+    b"7z\xbc\xaf\x27\x1c": "7z",
+    b"\x1f\x8b": "gzip",
+    b"(\xb5/\xfd": "Zstandard",
+    b"BZh": "bzip2",
+}
+_OTHERS = {
+    b"version https://git-lfs": "a pointer of Git LFS that stands for it",
+    b"%PDF": "a PDF",
+    b"PAR1": "Parquet",
+    b"ARROW1": "Arrow",
+    b"<": "HTML or XML, a page of whoever served it, say",
+    b"{": "JSON",
+    bytes(HEAD): "zeros, as of a download that has not come to its end",
+}
+
+
+def check_name(blob: Blob) -> None:
+    """Refuse a file that is called an archive, or is one of a kind that is not read.
+
+    Raises:
+        OSError: it cannot be opened.
+        PetrieveError: it is such a file; what it is instead is said.
+    """
+    head, name = blob.head(), os.path.basename(blob.path)
+    packed = next((kind for start, kind in _PACKED.items() if head.startswith(start)), None)
+    if is_photo(head) or (called(name) == name and not packed):
+        return
+    if packed:
+        raise PetrieveError(f"{blob.path} is packed as {packed}, which is not read", "unpack it, and name its folder")
+    what = next((kind for start, kind in _OTHERS.items() if head.lstrip(b"\xef\xbb\xbf \r\n").startswith(start)), None)
+    what = what or ("empty" if not head else f"something that begins with {head[:8]!r}")
+    raise PetrieveError(f"{blob.path} is no archive that can be read, but {what}", "fetch it again")

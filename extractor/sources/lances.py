@@ -1,0 +1,146 @@
+"""Tables of Lance, as tables of photos."""
+
+import os
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from extractor.sources.ahead import batched
+from extractor.sources.blob import Blob
+from extractor.sources.tables import Group, Tabled
+from store.errors import Undecodable, first_line
+
+if TYPE_CHECKING:
+    import lance
+    import pyarrow as pa
+
+ROWS = 4  # that are held at a time
+PEEKED = 8  # rows at a time
+LOOKED = 8000  # rows
+HEAD = 64  # bytes of a blob that tell what it is
+EXTERNAL = 3  # the kind of a blob that lies elsewhere
+
+
+def lance_table(blob: Blob, root: str, before: str = "") -> Tabled:
+    """The photos of a table of Lance."""
+    return Tabled(blob, root, before, opened)
+
+
+@contextmanager
+def opened(blob: Blob) -> "Iterator[Dataset]":
+    """A table of Lance, as it is now.
+
+    Raises:
+        Undecodable: it is damaged.
+    """
+    import lance
+
+    with _rust():
+        made = Dataset(lance.dataset(blob.path))
+    yield made
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A table of Lance that is open."""
+
+    table: "lance.LanceDataset"
+
+    @property
+    def schema(self) -> "pa.Schema":
+        """Its columns, with blobs as what they are: bytes."""
+        import pyarrow as pa
+
+        fields = [pa.field(one.name, pa.large_binary()) if _is_blob(one) else one for one in self.table.schema]
+        return pa.schema(fields, self.table.schema.metadata)
+
+    def __len__(self) -> int:
+        """How many rows it has."""
+        with _rust():
+            return int(self.table.count_rows())
+
+    def groups(self, photos: str, /) -> Sequence[Group]:
+        """Its fragments, by the file in which their photos are: one is written once, and never changed."""
+        with _rust():
+            fragments = self.table.get_fragments()
+            ids = _ids(next(one for one in self.table.lance_schema.fields() if one.name() == photos))
+            return [self._group(fragment, ids) for fragment in fragments]
+
+    def _group(self, fragment: Any, ids: set[int]) -> Group:
+        file = next(one.path for one in fragment.data_files() if ids.intersection(one.fields))
+        try:
+            modified = os.stat(os.path.join(self.table.uri, "data", file)).st_mtime_ns // 1000
+        except OSError:  # it lies elsewhere; its name is enough
+            modified = 0
+        return Group(file, self._rows(fragment), modified)
+
+    def peek(self, name: str) -> "Sequence[pa.Scalar]":
+        """Some of the first values of a column that are not null; of blobs the first bytes."""
+        rows = range(min(len(self), LOOKED))
+        some = (self._at(places, name, HEAD) for places in batched(rows, PEEKED))
+        return next((found for values in some if (found := [value for value in values if value.is_valid])), [])
+
+    def column(self, name: str) -> "pa.ChunkedArray":
+        """The values of a column, or of a field in one."""
+        with _rust():
+            return self.table.to_table(columns=[name])[0]
+
+    def values(self, group: int, rows: Collection[int], name: str) -> "Iterator[tuple[int, pa.Scalar]]":
+        """The values of a column in these rows of a fragment."""
+        with _rust():
+            fragments = self.table.get_fragments()
+            first = sum(fragment.count_rows() for fragment in fragments[:group])
+            places = {row: first + place for place, row in enumerate(self._rows(fragments[group]))}
+        for some in batched((row for row in rows if row in places), ROWS):
+            yield from zip(some, self._at([places[row] for row in some], name), strict=True)
+
+    def _rows(self, fragment: Any) -> list[int]:
+        """Where in a fragment those rows are that were not deleted."""
+        found = self.table.scanner(columns=[], fragments=[fragment], with_row_address=True).to_table()
+        return [address & 0xFFFFFFFF for address in found["_rowaddr"].to_pylist()]
+
+    def _at(self, places: Sequence[int], name: str, size: int = -1) -> "list[pa.Scalar]":
+        """The values at these places of the table, of a blob so many bytes. What lies elsewhere is not opened."""
+        import pyarrow as pa
+
+        with _rust():
+            values = list(self.table.take(places, columns=[name])[0])
+            if not _is_blob(self.table.schema.field(name)):
+                return values
+            elsewhere = {
+                place: value["blob_uri"]
+                for place, value in zip(places, values, strict=True)
+                if value.is_valid and value.type.get_field_index("kind") >= 0 and value["kind"].as_py() == EXTERNAL
+            }
+            here = [place for place in places if place not in elsewhere]
+            blobs = iter(self.table.take_blobs(name, indices=here) if here else ())
+            return [
+                elsewhere[place]
+                if place in elsewhere
+                else pa.scalar((blob := next(blobs)) and blob.read(size), pa.large_binary())
+                for place in places
+            ]
+
+
+def _is_blob(field: "pa.Field") -> bool:
+    """Whether Lance keeps the values of a column apart, in either of its ways."""
+    marked = (field.metadata or {}).get(b"lance-encoding:blob") == b"true"
+    return marked or getattr(field.type, "extension_name", "") == "lance.blob.v2"
+
+
+def _ids(field: Any) -> set[int]:
+    """The numbers of a column and of all that is in it."""
+    return {field.id()}.union(*(_ids(inner) for inner in field.children()))
+
+
+@contextmanager
+def _rust() -> Iterator[None]:
+    """What Lance says of damage, as Undecodable: a panic of its Rust is no Exception, and cannot be imported."""
+    try:
+        yield
+    except BaseException as error:
+        known = isinstance(error, OSError | ValueError | RuntimeError | LookupError)
+        if not known and type(error).__name__ != "PanicException":
+            raise
+        raise Undecodable(f"its table is damaged: {first_line(error)}") from error

@@ -1,0 +1,137 @@
+"""Parquet files, as tables of photos."""
+
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
+from typing import TYPE_CHECKING, BinaryIO
+
+from extractor.sources.blob import Blob
+from extractor.sources.tables import Group, Tabled
+from extractor.sources.texts import is_text
+from store.errors import Undecodable, first_line
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+BUFFER = 1 << 20  # bytes that are read at a time
+ROWS = 4  # that are held at a time, beside a page and a dictionary
+PEEKED = 8  # rows at a time
+LOOKED = 1000  # times these; and row groups
+
+
+def parquet(blob: Blob, root: str, before: str = "") -> Tabled:
+    """The photos of a Parquet file."""
+    return Tabled(blob, root, before, opened)
+
+
+@contextmanager
+def opened(blob: Blob) -> "Iterator[File]":
+    """A Parquet file as a table.
+
+    Raises:
+        OSError: it cannot be read.
+        Undecodable: it is damaged.
+    """
+    import pyarrow.parquet as pq
+
+    with blob.open() as file:
+        with _arrow():
+            # Buffered before, a column would be in memory whole.
+            how = {"buffer_size": BUFFER, "pre_buffer": False, "page_checksum_verification": True}
+            made = File(blob, file, pq.ParquetFile(file, **how))
+        yield made
+
+
+@dataclass(frozen=True)
+class File:
+    """A Parquet file that is open."""
+
+    blob: Blob
+    source: BinaryIO
+    file: "pq.ParquetFile"
+
+    @property
+    def schema(self) -> "pa.Schema":
+        """Its columns."""
+        with _arrow():
+            return self.file.schema_arrow
+
+    def __len__(self) -> int:
+        """How many rows it has."""
+        return sum(len(group.rows) for group in self.groups(""))
+
+    def groups(self, _: str, /) -> Sequence[Group]:
+        """Its row groups."""
+        metadata = self.file.metadata
+        counts = [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)]
+        if min(counts, default=0) < 0 or sum(counts) > self.blob.size:
+            raise Undecodable(f"it says that it has {sum(counts)} rows, in {self.blob.size} bytes")
+        end = f"@{self.blob.size}" + (f" {self.blob.version}" if self.blob.version else "")
+        return [Group(f"{number}{end}", range(count), self.blob.modified) for number, count in enumerate(counts)]
+
+    def peek(self, name: str) -> "Sequence[pa.Scalar]":
+        """The first values of a column that are not null, in the first row group that can be read."""
+        for group in range(min(self.file.num_row_groups, LOOKED)):
+            try:
+                with _arrow():
+                    batches = self.file.iter_batches(PEEKED, row_groups=[group], columns=[name], use_threads=False)
+                    for batch in islice(batches, LOOKED):
+                        batch.validate(full=True)
+                        if found := [value for value in batch.column(name) if value.is_valid]:
+                            return found
+            except Undecodable:
+                continue
+        return []
+
+    def column(self, name: str) -> "pa.ChunkedArray":
+        """The values of a column, or of a field in one."""
+        import pyarrow.compute as pc
+
+        with _arrow():
+            read = self._texts.read(columns=[name])
+            read.validate(full=True)  # of what is damaged, Arrow can give values that lie nowhere
+            if name in read.column_names:
+                return read[name]
+            outer, _, inner = name.rpartition(".")
+            return pc.struct_field(read[outer], inner)
+
+    def values(self, group: int, rows: Collection[int], name: str) -> "Iterator[tuple[int, pa.Scalar]]":
+        """The values of a column in these rows of a row group."""
+        wanted, first = set(rows), 0
+        with _arrow():
+            batches = self.file.iter_batches(ROWS, row_groups=[group], columns=[name], use_threads=False)
+        while wanted:
+            with _arrow():
+                batch = next(batches, None)
+                if batch is None:
+                    return
+                batch.validate(full=True)
+            for row, value in enumerate(batch.column(name), first):
+                if row in wanted:
+                    wanted.remove(row)
+                    yield row, value
+            first += len(batch)
+
+    @cached_property
+    def _texts(self) -> "pq.ParquetFile":
+        """The file as it is read for words: of texts that are equal, one is in memory, as it is in the file."""
+        import pyarrow.parquet as pq
+
+        names = [one.name for one in self.schema if is_text(one.type)]
+        return pq.ParquetFile(self.source, metadata=self.file.metadata, read_dictionary=names, pre_buffer=True)
+
+
+@contextmanager
+def _arrow() -> Iterator[None]:
+    """What Arrow says of damage, as Undecodable; what the file could not give stays an OSError."""
+    import pyarrow as pa
+
+    try:
+        yield
+    except (pa.ArrowException, OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno:
+            raise
+        raise Undecodable(f"its table is damaged: {first_line(error)}") from error

@@ -1,0 +1,230 @@
+"""Photos in the rows of a table, whatever keeps it."""
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from itertools import islice
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from extractor.sources.blob import Blob, blob_at
+from extractor.sources.layouts import Layout, called, layout, photo_in, said
+from extractor.sources.words import Words
+from store.errors import PetrieveError, Undecodable
+from store.photo import UNTOLD, Photo, is_address, path_of
+from store.rows import Unreadable, unreadable
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+DAMAGED = "unreadable: "  # how a version begins that says why
+PART = 1000  # rows at least, in whole groups: for each part the table is opened again
+Read = tuple[Photo, bytes] | Unreadable
+
+
+class Group(NamedTuple):
+    """Rows that are kept together."""
+
+    key: str  # tells them from all others, and from what others were before
+    rows: Sequence[int]  # where each is in it
+    modified: int  # microseconds since 1970, UTC
+
+
+class Table(Protocol):
+    """A table that is open. What is damaged is Undecodable, what cannot be reached an OSError."""
+
+    @property
+    def schema(self) -> "pa.Schema":
+        """Its columns, as they are read."""
+        ...
+
+    def groups(self, photos: str, /) -> Sequence[Group]:
+        """Its rows, in order; `photos` is the column that holds these."""
+        ...
+
+    def peek(self, name: str) -> "Sequence[pa.Scalar]":
+        """Some of the first values of a column that are not null, at most their first bytes."""
+        ...
+
+    def column(self, name: str) -> "pa.ChunkedArray":
+        """The values of a column, or of a field in one: `image.path`."""
+        ...
+
+    def values(self, group: int, rows: Collection[int], name: str) -> "Iterator[tuple[int, pa.Scalar]]":
+        """The values of a column in these rows of a group, a few at a time in memory and in order, each by its row."""
+        ...
+
+    def __len__(self) -> int:
+        """How many rows there are."""
+        ...
+
+
+Opens = Callable[[Blob], AbstractContextManager[Table]]
+
+
+class Listing(NamedTuple):
+    """What a table is found to hold without a look at its photos."""
+
+    layout: Layout = Layout()
+    rows: int = 0
+    groups: Sequence[Group] = ()
+    names: Sequence[str] | None = None  # of all rows; where there is none, they are numbered
+    words: Words | None = None
+    damage: str | None = None  # the version of what stands for a table in which nothing can be told
+
+    def uris(self) -> Iterator[str]:
+        """What its photos are called, in order."""
+        return iter(self.names) if self.names is not None else (f"row {one}" for one in range(self.rows))
+
+
+@dataclass(frozen=True)
+class Tabled:
+    """The photos of a table."""
+
+    blob: Blob
+    root: str
+    before: str
+    opens: Opens
+    passed: Counter[str] = field(default_factory=Counter)
+
+    def parts(self) -> Iterator["Rows"]:
+        """Its photos in the order in which they lie, in whole groups.
+
+        One that is damaged, so that nothing tells what is in it, is as a folder that cannot be listed.
+        """
+        found = self._listing
+        if found.damage:
+            yield self.part([Photo(self.root, self.before, self.blob.size, self.blob.modified, version=found.damage)])
+        elif found.layout.photo is None or not found.rows:
+            self.passed.update({found.layout.instead: found.rows} if found.rows else {"table without rows": 1})
+        else:
+            yield from self._rows(found, found.layout.photo)
+
+    def _rows(self, found: Listing, column: str) -> Iterator["Rows"]:
+        uris, some = found.uris(), list[Photo]()
+        for group in found.groups:
+            for row, uri in zip(group.rows, islice(uris, len(group.rows)), strict=True):
+                version = f"row {row} of {group.key}"
+                some.append(Photo(self.root, self.before + uri, UNTOLD, group.modified, version=version))
+            if some and (len(some) >= PART or group is found.groups[-1]):
+                yield Rows(self.blob, self.before, self.opens, tuple(some), column)
+                some = []
+
+    def words(self) -> Words | None:
+        """What its other columns say of its photos."""
+        return self._listing.words
+
+    def part(self, photos: Sequence[Photo]) -> "Rows":
+        """Some of its photos as they are known from before."""
+        return Rows(self.blob, self.before, self.opens, tuple(photos))
+
+    @cached_property
+    def _listing(self) -> Listing:
+        try:
+            with _listed(self.blob.path), self.opens(self.blob) as table:
+                made = _layout(table)
+                if made.photo is None:
+                    return Listing(made, rows=len(table))
+                by, names = called(made, table.column)
+                found = Listing(made, len(table), table.groups(made.photo), names)
+                if names and len(names) != found.rows:
+                    raise Undecodable(f"{by} has {len(names)} of {found.rows} rows")
+                paths = [path_of(self.root, self.before + uri) for uri in found.uris()]
+                return found._replace(words=said(self.blob.path, made, by, paths, table.column))
+        except Undecodable as error:
+            return Listing(damage=f"{DAMAGED}{error}")
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Photos that are rows of a table."""
+
+    blob: Blob
+    before: str
+    opens: Opens
+    photos: tuple[Photo, ...]
+    column: str | None = None  # in which they are, where that is known
+
+    def read(self, wanted: Collection[str]) -> Iterator[Read]:
+        """The bytes of the photos with these uris, in order, or why they cannot be read."""
+        left = {photo.uri: photo for photo in self.photos if photo.uri in wanted}
+        if told := [one for one in left.values() if (one.version or "").startswith(DAMAGED)]:
+            yield from (Unreadable(left.pop(one.uri), (one.version or "")[len(DAMAGED) :]) for one in told)
+        if not left:
+            return
+        trouble: Exception = Undecodable(f"{self.blob.path} holds it no longer")
+        try:
+            blob = self.blob if is_address(self.blob.path) else blob_at(self.blob.path) or self.blob
+            with self.opens(blob) as table:
+                column = (self.column if blob == self.blob else None) or _layout(table).photo
+                groups = table.groups(column) if column else ()
+                for group, rows in self._as_now(left.values(), blob, groups):
+                    for read in _read(table, group, rows, column or ""):
+                        del left[(read.photo if isinstance(read, Unreadable) else read[0]).uri]
+                        yield read
+        except (OSError, Undecodable, PetrieveError, MemoryError) as error:
+            trouble = error
+        yield from (unreadable(photo, trouble) for photo in left.values())
+
+    def _as_now(
+        self, photos: Iterable[Photo], blob: Blob, groups: Sequence[Group]
+    ) -> list[tuple[int, dict[int, Photo]]]:
+        """The photos by group and row where they are now: what has moved since is found by its name."""
+        numbers = {group.key: number for number, group in enumerate(groups)}
+        found: dict[int, dict[int, Photo]] = {}
+        now: dict[str, Photo] | None = None
+        for photo in photos:
+            row, number = _place(photo, numbers)
+            if number is None or groups[number].modified != photo.modified:
+                if now is None:
+                    now = _by_uri(Tabled(blob, photo.root, self.before, self.opens))
+                if photo.uri not in now:
+                    continue
+                photo = replace(now[photo.uri], label=photo.label, split=photo.split, columns=photo.columns)
+                row, number = _place(photo, numbers)
+            if number is not None:
+                found.setdefault(number, {})[row] = photo
+        return sorted(found.items(), key=lambda item: item[0])
+
+
+def _place(photo: Photo, numbers: Mapping[str, int]) -> tuple[int, int | None]:
+    """The row of a photo, and the number of its group; None where no group has its key."""
+    row, _, key = (photo.version or "").removeprefix("row ").partition(" of ")
+    return int(row) if row.isdecimal() else 0, numbers.get(key)
+
+
+def _by_uri(source: Tabled) -> dict[str, Photo]:
+    return {photo.uri: photo for part in source.parts() for photo in part.photos}
+
+
+def _read(table: Table, group: int, rows: dict[int, Photo], column: str) -> Iterator[Read]:
+    """The photos in some rows of a group. Those behind damage share its fate: nothing tells where a row begins."""
+    trouble: Exception = Undecodable("its row is not there")
+    try:
+        for row, value in table.values(group, sorted(rows), column):
+            yield _photo(rows.pop(row), value)
+    except (OSError, Undecodable, MemoryError) as error:
+        trouble = error
+    yield from (unreadable(photo, trouble) for photo in rows.values())
+
+
+def _photo(photo: Photo, value: "pa.Scalar") -> Read:
+    try:
+        data = photo_in(value)
+        return replace(photo, size=len(data)), data
+    except (Undecodable, MemoryError) as error:
+        return unreadable(photo, error)
+
+
+def _layout(table: Table) -> Layout:
+    return layout(table.schema, table.peek)
+
+
+@contextmanager
+def _listed(path: str) -> Iterator[None]:
+    """What cannot be reached while a table is listed, as ours."""
+    try:
+        yield
+    except OSError as error:
+        raise PetrieveError(f"cannot read {path}: {error.strerror}", "check the path and its permissions") from error

@@ -1,0 +1,405 @@
+"""Zips: what is in them is what the unpacked folder holds, and what is wrong with one costs a line."""
+
+import io
+import os
+import random
+import re
+import shutil
+import struct
+import time
+import tracemalloc
+import zipfile
+import zlib
+from collections import Counter
+from pathlib import Path
+
+import corpus
+import pytest
+from embedding import Run, again, torture
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from sources import embedded, seen
+from zipping import ENCRYPTED, LINK, STREAMED, UTF8, Item, body, end, line, zipped
+
+from extractor.sources.blob import blob_at
+from extractor.sources.folder import Folder
+from extractor.sources.places import source_at
+from extractor.sources.source import Source
+from extractor.sources.zips import Zip
+from store.rows import Unreadable
+
+
+def picture(colour: str, kind: str = "PNG") -> bytes:
+    data = io.BytesIO()
+    Image.new("RGB", (9, 8), colour).save(data, kind)
+    return data.getvalue()
+
+
+RED, BLUE, GREEN = picture("red"), picture("blue", "JPEG"), picture("green", "GIF")
+Held = dict[str, bytes | str]
+
+
+def held(source: Source) -> Held:
+    """What a source gives of each photo, by uri: its bytes, or why they cannot be read."""
+    found: Held = {}
+    for part in source.parts():
+        for photo in part.photos:
+            assert photo.uri not in found, f"{photo.uri} is there twice"
+            found[photo.uri] = ""
+        for read in part.read({photo.uri for photo in part.photos}):
+            photo, got = (read.photo, read.reason) if isinstance(read, Unreadable) else read
+            assert not isinstance(got, bytes) or (photo.size == len(got) and found[photo.uri] == "")
+            found[photo.uri] = got
+    return found
+
+
+def zip_at(path: Path) -> Zip:
+    blob = blob_at(str(path))
+    assert blob
+    return Zip(blob, str(path))
+
+
+def of(data: bytes, folder: Path, name: str = "a.zip") -> Held:
+    (folder / name).write_bytes(data)
+    return held(zip_at(folder / name))
+
+
+def zip_of(folder: Path, file: Path, method: int = zipfile.ZIP_DEFLATED) -> Path:
+    with zipfile.ZipFile(file, "w", method) as made:
+        for path in sorted(folder.rglob("*.*")):
+            made.write(path, path.relative_to(folder))
+    return file
+
+
+WORDS = ["cats", "Dogs", "ü", "猫 1", "a b", "__MACOSX", "@eaDir", ".hidden", "x.y", "\\n", "100%"]
+CONTENTS = [RED, BLUE, GREEN, b"", b"no photo"]
+FILES = ["1.jpg", "2.PNG", "._1.jpg", "é.jpeg", "photo", "notes.txt", "a.json", "Thumbs.db", "movie.dat"]
+
+
+@st.composite
+def trees(draw: st.DrawFn) -> dict[str, bytes]:
+    """Files by path; what has a text's ending is no photo."""
+    found: dict[str, bytes] = {}
+    for folders, name in draw(
+        st.lists(st.tuples(st.lists(st.sampled_from(WORDS), max_size=3), st.sampled_from(FILES)))
+    ):
+        is_text = name.endswith((".txt", ".json"))
+        found["/".join([*folders, name])] = b"words" if is_text else draw(st.sampled_from(CONTENTS))
+    return found
+
+
+def unpacked(tree: dict[str, bytes], folder: Path) -> Path:
+    for name, data in tree.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    tree=trees(),
+    data=st.data(),
+    before=st.sampled_from([b"", b"MZ a program", b"PK\3\4 not yet"]),
+    counted=st.booleans(),
+    comment=st.sampled_from([b"", b"a comment", b"PK\5", bytes(60_000)]),
+    zip64=st.booleans(),
+)
+def test_a_zip_holds_what_the_unpacked_folder_holds(
+    tree: dict[str, bytes],
+    data: st.DataObject,
+    before: bytes,
+    counted: bool,
+    comment: bytes,
+    zip64: bool,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    place = tmp_path_factory.mktemp("zip")
+    folder = Folder(str(unpacked(tree, place / "folder")))
+    ways = st.tuples(st.sampled_from([0, 8]), st.sampled_from([0, UTF8, UTF8 | STREAMED]))
+    items = [Item(name.encode(), held, *data.draw(ways)) for name, held in tree.items()]
+    (place / "a.zip").write_bytes(zipped(items, before=before, counted=counted, comment=comment, zip64=zip64))
+    made = zip_at(place / "a.zip")
+    assert held(made) == held(folder)
+    assert made.passed == folder.passed
+    shutil.rmtree(place)
+
+
+def test_photos_come_in_the_order_in_which_they_lie(tmp_path: Path) -> None:
+    items = [Item(b"2.png", RED), Item(b"1.png", BLUE)]
+    bodies = body(items[0]) + body(items[1])
+    lines = line(items[1], len(body(items[0]))) + line(items[0], 0)
+    assert list(of(bodies + lines + end(2, len(lines), len(bodies)), tmp_path)) == ["2.png", "1.png"]
+
+
+NAMES = {
+    b"cats/1.png": "cats/1.png",
+    b"/cats/1.png": "cats/1.png",
+    b"./cats//1.png": "cats/1.png",
+    b"cats/1.png\0.txt": "cats/1.png",
+    "猫.png".encode(): "猫.png",
+    "猫.png".encode("shift_jis"): "\uf794L.png",
+    "é.png".encode("cp437"): "\uf782.png",
+}
+
+
+@pytest.mark.parametrize(("written", "name"), NAMES.items())
+def test_what_an_entry_is_called(written: bytes, name: str, tmp_path: Path) -> None:
+    assert of(zipped([Item(written, RED)]), tmp_path) == {name: RED}
+
+
+def test_backslashes_part_names_where_they_were_made_on_windows(tmp_path: Path) -> None:
+    for system, name in ((0, "cats/1.png"), (3, "cats\\1.png")):
+        assert of(zipped([Item(b"cats\\1.png", RED, system=system)]), tmp_path, f"{system}.zip") == {name: RED}
+
+
+def test_a_name_in_unicode_beside_the_other_is_the_one(tmp_path: Path) -> None:
+    own, name = "é.png".encode("cp850"), "é.png".encode()
+    extra = struct.pack("<2HBL", 0x7075, 5 + len(name), 1, zlib.crc32(own)) + name
+    assert of(zipped([Item(own, RED, extra=extra)]), tmp_path) == {"é.png": RED}
+
+
+def test_names_are_in_the_encoding_that_is_said(run: Run, tmp_path: Path) -> None:
+    items = [Item("猫/表.png".encode("shift_jis"), RED), Item("犬/2.png".encode(), BLUE, flags=UTF8)]
+    (tmp_path / "a.zip").write_bytes(zipped(items))
+    words = ("--store", tmp_path / "s", "--zip-encoding", "shift_jis")
+    assert run("embed", tmp_path / "a.zip", "--weights", "bundled", *words).status == 0
+    assert sorted(seen(tmp_path / "s", tmp_path / "a.zip")) == ["犬/2.png", "猫/表.png"]
+    photo = tmp_path / "a.zip" / "猫" / "表.png"
+    assert run("similar", photo, "--sheet", tmp_path / "x.jpg", *words).status == 0
+    slip = run("embed", tmp_path / "a.zip", "--zip-encoding", "klingon")
+    assert (slip.status, "no encoding" in slip.err) == (2, True)
+
+
+@pytest.mark.filterwarnings("ignore:.*twice")
+def test_two_entries_with_one_name_are_two_photos(tmp_path: Path) -> None:
+    items = [Item(b"cats/1.png", RED), Item(b"cats/1.png", BLUE), Item(b"cats/1 (2).png", GREEN)]
+    assert of(zipped(items), tmp_path) == {"cats/1.png": RED, "cats/1 (2).png": BLUE, "cats/1 (2) (2).png": GREEN}
+
+
+def bomb() -> bytes:
+    """Three entries, of which each has the next one's header and bytes in its own."""
+    data = bytes(1000)
+    last = body(Item(b"3.png", data))
+    second = body(Item(b"2.png", last, size=len(last)))
+    first = body(Item(b"1.png", second))
+    places = (0, first.index(second), first.index(last))
+    items = (Item(b"1.png", second), Item(b"2.png", last), Item(b"3.png", data))
+    lines = b"".join(line(item, place) for item, place in zip(items, places, strict=True))
+    return first + lines + end(3, len(lines), len(first))
+
+
+LARGE = 1 << 27
+# What stands beside a photo that is whole, and what is said of it.
+BAD = {
+    "another CRC": (Item(b"1.png", RED, crc=7), "CRC is another"),
+    "another CRC, deflated": (Item(b"1.png", RED, method=8, crc=7), "CRC is another"),
+    "more than is said": (Item(b"1.png", RED, method=8, size=10), "unpacks to more than the 10 bytes"),
+    "less than is said": (Item(b"1.png", RED, method=8, size=900), f"unpacks to {len(RED)} bytes instead of 900"),
+    "two sizes": (Item(b"1.png", RED, size=10), "says that it takes"),
+    "a bomb": (Item(b"1.png", bytes(LARGE), method=8), "unpacks to 128 MB, over 200 times"),
+    "nowhere": (Item(b"1.png", RED, at=1 << 30), "beyond its end"),
+    "not there": (Item(b"1.png", RED, at=3), "reaches into"),
+    "another name": (Item(b"1.png", RED, own_name=b"2.png"), "another name"),
+    "above": (Item(b"../1.png", RED), "leads out of the archive"),
+    "far above": (Item(b"a/../../../etc/1.png", RED), "leads out of the archive"),
+    "encrypted": (Item(b"1.png", RED, flags=ENCRYPTED), "is encrypted"),
+    "deflate64": (Item(b"1.png", RED, method=9), "packed as deflate64"),
+    "Zstandard": (Item(b"1.png", RED, method=93), "packed as Zstandard"),
+    "a link": (Item(b"1.png", b"/etc/passwd", mode=LINK), "is a link"),
+    "a device": (Item(b"1.png", b"", mode=0o020666), "is no regular file"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_a_bad_entry_is_a_line_and_the_next_is_a_photo(case: str, tmp_path: Path) -> None:
+    item, said = BAD[case]
+    tracemalloc.start()
+    found = of(zipped([item, Item(b"good.png", BLUE)]), tmp_path)
+    assert tracemalloc.get_traced_memory()[1] < LARGE * 1.5 if item.data[:1] == b"\0" else 1 << 22
+    tracemalloc.stop()
+    assert found.pop("good.png") == BLUE
+    ((name, reason),) = found.items()
+    assert isinstance(reason, str)
+    assert said in reason
+    assert ".." not in name
+    assert os.listdir(tmp_path) == ["a.zip"]
+
+
+def test_entries_that_overlap_are_not_unpacked_twice(tmp_path: Path) -> None:
+    found = of(bomb(), tmp_path)
+    assert [one for one in found.values() if isinstance(one, bytes)] == [bytes(1000)]
+    assert all("reaches into" in str(found[name]) for name in ("1.png", "2.png"))
+
+
+@pytest.mark.parametrize("flags", [0, STREAMED])
+@pytest.mark.parametrize("method", [0, 8])
+def test_of_a_zip_that_is_cut_off_what_is_whole_is_read(flags: int, method: int, tmp_path: Path) -> None:
+    items = [Item(f"{number}.png".encode(), RED, method, flags) for number in range(4)]
+    whole = zipped(items)
+    three = len(b"".join(map(body, items[:3])))
+    found = of(whole[: three + 60], tmp_path)
+    told = (flags, method) != (STREAMED, 0)  # where a stored one ends stands behind it
+    assert [name for name, one in found.items() if one == RED] == (["0.png", "1.png", "2.png"] if told else [])
+    assert "cut off" in str(found[""]) or "ends in" in str(found[""])
+
+
+def test_a_zip_without_its_directory_gives_the_stamps_that_it_had(tmp_path: Path) -> None:
+    items = [Item(b"1.png", RED, 8, STREAMED), Item(b"2.png", BLUE, 8), Item(b"3.png", GREEN, 0, zip64=True)]
+    stamps = []
+    for number, directory in enumerate((True, False)):
+        (tmp_path / f"{number}.zip").write_bytes(zipped(items, directory=directory))
+        parts = zip_at(tmp_path / f"{number}.zip").parts()
+        stamps.append({photo.uri: photo.stamp for part in parts for photo in part.photos if photo.uri})
+    assert stamps[0] == stamps[1]
+
+
+NO_ZIPS = {
+    "empty": (b"", "empty"),
+    "a page": (b"<!DOCTYPE html><p>Log in", "HTML"),
+    "a pointer": (b"version https://git-lfs.github.com/spec/v1\n", "Git LFS"),
+    "RAR": (b"Rar!\x1a\7\1\0", "RAR"),
+    "zeros": (bytes(5000), "zeros"),
+    "several": (zipped([Item(b"1.png", RED)])[:-22] + end(1, 51, 0, disk=3), "one of several files"),
+}
+
+
+@pytest.mark.parametrize("case", NO_ZIPS)
+def test_what_is_no_zip_is_said_in_a_line(case: str, run: Run, tmp_path: Path) -> None:
+    data, said = NO_ZIPS[case]
+    (tmp_path / "pets.zip").write_bytes(data)
+    done = run("embed", tmp_path / "pets.zip", "--store", tmp_path / "s", "--weights", "bundled")
+    assert (done.status, done.err.count("\n")) == (1, 1)
+    assert f"{tmp_path / 'pets.zip'}" in done.err
+    assert said in done.err
+
+
+def test_what_is_packed_before_a_zip_hides_no_photo(run: Run, pets: Path, tmp_path: Path) -> None:
+    data = zip_of(pets, tmp_path / "pets.zip").read_bytes()
+    (tmp_path / "pets.exe").write_bytes(b"MZ" + bytes(3000) + data)
+    assert again(run, tmp_path / "s", tmp_path / "pets.exe") == {"found": 6, "embedded": 6}
+
+
+def test_the_store_of_a_zip_is_that_of_the_folder_and_costs_what_is_new(run: Run, pets: Path, tmp_path: Path) -> None:
+    file, store = zip_of(pets, tmp_path / "pets.zip"), tmp_path / "s"
+    assert embedded(run, tmp_path / "f", pets) == embedded(run, store, file)
+    with zipfile.ZipFile(file, "a") as made:
+        made.writestr("dog/new.png", RED)
+    assert again(run, store, file) == {"found": 7, "embedded": 1, "cached": 6}
+    with zipfile.ZipFile(file) as before, zipfile.ZipFile(tmp_path / "other.zip", "w") as made:
+        for name in reversed(before.namelist()):
+            made.writestr(before.getinfo(name), before.read(name))
+    shutil.move(tmp_path / "other.zip", file)
+    assert again(run, store, file) == {"found": 7, "copied": 7}
+    data = bytearray(file.read_bytes())
+    data[: data.index(b"PK\1\2")] = bytes(data.index(b"PK\1\2"))  # nothing but the directory is left
+    file.write_bytes(b"PK\3\4" + data[4:])
+    assert again(run, store, file) == {"found": 7, "cached": 7}
+
+
+def test_what_is_no_longer_in_a_zip_is_gone(run: Run, pets: Path, tmp_path: Path) -> None:
+    file, store = zip_of(pets, tmp_path / "pets.zip"), tmp_path / "s"
+    again(run, store, file)
+    lost = sorted((pets / "cat").iterdir())[0]
+    lost.unlink()
+    zip_of(pets, file)
+    found = run("verify", "--all", "--sample", 0, "--store", store, "--json").json
+    assert f"pets.zip/cat/{lost.name}" in found["changed"]
+    assert found["findings"] == []
+    assert again(run, store, file)["missing"] == 1
+    file.unlink()
+    done = run("embed", file, "--store", store)
+    assert (done.status, "is gone" in done.err) == (1, True)
+
+
+def test_rot_in_a_zip_is_found(run: Run, pets: Path, tmp_path: Path) -> None:
+    file, store = zip_of(pets, tmp_path / "pets.zip", zipfile.ZIP_STORED), tmp_path / "s"
+    again(run, store, file)
+    data = bytearray(file.read_bytes())
+    data[2000] ^= 1
+    file.write_bytes(data)
+    (finding,) = run("verify", "--all", "--sample", 0, "--store", store, "--json").json["findings"]
+    assert "can no longer be read" in finding["what"]
+
+
+ASKED = [
+    ("similar", "{root}/cat/milo-1.jpg", "--sheet", "{out}.jpg"),
+    ("predict", "{root}"),
+    ("audit", "--csv", "{out}.csv"),
+    ("duplicates", "--csv", "{out}-2.csv", "--sheet", "{out}-2.jpg"),
+    ("verify", "--all", "--sample", "3"),
+    ("evaluate",),
+    ("info",),
+]
+
+
+def test_every_command_says_of_a_zip_what_it_says_of_the_folder(
+    run: Run, pets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")  # names are whole
+    shutil.copy(pets / "cat" / "milo-1.jpg", pets / "cat" / "copy.jpg")
+    roots = {"a": pets, "b": zip_of(pets, tmp_path / "photos.zip")}
+    for out, root in roots.items():
+        again(run, tmp_path / out, root)
+        assert run("fit-head", "--store", tmp_path / out).status == 0
+    for words in ASKED:
+        said = []
+        for out, root in roots.items():
+            named = [word.format(root=root, out=tmp_path / out) for word in words]
+            done = run(*named, "--store", tmp_path / out, "--json")
+            assert done.status == 0, done.err
+            text = done.out.replace(str(root), "ROOT").replace(str(tmp_path / out), "OUT")
+            said.append(re.sub(r'"seconds": [\d.]+', "", text))
+        assert said[0] == said[1]
+    for name in (".jpg", "-2.jpg", ".csv", "-2.csv"):
+        data = [(tmp_path / f"{out}{name}").read_bytes() for out in roots]
+        assert data[0].replace(str(pets).encode(), b"ROOT") == data[1].replace(str(roots["b"]).encode(), b"ROOT")
+
+
+def test_an_archive_in_a_zip_is_named_and_not_opened(tmp_path: Path) -> None:
+    (tmp_path / "a.zip").write_bytes(zipped([Item(b"a/more.zip", zipped([Item(b"1.png", RED)])), Item(b"b.txt", RED)]))
+    made = zip_at(tmp_path / "a.zip")
+    assert held(made) == {}
+    assert made.passed == {"more.zip": 1, ".txt": 1}
+
+
+WAYS = (corpus.cut, corpus.flipped, corpus.flipped, corpus.flipped, corpus.blotted, corpus.spliced, corpus.shuffled)
+
+
+@pytest.mark.filterwarnings("ignore:.*twice")
+@pytest.mark.parametrize("seconds", torture(4, 3600))
+def test_a_damaged_zip_is_read_or_refused_line_by_line(seconds: int, tmp_path: Path) -> None:
+    """No content is another than one that was packed, no name leads out, and nothing takes long or much."""
+    chance, outcomes = random.Random(seconds), Counter[str]()
+    pool = [RED, BLUE, GREEN, bytes(3000), random.Random(1).randbytes(700)]
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        items = [
+            Item(
+                chance.choice([b"a/1.png", b"b.jpg", b"c", "é.gif".encode("cp437"), b"../d.png"]),
+                chance.choice(pool),
+                chance.choice([0, 8]),
+                chance.choice([0, STREAMED]),
+            )
+            for _ in range(chance.randint(1, 5))
+        ]
+        data = zipped(items, before=chance.choice([b"", b"MZ"]), zip64=chance.random() < 0.3, comment=b"PK")
+        for _ in range(chance.randint(1, 3)):
+            data = chance.choice(WAYS)(data, chance) if len(data) > 1 else data
+        started = time.monotonic()
+        for name, got in of(data, tmp_path).items():
+            assert ".." not in name.split("/")
+            assert isinstance(got, str) or got in pool
+            outcomes["read" if isinstance(got, bytes) else got] += 1
+        assert time.monotonic() - started < 5
+    print(outcomes.total(), outcomes.most_common(12))
+    assert outcomes["read"] > 10
+    assert len(outcomes) > 5
+
+
+def test_a_photo_is_asked_for_below_a_folder_of_a_zip(pets: Path, tmp_path: Path) -> None:
+    file = zip_of(pets, tmp_path / "pets.zip")
+    assert sorted(held(source_at(f"{file}/cat"))) == sorted(f"cat/{path.name}" for path in (pets / "cat").iterdir())
