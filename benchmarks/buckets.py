@@ -1,6 +1,6 @@
 """What a bucket costs beside a folder: listing, reading, and `embed`, over a made-up link: benchmarks/RESULTS.md.
 
-    python benchmarks/buckets.py PHOTOS [--photos 400] [--keys 1000000] [--objects 8000] [--rounds 2]
+    python benchmarks/buckets.py PHOTOS [--photos 128] [--keys 1000000] [--objects 8000] [--rounds 6]
 
 `list`: keys a second of a bucket of `--keys`, beside a bare loop of the same requests. `read`: objects a second over
 20 ms, without a trunk. `embed`: the first so many photos of a folder from a bucket over 20 ms and 100 MB/s, and from
@@ -107,10 +107,10 @@ def embedding(photos: Path, count: int, rounds: int) -> dict[str, object]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("photos", type=Path, metavar="PHOTOS", help="a folder of photos")
-    parser.add_argument("--photos", dest="count", type=int, default=400)
+    parser.add_argument("--photos", dest="count", type=int, default=128)
     parser.add_argument("--keys", type=int, default=1_000_000)
     parser.add_argument("--objects", type=int, default=8000)
-    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=6)
     given = parser.parse_args()
     load = os.getloadavg()[0]
     measured = {

@@ -105,19 +105,18 @@ def _s3(bucket: str, settings: Mapping[str, str]) -> "tuple[dict[str, Any], Call
     if settings.get("AWS_SKIP_SIGNATURE", "").lower() in YES:
         config["skip_signature"], lender = True, None
     endpoint = next((settings[name] for name in ENDPOINTS if settings.get(name)), profile.get("endpoint_url", ""))
-    virtual = settings.get("AWS_VIRTUAL_HOSTED_STYLE_REQUEST", "").lower() in YES
-    here = _endpoint(bucket.partition("://")[2], endpoint, virtual)
+    name = bucket.partition("://")[2]
+    asked = settings.get("AWS_VIRTUAL_HOSTED_STYLE_REQUEST", "").lower() in YES
+    virtual = asked if endpoint else "." not in name  # no certificate is for a host with dots in the bucket's name
+    here = _place(name, endpoint or "https://s3.amazonaws.com", virtual)
     if endpoint:
-        config["endpoint"] = here.removesuffix("/" + bucket.partition("://")[2])
+        config["endpoint"] = here.removesuffix(f"/{name}")
     region = settings.get("AWS_REGION") or settings.get("AWS_DEFAULT_REGION") or region or "us-east-1"
-    config |= {"region": _region(here) or region, "virtual_hosted_style_request": virtual or not endpoint}
-    return config, lender
+    return config | {"region": _region(here) or region, "virtual_hosted_style_request": virtual}, lender
 
 
-def _endpoint(name: str, endpoint: str, virtual: bool) -> str:
-    """Where the bucket with this name is: at AWS, or at an endpoint; in its path, or in the name of its host."""
-    if not endpoint:
-        return f"https://{name}.s3.amazonaws.com"
+def _place(name: str, endpoint: str, virtual: bool) -> str:
+    """Where the bucket with this name is at an endpoint: in its path, or in the name of its host."""
     scheme, _, host = endpoint.rstrip("/").partition("://")
     if not virtual:
         return f"{scheme}://{host}/{name}"

@@ -1,4 +1,4 @@
-"""Servers of buckets on this machine's loopback: two that are S3s, one whose conditions do not hold, and a bad day."""
+"""Servers of buckets on the loopback: an S3, one whose conditional puts do not hold, and a proxy that has a bad day."""
 
 import http.client
 import os
@@ -86,6 +86,8 @@ class Proxy:
     delay: float = 0.0  # seconds
     fault: Callable[[Asked], str | None] = lambda _: None
     asked: list[Asked] = field(default_factory=list)
+    now: list[Asked] = field(default_factory=list)  # being answered
+    most: int = 0  # answered at once
 
     def count(self, method: str, part: str = "") -> int:
         """How many requests of this kind have come whose path holds `part`."""
@@ -143,7 +145,10 @@ class _Passed(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("content-length") or 0))
         request = Asked(self.command, self.path, {name.lower(): value for name, value in self.headers.items()})
         proxy.asked.append(request)
+        proxy.now.append(request)
+        proxy.most = max(proxy.most, len(proxy.now))
         time.sleep(proxy.delay)
+        proxy.now.remove(request)
         fault = proxy.fault(request)
         if fault == "slow" and self.command != "HEAD":
             told = {"etag": '"0"', "last-modified": self.date_time_string()}

@@ -16,6 +16,7 @@ from extractor.sources.objects import Object, bytes_of, object_at, objects_below
 from extractor.sources.others import Others
 from extractor.sources.source import Part
 from extractor.sources.words import Words
+from store.buckets import parted
 from store.errors import Undecodable
 from store.photo import Photo
 from store.rows import Unreadable, unreadable
@@ -50,7 +51,7 @@ class Bucket:
             yield _photo(folder, name, one)
             return
         above = f"{self.root}/"
-        start = len(above.partition("://")[2].partition("/")[2])
+        start = len(parted(above)[1])
         seen: dict[str, bool] = {}  # whether what lies in a folder is passed over
         for found in objects_below(above):
             uri = found.key[start:]
@@ -61,12 +62,17 @@ class Bucket:
                 continue  # such as a "folder" that a console has made, an object without bytes
             if _is_named_like_photo(name):
                 yield _photo(self.root, uri, found)
-            elif ARCHIVE.search(name):
+            elif is_named_like_archive(name):
                 others.archives.append(above + uri)
             elif is_sheet(name):
                 others.sheets.append(above + uri)
             else:
                 others.counts[ending_of(name) or "without ending"] += 1
+
+
+def is_named_like_archive(name: str) -> bool:
+    """Whether the ending of an object's name is that of a file that photos are in."""
+    return ARCHIVE.search(name) is not None and not name.lower().endswith(".lance")  # a folder of many objects
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,10 +14,9 @@ from threading import Lock
 from extractor.sources.archives import Archive, archive
 from extractor.sources.as_before import Listings, opened
 from extractor.sources.blob import Blob, blob_at, is_table
-from extractor.sources.bucket import Bucket, Objects
+from extractor.sources.bucket import Bucket, Objects, is_named_like_archive
 from extractor.sources.folder import STORE, Files, Folder, is_folder, read
 from extractor.sources.instead import check_name
-from extractor.sources.names import ARCHIVE
 from extractor.sources.objects import bytes_of
 from extractor.sources.source import Part, Source
 from extractor.sources.words import Words
@@ -111,7 +110,7 @@ def _container_in_bucket(address: str) -> tuple[str, str] | None:
     """The object that an address leads into: the first whose ending is an archive's, for none is opened to see."""
     pieces = address.split("/")
     for end, piece in enumerate(pieces[3:-1], 4):
-        if ARCHIVE.search(piece):
+        if is_named_like_archive(piece):
             return "/".join(pieces[:end]), "/".join(pieces[end:])
     return None
 

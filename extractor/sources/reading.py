@@ -26,7 +26,7 @@ class Reader:
         for path in paths:
             folder = os.path.dirname(path)
             if folder not in folders:
-                folders[folder] = container_of(folder) is not None or os.path.isfile(folder)
+                folders[folder] = container_of(path) is not None
             if folders[folder] and path not in self.photos:
                 inside.append(path)
         if inside:

@@ -233,10 +233,9 @@ def test_many_are_asked_for_at_once_and_across_parts(
     monkeypatch.setattr(others, "PART", 5)
     parts = list(source_at(f"s3://{bucket.name}").parts())
     proxy.delay = 0.2
-    started = time.perf_counter()
     reads = one_ahead(part.read({photo.uri for photo in part.photos}) for part in parts)
     assert sum(isinstance(one, tuple) for some in reads for one in some) == 40
-    assert time.perf_counter() - started < 40 * 0.2 / 3
+    assert proxy.most > 5
 
 
 def test_what_waits_in_memory_is_bounded(proxy: Proxy, bucket: Any) -> None:
@@ -332,12 +331,11 @@ def test_the_doctor_names_the_network_as_a_stage(run: Run, tmp_path: Path, addre
 
 
 def test_copies_in_a_bucket_are_found_and_a_store_of_it_goes_out_and_in_again(
-    run: Run, drawn: Path, tmp_path: Path, proxy: Proxy, bucket: Any
+    run: Run, pets: Path, tmp_path: Path, address: str, proxy: Proxy, bucket: Any
 ) -> None:
-    put_folder(bucket, drawn, "pets/")
-    first = min((drawn / "cat").iterdir())
+    first = min((pets / "cat").iterdir())
     bucket.put_object(Key="pets/copy.jpg", Body=first.read_bytes())
-    address, store = f"s3://{bucket.name}/pets", tmp_path / "s"
+    store = tmp_path / "s"
     again(run, store, address)
     found = run("duplicates", "--store", store, "--json")
     assert found.status == 0, found.err

@@ -147,11 +147,20 @@ def test_requests_to_a_bucket_whose_requester_pays_say_so(
     assert proxy.asked[-1].headers["x-amz-request-payer"] == "requester"
 
 
-def test_buckets_are_in_the_path_at_an_endpoint_and_in_the_hosts_name_elsewhere(proxy: Proxy) -> None:
-    assert buckets._endpoint("pets", "", virtual=False) == "https://pets.s3.amazonaws.com"
-    assert buckets._endpoint("pets", "http://here:9000/", virtual=False) == "http://here:9000/pets"
-    assert buckets._endpoint("pets", "https://here", virtual=True) == "https://pets.here"
-    assert buckets._endpoint("pets", "https://pets.here", virtual=True) == "https://pets.here"
+def test_buckets_are_in_the_path_at_an_endpoint_and_in_the_hosts_name_elsewhere(
+    proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def shown(name: str) -> tuple[str, str]:
+        config = connected(f"s3://{name}")[0].config
+        return config.get("endpoint", ""), str(config["virtual_hosted_style_request"]).lower()
+
+    assert shown("pets") == (proxy.endpoint, "false")
+    monkeypatch.setenv("AWS_VIRTUAL_HOSTED_STYLE_REQUEST", "true")
+    assert shown("pets") == (proxy.endpoint.replace("127", "pets.127"), "true")
+    monkeypatch.delenv("AWS_VIRTUAL_HOSTED_STYLE_REQUEST")
+    monkeypatch.delenv("AWS_ENDPOINT_URL")
+    monkeypatch.setattr(buckets, "_region", lambda _: None)  # AWS is not asked
+    assert (shown("pets"), shown("my.pets")) == (("", "true"), ("", "false"))
 
 
 def test_a_missing_extra_names_the_command_that_mends_it(proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
