@@ -172,35 +172,30 @@ def test_a_killed_run_leaves_what_it_committed_and_its_lease_ends(
 
 
 def test_a_run_that_slept_past_its_lease_commits_nothing_more(
-    run: Run,
-    drawn: Path,
-    made_store: Path,
-    bucket: Any,
-    proxy: Proxy,
-    start: Start,
-    address: str,
+    run: Run, few: Path, bucket: Any, proxy: Proxy, start: Start, address: str, tmp_path: Path
 ) -> None:
     arrived, awake = threading.Event(), threading.Event()
 
     def hold(asked: Asked) -> None:
-        """Keep back what would be the run's second commit of photos."""
-        commit = asked.method == "PUT" and asked.path.endswith("photos.lance/_versions/18446744073709551612.manifest")
+        """Keep back what would be the run's commit of photos."""
+        commit = asked.method == "PUT" and asked.path.endswith("photos.lance/_versions/18446744073709551613.manifest")
         if commit and not arrived.is_set():
             arrived.set()
             awake.wait(60)
 
     proxy.fault = hold
-    asleep = start("embed", drawn, *NEW, address, first=SHORT)
+    asleep = start("embed", few, *NEW, address, first=SHORT)
     assert arrived.wait(60)
     asleep.send_signal(signal.SIGSTOP)
     time.sleep(4)
-    assert run("embed", drawn, *NEW, address).json["found"] == 40
+    assert run("embed", few, *NEW, address).json["found"] == 6
     before = versions(bucket)
     asleep.send_signal(signal.SIGCONT)
     awake.set()
     assert "another run has begun to write to the store" in one_line(asleep.done())
     assert versions(bucket) == before
-    assert bits_of(address) == bits(made_store)
+    assert run("embed", few, *NEW, tmp_path / "s").json["embedded"] == 6
+    assert bits_of(address) == bits(tmp_path / "s")
     assert run("verify", "--sample", 0, "--store", address).status == 0
 
 
