@@ -3,7 +3,6 @@
 import io
 import threading
 import time
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -287,24 +286,6 @@ def test_an_object_is_read_as_a_file_is(
             else:
                 assert answers[0] == answers[1]
                 assert file.tell() == other.tell()
-
-
-def test_a_zip_in_a_bucket_is_the_one_on_the_disk_by_a_few_requests(
-    run: Run, pets: Path, tmp_path: Path, proxy: Proxy, bucket: Any
-) -> None:
-    file = tmp_path / "pets.zip"
-    with zipfile.ZipFile(file, "w") as made:
-        for path in sorted(pets.rglob("*.*")):
-            made.write(path, path.relative_to(pets))
-    bucket.upload_file(str(file), "zips/pets.zip")
-    address = f"s3://{bucket.name}/zips/pets.zip"
-    proxy.asked.clear()
-    assert embedded(run, tmp_path / "a", file) == embedded(run, tmp_path / "b", address)
-    assert proxy.count("GET", "pets.zip") <= 8
-    assert again(run, tmp_path / "b", f"s3://{bucket.name}/zips") == {"found": 6, "cached": 6}
-    name = next((pets / "cat").iterdir()).name
-    shown = run("similar", f"{address}/cat/{name}", "--store", tmp_path / "b", "--sheet", tmp_path / "sheet.jpg")
-    assert shown.status == 0, shown.err
 
 
 def test_a_file_that_changes_between_two_ranges_is_not_mixed(proxy: Proxy, bucket: Any) -> None:
