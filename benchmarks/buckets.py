@@ -32,7 +32,7 @@ from sources import seen
 
 from extractor.embed import embed
 from extractor.sources.ahead import one_ahead
-from extractor.sources.bucket import Bucket
+from extractor.sources.buckets.bucket import Bucket
 
 DELAY, MEGABYTES = "0.02", "100"
 ADDRESS = "s3://made-up/pets"

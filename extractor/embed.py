@@ -15,8 +15,8 @@ from extractor.pixels.augment import RECIPE, check_views
 from extractor.plan import Found, Listing, Plan, check_loss, chosen, find_all, parts_in, plan, settle
 from extractor.sources.as_before import Listings
 from extractor.sources.formats import FORMATS
-from extractor.sources.labels import read_labels
 from extractor.sources.places import Place, paths_of
+from extractor.sources.said.labels import read_labels
 from extractor.sources.source import Part
 from extractor.trunks.fitting import asks, fitting_trunk, made_by, new_trunk
 from extractor.trunks.ranges import SAMPLE, quantised

@@ -9,8 +9,8 @@ from typing import Any
 
 from extractor.plan import Found
 from extractor.sources.folder import is_folder
-from extractor.sources.labels import Labels
-from extractor.sources.names import (
+from extractor.sources.said.labels import Labels
+from extractor.sources.said.names import (
     PARENT,
     SPLITS,
     Folder,
@@ -22,7 +22,7 @@ from extractor.sources.names import (
     tree_of,
     ways_of,
 )
-from extractor.sources.words import Words, together
+from extractor.sources.said.words import Words, together
 from store.cache import Cache
 from store.columns import plain
 from store.errors import PetrieveError

@@ -11,8 +11,8 @@ from extractor.sources.folder import is_folder
 from extractor.sources.formats import FORMATS
 from extractor.sources.inside import LITTER
 from extractor.sources.places import exists, source_at
+from extractor.sources.said.words import Words
 from extractor.sources.source import Part, Source
-from extractor.sources.words import Words
 from store.cache import Cache
 from store.columns import plain
 from store.errors import PetrieveError, first_line, listed

@@ -11,7 +11,7 @@ from PIL import Image
 
 from extractor.sources.blob import blob_at
 from extractor.sources.source import Source
-from extractor.sources.zips import Zip
+from extractor.sources.zips.entries import Zip
 from store.rows import Unreadable
 
 STREAMED, ENCRYPTED, UTF8 = 8, 1, 0x800

@@ -13,7 +13,7 @@ from extractor.engines.local import CORES, pool
 from extractor.pixels.decode import decode_small
 from extractor.pixels.view import canonical_view
 from extractor.plan import chosen, find_parts, photos_of
-from extractor.sources.fetching import fetching
+from extractor.sources.buckets.fetching import fetching
 from extractor.sources.formats import FORMATS
 from extractor.sources.places import Place, paths_of
 from extractor.sources.source import Part

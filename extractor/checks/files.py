@@ -6,9 +6,9 @@ from collections import Counter, defaultdict
 from collections.abc import Hashable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
-from extractor.sources.fetching import AT_ONCE
+from extractor.sources.buckets.fetching import AT_ONCE
+from extractor.sources.buckets.objects import object_at
 from extractor.sources.folder import READERS
-from extractor.sources.objects import object_at
 from extractor.sources.places import container_of, found_at
 from extractor.sources.reading import Reader
 from store.errors import Undecodable

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from extractor.exchange.embeddings import CARD, GROUP, TABLE
-from extractor.sources.labels import check_columns
+from extractor.sources.said.labels import check_columns
 from extractor.trunks.kinds import KINDS, kind
 from store.buckets import SCHEMES
 from store.cache import Cache

@@ -6,13 +6,13 @@ from typing import Protocol
 
 from extractor.sources.blob import Blob, is_table
 from extractor.sources.formats import is_photo
-from extractor.sources.headers import is_tar
-from extractor.sources.lances import lance_table
-from extractor.sources.parquet import parquet
 from extractor.sources.source import Part, Source
-from extractor.sources.tars import Tar
-from extractor.sources.unpacked import PACKED
-from extractor.sources.zips import ZIPS, Zip, ends_as_zip
+from extractor.sources.tables.lances import lance_table
+from extractor.sources.tables.parquet import parquet
+from extractor.sources.tars.entries import Tar
+from extractor.sources.tars.headers import is_tar
+from extractor.sources.tars.unpacked import PACKED
+from extractor.sources.zips.entries import ZIPS, Zip, ends_as_zip
 from store.photo import Photo
 
 

@@ -8,10 +8,10 @@ from functools import cached_property
 
 from extractor.sources.archives import Archive, archive
 from extractor.sources.blob import Blob
-from extractor.sources.directory import named_in
 from extractor.sources.inside import told_bad
+from extractor.sources.said.words import Words
 from extractor.sources.source import Part
-from extractor.sources.words import Words
+from extractor.sources.zips.directory import named_in
 from store.errors import Undecodable
 from store.known import Known
 from store.listings import Listing, Tally, tally

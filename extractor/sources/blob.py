@@ -5,8 +5,8 @@ import stat
 from dataclasses import dataclass
 from typing import BinaryIO, cast
 
-from extractor.sources.objects import bytes_of, object_at
-from extractor.sources.remote import Remote
+from extractor.sources.buckets.objects import bytes_of, object_at
+from extractor.sources.buckets.remote import Remote
 from store.photo import is_address
 
 VERSIONS = "_versions"  # the folder that a table of Lance is known by

@@ -13,13 +13,13 @@ from operator import attrgetter
 from extractor.sources.ahead import in_order
 from extractor.sources.archives import holds_photos
 from extractor.sources.as_before import Listings
-from extractor.sources.beside import is_sheet
 from extractor.sources.blob import HEAD, MAX_BYTES, VERSIONS
 from extractor.sources.formats import SUFFIXES, is_photo
 from extractor.sources.inside import LITTER, ending_of
 from extractor.sources.others import Others
+from extractor.sources.said.beside import is_sheet
+from extractor.sources.said.words import Words
 from extractor.sources.source import Part
-from extractor.sources.words import Words
 from store.errors import PetrieveError, Undecodable
 from store.photo import Photo, as_text
 from store.rows import Unreadable, unreadable

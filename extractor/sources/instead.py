@@ -4,7 +4,7 @@ import os
 
 from extractor.sources.blob import HEAD, Blob
 from extractor.sources.formats import is_photo
-from extractor.sources.names import called
+from extractor.sources.said.names import called
 from store.errors import PetrieveError
 
 # By first bytes, of archives that are not read, and of what is found in the place of one.

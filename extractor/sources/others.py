@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from extractor.sources.ahead import batched
 from extractor.sources.archives import Archive
 from extractor.sources.as_before import Listings, opened
-from extractor.sources.beside import Beside, Sheet
 from extractor.sources.blob import blob_at
+from extractor.sources.said.beside import Beside, Sheet
+from extractor.sources.said.words import Words, together
 from extractor.sources.source import Part
-from extractor.sources.words import Words, together
 from store.photo import Photo, as_text
 
 PART = 256  # photos that lie together

@@ -14,12 +14,12 @@ from threading import Lock
 from extractor.sources.archives import Archive, archive
 from extractor.sources.as_before import Listings, opened
 from extractor.sources.blob import Blob, blob_at, is_table
-from extractor.sources.bucket import Bucket, Objects, is_named_like_archive
+from extractor.sources.buckets.bucket import Bucket, Objects, is_named_like_archive
+from extractor.sources.buckets.objects import bytes_of
 from extractor.sources.folder import STORE, Files, Folder, is_folder, read
 from extractor.sources.instead import check_name
-from extractor.sources.objects import bytes_of
+from extractor.sources.said.words import Words
 from extractor.sources.source import Part, Source
-from extractor.sources.words import Words
 from store.errors import PetrieveError, Undecodable
 from store.photo import Photo, as_text, is_address
 from store.rows import Unreadable

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from typing import Protocol
 
-from extractor.sources.words import Words
+from extractor.sources.said.words import Words
 from store.photo import Photo
 from store.rows import Unreadable
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sources import as_tar
 
-from extractor.sources.beside import MAX_BYTES, Sheet, words_beside
+from extractor.sources.said.beside import MAX_BYTES, Sheet, words_beside
 from store.cache import Cache
 
 NEW = ("--weights", "bundled", "--store")

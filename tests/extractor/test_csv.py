@@ -12,7 +12,7 @@ import pytest
 from conftest import Done
 from embedding import column, rows, told, uris
 
-from extractor.sources.labels import read_labels
+from extractor.sources.said.labels import read_labels
 from store.cache import Cache
 from store.errors import PetrieveError
 

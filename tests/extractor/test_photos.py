@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from extractor.sources.folder import find
 from extractor.sources.formats import is_photo
-from extractor.sources.labels import read_labels
+from extractor.sources.said.labels import read_labels
 from store.errors import PetrieveError
 
 

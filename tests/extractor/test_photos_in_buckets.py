@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from servers import KEYS, Asked, Proxy, one_of_five, put_folder
 from sources import embedded, seen
 
-from extractor.sources import fetching, others, remote
+from extractor.sources import others
 from extractor.sources.ahead import one_ahead
 from extractor.sources.blob import blob_at
+from extractor.sources.buckets import fetching, remote
 from extractor.sources.places import source_at
 from store import asking
 from store.asking import Unreached

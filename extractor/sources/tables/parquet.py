@@ -8,8 +8,8 @@ from itertools import islice
 from typing import TYPE_CHECKING, BinaryIO
 
 from extractor.sources.blob import Blob
-from extractor.sources.tables import Group, Tabled, inner
-from extractor.sources.texts import is_text
+from extractor.sources.tables.rows import Group, Tabled, inner
+from extractor.sources.tables.texts import is_text
 from store.errors import Undecodable, first_line
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from extractor.sources.formats import is_photo
-from extractor.sources.labels import WORDS as NAMED
-from extractor.sources.texts import is_text, is_whole, is_word, texts_of
-from extractor.sources.words import Words, has_room, words_in
+from extractor.sources.said.labels import WORDS as NAMED
+from extractor.sources.said.words import Words, has_room, words_in
+from extractor.sources.tables.texts import is_text, is_whole, is_word, texts_of
 from store.errors import Undecodable, listed
 from store.photo import as_text
 

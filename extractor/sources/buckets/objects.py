@@ -7,8 +7,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from extractor.sources import odd_keys
-from extractor.sources.fetching import fetching
+from extractor.sources.buckets import odd_keys
+from extractor.sources.buckets.fetching import fetching
 from store.asking import CUT_OFF, Ended, Unreached, asked, refused, says_slow_down, trouble_of, unreached, waits
 from store.buckets import connected, parted
 from store.rows import microseconds

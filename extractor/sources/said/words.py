@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from extractor.sources.labels import COLUMN
-from extractor.sources.names import SPLITS
+from extractor.sources.said.labels import COLUMN
+from extractor.sources.said.names import SPLITS
 from store.columns import carried, joined, typed
 from store.errors import listed
 from store.rows import RESERVED

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from extractor.sources.inside import ending_of
-from extractor.sources.labels import WORDS
-from extractor.sources.words import Texts, Words, words_of
+from extractor.sources.said.labels import WORDS
+from extractor.sources.said.words import Texts, Words, words_of
 from store.photo import Photo
 
 ENDINGS = frozenset({".cls", ".txt", ".json"})

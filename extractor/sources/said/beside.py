@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from extractor.sources.labels import WORDS, Labels, labels_of, results
-from extractor.sources.sheets import table_of
+from extractor.sources.said.labels import WORDS, Labels, labels_of, results
+from extractor.sources.said.sheets import table_of
+from extractor.sources.said.spellings import loose
+from extractor.sources.said.words import Words, together
 from extractor.sources.source import Part
-from extractor.sources.spellings import loose
-from extractor.sources.words import Words, together
 from store.errors import PetrieveError, Undecodable, listed
 from store.photo import Photo, as_text
 from store.rows import Unreadable

@@ -6,16 +6,16 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from extractor.sources.as_before import Listings
-from extractor.sources.beside import is_sheet
 from extractor.sources.blob import MAX_BYTES
-from extractor.sources.fetching import Fetch, fetching
+from extractor.sources.buckets.fetching import Fetch, fetching
+from extractor.sources.buckets.objects import Object, bytes_of, object_at, objects_below
 from extractor.sources.formats import SUFFIXES, is_photo
 from extractor.sources.inside import LITTER, ending_of
-from extractor.sources.names import ARCHIVE
-from extractor.sources.objects import Object, bytes_of, object_at, objects_below
 from extractor.sources.others import Others
+from extractor.sources.said.beside import is_sheet
+from extractor.sources.said.names import ARCHIVE
+from extractor.sources.said.words import Words
 from extractor.sources.source import Part
-from extractor.sources.words import Words
 from store.buckets import parted
 from store.errors import Undecodable
 from store.photo import Photo

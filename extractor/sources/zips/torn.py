@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from extractor.sources.directory import Entry, longer, text_of
-from extractor.sources.unpack import CUT_OFF, DEFLATED, HEADER, SIGNATURE, Header, Window, header, measured
+from extractor.sources.zips.directory import Entry, longer, text_of
+from extractor.sources.zips.unpack import CUT_OFF, DEFLATED, HEADER, SIGNATURE, Header, Window, header, measured
 from store.errors import Undecodable
 
 _BEHIND = 8  # the flag of an entry whose sizes and CRC stand behind it

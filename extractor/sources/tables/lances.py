@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from extractor.sources.ahead import batched
 from extractor.sources.blob import Blob
-from extractor.sources.tables import Group, Tabled, inner
+from extractor.sources.tables.rows import Group, Tabled, inner
 from store.errors import Undecodable, first_line
 
 if TYPE_CHECKING:

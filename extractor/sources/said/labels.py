@@ -7,9 +7,9 @@ from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from extractor.sources.names import SPLITS
-from extractor.sources.sheets import cell_text, check_text, read_sheet, table_of
-from extractor.sources.spellings import photos_meant
+from extractor.sources.said.names import SPLITS
+from extractor.sources.said.sheets import cell_text, check_text, read_sheet, table_of
+from extractor.sources.said.spellings import photos_meant
 from store.columns import carried, typed
 from store.errors import PetrieveError, listed
 from store.photo import Photo

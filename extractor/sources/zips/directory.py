@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from extractor.sources.unpack import HEADER, Window
+from extractor.sources.zips.unpack import HEADER, Window
 from store.errors import Undecodable
 
 _CENTRAL = struct.Struct("<4s2B5H3L5H2L")

@@ -9,15 +9,15 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from stat import S_IFMT, S_ISLNK, S_ISREG
 
-from extractor.sources import torn
 from extractor.sources.ahead import batched
-from extractor.sources.beside import Beside, entry_of, is_sheet
 from extractor.sources.blob import Blob, blob_at
-from extractor.sources.directory import Entry, directory, text_of
 from extractor.sources.formats import SUFFIXES, is_photo
 from extractor.sources.inside import Names, bad, clean, ending_of, rest, told_bad
-from extractor.sources.unpack import DEFLATED, STORED, Header, Window, content, first_bytes, header
-from extractor.sources.words import Words
+from extractor.sources.said.beside import Beside, entry_of, is_sheet
+from extractor.sources.said.words import Words
+from extractor.sources.zips import torn
+from extractor.sources.zips.directory import Entry, directory, text_of
+from extractor.sources.zips.unpack import DEFLATED, STORED, Header, Window, content, first_bytes, header
 from store.errors import Undecodable
 from store.photo import Photo, Stamp
 from store.rows import PASSING, Unreadable, unreadable

@@ -10,10 +10,12 @@ from operator import itemgetter
 from posixpath import dirname, join, normpath
 
 from extractor.sources.ahead import batched
-from extractor.sources.beside import Beside, is_sheet
 from extractor.sources.blob import MAX_BYTES, Blob
 from extractor.sources.formats import SUFFIXES, is_photo
-from extractor.sources.headers import (
+from extractor.sources.inside import Names, bad, clean, ending_of, rest, told_bad
+from extractor.sources.said.beside import Beside, is_sheet
+from extractor.sources.said.words import Words, together
+from extractor.sources.tars.headers import (
     BLOCK,
     HARD_LINK,
     OTHERS,
@@ -24,10 +26,8 @@ from extractor.sources.headers import (
     entries,
     is_tar,
 )
-from extractor.sources.inside import Names, bad, clean, ending_of, rest, told_bad
-from extractor.sources.unpacked import Bytes, opened
-from extractor.sources.webdataset import ENDINGS, Siblings
-from extractor.sources.words import Words, together
+from extractor.sources.tars.unpacked import Bytes, opened
+from extractor.sources.tars.webdataset import ENDINGS, Siblings
 from store.errors import Undecodable
 from store.photo import Photo
 from store.rows import PASSING, Unreadable, unreadable

@@ -6,8 +6,8 @@ import os
 from collections import OrderedDict
 from functools import partial
 
-from extractor.sources.fetching import Fetch, fetching
-from extractor.sources.objects import bytes_of
+from extractor.sources.buckets.fetching import Fetch, fetching
+from extractor.sources.buckets.objects import bytes_of
 
 # A block takes as long over 100 MB/s as its request does over 20 ms, or half: what is read at one place costs little
 # more than the wait for it. With so many ahead, a link of that kind is full.

@@ -9,8 +9,8 @@ from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from extractor.sources.blob import Blob, blob_at
-from extractor.sources.layouts import Layout, called, layout, photo_in, said
-from extractor.sources.words import Words
+from extractor.sources.said.words import Words
+from extractor.sources.tables.layouts import Layout, called, layout, photo_in, said
 from store.errors import PetrieveError, Undecodable
 from store.photo import UNTOLD, Photo, path_of
 from store.rows import Unreadable, unreadable

@@ -1,0 +1,1 @@
+"""Photos in tables: Parquet and Lance."""

@@ -1,0 +1,1 @@
+"""Photos in tars, plain and packed."""
