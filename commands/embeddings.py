@@ -34,7 +34,12 @@ app = typer.Typer()
 
 @app.command(epilog="Example: cli.py embed data/ --labels pets.csv")
 def embed(
-    sources: Annotated[list[str], typer.Argument(metavar="SOURCE...", help="Folders of photos, or photos.")],
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SOURCE...", help="Folders, photos, zips, tars, Parquet or Lance tables, buckets (`s3://…`)."
+        ),
+    ],
     store: Store = DEFAULT_STORE,
     endpoint: Endpoint = None,
     trunk: Trunk = None,

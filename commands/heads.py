@@ -45,7 +45,9 @@ def fit_head(
 
 @app.command(epilog="Example: cli.py predict photo.jpg --json")
 def predict(
-    sources: Annotated[list[str], typer.Argument(metavar="PHOTO_OR_FOLDER...", help="Photos, or folders of them.")],
+    sources: Annotated[
+        list[str], typer.Argument(metavar="PHOTO_OR_FOLDER...", help="Photos, or what holds them, as for `embed`.")
+    ],
     store: Store = DEFAULT_STORE,
     endpoint: Endpoint = None,
     trunk: Trunk = None,
