@@ -48,6 +48,7 @@ def main() -> None:
     # Threads that wait by spinning starve each other as soon as anything else runs: measured, up to 7 × slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "10")  # numpy's: they then wait 2¹⁰ cycles before they sleep
+    os.environ.setdefault("LANCE_LOG", "error")  # what it could not do is said by us, without what a server answered
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # what the terminal cannot write

@@ -16,11 +16,12 @@ import statistics
 import struct
 import subprocess
 import sys
+import tarfile
 import tempfile
 import time
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -36,6 +37,7 @@ from store.rows import Unreadable
 JPEG = b"\xff\xd8\xff\xe0"
 LARGE, LARGE_ONES = 1 << 30, 50  # bytes of an entry that is a hole, and how many there are
 SMALL_ONES = 100  # behind each of them
+SHARDS = 10
 
 
 def folder_of(photos: Path, place: Path) -> Path:
@@ -53,8 +55,28 @@ def stored_zip_of(photos: Path, place: Path) -> Path:
     return zip_of(photos, place, zipfile.ZIP_STORED)
 
 
+def tars_of(photos: Path, place: Path, ending: str, packer: Sequence[str] = ()) -> Path:
+    """A folder of ten tars, each with some of every class."""
+    shards = place / ending[1:]
+    shards.mkdir()
+    files = sorted(path for path in photos.rglob("*") if path.is_file())
+    for number in range(SHARDS):
+        file = shards / f"{number:05}.tar"
+        with tarfile.open(file, "w") as made:
+            for path in files[number::SHARDS]:
+                made.add(path, path.relative_to(photos))
+        if packer:
+            subprocess.run([*packer, file], check=True)
+    return shards
+
+
 # What is made of a folder of photos, by the name of the source's kind.
 KINDS: dict[str, Callable[[Path, Path], Path]] = {"folder": folder_of, "zip": zip_of, "stored zip": stored_zip_of}
+KINDS |= {
+    "tars": lambda photos, place: tars_of(photos, place, ".tar"),
+    "tar.gz": lambda photos, place: tars_of(photos, place, ".tar.gz", ("gzip", "-n")),
+    "tar.zst": lambda photos, place: tars_of(photos, place, ".tar.zst", ("zstd", "-q", "--rm")),
+}
 
 
 @contextmanager
@@ -107,8 +129,35 @@ def large_zip(place: Path) -> Path:
     return file
 
 
-MANY: dict[str, Callable[[Path, int], Path]] = {"zip": many_in_zip}
-HOLES: dict[str, Callable[[Path], Path]] = {"zip": large_zip}
+def tar_with(file: Path, entries: Iterable[tuple[str, int]]) -> Path:
+    """A tar of these entries (name, size), whose data begin as a JPEG and are holes."""
+    with file.open("wb", 1 << 20) as out:
+        for number, (name, size) in enumerate(entries):
+            info = tarfile.TarInfo(name)
+            info.size, info.mtime = size, 1_700_000_000 + number
+            out.write(info.tobuf(tarfile.GNU_FORMAT) + JPEG)
+            out.seek(-(-size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE - len(JPEG), os.SEEK_CUR)
+        out.write(bytes(2 * tarfile.BLOCKSIZE))
+    return file
+
+
+def many_in_tar(place: Path, entries: int) -> Path:
+    names = (
+        f"{('cat', 'dog')[number % 2]}/{number:08}.{'cls' if number % 5 == 4 else 'jpg'}" for number in range(entries)
+    )
+    return tar_with(place / "many.tar", ((name, 1 if name.endswith("cls") else 40_000) for name in names))
+
+
+def large_tar(place: Path) -> Path:
+    """20 GB, and small photos behind each GB."""
+    names = (
+        f"{number}{small}" for number in range(20) for small in (".tif", *(f"/{n}.jpg" for n in range(SMALL_ONES)))
+    )
+    return tar_with(place / "large.tar", ((name, LARGE if name.endswith(".tif") else len(JPEG)) for name in names))
+
+
+MANY: dict[str, Callable[[Path, int], Path]] = {"zip": many_in_zip, "tar": many_in_tar}
+HOLES: dict[str, Callable[[Path], Path]] = {"zip": large_zip, "tar": large_tar}
 
 
 def peak_mb() -> int:
@@ -117,9 +166,10 @@ def peak_mb() -> int:
 
 def listed(file: str) -> dict[str, float]:
     """Seconds and megabytes of listing a source, which are those of its process."""
-    before, started = peak_mb(), time.perf_counter()
+    before, started, used = peak_mb(), time.perf_counter(), time.process_time()
     photos = sum(len(part.photos) for part in list(source_at(file).parts()))
-    return {"photos": photos, "seconds": round(time.perf_counter() - started, 2), "mb": peak_mb() - before}
+    seconds, cpu = time.perf_counter() - started, time.process_time() - used
+    return {"photos": photos, "seconds": round(seconds, 2), "cpu": round(cpu, 2), "mb": peak_mb() - before}
 
 
 def small_ones_read(file: str) -> dict[str, float]:

@@ -32,7 +32,7 @@ from sources import seen
 
 from extractor.embed import embed
 from extractor.sources.ahead import one_ahead
-from extractor.sources.bucket import bucket
+from extractor.sources.bucket import Bucket
 
 DELAY, MEGABYTES = "0.02", "100"
 ADDRESS = "s3://made-up/pets"
@@ -65,7 +65,7 @@ def listing(keys: int, *words: str) -> dict[str, float]:
     with served("--keys", str(keys), *words) as endpoint:
         bare = bare_loop(endpoint, keys)
         started = time.perf_counter()
-        found = sum(len(part.photos) for part in bucket(ADDRESS).parts())
+        found = sum(len(part.photos) for part in Bucket(ADDRESS).parts())
         seconds = time.perf_counter() - started
     assert found == keys
     return {"keys_per_second": round(keys / seconds), "bare_keys_per_second": round(keys / bare)}
@@ -73,7 +73,7 @@ def listing(keys: int, *words: str) -> dict[str, float]:
 
 def reading(objects: int) -> dict[str, float]:
     with served("--keys", str(objects), "--delay", DELAY, "--megabytes", "1000"):
-        parts = list(bucket(ADDRESS).parts())
+        parts = list(Bucket(ADDRESS).parts())
         started = time.perf_counter()
         reads = one_ahead(part.read({photo.uri for photo in part.photos}) for part in parts)
         sizes = [len(one[1]) for one in chain.from_iterable(reads) if isinstance(one, tuple)]

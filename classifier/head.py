@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from store.cache import Cache
 from store.errors import PetrieveError, listed
 from store.files import write_file
+from store.near import local
 
 if TYPE_CHECKING:
     import numpy as np
@@ -162,10 +163,14 @@ def load(cache: Cache) -> Head:
     from safetensors import SafetensorError, safe_open
 
     file = cache.folder.head
-    if not file.exists():
-        raise PetrieveError(f"there is no head in {cache.store.path}", REMEDY)
     try:
-        with safe_open(str(file), "numpy") as opened:
+        here = local(file)
+        if not here.exists():
+            raise FileNotFoundError
+    except FileNotFoundError as error:
+        raise PetrieveError(f"there is no head in {cache.store.path}", REMEDY) from error
+    try:
+        with safe_open(str(here), "numpy") as opened:
             weight, bias = opened.get_tensor("weight"), opened.get_tensor("bias")
             head = _head(opened.metadata() or {}, weight, bias, cache.dimension)
     except (SafetensorError, KeyError, ValueError, TypeError) as error:

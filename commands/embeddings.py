@@ -17,17 +17,17 @@ from commands.options import (
     Store,
     Trunk,
     Weights,
-    ZipEncoding,
     note,
     path,
     show,
     to_imagenet,
-    zip_names,
 )
+from commands.zips import ZipEncoding, zip_names
 from gallery import progress, spreadsheet, terminal, words
 from gallery.stop import asked_to_stop
 from store.columns import alike
 from store.errors import PetrieveError
+from store.key import where
 
 app = typer.Typer()
 
@@ -167,7 +167,7 @@ def verify(
     from index import build
     from store.cache import Cache
 
-    cache = Cache.open(store, trunk)
+    cache = Cache.open(where(store, near=False), trunk)
     found = asdict(extractor.verify(cache, sample=sample, every=every, device=device, precision=precision))
     found["changed"] = [words.name(path) for path in found["changed"]]
     if found["photos"]:

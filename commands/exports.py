@@ -73,5 +73,5 @@ def import_(
     from index.codes import update
 
     count, cache = import_embeddings(folder, store, photos=photos)
-    show({"store": str(store), "photos": count}, terminal.imported, as_json)
+    show({"store": store, "photos": count}, terminal.imported, as_json)
     update.update(cache, patient=True, tell=note)

@@ -8,20 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from commands.options import (
-    DEFAULT_STORE,
-    Device,
-    Endpoint,
-    Json,
-    Precision,
-    Store,
-    Trunk,
-    Weights,
-    ZipEncoding,
-    note,
-    show,
-    zip_names,
-)
+from commands.options import DEFAULT_STORE, Device, Endpoint, Json, Precision, Store, Trunk, Weights, note, show
+from commands.zips import ZipEncoding, zip_names
 from extractor.sources.formats import FORMATS
 from extractor.sources.places import paths_of
 from gallery import spreadsheet, terminal, words

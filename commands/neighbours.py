@@ -11,20 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from commands.options import (
-    DEFAULT_STORE,
-    Device,
-    Endpoint,
-    Json,
-    Precision,
-    Store,
-    Trunk,
-    Weights,
-    ZipEncoding,
-    note,
-    show,
-    zip_names,
-)
+from commands.options import DEFAULT_STORE, Device, Endpoint, Json, Precision, Store, Trunk, Weights, note, show
+from commands.zips import ZipEncoding, zip_names
 from gallery import spreadsheet, terminal, words
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from gallery.words import called, printable, program
-from store.buckets import ENDPOINTS
+from store.buckets import ENDPOINTS, is_address
 from store.errors import PetrieveError
 
 
@@ -27,8 +27,19 @@ def path(named: str | os.PathLike[str]) -> Path:
     return Path(os.path.expanduser(named))
 
 
+def _store(named: str) -> str:
+    """What a person has named a store: an address, or a path as `path` has it."""
+    return named if is_address(named) else str(path(named))
+
+
 Store = Annotated[
-    Path, typer.Option(envvar="PETRIEVE_STORE", parser=path, help="Folder of the embeddings and the head.")
+    str,
+    typer.Option(
+        envvar="PETRIEVE_STORE",
+        parser=_store,
+        metavar="STORE",
+        help="Folder of the embeddings and the head: here, or in a bucket (`s3://bucket/pets.petrieve`).",
+    ),
 ]
 
 
@@ -58,23 +69,7 @@ Trunk = Annotated[str | None, typer.Option(help="`densenet121`, `densenet161` �
 Device = Annotated[str, typer.Option(help="`cpu`, `cuda`, `cuda:1` … or `auto`: a GPU where there is one.")]
 Precision = Annotated[str, typer.Option(help="`float32`, `bfloat16`, `float16`, `int8` (CPUs, quickest) or `auto`.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
-ZipEncoding = Annotated[
-    str | None,
-    typer.Option(
-        envvar="PETRIEVE_ZIP_ENCODING", help="What names in zips that are not in UTF-8 are in: `cp437`, `shift_jis` …"
-    ),
-]
-DEFAULT_STORE = Path(".petrieve")
-
-
-def zip_names(encoding: str | None) -> None:
-    """Take the names in zips to be in an encoding that a person has named, in all that this command reads."""
-    from extractor.sources.directory import names_are_in
-
-    try:
-        names_are_in(encoding)
-    except LookupError as error:
-        raise typer.BadParameter(f"{encoding} is no encoding; name one such as `cp437` or `shift_jis`") from error
+DEFAULT_STORE = ".petrieve"
 
 
 def show(result: Any, as_text: Callable[[Any], None], as_json: bool) -> None:
@@ -85,13 +80,13 @@ def show(result: Any, as_text: Callable[[Any], None], as_json: bool) -> None:
         as_text(result)
 
 
-def to_imagenet(trunk: str, weights: str, sources: Sequence[object], store: Path) -> str | None:
+def to_imagenet(trunk: str, weights: str, sources: Sequence[object], store: str) -> str | None:
     """The command that puts ImageNet's weights in the place of the bundled trunk; None where they are there."""
     if weights != "bundled":
         return None
     kind = trunk.partition("-")[0]
     words = ["embed", *map(str, sources), "--trunk", kind, "--weights", "imagenet", "--drop-trunk", trunk]
-    return f"{program()} {shlex.join([*words, *(['--store', str(store)] if store != DEFAULT_STORE else [])])}"
+    return f"{program()} {shlex.join([*words, *(['--store', store] if store != DEFAULT_STORE else [])])}"
 
 
 def note(words: str) -> None:

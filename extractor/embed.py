@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import cache as once
-from pathlib import Path
 from typing import Any
 
 from extractor.engines.drawn import drawn
@@ -101,7 +100,7 @@ def embed(
     started = time.perf_counter()
     check_views(views)
     wanted = paths_of(sources)
-    place = Store(Path(store))
+    place = Store.at(store)
     csv = read_labels(labels, photo=photo_column, label=label_column) if labels is not None else None
     with writing(place):
         upgrade(place)

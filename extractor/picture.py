@@ -10,12 +10,12 @@ if TYPE_CHECKING:
     from PIL import Image
 
 
-def picture(path: str, read: Reader) -> "Image.Image | None":
+def picture(path: str, read: Reader | None = None) -> "Image.Image | None":
     """The upright picture of the photo at a path; None where it can no longer be read.
 
     It is read as `embed` reads it: neither a pipe nor a file of any size in its place holds anybody up.
     """
     try:
-        return upright_image(read(path))
+        return upright_image((read or Reader())(path))
     except (OSError, Undecodable, MemoryError):  # it was embedded, and has gone since
         return None

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from store.columns import check_case, joined
@@ -15,6 +14,7 @@ from store.digests import as_array
 from store.errors import PetrieveError
 from store.folder import FORMAT, NONE_YET, UPDATE, Card, Made, Store, read_card, write_card
 from store.forgotten import Lost, lost, remember, remembered, said_by_hand
+from store.key import Key, Where
 from store.known import Known
 from store.listings import Listing, read_listings, write_listings
 from store.photo import Photo, path_of
@@ -35,13 +35,14 @@ from store.tables import (
     COMMITS_BETWEEN_MERGES,
     KEPT_SECONDS,
     check_manifests,
-    is_made,
     let_go,
     manifests,
     merge_pieces,
+    newest,
     opened,
     readable,
     writable,
+    write_table,
 )
 from store.widen import widen
 
@@ -52,19 +53,19 @@ if TYPE_CHECKING:
 class Cache(Contents):
     """A store's photos and a trunk's embeddings, as they were when opened or last written to through this object."""
 
-    def __init__(self, store: Store, made: Made) -> None:
-        super().__init__(store, made)
+    def __init__(self, store: Store, made: Made, manifests: Mapping[Where, Where | None] | None = None) -> None:
+        super().__init__(store, made, manifests)
         self._commits = 0
         self._tidied = time.time()
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str], trunk: str | None = None) -> "Cache":
+    def open(cls, path: str | os.PathLike[str] | Key, trunk: str | None = None) -> "Cache":
         """The cache of the store at `path`, with what its first trunk made, or the one that is named.
 
         Raises:
             PetrieveError: there is none, it cannot be read, or it holds nothing of that trunk.
         """
-        store = Store(Path(path))
+        store = Store.at(path)
         card = read_card(store)
         if card is None:
             raise PetrieveError(f"there are no embeddings in {store.path}", NONE_YET)
@@ -73,9 +74,9 @@ class Cache(Contents):
                 f"store {store.path} has format {card.format}, and this release works with {FORMAT}", UPDATE
             )
         made = card.trunk(trunk, store.path)
-        check_manifests(store, store.tables([made]), card.manifests)
+        there = check_manifests(store, store.tables([made]), card.manifests)
         with readable(store):
-            cache = cls(store, made)
+            cache = cls(store, made, there)
             _check_columns(cache._photos.schema, photo_schema())
             _check_columns(cache._vectors.schema, vector_schema(cache.dimension))
         return cache
@@ -298,10 +299,10 @@ class Cache(Contents):
     def tidy(self) -> None:
         """Merge the small pieces that many commits leave, and let go of versions that no run reads."""
         self._tidied = time.time()
-        for table in (self._photos, self._vectors):
+        for path, table in ((self.store.photos, self._photos), (self.folder.vectors, self._vectors)):
             with self._writing():
                 merge_pieces(table)
-                let_go(table)
+                let_go(path, table)
 
     def sign(self) -> None:
         """Say on the store's card how this run leaves the tables, so that damage to their manifests shows."""
@@ -338,7 +339,8 @@ class Cache(Contents):
     @contextmanager
     def _writing(self) -> Iterator[None]:
         # Lance would make a table anew where the store was, with the new rows and without the old ones.
-        if not self.store.card.exists():
+        # In a bucket the lease would be gone with it.
+        if not isinstance(self.store.path, Key) and not self.store.card.exists():
             raise PetrieveError(
                 f"the store {self.store.path} is gone", "bring it back, or run `cli.py embed` again for a new one"
             )
@@ -346,18 +348,16 @@ class Cache(Contents):
             yield
 
 
-def _make(store: Store, path: Path, schema: "pa.Schema") -> None:
+def _make(store: Store, path: Where, schema: "pa.Schema") -> None:
     """An empty table, unless there is one: what a run leaves that is killed before the card is written.
 
     Raises:
         PetrieveError: it is not empty: the store has lost its card.
     """
-    import lance
     import pyarrow as pa
 
-    if not is_made(path):
-        empty = pa.Table.from_batches([], schema)
-        lance.write_dataset(empty, os.path.abspath(path), mode="create", enable_stable_row_ids=True)
+    if newest(path) is None:
+        write_table(path, pa.Table.from_batches([], schema), mode="create", enable_stable_row_ids=True)
     elif opened(path).count_rows() and read_card(store) is None:
         raise PetrieveError(
             f"{store.path} holds embeddings, and its {store.card.name} is gone",

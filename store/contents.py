@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from store.digests import Digests, as_array, marks_of, sorted_by_digest
 from store.filters import filtered
 from store.folder import Made, Store
+from store.key import Where
 from store.photo import path_of, uris_of
 from store.rows import Unreadable, check_dates, digests, one_batch, own, photo_of, row_ids, said, vectors
 from store.tables import opened, readable
@@ -39,12 +40,14 @@ class Content(NamedTuple):
 class Contents:
     """A store's photos and one trunk's embeddings of them, as they were when they were opened."""
 
-    def __init__(self, store: Store, made: Made) -> None:
+    def __init__(self, store: Store, made: Made, manifests: Mapping[Where, Where | None] | None = None) -> None:
         self.store = store
         self.made = made
         self.folder = store.folder(made)
         # In this order: vectors are written before the photos that point at them.
-        self._photos, self._vectors = opened(store.photos), opened(self.folder.vectors)
+        self._photos, self._vectors = (
+            opened(table, (manifests or {}).get(table)) for table in (store.photos, self.folder.vectors)
+        )
         self.dimension = int(self._vectors.schema.field("embedding").type.list_size)
 
     @property

@@ -1,5 +1,6 @@
 """The one type of expected failure, and the words of it."""
 
+import re
 from collections.abc import Sequence
 
 
@@ -13,9 +14,13 @@ class PetrieveError(Exception):
 
 
 def first_line(error: BaseException) -> str:
-    """What another library's error says, in one line and without where in its source it arose."""
+    """What another library's error says, in one line and without where in its source it arose.
+
+    What may hold secrets is left out: what follows the ? of an address, and what a server says beyond its status.
+    """
     lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0].split(", /home/")[0]
+    line = re.sub(r"(status code: \d+[\w ]*).*", r"\1", lines[0].split(", /home/")[0])
+    return re.sub(r"(https?://[^\s?]*)\?\S*", r"\1", line)
 
 
 def listed(words: Sequence[str], most: int) -> str:

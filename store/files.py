@@ -1,12 +1,14 @@
 """How a store's files, and those that the user names, are written: whole or not at all."""
 
 import os
+import shutil
 import time
 from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
 
 from store.errors import PetrieveError
+from store.key import Key, Where
 
 # A file half written by a killed process is removed when it is older: no write takes so long.
 ABANDONED_SECONDS = 3600
@@ -14,14 +16,18 @@ ABANDONED_SECONDS = 3600
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 
 
-def write_file(path: Path, *data: bytes | memoryview) -> None:
+def write_file(path: Where, *data: bytes | memoryview) -> None:
     """Write `data`, one part after the other, to `path` whole or not at all: a reader sees the old file or the new one.
 
     A link is followed; what is no regular file (a pipe, a terminal) is written to as it is.
 
     Raises:
         OSError: it cannot be written; the error names `path`.
+        PetrieveError: it lies in a bucket, and cannot be written there, or another run has written it meanwhile.
     """
+    if isinstance(path, Key):
+        path.write(b"".join(data))
+        return
     path = path.resolve()
     if path.exists() and not path.is_file():
         path.write_bytes(b"".join(data))
@@ -54,9 +60,26 @@ def write_named(file: Path, data: bytes) -> None:
         ) from error
 
 
-def remove_abandoned(folder: Path) -> None:
-    """Remove what `write_file` could not, because its process was killed."""
+def remove_abandoned(folder: Where) -> None:
+    """Remove what `write_file` could not, because its process was killed: in a bucket that leaves nothing."""
+    if isinstance(folder, Key):
+        return
     for file in folder.glob("**/.*.*." + "[0-9a-f]" * 32):
         with suppress(OSError):
             if time.time() - file.stat().st_mtime > ABANDONED_SECONDS:
                 file.unlink()
+
+
+def remove_folder(folder: Where) -> None:
+    """Remove all that lies in a folder, and itself."""
+    if isinstance(folder, Key):
+        folder.remove_all()
+    else:
+        shutil.rmtree(folder)
+
+
+def size_bytes(folder: Where) -> int:
+    """How large all files below a folder are."""
+    if isinstance(folder, Key):
+        return sum(said["size"] for _, said in folder.files())
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())

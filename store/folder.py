@@ -13,11 +13,11 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 from store.errors import PetrieveError
 from store.files import write_file
+from store.key import Key, Where, where
 
 FORMAT = 4  # of everything in a store; raised when an older release could misread it
 OLD_FORMATS = (1, 2, 3)  # one table of photos with their embeddings; `embed` brings them up to date
@@ -50,7 +50,7 @@ class Card:
     trunks: tuple[Made, ...]  # the first is what commands take unless told otherwise
     manifests: Mapping[str, str] = field(default_factory=dict)  # digests of the tables' newest, by their paths
 
-    def trunk(self, name: str | None, store: Path) -> Made:
+    def trunk(self, name: str | None, store: Where) -> Made:
         """The trunk that is called so by its kind or its whole name, or the first.
 
         Raises:
@@ -76,57 +76,66 @@ class Card:
 class Folder:
     """A trunk's folder in a store. Nothing is made or opened by naming one."""
 
-    path: Path
+    path: Where
 
     @property
-    def vectors(self) -> Path:
+    def vectors(self) -> Where:
         """The table of embeddings."""
         return self.path / "vectors.lance"
 
     @property
-    def head(self) -> Path:
+    def head(self) -> Where:
         """The head."""
         return self.path / "head.safetensors"
 
     @property
-    def index(self) -> Path:
+    def index(self) -> Where:
         """The index, where there are too many photos to compare each."""
         return self.path / "index.safetensors"
 
     @property
-    def ranges(self) -> Path:
+    def ranges(self) -> Where:
         """What the trunk's maps reach, for int8."""
         return self.path / "int8.safetensors"
 
 
 @dataclass(frozen=True)
 class Store:
-    """A store's folder. Nothing is made or opened by naming one."""
+    """A store's folder, on a disk or in a bucket. Nothing is made or opened by naming one."""
 
-    path: Path
+    path: Where
+
+    @classmethod
+    def at(cls, place: str | os.PathLike[str] | Key) -> "Store":
+        """The store at a path or an address.
+
+        Raises:
+            PetrieveError: no store can be there.
+        """
+        return cls(where(place))
 
     @property
-    def photos(self) -> Path:
+    def photos(self) -> Where:
         """The table of photos."""
         return self.path / "photos.lance"
 
     @property
-    def forgotten(self) -> Path:
+    def forgotten(self) -> Where:
         """The table of what was said of photos that were forgotten; not there where nothing was."""
         return self.path / "forgotten.lance"
 
     @property
-    def card(self) -> Path:
+    def card(self) -> Where:
         """What the whole store depends on."""
         return self.path / "store.json"
 
     @property
-    def listings(self) -> Path:
+    def listings(self) -> Where:
         """What files that photos are in held when they were listed."""
         return self.path / "archives.json"
 
     @property
-    def lock(self) -> Path:
+    def lock(self) -> Where:
         """What a run that writes holds; it names the last one that did."""
         return self.path / ".lock"
 
@@ -134,7 +143,7 @@ class Store:
         """Where what a trunk has made lies."""
         return Folder(self.path / made.name)
 
-    def tables(self, trunks: Sequence[Made]) -> list[Path]:
+    def tables(self, trunks: Sequence[Made]) -> list[Where]:
         """The tables of photos and those of these trunks' embeddings."""
         return [self.photos, self.forgotten, *(self.folder(made).vectors for made in trunks)]
 
@@ -166,6 +175,8 @@ def read_card(store: Store) -> Card | None:
 
 def _check_name(store: Store) -> None:
     """Lance opens no table below a folder whose name has a line break or the like, or bytes that are no text."""
+    if isinstance(store.path, Key):  # where such characters are refused already
+        return
     odd = [c for c in os.path.abspath(store.path) if c < " " or c == "\x7f" or "\udc80" <= c <= "\udcff"]
     if odd:
         raise PetrieveError(

@@ -10,7 +10,7 @@ from store.columns import carried
 from store.folder import Store
 from store.photo import path_of
 from store.rows import BY_HAND, own, photo_checksums, photo_table
-from store.tables import is_made, let_go, opened, readable, writable
+from store.tables import let_go, newest, opened, readable, writable, write_table
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -59,8 +59,6 @@ def remember(store: Store, rows: Iterable[Row], schema: "pa.Schema") -> None:
     Raises:
         PetrieveError: the store cannot be read or written to.
     """
-    import lance
-
     paths, new = set[str](), list[Row]()
     for row in rows:
         paths.add(path_of(row["root"], row["uri"]))
@@ -70,10 +68,9 @@ def remember(store: Store, rows: Iterable[Row], schema: "pa.Schema") -> None:
     if not new and len(others) == len(before):
         return
     table = photo_table([*others, *new], schema)
-    mode = "overwrite" if is_made(store.forgotten) else "create"
     with writable(store):
-        lance.write_dataset(table, os.path.abspath(store.forgotten), mode=mode)
-        let_go(opened(store.forgotten))
+        write_table(store.forgotten, table, mode="overwrite" if newest(store.forgotten) else "create")
+        let_go(store.forgotten, opened(store.forgotten))
 
 
 def remembered(store: Store, schema: "pa.Schema") -> dict[str, Row]:
@@ -99,7 +96,7 @@ def damaged_rows(store: Store) -> list[str]:
 
 def _kept(store: Store) -> "Iterator[tuple[pa.Table, list[bool]]]":
     """The table of what is kept, and whether each row is as it was written; nothing where there is none."""
-    if is_made(store.forgotten):
+    if newest(store.forgotten):
         with readable(store):
             table = opened(store.forgotten).to_table()
         sums = photo_checksums(table)

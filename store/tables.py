@@ -10,10 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from store.errors import PetrieveError, first_line
-from store.folder import Store
+from store.folder import Store, read_card
+from store.key import Key, Where
+from store.near import copied, copied_manifest
 
 if TYPE_CHECKING:
     import lance
+    import pyarrow as pa
 
 # Below this many small pieces a table opens and reads as fast as one piece.
 FRAGMENTS = 64
@@ -24,48 +27,115 @@ PIECE, PART = 4096, 256
 REMEMBERED_BYTES = 16 << 20
 # A manifest lists all pieces, so the cost of many commits grows with their square unless they are merged on the way.
 COMMITS_BETWEEN_MERGES = 256
+COUNTED_FROM = (1 << 64) - 1  # the names of Lance's manifests count down from here
 # A reader keeps what it sees so long, counted from when a run first wrote something newer.
 KEPT_SECONDS = 3600
 
 
-def opened(path: Path) -> "lance.LanceDataset":
-    """The table at `path`. Lance would take s3:x for a bucket."""
+def opened(path: Where, manifest: Where | None = None) -> "lance.LanceDataset":
+    """The table at `path`, whose newest version this manifest is of, where that is known.
+
+    Of one in a bucket that this run only reads it is a copy on this machine, unless it is large.
+    """
     import lance
 
-    return lance.dataset(os.path.abspath(path), metadata_cache_size_bytes=REMEMBERED_BYTES)
+    here = path
+    if isinstance(path, Key) and path.bucket.copies:
+        manifest = manifest or newest(path)
+        here = (copied(manifest) if isinstance(manifest, Key) else None) or path
+    return lance.dataset(**address(here), metadata_cache_size_bytes=REMEMBERED_BYTES)
 
 
-def is_made(path: Path) -> bool:
-    """Whether there is a table at `path`, and not folders without a version: what a run leaves that is killed there."""
-    return any((path / "_versions").glob("*.manifest"))
+def write_table(path: Where, rows: "pa.Table | pa.RecordBatchReader", **settings: Any) -> None:
+    """Write a version of the table at `path`, and the table itself where there is none, as `settings` of Lance say.
+
+    Lance puts one with `mode="overwrite"` in the place of whatever another run has committed meanwhile. In a bucket,
+    where one may have begun, it is refused then.
+    """
+    import lance
+
+    if isinstance(path, Key) and settings["mode"] == "overwrite":
+        there = opened(path)
+        path.bucket.check_writable()
+        made = lance.fragment.write_fragments(rows, there, return_transaction=True, **settings)
+        lance.LanceDataset.commit(there, made, max_retries=0)
+        return
+    lance.write_dataset(rows, **address(path), **settings)
 
 
-def manifests(store: Store, tables: Iterable[Path]) -> dict[str, str]:
+def address(path: Where) -> dict[str, Any]:
+    """How Lance is told where a table lies."""
+    if isinstance(path, Key):
+        return {"uri": str(path), "storage_options": path.bucket.options}
+    return {"uri": os.path.abspath(path)}  # it would take s3:x for a bucket
+
+
+def newest(table: Where) -> Where | None:
+    """The file that names the pieces of a table's newest version; None where there is no table.
+
+    There may be folders without a version: what a run leaves that is killed while it makes them.
+    """
+    # Lance's names count down, so that the newest is first.
+    folder = table / "_versions"
+    if isinstance(folder, Key):  # the first page of very many will do
+        return next((file for file, _ in folder.files() if file.name.endswith(".manifest")), None)
+    return min(folder.glob("*.manifest"), default=None)
+
+
+def manifests(store: Store, tables: Iterable[Where]) -> dict[str, str]:
     """Digests of the files that name the pieces of the tables' newest versions, by their paths in the store."""
-    found = {}
-    for table in tables:
-        # Lance's names count down, so that the newest is first.
-        for file in sorted((table / "_versions").glob("*.manifest"))[:1]:
-            found[str(file.relative_to(store.path))] = hashlib.blake2b(file.read_bytes(), digest_size=16).hexdigest()
-    return found
+    return {_named(store, file): _digest(file) for table in tables if (file := newest(table))}
 
 
-def check_manifests(store: Store, tables: Iterable[Path], then: Mapping[str, str]) -> None:
-    """Hold the tables' manifests against what the last run left (`then`), unless one has written since.
+def check_manifests(store: Store, tables: Iterable[Where], then: Mapping[str, str]) -> dict[Where, Where | None]:
+    """The tables' newest manifests, held against what the last run left (`then`), unless one has written since.
 
     Lance keeps no checksum of them: with one bit of such a file changed, 33 of 80 rows were gone and none was missed.
 
     Raises:
         PetrieveError: one is another.
     """
-    for name, digest in manifests(store, tables).items():
-        if then.get(name, digest) != digest:
-            file = store.path / name
+    found = {}
+    for table in tables:
+        found[table] = file = newest(table)
+        if file and (digest := then.get(_named(store, file))) and digest != _digest(file):
             mend = "remove that file and run `cli.py embed` again, which makes up for what it held"
             raise PetrieveError(
                 f"{file} is damaged: it is not as the last run left it",
-                mend if len(list(file.parent.glob("*.manifest"))) > 1 else "run `cli.py embed` with a new `--store`",
+                mend if _has_others(file) else "run `cli.py embed` with a new `--store`",
             )
+    return found
+
+
+def _named(store: Store, file: Where) -> str:
+    """A file by its path in the store."""
+    return str(file).removeprefix(f"{store.path}/")
+
+
+def _digest(manifest: Where) -> str:
+    here = copied_manifest(manifest) if isinstance(manifest, Key) and manifest.bucket.copies else manifest
+    return hashlib.blake2b(here.read_bytes(), digest_size=16).hexdigest()
+
+
+def _has_others(manifest: Where) -> bool:
+    """Whether the table has earlier versions."""
+    return len([file for file in manifest.parent.iterdir() if file.name.endswith(".manifest")]) > 1
+
+
+def cut_off(store: Store) -> None:
+    """Make sure that what a run is still writing that has lost its lease comes to nothing.
+
+    Between the renewal of its lease and the end of its commit it may have slept, for as long as a laptop's lid is shut.
+    Lance refuses a commit, but for one with `mode="overwrite"`, that began before a version which restores another.
+
+    Raises:
+        PetrieveError: the store cannot be read or written to.
+    """
+    card = read_card(store)
+    for table in store.tables(card.trunks) if card else ():
+        if newest(table):
+            with writable(store):
+                opened(table).restore()  # type: ignore[no-untyped-call]
 
 
 def merge_pieces(table: "lance.LanceDataset") -> None:
@@ -74,16 +144,29 @@ def merge_pieces(table: "lance.LanceDataset") -> None:
         table.optimize.compact_files(target_rows_per_fragment=PIECE, batch_size=PART)
 
 
-def let_go(table: "lance.LanceDataset") -> None:
-    """Remove the versions that have had a successor for an hour, and files that a killed run left.
+def let_go(path: Where, table: "lance.LanceDataset") -> None:
+    """Remove the versions of a table that have had a successor for an hour, and files that a killed run left.
 
     A version's own age says nothing: a reader may have opened it, a year old, a moment before this run.
     """
-    versions: list[Any] = table.versions()
+    versions = _versions(path, table)
     until = time.time() - KEPT_SECONDS
-    old = [one["version"] for one, next_ in pairwise(versions) if next_["timestamp"].timestamp() < until]
-    if old:  # nobody else writes: what no version names, nobody needs
-        table.cleanup_old_versions(versions=old, delete_unverified=True)
+    old = [number for (number, _), (_, followed) in pairwise(versions) if followed < until]
+    if old:
+        # On a disk nobody else writes: what no version names, nobody needs. In a bucket a run may have lost its lease.
+        table.cleanup_old_versions(versions=old, delete_unverified=isinstance(path, Path))
+
+
+def _versions(path: Where, table: "lance.LanceDataset") -> list[tuple[int, float]]:
+    """The numbers of a table's versions, ascending, and since when there is each, seconds from 1970."""
+    if isinstance(path, Path):
+        every: list[Any] = table.versions()
+        return [(one["version"], one["timestamp"].timestamp()) for one in every]
+    # Lance would read each manifest, one after the other: of 1,500, for half a minute.
+    files = [(key.name.removesuffix(".manifest"), said) for key, said in (path / "_versions").files()]
+    return sorted(
+        (COUNTED_FROM - int(name), said["last_modified"].timestamp()) for name, said in files if name.isdigit()
+    )
 
 
 @contextmanager
@@ -110,11 +193,15 @@ def writable(store: Store) -> Iterator[None]:
     """Lance's trouble with writing, said as ours.
 
     Raises:
-        PetrieveError: the disk is full, read-only or gone.
+        PetrieveError: the disk is full, read-only or gone; or another run has begun to write to a store in a bucket.
     """
+    if isinstance(store.path, Key):
+        store.path.bucket.check_writable()
     try:
         yield
     except OSError as error:
+        if isinstance(store.path, Key):
+            store.path.bucket.check_writable()  # where another run has begun, that is why
         raise PetrieveError(
             f"cannot write to the store {store.path}: {first_line(error).removeprefix('LanceError(IO): ')}",
             "make room, or make it writable, and run the command again: what was committed stays",

@@ -1,22 +1,22 @@
 """The trunks of a store: what they are called, and how one is let go."""
 
 import os
-import shutil
 from collections.abc import Sequence
-from pathlib import Path
 
 from store.errors import PetrieveError
+from store.files import remove_folder
 from store.folder import NONE_YET, Store, read_card, write_card
+from store.key import Key
 from store.tables import manifests, writable
 
 
-def trunks_of(path: str | os.PathLike[str], names: Sequence[str] | None = None) -> list[str]:
+def trunks_of(path: str | os.PathLike[str] | Key, names: Sequence[str] | None = None) -> list[str]:
     """The names of the trunks of a store, or of those that are named by their kinds or names.
 
     Raises:
         PetrieveError: there is no store, or one of these names stands for no trunk of it, or for two.
     """
-    store = Store(Path(path))
+    store = Store.at(path)
     card = read_card(store)
     if card is None:
         raise PetrieveError(f"there are no embeddings in {store.path}", NONE_YET)
@@ -46,4 +46,4 @@ def drop(store: Store, name: str) -> None:
         )
     with writable(store):
         write_card(store, others, manifests(store, store.tables(others)))
-        shutil.rmtree(store.folder(made).path)
+        remove_folder(store.folder(made).path)

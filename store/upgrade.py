@@ -11,10 +11,11 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from store.errors import PetrieveError
 from store.folder import OLD_FORMATS, Made, Store, read_card, write_card
+from store.key import Key, Where
 from store.photo import path_of
 from store.rows import (
     CHECKSUM,
@@ -28,7 +29,7 @@ from store.rows import (
     vector_schema,
     vectors,
 )
-from store.tables import PIECE, check_manifests, manifests, opened, readable, writable
+from store.tables import PIECE, check_manifests, manifests, opened, readable, writable, write_table
 
 if TYPE_CHECKING:
     import lance
@@ -52,12 +53,12 @@ class Old:
     format: int
 
     @property
-    def embeddings(self) -> Path:
+    def embeddings(self) -> Where:
         """A row for each view of each photo."""
         return self.store.path / "embeddings.lance"
 
     @property
-    def unreadable(self) -> Path:
+    def unreadable(self) -> Where:
         """The photos that could not be embedded."""
         return self.store.path / "unreadable.lance"
 
@@ -76,6 +77,13 @@ def upgrade(store: Store) -> None:
     card = read_card(store)
     if card is None:
         return
+    if isinstance(store.path, Key):
+        if card.format in OLD_FORMATS:
+            raise PetrieveError(
+                f"the store {store.path} has the old format {card.format}, and lies in a bucket",
+                "copy it to a disk, run `cli.py embed` there, and copy it back",
+            )
+        return
     if card.format in OLD_FORMATS:
         old = Old(store, card.trunks[0], card.format)
         with readable(store):
@@ -89,7 +97,6 @@ def upgrade(store: Store) -> None:
 
 def _rewrite(old: Old, photos: "lance.LanceDataset", unreadable: "lance.LanceDataset") -> None:
     """The new tables, made anew should a run have been killed while it made them."""
-    import lance
     import pyarrow as pa
 
     folder = old.store.folder(old.made)
@@ -97,14 +104,13 @@ def _rewrite(old: Old, photos: "lance.LanceDataset", unreadable: "lance.LanceDat
     said = [photos.schema.field(name).with_name(new) for name, new in names.items()]
     schema = pa.schema([*photo_schema(), *said])
     for table in (old.store.photos, folder.vectors):
-        shutil.rmtree(table, ignore_errors=True)
+        shutil.rmtree(str(table), ignore_errors=True)
     sound: set[int] = set()
     vectors_ = pa.RecordBatchReader.from_batches(vector_schema(old.dimension), _vectors(old, photos, sound))
     rows = pa.RecordBatchReader.from_batches(schema, _photos(photos, unreadable, schema, names, sound))
     with writable(old.store):
         for path, reader in ((folder.vectors, vectors_), (old.store.photos, rows)):
-            place = os.path.abspath(path)
-            lance.write_dataset(reader, place, mode="create", enable_stable_row_ids=True, max_rows_per_file=PIECE)
+            write_table(path, reader, mode="create", enable_stable_row_ids=True, max_rows_per_file=PIECE)
         if len(sound) < photos.count_rows():  # of a photo with a damaged row, other views may be left
             opened(folder.vectors).delete("view > 0")
 
@@ -198,8 +204,8 @@ def _clear(old: Old) -> None:
     folder = old.store.folder(old.made).path
     for name in KEPT:
         if (old.store.path / name).exists():
-            (old.store.path / name).replace(folder / name)
+            os.replace(str(old.store.path / name), str(folder / name))
     for name in DROPPED:
         (old.store.path / name).unlink(missing_ok=True)
     for table in (old.embeddings, old.unreadable):
-        shutil.rmtree(table, ignore_errors=True)
+        shutil.rmtree(str(table), ignore_errors=True)

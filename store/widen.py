@@ -1,19 +1,19 @@
 """Columns of the table of photos get wider types: numbers that are text from now on."""
 
-import os
 import warnings
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from store.columns import carried
+from store.key import Where
 from store.rows import CHECKSUM, one_batch, photo_checksums, photo_table
+from store.tables import write_table
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 
-def widen(path: Path, there: "pa.Schema", rows: "Iterable[pa.RecordBatch]", columns: "Sequence[pa.Field]") -> None:
+def widen(path: Where, there: "pa.Schema", rows: "Iterable[pa.RecordBatch]", columns: "Sequence[pa.Field]") -> None:
     """Write all rows of the table at `path` anew, in one commit: a run that ends in it leaves the table as it was.
 
     Rows get other ids.
@@ -21,13 +21,12 @@ def widen(path: Path, there: "pa.Schema", rows: "Iterable[pa.RecordBatch]", colu
     Raises:
         OSError: it cannot be written to.
     """
-    import lance
     import pyarrow as pa
 
     of_names = {field.name: field for field in columns}
     schema = pa.schema([of_names.get(field.name, field) for field in there])
     reader = pa.RecordBatchReader.from_batches(schema, (_widened(batch, there, schema) for batch in rows))
-    lance.write_dataset(reader, os.path.abspath(path), mode="overwrite", enable_stable_row_ids=True)
+    write_table(path, reader, mode="overwrite", enable_stable_row_ids=True)
     for name in (field.name for field in columns if pa.types.is_string(field.type)):
         warnings.warn(f"column {name!r} holds text from now on: filters have its values in quotes", stacklevel=3)
 

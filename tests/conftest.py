@@ -70,10 +70,15 @@ def run() -> Callable[..., Done]:
 
 
 class Process(subprocess.Popen[str]):
-    """A command in a process of its own, at the head of a group that can be killed as a whole."""
+    """A command in a process of its own, at the head of a group that can be killed as a whole.
 
-    def __init__(self, *words: object) -> None:
-        command = [sys.executable, str(ROOT / "cli.py"), *map(str, words)]
+    `first` is what the process does before: a constant is another, say.
+    """
+
+    def __init__(self, *words: object, first: str = "") -> None:
+        code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); {first}; import cli; cli.main()"
+        program = ["-c", code] if first else [str(ROOT / "cli.py")]
+        command = [sys.executable, *program, *map(str, words)]
         pipe = subprocess.PIPE
         super().__init__(command, stdout=pipe, stderr=pipe, text=True, start_new_session=True)
 
@@ -97,8 +102,8 @@ def start() -> Iterator[Callable[..., Process]]:
     """Start a command in a process of its own; none outlives the test."""
     started: list[Process] = []
 
-    def command(*words: object) -> Process:
-        started.append(Process(*words))
+    def command(*words: object, first: str = "") -> Process:
+        started.append(Process(*words, first=first))
         return started[-1]
 
     yield command

@@ -163,6 +163,9 @@ class _Passed(BaseHTTPRequestHandler):
             left = {"connection", "transfer-encoding", "content-length", "date", "server"}
             headers = {name: value for name, value in told.getheaders() if name.lower() not in left}
             size = told.getheader("content-length") if self.command == "HEAD" else None
+            if fault == "lost":  # the server has done it, and who asked hears otherwise
+                self.answer(503, {}, b"")
+                return
             self.answer(told.status, headers, data, size=size, cut=fault == "cut")
 
     def answer(

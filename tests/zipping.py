@@ -1,9 +1,18 @@
 """Zips as tools write them, and as none should: byte by byte, so that each field can be any value."""
 
+import io
 import struct
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
+
+from PIL import Image
+
+from extractor.sources.blob import blob_at
+from extractor.sources.source import Source
+from extractor.sources.zips import Zip
+from store.rows import Unreadable
 
 STREAMED, ENCRYPTED, UTF8 = 8, 1, 0x800
 LINK = 0o120777
@@ -102,3 +111,38 @@ def zipped(
         start = len(made) - away
         made += lines + end(len(items), len(lines), start, comment, zip64=zip64)
     return bytes(made)
+
+
+def picture(colour: str, kind: str = "PNG") -> bytes:
+    data = io.BytesIO()
+    Image.new("RGB", (9, 8), colour).save(data, kind)
+    return data.getvalue()
+
+
+RED, BLUE, GREEN = picture("red"), picture("blue", "JPEG"), picture("green", "GIF")
+Held = dict[str, bytes | str]
+
+
+def held(source: Source) -> Held:
+    """What a source gives of each photo, by uri: its bytes, or why they cannot be read."""
+    found: Held = {}
+    for part in source.parts():
+        for photo in part.photos:
+            assert photo.uri not in found, f"{photo.uri} is there twice"
+            found[photo.uri] = ""
+        for read in part.read({photo.uri for photo in part.photos}):
+            photo, got = (read.photo, read.reason) if isinstance(read, Unreadable) else read
+            assert not isinstance(got, bytes) or (photo.size == len(got) and found[photo.uri] == "")
+            found[photo.uri] = got
+    return found
+
+
+def zip_at(path: Path) -> Zip:
+    blob = blob_at(str(path))
+    assert blob
+    return Zip(blob, str(path))
+
+
+def of(data: bytes, folder: Path, name: str = "a.zip") -> Held:
+    (folder / name).write_bytes(data)
+    return held(zip_at(folder / name))

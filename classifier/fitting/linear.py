@@ -1,7 +1,8 @@
 """A linear layer fitted in mini-batches, for caches that are larger than memory. N rows, D numbers each, C classes.
 
 Rows are copied once, shuffled by their paths and not by when they were written, into a file without a name beside the
-cache; every epoch reads it from end to end. So the same cache gives the same head, and memory holds a batch.
+cache, or on this machine where that lies in a bucket; every epoch reads it from end to end. So the same cache gives the
+same head, and memory holds a batch.
 """
 
 import tempfile
@@ -19,6 +20,7 @@ from classifier.labelled import Names, chunks, names
 from extractor.trunks import device as devices
 from store.cache import Cache
 from store.errors import PetrieveError
+from store.near import scratch
 
 if TYPE_CHECKING:
     import numpy as np
@@ -87,7 +89,7 @@ def fit_linear(cache: Cache, *, l2: float | None, balanced: bool, device: str) -
     warn_of_copies(listed.paths, listed.labels, groups)
     one = plan(listed.labels, listed.splits, groups)
     roles = _roles(one.targets, groups, one.fitted_on, one.tested)
-    with tempfile.TemporaryFile(dir=cache.store.path) as file:
+    with tempfile.TemporaryFile(dir=scratch(cache.store.path)) as file:
         rows = _shuffle(cache, listed, one.targets, groups, roles, file, balanced)
         mean, scale = _standard(rows)
         rows, alike = _apart(rows, mean.astype(np.float32), scale.astype(np.float32))

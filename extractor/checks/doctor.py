@@ -90,7 +90,7 @@ def diagnose(
     parts = find_parts(paths_of(sources))
     photos = list(photos_of(parts).values())
     some = photos[:: max(1, len(photos) // PHOTOS)][:PHOTOS]
-    trunk = _trunk(Store(Path(store)), weights, device, precision)
+    trunk = _trunk(Store.at(store), weights, device, precision)
     stages, network, unreadable = _stages(parts, some, trunk)
     # On a GPU the steps before it run beside it; on a CPU they share its cores, but for who waits for a network.
     shared = 1 / sum(1 / rate for stage, rate in stages.items() if stage != "network")

@@ -29,8 +29,7 @@ def files(photos: Mapping[str, Then], read: Reader | None = None) -> list[list[s
     with ThreadPoolExecutor(AT_ONCE if any(map(is_address, photos)) else READERS) as threads:
         names = defaultdict(list)
         for (path, then), seen in zip(photos.items(), threads.map(_seen, photos), strict=True):
-            tick = 1_000_000 if is_address(path) else 1  # asked for one object, a bucket tells the second alone
-            if seen and seen[0] in (then[0], UNTOLD) and seen[1] // tick == then[1] // tick:
+            if seen and _is_as(seen, then, path):
                 names[seen[2]].append(path)
         each = sorted((sorted(some, key=_own_first) for some in names.values()), key=lambda some: _own_first(some[0]))
         digests = [photos[some[0]][2] for some in each]
@@ -43,13 +42,15 @@ def files(photos: Mapping[str, Then], read: Reader | None = None) -> list[list[s
 
 def _seen(path: str) -> Seen | None:
     """Size and time of a photo as it is now, and which it is; None where it is gone."""
+    if container_of(path):
+        return _inside(path)
     if is_address(path):
-        found = None if container_of(path) else object_at(path)
-        return (found.size, found.modified, path) if found else _inside(path)
+        found = object_at(path)
+        return (found.size, found.modified, path) if found else None
     try:
         status = os.stat(path)
     except OSError:
-        return _inside(path)
+        return None
     if not stat.S_ISREG(status.st_mode):
         return None
     return status.st_size, status.st_mtime_ns // 1000, _file(path, status)
@@ -59,8 +60,10 @@ def _inside(path: str) -> Seen | None:
     """The same of one in a file that photos are in: under each name of that, it is one photo."""
     try:
         photo, held = found_at(path), container_of(path)
-        file = held and (held[0] if is_address(held[0]) else _file(held[0], os.stat(held[0])))
-        return (photo.size, photo.modified, (file, held[1])) if photo and held else None
+        if not photo or not held:
+            return None
+        file = held[0] if is_address(held[0]) else _file(held[0], os.stat(held[0]))
+        return photo.size, photo.modified, (file, held[1])
     except OSError:
         return None
 
@@ -69,6 +72,12 @@ def _file(path: str, status: os.stat_result) -> Hashable:
     """What all names of a file have in common: links of both kinds, folders by two paths, mounts, letters' case."""
     # Some network file systems give each file the number 0.
     return (status.st_dev, status.st_ino) if status.st_ino else os.path.realpath(path)
+
+
+def _is_as(seen: Seen, then: Then, path: str) -> bool:
+    """Whether size and time are as then; asked for one object, a bucket tells the second alone."""
+    tick = 1_000_000 if is_address(path) else 1
+    return seen[0] in (then[0], UNTOLD) and seen[1] // tick == then[1] // tick
 
 
 def _own_first(path: str) -> tuple[bool, str]:

@@ -7,6 +7,7 @@ from extractor.engines.local import pool
 from extractor.pixels.view import CROP
 from extractor.trunks.fitting import asking_trunk
 from store.cache import Cache
+from store.files import size_bytes
 
 ROUNDS = 2  # batches that each worker is timed with
 
@@ -31,5 +32,4 @@ def seconds_a_photo(cache: Cache, *, device: str = "auto", precision: str = "aut
 
 def bytes_a_photo(cache: Cache) -> float:
     """What the embeddings of a photo take on disk."""
-    size = sum(file.stat().st_size for file in cache.folder.vectors.rglob("*") if file.is_file())
-    return size / max(1, cache.contents)
+    return size_bytes(cache.folder.vectors) / max(1, cache.contents)

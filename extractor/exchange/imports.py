@@ -53,7 +53,7 @@ class Export:
         return self.folder / TABLE
 
 
-def import_embeddings(folder: Path, store: Path, *, photos: Path | None = None) -> tuple[int, Cache]:
+def import_embeddings(folder: Path, store: str | os.PathLike[str], *, photos: Path | None = None) -> tuple[int, Cache]:
     """How many photos a folder holds that `export_embeddings` wrote, and the cache that has them now, bit by bit.
 
     A store that is there must be of the same trunk. Of a photo that it knows it keeps what it says, and is told what
@@ -63,7 +63,7 @@ def import_embeddings(folder: Path, store: Path, *, photos: Path | None = None) 
     Raises:
         PetrieveError: the folder has no card or another trunk's, or is damaged; a photo's path leads outside its root.
     """
-    place = Store(store)
+    place = Store.at(store)
     export = _opened(folder, photos)
     roots = _checked(export)
     with writing(place):
@@ -89,7 +89,7 @@ def import_embeddings(folder: Path, store: Path, *, photos: Path | None = None) 
             "and `cli.py embed --labels FILE.csv` changes it",
             stacklevel=2,
         )
-    return export.photos, Cache.open(store, cache.made.name)
+    return export.photos, Cache.open(place.path, cache.made.name)
 
 
 def _cache(store: Store, made: Made) -> Cache:

@@ -8,6 +8,8 @@ from functools import cached_property
 
 from extractor.sources.archives import Archive, archive
 from extractor.sources.blob import Blob
+from extractor.sources.directory import named_in
+from extractor.sources.inside import told_bad
 from extractor.sources.source import Part
 from extractor.sources.words import Words
 from store.errors import Undecodable
@@ -65,7 +67,9 @@ def opened(blob: Blob, root: str, before: str, listings: Listings | None) -> Arc
 
 
 def _stamp(blob: Blob) -> Stamp:
-    return blob.size, blob.modified, blob.version
+    """What tells that a file, and how the names in it are read, is what it was."""
+    names = f"{blob.version or ''} names in {encoding}" if (encoding := named_in()) else blob.version
+    return blob.size, blob.modified, names
 
 
 @dataclass(frozen=True)
@@ -89,11 +93,13 @@ class Noted:
 
     def parts(self) -> Iterator[Part]:
         """All its photos."""
-        found = Tally()
+        found, whole = Tally(), time.time() - self.blob.modified / 1e6 > FRESH
         for part in self.whole.parts():
             found += tally(part.photos, self.start)
+            # What could not be reached when it was listed is tried again.
+            whole = whole and not any((bad := told_bad(photo)) and bad.may_pass for photo in part.photos)
             yield part
-        if time.time() - self.blob.modified / 1e6 > FRESH:
+        if whole:
             self.now[self.blob.path] = Listing(_stamp(self.blob), found, dict(self.passed))
 
     def words(self) -> Words | None:

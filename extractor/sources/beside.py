@@ -8,19 +8,24 @@ import json
 import os
 import posixpath
 import warnings
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
-from extractor.sources.labels import WORDS, Labels, labels_of
+from extractor.sources.labels import WORDS, Labels, labels_of, results
 from extractor.sources.sheets import table_of
+from extractor.sources.source import Part
 from extractor.sources.spellings import loose
 from extractor.sources.words import Words, together
 from store.errors import PetrieveError, Undecodable, listed
-from store.photo import as_text
+from store.photo import Photo, as_text
+from store.rows import Unreadable
 
+One = TypeVar("One", bound=Part)
 SHEETS = frozenset({"metadata.csv", "metadata.jsonl", "labels.csv"})
 MAX_BYTES = 128 << 20  # 1,000,000 lines with a sentence each
+TOO_LARGE = f"it is over {MAX_BYTES >> 20} MB, which `--labels` reads"
 LINES = 3  # sheets that have a line of their own
 
 
@@ -35,6 +40,58 @@ class Sheet:
 def is_sheet(name: str) -> bool:
     """Whether a file with this name says what photos beside it are."""
     return os.path.basename(name).casefold() in SHEETS
+
+
+@dataclass(eq=False)
+class Beside:
+    """What a source has listed: its photos, and the sheets that lie beside them."""
+
+    sheets: list[Sheet] = field(default_factory=list)
+    listed: list[Part] = field(default_factory=list)
+    held_bytes: int = 0
+
+    def hold(self, name: str, size_bytes: int, read: Callable[[int], bytes]) -> None:
+        """Add a sheet that is read now or never: so many bytes, unless those of all are too many."""
+        self.held_bytes += size_bytes
+        data = read(size_bytes) if self.held_bytes <= MAX_BYTES else None
+
+        def again(most: int) -> bytes:
+            if data is None:
+                raise Undecodable(TOO_LARGE)
+            return data[:most]
+
+        self.sheets.append(Sheet(name, again))
+
+    def noted(self, parts: Iterable[One], passed: Counter[str]) -> Iterator[One]:
+        """These parts; where there are none, sheets are what was found and is no photo."""
+        for part in parts:
+            self.listed.append(part)
+            yield part
+        if not self.listed:
+            passed.update(os.path.basename(sheet.name) for sheet in self.sheets)
+
+    def words(self, source: str, start: int, passed: Counter[str]) -> Words | None:
+        """What the sheets say of the photos, whose names in the source begin at this place of their uris."""
+        if not self.sheets:
+            return None
+        photos = {photo.uri[start:]: photo.path for part in self.listed for photo in part.photos}
+        words, over = words_beside(source, self.sheets, photos)
+        passed.update(os.path.basename(name) for name in over)
+        return words
+
+
+def entry_of(part: Part, photo: Photo, start: int) -> Sheet:
+    """A sheet in an archive, which is read as if it were this photo; its name begins at this place of the uri."""
+
+    def read(most: int) -> bytes:
+        if photo.size > most:
+            raise Undecodable(TOO_LARGE)
+        (one,) = part.read({photo.uri})
+        if isinstance(one, Unreadable):
+            raise Undecodable(one.reason)
+        return one[1]
+
+    return Sheet(photo.uri[start:], read)
 
 
 def words_beside(source: str, sheets: Iterable[Sheet], photos: Mapping[str, str]) -> tuple[Words | None, list[str]]:
@@ -112,9 +169,11 @@ def _labels(file: str, sheet: Sheet) -> Labels:
     """
     data = sheet.read(MAX_BYTES + 1)
     if len(data) > MAX_BYTES:
-        raise Undecodable(f"it is over {MAX_BYTES >> 20} MB, which `--labels` reads")
-    table = _table(file, data) if file.casefold().endswith("l") else table_of(file, data, WORDS["photo"])
-    return labels_of(file, *table)
+        raise Undecodable(TOO_LARGE)
+    header, rows = _table(file, data) if file.casefold().endswith("l") else table_of(file, data, WORDS["photo"])
+    if results(header):  # a guess must not become what somebody has said
+        raise Undecodable("it holds what a head has told of photos, which `--labels` reads")
+    return labels_of(file, header, rows)
 
 
 def _table(file: str, data: bytes) -> tuple[list[str], list[list[str]]]:

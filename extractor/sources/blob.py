@@ -48,7 +48,7 @@ class Blob:
 
 
 def blob_at(path: str) -> Blob | None:
-    """The file, table of Lance or object at this place; None where there is none, or something else.
+    """The file or table of Lance at this path, or the object at this address; None where there is none of them.
 
     Raises:
         OSError: it cannot be asked for.

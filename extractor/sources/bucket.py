@@ -1,19 +1,21 @@
 """Photos that are objects of a bucket."""
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from extractor.sources.as_before import Listings
 from extractor.sources.beside import is_sheet
 from extractor.sources.blob import MAX_BYTES
 from extractor.sources.fetching import Fetch, fetching
-from extractor.sources.folder import Folder, Others, ending_of
 from extractor.sources.formats import SUFFIXES, is_photo
-from extractor.sources.inside import LITTER
+from extractor.sources.inside import LITTER, ending_of
 from extractor.sources.names import ARCHIVE
 from extractor.sources.objects import Object, bytes_of, object_at, objects_below
+from extractor.sources.others import Others
+from extractor.sources.source import Part
+from extractor.sources.words import Words
 from store.buckets import parted
 from store.errors import Undecodable
 from store.photo import Photo
@@ -22,45 +24,50 @@ from store.rows import Unreadable, unreadable
 Read = tuple[Photo, bytes] | Unreadable
 
 
-def bucket(root: str, listings: Listings | None = None) -> Folder:
+@dataclass(frozen=True, slots=True)
+class Bucket:
     """The photos below a prefix of a bucket, or one; where archives alone lie below it, what these hold.
 
-    `root` is an address without a slash at its end.
+    No object is opened to see what it is: their endings say so.
     """
-    return Folder(root, listings=listings, find=find, part=Objects)
 
+    root: str  # an address, without the last slash
+    passed: Counter[str] = field(default_factory=Counter)
+    listings: Listings | None = None
+    others: Others = field(default_factory=Others)
 
-def find(root: str, others: Others) -> Iterator[Photo]:
-    """The photos below an address, in the bucket's order; what is none is told to `others`.
+    def parts(self) -> Iterator[Part]:
+        """Its photos in the bucket's order, PART at a time."""
+        return self.others.parts(self.root, self._photos(self.others), Objects, self.passed, self.listings)
 
-    Their endings say what objects are: none is opened to see, but the one that has just this address.
+    def words(self) -> Words | None:
+        """What sheets beside its photos say of them, and before that what its archives do."""
+        return self.others.words(self.root, self.passed)
 
-    Raises:
-        PetrieveError: the bucket is not there, not to be read or not to be reached.
-    """
-    one = object_at(root)
-    if one and one.size and (_is_named_like_photo(one.key) or is_photo(bytes_of(root, within=(0, 64))[1])):
-        folder, _, name = root.rpartition("/")
-        yield _photo(folder, name, one)
-        return
-    above = f"{root}/"
-    start = len(parted(above)[1])
-    seen: dict[str, bool] = {}  # whether what lies in a folder is passed over
-    for found in objects_below(above):
-        uri = found.key[start:]
-        folder, _, name = uri.rpartition("/")
-        if folder not in seen:
-            seen[folder] = _is_passed_over(folder, seen, others)
-        if seen[folder] or not name or name[0] == "." or (found.size == 0 and "." not in name):
-            continue  # such as a "folder" that a console has made, an object without bytes
-        if _is_named_like_photo(name):
-            yield _photo(root, uri, found)
-        elif is_named_like_archive(name):
-            others.archives.append(above + uri)
-        elif is_sheet(name):
-            others.sheets.append(above + uri)
-        else:
-            others.counts[ending_of(name)] += 1
+    def _photos(self, others: Others) -> Iterator[Photo]:
+        one = object_at(self.root)
+        if one and one.size and (_is_named_like_photo(one.key) or is_photo(bytes_of(self.root, within=(0, 64))[1])):
+            folder, _, name = self.root.rpartition("/")
+            yield _photo(folder, name, one)
+            return
+        above = f"{self.root}/"
+        start = len(parted(above)[1])
+        seen: dict[str, bool] = {}  # whether what lies in a folder is passed over
+        for found in objects_below(above):
+            uri = found.key[start:]
+            folder, _, name = uri.rpartition("/")
+            if folder not in seen:
+                seen[folder] = _is_passed_over(folder, seen, others)
+            if seen[folder] or not name or name[0] == "." or (found.size == 0 and "." not in name):
+                continue  # such as a "folder" that a console has made, an object without bytes
+            if _is_named_like_photo(name):
+                yield _photo(self.root, uri, found)
+            elif is_named_like_archive(name):
+                others.archives.append(above + uri)
+            elif is_sheet(name):
+                others.sheets.append(above + uri)
+            else:
+                others.counts[ending_of(name) or "without ending"] += 1
 
 
 def is_named_like_archive(name: str) -> bool:

@@ -145,11 +145,12 @@ def longer(extra: bytes, size: int, packed: int, offset: int) -> tuple[int, int,
 
 def _field(extra: bytes, kind: int) -> bytes:
     """What an extra field of a kind holds; nothing where there is none."""
-    while len(extra) >= 4:
-        found, length = struct.unpack_from("<2H", extra)
+    place = 0
+    while place + 4 <= len(extra):
+        found, length = struct.unpack_from("<2H", extra, place)
         if found == kind:
-            return extra[4 : 4 + length]
-        extra = extra[4 + length :]
+            return extra[place + 4 : place + 4 + length]
+        place += 4 + length
     return b""
 
 
@@ -166,6 +167,11 @@ def names_are_in(encoding: str | None) -> None:
     if encoding:
         b"a".decode(encoding, "replace")
     _encoding = encoding
+
+
+def named_in() -> str | None:
+    """The encoding that names in zips are taken to be written in, where somebody has said it."""
+    return _encoding
 
 
 def text_of(raw: bytes, flags: int, extra: bytes) -> str:

@@ -10,20 +10,20 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from operator import attrgetter
 
-from extractor.sources.ahead import batched, in_order
-from extractor.sources.archives import Archive, holds_photos
-from extractor.sources.as_before import Listings, opened
-from extractor.sources.beside import Sheet, is_sheet, words_beside
-from extractor.sources.blob import HEAD, MAX_BYTES, VERSIONS, Blob, blob_at
+from extractor.sources.ahead import in_order
+from extractor.sources.archives import holds_photos
+from extractor.sources.as_before import Listings
+from extractor.sources.beside import is_sheet
+from extractor.sources.blob import HEAD, MAX_BYTES, VERSIONS
 from extractor.sources.formats import SUFFIXES, is_photo
-from extractor.sources.inside import LITTER
+from extractor.sources.inside import LITTER, ending_of
+from extractor.sources.others import Others
 from extractor.sources.source import Part
-from extractor.sources.words import Words, together
+from extractor.sources.words import Words
 from store.errors import PetrieveError, Undecodable
 from store.photo import Photo, as_text
 from store.rows import Unreadable, unreadable
 
-PART = 256  # photos that lie together
 READERS = 4  # files of a part at a time: a disk or a network answers several as soon as one
 # Seconds between two times that a file can bear on Linux at 100 Hz. A later change must show: what has changed just
 # now is read when it has grown so old.
@@ -35,74 +35,20 @@ STORE = {"store.json", "photos.lance"}  # what a store is known by
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """A folder of photos and all that lies below it, or one photo; in a folder of archives alone, what these hold.
+    """A folder of photos and all that lies below it, or one photo; in a folder of archives alone, what these hold."""
 
-    How its photos are found and read, `find` and `part` say.
-    """
-
-    root: str  # absolute, or an address
+    root: str  # absolute
     passed: Counter[str] = field(default_factory=Counter)
     listings: Listings | None = None
-    find: Callable[[str, "Others"], Iterator[Photo]] = field(default_factory=lambda: find)
-    part: Callable[[tuple[Photo, ...]], Part] = field(default_factory=lambda: Files)
-    others: "Others" = field(default_factory=lambda: Others())
-    listed: list[Part] = field(default_factory=list)
-    inner: list[Archive] = field(default_factory=list)
+    others: Others = field(default_factory=Others)
 
     def parts(self) -> Iterator[Part]:
         """Its photos in a stable order, PART at a time."""
-        for part in self._parts():
-            self.listed.append(part)
-            yield part
-        if not self.listed:  # sheets of no photos
-            self.passed.update(os.path.basename(path) for path in self.others.sheets)
-
-    def _parts(self) -> Iterator[Part]:
-        for some in batched(self.find(self.root, self.others), PART):
-            yield self.part(some)
-        self.passed.update(self.others.counts)
-        alone = not self.listed
-        for path in self.others.archives:
-            found = self._archive(path) if alone else None
-            if found:
-                self.inner.append(found)
-                yield from found.parts()
-                self.passed.update(found.passed)
-            else:
-                self.passed[os.path.basename(path)] += 1
-
-    def _archive(self, path: str) -> Archive | None:
-        """The photos in a file that lies below the root, which they are named from."""
-        blob, root = blob_at(path), as_text(self.root)
-        return opened(blob, root, as_text(path)[len(root) :].lstrip("/") + "/", self.listings) if blob else None
+        return self.others.parts(as_text(self.root), find(self.root, self.others), Files, self.passed, self.listings)
 
     def words(self) -> Words | None:
         """What sheets beside its photos say of them, and before that what its archives do."""
-        said = [words for one in self.inner if (words := one.words())]
-        if self.others.sheets:
-            photos = {photo.uri: photo.path for part in self.listed for photo in part.photos}
-            words, over = words_beside(self.root, map(self._sheet, self.others.sheets), photos)
-            said += [words] if words else []
-            self.passed.update(os.path.basename(name) for name in over)
-        return together(said) if said else None
-
-    def _sheet(self, path: str) -> Sheet:
-        name = path[len(self.root) :].lstrip("/")
-
-        def read(most: int) -> bytes:
-            with (blob_at(path) or Blob(path, 0, 0)).open() as file:
-                return file.read(most)
-
-        return Sheet(name, read)
-
-
-@dataclass
-class Others:
-    """What lies among photos and is none."""
-
-    counts: Counter[str] = field(default_factory=Counter)  # by the ending of a file, or the name of a folder
-    archives: list[str] = field(default_factory=list)  # paths of files that photos are in
-    sheets: list[str] = field(default_factory=list)  # paths of those that may say what photos are
+        return self.others.words(self.root, self.passed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,11 +63,6 @@ class Files:
             chosen = [photo for photo in self.photos if photo.uri in wanted]
             for some in in_order(readers, read_photo, chosen, depth=READERS):
                 yield from some
-
-
-def ending_of(name: str) -> str:
-    """What files that are passed over are counted by."""
-    return name[name.rfind(".") :].lower() if "." in name else "without ending"
 
 
 def read_photo(photo: Photo) -> tuple[Photo, bytes] | Unreadable:
@@ -260,7 +201,7 @@ def _looks_like_photo(entry: os.DirEntry[str], others: Others) -> bool:
     elif is_sheet(name):
         others.sheets.append(entry.path)
     else:
-        others.counts[ending_of(name)] += 1
+        others.counts[ending_of(name) or "without ending"] += 1
     return False
 
 

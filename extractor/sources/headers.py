@@ -171,7 +171,7 @@ def _sized(number: int) -> int:
 
 
 def _word(field: bytes) -> str:
-    return field.partition(b"\0")[0].decode("utf-8", "surrogateescape")
+    return field.partition(b"\0")[0].decode("utf-8", "surrogateescape") if field[0] else ""
 
 
 def _moment(seconds: int, fraction: int = 0) -> int:

@@ -131,7 +131,7 @@ def _names(file: str, header: Sequence[str], chosen: Mapping[str, str | None]) -
         )
     if places["photo"] == places["label"]:
         raise PetrieveError(f"{file} cannot have photo and label in one column", "name two")
-    over = _results(header) | {name for name in header if name.casefold() in WORDS}
+    over = results(header) | {name for name in header if name.casefold() in WORDS}
     of_place = {place: word for word, place in places.items()}
     names = [of_place.get(place, None if name in over else name) for place, name in enumerate(header)]
     if left := [name for name, kept in zip(header, names, strict=True) if kept is None]:
@@ -158,7 +158,7 @@ def _place(file: str, header: Sequence[str], word: str, chosen: str | None) -> i
     return None
 
 
-def _results(header: Sequence[str]) -> set[str]:
+def results(header: Sequence[str]) -> set[str]:
     """The columns that say what a head holds of a photo, where one of our commands has written them."""
     shares = {name for name in header if SHARE.fullmatch(name)}
     told, audited = RESULTS
@@ -176,7 +176,7 @@ def _by_photo(
     file: str, photos: Sequence[str], rows: Sequence[dict[str, Any]], header: Sequence[str]
 ) -> dict[str, dict[str, Any]]:
     """The rows by the photos that they are of; one without a label says nothing where a tool has written it."""
-    by_tool = bool(_results(header)) or set(header) >= TASKS
+    by_tool = bool(results(header)) or set(header) >= TASKS
     found: dict[str, dict[str, Any]] = {}
     for photo, row in zip(photos, rows, strict=True):
         if not photo.strip():

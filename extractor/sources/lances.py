@@ -4,18 +4,21 @@ import os
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 from extractor.sources.ahead import batched
 from extractor.sources.blob import Blob
-from extractor.sources.tables import Group, Tabled
+from extractor.sources.tables import Group, Tabled, inner
 from store.errors import Undecodable, first_line
 
 if TYPE_CHECKING:
     import lance
     import pyarrow as pa
 
-ROWS = 4  # that are held at a time
+ROWS = 4  # of which the photos are held at a time
+STEP = 10_000  # rows of which words are read at a time
 PEEKED = 8  # rows at a time
 LOOKED = 8000  # rows
 HEAD = 64  # bytes of a blob that tell what it is
@@ -63,17 +66,22 @@ class Dataset:
     def groups(self, photos: str, /) -> Sequence[Group]:
         """Its fragments, by the file in which their photos are: one is written once, and never changed."""
         with _rust():
-            fragments = self.table.get_fragments()
             ids = _ids(next(one for one in self.table.lance_schema.fields() if one.name() == photos))
-            return [self._group(fragment, ids) for fragment in fragments]
+            return [self._group(fragment, ids) for fragment in self._fragments]
 
     def _group(self, fragment: Any, ids: set[int]) -> Group:
-        file = next(one.path for one in fragment.data_files() if ids.intersection(one.fields))
+        files = (one.path for one in fragment.data_files() if ids.intersection(one.fields))
+        file = next(files, f"fragment {fragment.fragment_id}")  # where a column was added later
         try:
-            modified = os.stat(os.path.join(self.table.uri, "data", file)).st_mtime_ns // 1000
+            return Group(file, os.stat(os.path.join(self.table.uri, "data", file)).st_mtime_ns // 1000)
         except OSError:  # it lies elsewhere; its name is enough
-            modified = 0
-        return Group(file, self._rows(fragment), modified)
+            return Group(file, 0)
+
+    def rows(self, group: int) -> Sequence[int]:
+        """Where in a fragment those rows are that were not deleted."""
+        first, end = self._starts[group : group + 2]
+        addresses = self._column("_rowaddr", range(first, end)).to_pylist()
+        return [address & 0xFFFFFFFF for address in addresses]
 
     def peek(self, name: str) -> "Sequence[pa.Scalar]":
         """Some of the first values of a column that are not null; of blobs the first bytes."""
@@ -83,22 +91,33 @@ class Dataset:
 
     def column(self, name: str) -> "pa.ChunkedArray":
         """The values of a column, or of a field in one."""
+        return self._column(name, range(len(self)))
+
+    def _column(self, name: str, places: range) -> "pa.ChunkedArray":
+        """Values of a column. A stream of them ends the process where what Lance says of damage has a zero in it."""
+        import pyarrow as pa
+
         with _rust():
-            return self.table.to_table(columns=[name])[0]
+            taken = [self.table.take(list(some), columns=[name]) for some in batched(places, STEP)]
+            chunks = [chunk for one in taken for chunk in inner(one, name).chunks]
+            return pa.chunked_array(chunks, None if chunks else pa.null())
 
     def values(self, group: int, rows: Collection[int], name: str) -> "Iterator[tuple[int, pa.Scalar]]":
         """The values of a column in these rows of a fragment."""
-        with _rust():
-            fragments = self.table.get_fragments()
-            first = sum(fragment.count_rows() for fragment in fragments[:group])
-            places = {row: first + place for place, row in enumerate(self._rows(fragments[group]))}
+        first = self._starts[group]
+        places = {row: first + place for place, row in enumerate(self.rows(group))}
         for some in batched((row for row in rows if row in places), ROWS):
             yield from zip(some, self._at([places[row] for row in some], name), strict=True)
 
-    def _rows(self, fragment: Any) -> list[int]:
-        """Where in a fragment those rows are that were not deleted."""
-        found = self.table.scanner(columns=[], fragments=[fragment], with_row_address=True).to_table()
-        return [address & 0xFFFFFFFF for address in found["_rowaddr"].to_pylist()]
+    @cached_property
+    def _fragments(self) -> list[Any]:
+        return self.table.get_fragments()
+
+    @cached_property
+    def _starts(self) -> list[int]:
+        """How many rows lie before each fragment."""
+        with _rust():
+            return list(accumulate((fragment.count_rows() for fragment in self._fragments), initial=0))
 
     def _at(self, places: Sequence[int], name: str, size: int = -1) -> "list[pa.Scalar]":
         """The values at these places of the table, of a blob so many bytes. What lies elsewhere is not opened."""
@@ -114,11 +133,10 @@ class Dataset:
                 if value.is_valid and value.type.get_field_index("kind") >= 0 and value["kind"].as_py() == EXTERNAL
             }
             here = [place for place in places if place not in elsewhere]
-            blobs = iter(self.table.take_blobs(name, indices=here) if here else ())
+            blobs = self.table.take_blobs(name, indices=here) if here else ()
+            data = {place: blob if blob is None else blob.read(size) for place, blob in zip(here, blobs, strict=True)}
             return [
-                elsewhere[place]
-                if place in elsewhere
-                else pa.scalar((blob := next(blobs)) and blob.read(size), pa.large_binary())
+                elsewhere[place] if place in elsewhere else pa.scalar(data[place], pa.large_binary())
                 for place in places
             ]
 

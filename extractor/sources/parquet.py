@@ -8,7 +8,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, BinaryIO
 
 from extractor.sources.blob import Blob
-from extractor.sources.tables import Group, Tabled
+from extractor.sources.tables import Group, Tabled, inner
 from extractor.sources.texts import is_text
 from store.errors import Undecodable, first_line
 
@@ -61,16 +61,19 @@ class File:
 
     def __len__(self) -> int:
         """How many rows it has."""
-        return sum(len(group.rows) for group in self.groups(""))
+        count = sum(len(self.rows(group)) for group in range(self.file.num_row_groups))
+        if count > self.blob.size:
+            raise Undecodable(f"it says that it has {count} rows, in {self.blob.size} bytes")
+        return count
 
     def groups(self, _: str, /) -> Sequence[Group]:
         """Its row groups."""
-        metadata = self.file.metadata
-        counts = [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)]
-        if min(counts, default=0) < 0 or sum(counts) > self.blob.size:
-            raise Undecodable(f"it says that it has {sum(counts)} rows, in {self.blob.size} bytes")
         end = f"@{self.blob.size}" + (f" {self.blob.version}" if self.blob.version else "")
-        return [Group(f"{number}{end}", range(count), self.blob.modified) for number, count in enumerate(counts)]
+        return [Group(f"{number}{end}", self.blob.modified) for number in range(self.file.num_row_groups)]
+
+    def rows(self, group: int) -> Sequence[int]:
+        """Where in a row group its rows are."""
+        return range(self.file.metadata.row_group(group).num_rows)
 
     def peek(self, name: str) -> "Sequence[pa.Scalar]":
         """The first values of a column that are not null, in the first row group that can be read."""
@@ -88,15 +91,10 @@ class File:
 
     def column(self, name: str) -> "pa.ChunkedArray":
         """The values of a column, or of a field in one."""
-        import pyarrow.compute as pc
-
         with _arrow():
             read = self._texts.read(columns=[name])
             read.validate(full=True)  # of what is damaged, Arrow can give values that lie nowhere
-            if name in read.column_names:
-                return read[name]
-            outer, _, inner = name.rpartition(".")
-            return pc.struct_field(read[outer], inner)
+            return inner(read, name)
 
     def values(self, group: int, rows: Collection[int], name: str) -> "Iterator[tuple[int, pa.Scalar]]":
         """The values of a column in these rows of a row group."""

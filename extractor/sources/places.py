@@ -14,7 +14,7 @@ from threading import Lock
 from extractor.sources.archives import Archive, archive
 from extractor.sources.as_before import Listings, opened
 from extractor.sources.blob import Blob, blob_at, is_table
-from extractor.sources.bucket import Objects, bucket, is_named_like_archive
+from extractor.sources.bucket import Bucket, Objects, is_named_like_archive
 from extractor.sources.folder import STORE, Files, Folder, is_folder, read
 from extractor.sources.instead import check_name
 from extractor.sources.objects import bytes_of
@@ -37,11 +37,13 @@ def paths_of(sources: Place | Sequence[Place]) -> list[str]:
     """
     named = [sources] if isinstance(sources, str | os.PathLike) else sources
     places = [str(os.fspath(source)) for source in named]
-    here = [not is_address(place) and exists(place) for place in places]
-    each = [
-        one for place, is_here in zip(places, here, strict=True) for one in ([place] if is_here else _unfolded(place))
-    ]
+    each = [one for place in places for one in ([place] if not _is_pattern(place) else _unfolded(place))]
     return [_address(place) if is_address(place) else os.path.abspath(place) for place in each]
+
+
+def _is_pattern(place: str) -> bool:
+    """Whether a place is none itself, and may stand for several."""
+    return is_address(place) or not exists(place)
 
 
 def _address(place: str) -> str:
@@ -87,7 +89,7 @@ def source_at(place: str, listings: Listings | None = None) -> Source:
     except OSError as error:
         raise PetrieveError(f"cannot open {place}: {error.strerror}", "check the path and its permissions") from error
     if found is None:
-        return bucket(place, listings) if is_address(place) else Folder(place, listings=listings)
+        return Bucket(place, listings=listings) if is_address(place) else Folder(place, listings=listings)
     return Below(found, as_text(name)) if name else found
 
 

@@ -12,7 +12,7 @@ from extractor.sources.blob import Blob, blob_at
 from extractor.sources.layouts import Layout, called, layout, photo_in, said
 from extractor.sources.words import Words
 from store.errors import PetrieveError, Undecodable
-from store.photo import UNTOLD, Photo, is_address, path_of
+from store.photo import UNTOLD, Photo, path_of
 from store.rows import Unreadable, unreadable
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ class Group(NamedTuple):
     """Rows that are kept together."""
 
     key: str  # tells them from all others, and from what others were before
-    rows: Sequence[int]  # where each is in it
     modified: int  # microseconds since 1970, UTC
 
 
@@ -40,7 +39,11 @@ class Table(Protocol):
         ...
 
     def groups(self, photos: str, /) -> Sequence[Group]:
-        """Its rows, in order; `photos` is the column that holds these."""
+        """What its rows are kept in, in order; `photos` is the column that holds these."""
+        ...
+
+    def rows(self, group: int) -> Sequence[int]:
+        """Where in a group its rows are, in order."""
         ...
 
     def peek(self, name: str) -> "Sequence[pa.Scalar]":
@@ -68,7 +71,7 @@ class Listing(NamedTuple):
 
     layout: Layout = Layout()
     rows: int = 0
-    groups: Sequence[Group] = ()
+    groups: Sequence[tuple[Group, Sequence[int]]] = ()  # each with its rows
     names: Sequence[str] | None = None  # of all rows; where there is none, they are numbered
     words: Words | None = None
     damage: str | None = None  # the version of what stands for a table in which nothing can be told
@@ -92,8 +95,12 @@ class Tabled:
         """Its photos in the order in which they lie, in whole groups.
 
         One that is damaged, so that nothing tells what is in it, is as a folder that cannot be listed.
+
+        Raises:
+            PetrieveError: it cannot be reached.
         """
-        found = self._listing
+        with _reached(self.blob.path):
+            found = self._listing
         if found.damage:
             yield self.part([Photo(self.root, self.before, self.blob.size, self.blob.modified, version=found.damage)])
         elif found.layout.photo is None or not found.rows:
@@ -103,13 +110,24 @@ class Tabled:
 
     def _rows(self, found: Listing, column: str) -> Iterator["Rows"]:
         uris, some = found.uris(), list[Photo]()
-        for group in found.groups:
-            for row, uri in zip(group.rows, islice(uris, len(group.rows)), strict=True):
+        for group, rows in found.groups:
+            for row, uri in zip(rows, islice(uris, len(rows)), strict=True):
                 version = f"row {row} of {group.key}"
                 some.append(Photo(self.root, self.before + uri, UNTOLD, group.modified, version=version))
-            if some and (len(some) >= PART or group is found.groups[-1]):
+            if len(some) >= PART:
                 yield Rows(self.blob, self.before, self.opens, tuple(some), column)
                 some = []
+        if some:
+            yield Rows(self.blob, self.before, self.opens, tuple(some), column)
+
+    def by_uri(self) -> dict[str, Photo]:
+        """All its photos; nothing where it is damaged.
+
+        Raises:
+            OSError: it cannot be read.
+        """
+        found = self._listing
+        return {photo.uri: photo for part in self._rows(found, "") for photo in part.photos}
 
     def words(self) -> Words | None:
         """What its other columns say of its photos."""
@@ -122,12 +140,13 @@ class Tabled:
     @cached_property
     def _listing(self) -> Listing:
         try:
-            with _listed(self.blob.path), self.opens(self.blob) as table:
+            with self.opens(self.blob) as table:
                 made = _layout(table)
                 if made.photo is None:
                     return Listing(made, rows=len(table))
                 by, names = called(made, table.column)
-                found = Listing(made, len(table), table.groups(made.photo), names)
+                groups = [(group, table.rows(number)) for number, group in enumerate(table.groups(made.photo))]
+                found = Listing(made, len(table), groups, names)
                 if names and len(names) != found.rows:
                     raise Undecodable(f"{by} has {len(names)} of {found.rows} rows")
                 paths = [path_of(self.root, self.before + uri) for uri in found.uris()]
@@ -155,7 +174,7 @@ class Rows:
             return
         trouble: Exception = Undecodable(f"{self.blob.path} holds it no longer")
         try:
-            blob = self.blob if is_address(self.blob.path) else blob_at(self.blob.path) or self.blob
+            blob = blob_at(self.blob.path) or self.blob
             with self.opens(blob) as table:
                 column = (self.column if blob == self.blob else None) or _layout(table).photo
                 groups = table.groups(column) if column else ()
@@ -163,7 +182,7 @@ class Rows:
                     for read in _read(table, group, rows, column or ""):
                         del left[(read.photo if isinstance(read, Unreadable) else read[0]).uri]
                         yield read
-        except (OSError, Undecodable, PetrieveError, MemoryError) as error:
+        except (OSError, Undecodable, MemoryError) as error:
             trouble = error
         yield from (unreadable(photo, trouble) for photo in left.values())
 
@@ -178,7 +197,7 @@ class Rows:
             row, number = _place(photo, numbers)
             if number is None or groups[number].modified != photo.modified:
                 if now is None:
-                    now = _by_uri(Tabled(blob, photo.root, self.before, self.opens))
+                    now = Tabled(blob, photo.root, self.before, self.opens).by_uri()
                 if photo.uri not in now:
                     continue
                 photo = replace(now[photo.uri], label=photo.label, split=photo.split, columns=photo.columns)
@@ -188,14 +207,20 @@ class Rows:
         return sorted(found.items(), key=lambda item: item[0])
 
 
+def inner(read: "pa.Table", name: str) -> "pa.ChunkedArray":
+    """The values of a column that was read, or of the one field that was read of it."""
+    import pyarrow.compute as pc
+
+    if name in read.column_names:
+        return read[name]
+    outer, _, field_name = name.rpartition(".")
+    return pc.struct_field(read[outer], field_name)
+
+
 def _place(photo: Photo, numbers: Mapping[str, int]) -> tuple[int, int | None]:
     """The row of a photo, and the number of its group; None where no group has its key."""
     row, _, key = (photo.version or "").removeprefix("row ").partition(" of ")
     return int(row) if row.isdecimal() else 0, numbers.get(key)
-
-
-def _by_uri(source: Tabled) -> dict[str, Photo]:
-    return {photo.uri: photo for part in source.parts() for photo in part.photos}
 
 
 def _read(table: Table, group: int, rows: dict[int, Photo], column: str) -> Iterator[Read]:
@@ -222,7 +247,7 @@ def _layout(table: Table) -> Layout:
 
 
 @contextmanager
-def _listed(path: str) -> Iterator[None]:
+def _reached(path: str) -> Iterator[None]:
     """What cannot be reached while a table is listed, as ours."""
     try:
         yield

@@ -10,6 +10,7 @@ from operator import itemgetter
 from posixpath import dirname, join, normpath
 
 from extractor.sources.ahead import batched
+from extractor.sources.beside import Beside, is_sheet
 from extractor.sources.blob import MAX_BYTES, Blob
 from extractor.sources.formats import SUFFIXES, is_photo
 from extractor.sources.headers import (
@@ -26,7 +27,7 @@ from extractor.sources.headers import (
 from extractor.sources.inside import Names, bad, clean, ending_of, rest, told_bad
 from extractor.sources.unpacked import Bytes, opened
 from extractor.sources.webdataset import ENDINGS, Siblings
-from extractor.sources.words import Words
+from extractor.sources.words import Words, together
 from store.errors import Undecodable
 from store.photo import Photo
 from store.rows import PASSING, Unreadable, unreadable
@@ -52,17 +53,19 @@ class Tar:
     before: str = ""
     packing: str | None = None
     passed: Counter[str] = field(default_factory=Counter)
+    beside: Beside = field(default_factory=Beside)
     _siblings: Siblings = field(default_factory=Siblings)
 
     def parts(self) -> Iterator["Entries"]:
         """Its photos in the order in which they lie: PART at a time, of a packed one all together."""
         photos = self._photos()
-        for some in batched(photos, len(photos) or 1 if self.packing else PART):
-            yield self.part(some)
+        some = batched(photos, len(photos) or 1 if self.packing else PART)
+        return self.beside.noted(map(self.part, some), self.passed)
 
     def words(self) -> Words | None:
-        """What files beside the photos say of them."""
-        return self._siblings.words(self.blob.path)
+        """What files beside the photos say of them, and before these what sheets do."""
+        said = self._siblings.words(self.blob.path), self.beside.words(self.blob.path, len(self.before), self.passed)
+        return together(words for words in said if words) if any(said) else None
 
     def part(self, photos: Sequence[Photo]) -> "Entries":
         """Some of its photos as they are known from before."""
@@ -113,6 +116,10 @@ class Tar:
             file.seek(entry.place)
             if is_photo(file.read(min(entry.size, HEAD))):
                 return names.apart(uri)
+            if is_sheet(uri):
+                file.seek(entry.place)
+                self.beside.hold(uri, entry.size, file.read)
+                return None
             if ending in ENDINGS and self._siblings.room_for(uri, entry.size):
                 file.seek(entry.place)
                 self._siblings.add(names.apart(uri), file.read(entry.size))
@@ -211,11 +218,12 @@ class Entries:
 
 
 def spans(placed: Iterable[Placed], most: int) -> Iterator[list[Placed]]:
-    """Photos in order, those together that are read at once: at most so many bytes, but for one that is larger."""
+    """Photos in order, those together that are read at once: names of the same bytes, or of so many bytes at most."""
     span: list[Placed] = []
     end = 0
     for place, photo in placed:
-        if span and (place > end + GAP or place + photo.size > span[0][0] + most):
+        far = place > end + GAP or place + photo.size > span[0][0] + most if span else False
+        if far and place != span[-1][0]:
             yield span
             span = []
         span.append((place, photo))
@@ -225,19 +233,27 @@ def spans(placed: Iterable[Placed], most: int) -> Iterator[list[Placed]]:
 
 
 def _read(file: Bytes, span: Sequence[Placed]) -> Iterator[tuple[Photo, bytes] | Unreadable]:
-    """The photos of a span, each with the header before it that tells that it is still the one that was listed."""
-    first = span[0][0] - BLOCK
+    """The photos of a span; the header before each tells that it is still the one that was listed."""
     try:
-        file.seek(first)
-        data = file.read(max(place + photo.size for place, photo in span) - first)
+        pieces = _pieces(file, span)
     except (OSError, Undecodable, MemoryError) as error:
         yield from (unreadable(photo, error) for _, photo in span)
         return
-    for place, photo in span:
-        start = place - first
-        if f"{zlib.crc32(data[start - BLOCK : start]):08x}" != (photo.version or "")[4:12]:
+    for (_, photo), (header, data) in zip(span, pieces, strict=True):
+        if f"{zlib.crc32(header):08x}" != (photo.version or "")[4:12]:
             yield unreadable(photo, CHANGED)
-        elif len(data) < start + photo.size:
+        elif len(data) < photo.size:
             yield unreadable(photo, OSError(errno.EIO, CUT))
         else:
-            yield photo, data[start : start + photo.size]
+            yield photo, data
+
+
+def _pieces(file: Bytes, span: Sequence[Placed]) -> list[tuple[bytes, bytes]]:
+    """The header and the data of each photo of a span, read at once; of a single one, which may be large, uncopied."""
+    first = span[0][0] - BLOCK
+    file.seek(first)
+    if len(span) == 1:
+        return [(file.read(BLOCK), file.read(span[0][1].size))]
+    read = file.read(max(place + photo.size for place, photo in span) - first)
+    places = [(place - first, photo.size) for place, photo in span]
+    return [(read[place - BLOCK : place], read[place : place + size]) for place, size in places]

@@ -1,5 +1,6 @@
 """What a file holds that is packed as a whole, read from its start on."""
 
+import errno
 from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
 from typing import Protocol
@@ -51,7 +52,8 @@ class _Forward:
         self._place = 0
 
     def seek(self, place: int) -> None:
-        assert place >= self._first, "a packed file is read forward"
+        if place < self._first:  # of a file that has changed, places that were known before may lie in each other
+            raise OSError(errno.EBUSY, "what is packed has changed since it was listed")
         self._place = place
 
     def read(self, size: int) -> bytes:

@@ -11,6 +11,7 @@ from stat import S_IFMT, S_ISLNK, S_ISREG
 
 from extractor.sources import torn
 from extractor.sources.ahead import batched
+from extractor.sources.beside import Beside, entry_of, is_sheet
 from extractor.sources.blob import Blob, blob_at
 from extractor.sources.directory import Entry, directory, text_of
 from extractor.sources.formats import SUFFIXES, is_photo
@@ -19,7 +20,7 @@ from extractor.sources.unpack import DEFLATED, STORED, Header, Window, content, 
 from extractor.sources.words import Words
 from store.errors import Undecodable
 from store.photo import Photo, Stamp
-from store.rows import Unreadable, unreadable
+from store.rows import PASSING, Unreadable, unreadable
 
 # What zips begin with: an entry, the end of an empty directory, and the marks of those that were made to be split.
 ZIPS = (b"PK\3\4", b"PK\5\6", b"PK00", b"PK\7\10")
@@ -51,14 +52,15 @@ class Zip:
     root: str
     before: str = ""
     passed: Counter[str] = field(default_factory=Counter)
+    beside: Beside = field(default_factory=Beside)
 
     def parts(self) -> Iterator["Entries"]:
         """Its photos in the order in which they lie, PART at a time; what cannot be listed is an unreadable one."""
-        return (Entries(self, some) for some in batched(self._photos(), PART))
+        return self.beside.noted((Entries(self, some) for some in batched(self._photos(), PART)), self.passed)
 
     def words(self) -> Words | None:
-        """Nothing yet."""
-        return None
+        """What sheets beside its photos say of them."""
+        return self.beside.words(self.blob.path, len(self.before), self.passed)
 
     def part(self, photos: Sequence[Photo]) -> "Entries":
         """Some of its photos as they are known from before."""
@@ -76,6 +78,8 @@ class Zip:
                         yield photo
         except Undecodable as error:
             yield self._rest(str(error))
+        except OSError as error:
+            yield self._rest(f"{PASSING}{error.strerror}")
         names.note(self.blob.path)
 
     def _rest(self, reason: str) -> Photo:
@@ -86,7 +90,10 @@ class Zip:
         if not uri:
             return None
         if not _is_photo(entry, ending_of(uri), window):
-            if ending_of(uri) in _ARCHIVES:
+            if is_sheet(uri) and not _refused(entry):
+                sheet = self._listed(entry, self.before + uri)
+                self.beside.sheets.append(entry_of(self.part([sheet]), sheet, len(self.before)))
+            elif ending_of(uri) in _ARCHIVES:
                 self.passed[uri[uri.rfind("/") + 1 :]] += 1
             else:
                 names.pass_over(uri)
@@ -94,6 +101,9 @@ class Zip:
         uri = self.before + names.apart(uri)
         if reason := _refused(entry):
             return bad(self.root, uri, self.blob, reason)
+        return self._listed(entry, uri)
+
+    def _listed(self, entry: Entry, uri: str) -> Photo:
         version = f"zip {entry.crc:08x}@{entry.offset}"
         return Photo(self.root, uri, entry.size, _microseconds(entry.moment), version=version)
 
@@ -176,9 +186,7 @@ class Entries:
         try:
             return photo, self._content(window, photo)
         except Undecodable as error:
-            if blob_at(self.zip.blob.path) != self.zip.blob:
-                return unreadable(photo, OSError(errno.EBUSY, "the archive changed while it was read"))
-            return unreadable(self._as_now(photo), error)
+            return self._misread(photo, error)
         except (OSError, MemoryError) as error:
             return unreadable(photo, error)
 
@@ -193,11 +201,17 @@ class Entries:
             raise Undecodable(_packed_as(found.method))
         return content(window, place + found.length, found.method, photo.size, crc)
 
-    def _as_now(self, photo: Photo) -> Photo:
-        """A photo that cannot be read, with another stamp where it is no longer in the zip as it was."""
-        if self.known and _stamps(self.zip.blob, self.zip.root, self.zip.before).get(photo.uri) != photo.stamp:
-            return replace(photo, version=None)
-        return photo
+    def _misread(self, photo: Photo, error: Exception) -> Unreadable:
+        """Why a photo is not what it should be: its zip may be another by now, as may be what lies there."""
+        blob = self.zip.blob
+        try:
+            if blob_at(blob.path) != blob:
+                error = OSError(errno.EBUSY, "the archive changed while it was read")
+            elif self.known and _stamps(blob, self.zip.root, self.zip.before).get(photo.uri) != photo.stamp:
+                photo = replace(photo, version=None)
+        except OSError as other:
+            error = other
+        return unreadable(photo, error)
 
 
 @lru_cache(maxsize=1)

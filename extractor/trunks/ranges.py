@@ -3,7 +3,6 @@
 from collections.abc import Iterable
 from dataclasses import replace
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from extractor.trunks.kinds import kind
@@ -11,6 +10,8 @@ from extractor.trunks.trunk import Trunk
 from extractor.trunks.weights import fingerprint, plain, read_weights
 from store.errors import PetrieveError
 from store.files import write_file
+from store.key import Where
+from store.near import local
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,7 +20,7 @@ SAMPLE = 160  # photos that the ranges are measured on; with 32 the worst cosine
 INSTRUCTIONS = ("avx512_vnni", "avx_vnni", "amx_int8")  # without these, oneDNN's sums of uint8 × int8 can overflow
 
 
-def quantised(trunk: Trunk, file: Path, views: "Iterable[Tensor]" = ()) -> Trunk:
+def quantised(trunk: Trunk, file: Where, views: "Iterable[Tensor]" = ()) -> Trunk:
     """The same trunk in int8, from the float32 one, with the ranges that a file keeps for its weights.
 
     Where it keeps none they are measured on SAMPLE views (3, 224, 224), uint8, and kept.
@@ -38,7 +39,7 @@ def quantised(trunk: Trunk, file: Path, views: "Iterable[Tensor]" = ()) -> Trunk
     return replace(trunk, network=Int8DenseNet(own, tensors, ranges), precision=torch.int8)
 
 
-def kept(file: Path, weights: str, name: str) -> "dict[str, Tensor] | None":
+def kept(file: Where, weights: str, name: str) -> "dict[str, Tensor] | None":
     """The ranges in a file, of a trunk of this kind; None where there are none for weights of this fingerprint.
 
     Raises:
@@ -51,7 +52,7 @@ def kept(file: Path, weights: str, name: str) -> "dict[str, Tensor] | None":
     if not file.exists():
         return None
     try:
-        with safe_open(str(file), "pt") as opened:
+        with safe_open(str(local(file)), "pt") as opened:
             metadata = opened.metadata() or {}
             ranges = {part: opened.get_tensor(part) for part in shapes(kind(name))}
         if metadata["digest"] != fingerprint(ranges, kind(name).recipe):
@@ -77,7 +78,7 @@ def _check_device(trunk: Trunk) -> None:
         )
 
 
-def _measured(trunk: Trunk, file: Path, views: "Iterable[Tensor]") -> "dict[str, Tensor]":
+def _measured(trunk: Trunk, file: Where, views: "Iterable[Tensor]") -> "dict[str, Tensor]":
     import torch
     from safetensors.torch import save
 

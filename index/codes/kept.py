@@ -16,6 +16,7 @@ from index.codes.inverted import Inverted, filled, numbers
 from store.cache import Cache
 from store.errors import PetrieveError, first_line
 from store.files import remove_abandoned, write_file
+from store.near import local
 from store.rows import unit_length, vectors
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ def load(cache: Cache) -> Kept | None:
 
     kept = None
     with suppress(FileNotFoundError), _whole(cache):
-        with safe_open(str(cache.folder.index), "numpy") as opened:
+        with safe_open(str(local(cache.folder.index)), "numpy") as opened:
             metadata = opened.metadata() or {}
             held = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
         if metadata["digest"] != _digest(metadata["card"], held):
@@ -162,7 +163,7 @@ def card(cache: Cache) -> Card | None:
     """
     from safetensors import safe_open
 
-    with suppress(FileNotFoundError), _whole(cache), safe_open(str(cache.folder.index), "numpy") as opened:
+    with suppress(FileNotFoundError), _whole(cache), safe_open(str(local(cache.folder.index)), "numpy") as opened:
         return _card(opened.metadata() or {})
     return None
 
@@ -172,7 +173,7 @@ def glance(cache: Cache) -> "tuple[np.ndarray, np.ndarray] | None":
     from safetensors import safe_open
 
     with suppress(FileNotFoundError, PetrieveError), _whole(cache):
-        with safe_open(str(cache.folder.index), "numpy") as opened:
+        with safe_open(str(local(cache.folder.index)), "numpy") as opened:
             found = _card(opened.metadata() or {})
             ids, marks = opened.get_tensor("ids"), opened.get_tensor("marks")
         if found.fingerprint == cache.fingerprint and ids.shape == marks.shape == (found.photos,):

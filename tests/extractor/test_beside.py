@@ -1,6 +1,8 @@
 """Sheets that lie beside photos say what these are, without being asked."""
 
 import json
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ from conftest import Done
 from embedding import Run
 from hypothesis import given
 from hypothesis import strategies as st
+from sources import as_tar
 
 from extractor.sources.beside import MAX_BYTES, Sheet, words_beside
 from store.cache import Cache
@@ -90,6 +93,17 @@ def test_a_sheet_that_is_none_costs_a_note_and_nothing_else(run: Run, pets: Path
     assert "passed over: 1 metadata.csv" in done.err
 
 
+def test_what_a_head_has_told_is_not_taken_for_what_somebody_says(
+    run: Run, pets: Path, store: Path, tmp_path: Path
+) -> None:
+    done = run("predict", pets, "--store", store, "--csv", pets / "labels.csv")
+    assert done.status == 0
+    _, done = told(run, pets, tmp_path / "s")
+    assert "labels.csv: it holds what a head has told of photos, which `--labels` reads: it is passed over" in done.err
+    cache = Cache.open(tmp_path / "s")
+    assert not any(mark for batch in cache.photos(["label_by_hand"]) for mark in batch["label_by_hand"].to_pylist())
+
+
 def test_a_sheet_of_other_photos_is_named(run: Run, pets: Path, tmp_path: Path) -> None:
     (pets / "labels.csv").write_text("photo,label\nx.jpg,a\n/etc/passwd,b\n../y.jpg,c\n")
     found, done = told(run, pets, tmp_path / "s")
@@ -154,3 +168,31 @@ def test_lines_of_json_are_columns_or_notes(lines: list[dict[str, object]]) -> N
     for row in words.rows.values() if words else ():
         assert set(row) <= {"label", "age", "caption", "split"}
         assert None not in row.values()
+
+
+def as_zip(folder: Path, file: Path) -> None:
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as made:
+        for path in sorted(folder.rglob("*.*")):
+            made.write(path, path.relative_to(folder))
+
+
+@pytest.mark.parametrize(("name", "pack"), [("pets.zip", as_zip), ("pets.tar", as_tar), ("pets.tar.gz", as_tar)])
+def test_sheets_in_archives_say_what_those_in_the_folder_do(
+    run: Run, pets: Path, tmp_path: Path, name: str, pack: Callable[[Path, Path], None]
+) -> None:
+    first, second, *_ = names(pets)
+    (pets / "metadata.jsonl").write_text(json.dumps({"file_name": first, "label": "tabby", "age": 3}))
+    (pets / "cat" / "labels.csv").write_text(f"photo,label\n{Path(second).name},ginger\nnobody.jpg,x\n")
+    (pets / "dog" / "metadata.csv").write_text("id,breed\n1,poodle\n")
+    pack(pets, tmp_path / name)
+    found, done = told(run, tmp_path / name, tmp_path / "a")
+    assert found == told(run, pets, tmp_path / "b")[0]
+    assert (found[first]["label"], found[first]["age"], found[second]["label"]) == ("tabby", 3, "ginger")
+    assert f"{name}/cat/labels.csv: 1 of 2 lines are of photos here" in done.err
+    assert f"{name}/dog/metadata.csv has no column `photo`" in done.err
+    assert "passed over: 1 metadata.csv" in done.err
+    shards = tmp_path / "shards"
+    shards.mkdir()
+    (tmp_path / name).rename(shards / name)
+    within = told(run, shards, tmp_path / "c")[0]
+    assert {f"{name}/{uri}": row for uri, row in found.items()} == within

@@ -8,11 +8,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from embedding import Run, again, listed
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sources import seen
+from PIL import Image, ImageStat
+from sources import as_tar, pictures, seen
 
 from extractor.sources.as_before import AsBefore, Listings
 from extractor.sources.blob import blob_at
@@ -56,6 +59,30 @@ def test_an_unchanged_archive_is_not_opened(run: Run, pets_zip: Path, tmp_path: 
     assert again(run, store, pets_zip / "cat") == {"found": 3, "cached": 3}
     assert again(run, store, pets_zip, "--prune") == {"found": 6, "cached": 6}
     assert seen(store, pets_zip) == before
+
+
+def as_parquet(folder: Path, file: Path) -> None:
+    pq.write_table(pa.table({"image": pictures(folder)}), file)
+
+
+@pytest.mark.parametrize(
+    ("name", "pack"), [("pets.tar", as_tar), ("pets.tar.gz", as_tar), ("pets.parquet", as_parquet)]
+)
+def test_an_unchanged_archive_of_each_kind_is_not_opened_and_read_where_it_must_be(
+    run: Run, pets: Path, tmp_path: Path, name: str, pack: Callable[[Path, Path], None]
+) -> None:
+    store, file = tmp_path / "s", tmp_path / name
+    (pets / "cat" / "broken.jpg").write_bytes(b"\xff\xd8\xff no photo")
+    pack(pets, file)
+    os.utime(file, (OLD, OLD))
+    assert again(run, store, file) == {"found": 7, "embedded": 6, "unreadable": 1}
+    data, before = file.read_bytes(), seen(store, file)
+    blank(file)
+    assert again(run, store, file) == {"found": 7, "cached": 6, "unreadable": 1}
+    file.write_bytes(data)
+    os.utime(file, (OLD, OLD))
+    assert again(run, store, file, "--retry", "--views", 1) == {"found": 7, "embedded": 6, "unreadable": 1}
+    assert seen(store, file) == before
 
 
 def test_what_was_passed_over_is_told_again(run: Run, pets: Path, tmp_path: Path) -> None:
@@ -173,6 +200,32 @@ def test_an_unreadable_photo_of_a_known_archive_is_tried_again_when_asked(run: R
     assert listed(store)[f"{pets_zip}/cat/broken.jpg"] == reason
     blank(pets_zip)
     assert again(run, store, pets_zip) == {"found": 7, "cached": 6, "unreadable": 1}
+
+
+def test_names_in_another_encoding_are_listed_anew(run: Run, pets: Path, tmp_path: Path) -> None:
+    store, file = tmp_path / "s", tmp_path / "pets.zip"
+    first = next((pets / "cat").iterdir())
+    first.rename(first.with_name("ab.png"))
+    packed(pets, file)
+    file.write_bytes(file.read_bytes().replace(b"cat/ab.png", b"cat/\x8e\x8e.png"))
+    os.utime(file, (OLD, OLD))
+    again(run, store, file, "--zip-encoding", "cp437")
+    assert "cat/ÄÄ.png" in seen(store, file)
+    assert again(run, store, file, "--zip-encoding", "shift-jis")["missing"] == 1
+    assert "cat/試.png" in seen(store, file)
+
+
+def test_a_picture_of_an_archive_is_read_without_its_list(run: Run, pets_zip: Path, tmp_path: Path) -> None:
+    """Of the zip is left what lies before its directory."""
+    store = tmp_path / "s"
+    again(run, store, pets_zip)
+    data = pets_zip.read_bytes()
+    pets_zip.write_bytes(data[: data.index(b"PK\1\2")])
+    name = min(seen(store, pets_zip))
+    done = run("similar", pets_zip / name, "--store", store, "--sheet", tmp_path / "n.jpg")
+    assert done.status == 0, done.err
+    with Image.open(tmp_path / "n.jpg") as sheet:
+        assert max(ImageStat.Stat(sheet.crop((12, 12, 232, 232))).stddev) > 10
 
 
 def test_a_run_that_was_stopped_lists_the_archive_again(run: Run, pets_zip: Path, tmp_path: Path) -> None:

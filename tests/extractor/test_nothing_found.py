@@ -3,8 +3,11 @@
 import zipfile
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
-from embedding import NEW, Run, again
+from embedding import NEW, Run, again, listed
+from sources import as_tar, pictures, seen
 
 FOUND = {
     "texts and a sheet": ({"1.txt": b"", "2.txt": b"", "metadata.csv": b""}, "holds 2 .txt, 1 "),
@@ -58,3 +61,28 @@ def test_a_source_without_photos_among_others_is_refused_before_anything_is_embe
     done = run("embed", pets, tmp_path / "a.zip", *NEW, tmp_path / "s")
     assert (done.status, "a.zip holds 1 .txt" in done.err, (tmp_path / "s").exists()) == (1, True, False)
     assert again(run, tmp_path / "s", pets) == {"found": 6, "embedded": 6}
+
+
+@pytest.mark.parametrize("broken", ["cut.zip", "empty.zip", "cut.tar", "cut.parquet"])
+def test_a_broken_archive_among_several_sources_loses_none_of_the_others(
+    run: Run, pets: Path, tmp_path: Path, broken: str
+) -> None:
+    """It is listed among what is unreadable, or refused before anything is embedded."""
+    file = tmp_path / broken
+    with zipfile.ZipFile(file, "w") as archive:
+        for path in (pets / "cat").iterdir():
+            archive.write(path, path.name)
+    if file.suffix == ".tar":
+        as_tar(pets / "cat", file)
+    if file.suffix == ".parquet":
+        pq.write_table(pa.table({"image": pictures(pets / "cat")}), file)
+    file.write_bytes(b"" if broken == "empty.zip" else file.read_bytes()[: file.stat().st_size // 2])
+    done = run("embed", file, pets / "dog", pets / "cat", *NEW, tmp_path / "s")
+    assert done.status in (0, 1)
+    if done.status:
+        assert (done.err.count("\n"), broken in done.err, (tmp_path / "s").exists()) == (1, True, False)
+        again(run, tmp_path / "s", pets / "dog", pets / "cat")
+    else:
+        assert done.json["unreadable"]
+        assert any(path.startswith(str(file)) for path in listed(tmp_path / "s"))
+    assert len(seen(tmp_path / "s", pets).keys() & {str(one.relative_to(pets)) for one in pets.rglob("*.*")}) == 6

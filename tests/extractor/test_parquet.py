@@ -1,11 +1,11 @@
 """Parquet: the store is the one that the unpacked folder would have given, and other columns say what they say."""
 
 import base64
-import json
 import random
 import shutil
+import subprocess
+import sys
 import warnings
-from collections.abc import Mapping
 from datetime import date, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,32 +14,20 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import Done
+from conftest import ROOT, Done
 from corpus import flipped
 from embedding import NEW, Run, again, listed, rows
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from planting import whole
-from sources import embedded, pictures
+from sources import IMAGE, PET, embedded, pictures, written
 
 from extractor.sources.places import parts_of, source_at
 from store.cache import Cache
 from store.rows import Unreadable
 
-IMAGE = {"_type": "Image"}
 NOON = datetime.fromisoformat("2026-10-01T12:00:00")
-PET = {"_type": "ClassLabel", "names": ["cat", "dog"]}
 CODECS = ("none", "snappy", "gzip", "zstd", "lz4", "brotli")
-
-
-def written(file: Path, columns: Mapping[str, Any], features: Mapping[str, Any] | None = None, **how: Any) -> Path:
-    """A Parquet file of these columns, with what `datasets` would say of them."""
-    table = pa.table(dict(columns))
-    if features:
-        table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
-    file.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(table, file, **how)
-    return file
 
 
 def held(file: Path) -> dict[str, bytes | str]:
@@ -313,3 +301,26 @@ def test_flipped_bytes_never_break_more_than_they_hit(pets: Path, tmp_path: Path
             source.words()
         for part in found:
             assert len(list(part.read({photo.uri for photo in part.photos}))) == len(part.photos)
+
+
+MEMORY = """
+import re, sys
+import pyarrow.compute, pyarrow.parquet
+from extractor.sources.places import source_at
+
+def taken(what):
+    return int(re.search(what + r":\\s+(\\d+)", open("/proc/self/status").read())[1])
+
+before = taken("VmRSS")
+(part,) = source_at(sys.argv[1]).parts()
+for photo, data in part.read({photo.uri for photo in part.photos}):
+    assert len(data) == 250_000
+print(taken("VmHWM") - before)
+"""
+
+
+def test_a_row_group_is_not_held_whole(tmp_path: Path) -> None:
+    photos = [{"bytes": random.Random(one).randbytes(250_000), "path": None} for one in range(400)]
+    file = written(tmp_path / "p.parquet", {"image": photos}, use_dictionary=False, write_batch_size=8)
+    done = subprocess.run([sys.executable, "-c", MEMORY, file], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 50_000  # kB, of 100 MB

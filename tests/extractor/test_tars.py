@@ -10,6 +10,7 @@ import tarfile
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import corpus
@@ -289,11 +290,17 @@ def test_what_lies_behind_damage_is_not_gone_and_comes_back_with_a_whole_tar(
 
 
 def test_a_photo_of_a_tar_that_has_changed_since_is_not_another_one(tmp_path: Path) -> None:
-    file = written(tmp_path / "a.tar", tar_of(THREE))
-    (part,) = source_at(str(file)).parts()
-    written(file, tar_of({"a/0.jpg": JPEG, **THREE}))
-    told = [getattr(one, "reason", None) for one in part.read({photo.uri for photo in part.photos})]
-    assert told == ["cannot be read: the tar has changed since it was listed"] * 3
+    for packing in PACKINGS:
+        file = written(tmp_path / "a.tar", packed(tar_of(THREE), packing))
+        source = source_at(str(file))
+        (part,) = source.parts()
+        written(file, packed(tar_of({"a/0.jpg": JPEG, **THREE}), packing))
+        told = [getattr(one, "reason", None) for one in part.read({photo.uri for photo in part.photos})]
+        assert told == ["cannot be read: the tar has changed since it was listed"] * 3
+        within = replace(part.photos[0], uri="b.jpg", version="tar 00000000@600")
+        told = [getattr(one, "reason", "") for one in source.part([*part.photos, within]).read({"b.jpg", "a/1.jpg"})]
+        assert len(told) == 2
+        assert all("changed since it was listed" in reason for reason in told)
 
 
 def test_a_tar_that_cannot_be_read_now_is_tried_again(tmp_path: Path) -> None:

@@ -350,9 +350,7 @@ def test_an_address_is_refused_in_one_line_and_nothing_is_made(
     for words in (
         ("export", where, "--store", store),
         ("import", where, "--store", store),
-        ("import", exported, "--store", where),
         ("import", exported, "--store", "new", "--photos", where),
-        ("embed", exported, "--store", where),
         ("sample", where),
     ):
         done = run(*words)

@@ -1,0 +1,72 @@
+"""What lies among the photos of a folder or bucket and is none: archives, sheets that say what photos are, and more."""
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+
+from extractor.sources.ahead import batched
+from extractor.sources.archives import Archive
+from extractor.sources.as_before import Listings, opened
+from extractor.sources.beside import Beside, Sheet
+from extractor.sources.blob import blob_at
+from extractor.sources.source import Part
+from extractor.sources.words import Words, together
+from store.photo import Photo, as_text
+
+PART = 256  # photos that lie together
+Makes = Callable[[tuple[Photo, ...]], Part]
+
+
+@dataclass
+class Others:
+    """What lies among photos and is none; and, where archives lie alone, what these hold."""
+
+    counts: Counter[str] = field(default_factory=Counter)  # by the ending of a file, or the name of a folder
+    archives: list[str] = field(default_factory=list)  # paths of files that photos are in
+    sheets: list[str] = field(default_factory=list)  # paths of those that may say what photos are
+    beside: Beside = field(default_factory=Beside)
+    inner: list[Archive] = field(default_factory=list)
+
+    def parts(
+        self, root: str, photos: Iterable[Photo], part: Makes, passed: Counter[str], listings: Listings | None
+    ) -> Iterator[Part]:
+        """The photos of a source, PART at a time; where it has none, those of its archives. The rest is `passed`."""
+        return self.beside.noted(self._parts(root, photos, part, passed, listings), passed)
+
+    def _parts(
+        self, root: str, photos: Iterable[Photo], part: Makes, passed: Counter[str], listings: Listings | None
+    ) -> Iterator[Part]:
+        yield from map(part, batched(photos, PART))
+        passed.update(self.counts)
+        self.beside.sheets.extend(Sheet(_below(root, path), _reader(path)) for path in self.sheets)
+        alone = not self.beside.listed
+        for path in self.archives:
+            blob = blob_at(path) if alone else None
+            found = opened(blob, root, _below(root, as_text(path)) + "/", listings) if blob else None
+            if found:
+                self.inner.append(found)
+                yield from found.parts()
+                passed.update(found.passed)
+            else:
+                passed[os.path.basename(path)] += 1
+
+    def words(self, root: str, passed: Counter[str]) -> Words | None:
+        """What the archives say of their photos, and then what sheets beside these do; others are `passed`."""
+        said = [*(one.words() for one in self.inner), self.beside.words(root, 0, passed)]
+        return together(words for words in said if words) if any(said) else None
+
+
+def _below(root: str, path: str) -> str:
+    return path[len(root) :].lstrip("/")
+
+
+def _reader(path: str) -> Callable[[int], bytes]:
+    def read(most: int) -> bytes:
+        blob = blob_at(path)
+        if blob is None:
+            raise FileNotFoundError(2, "No such file or directory", path)
+        with blob.open() as file:
+            return file.read(most)
+
+    return read
