@@ -13,6 +13,7 @@ import typer
 
 from commands import embeddings, exports, heads, neighbours, trunks
 from commands.options import note
+from extractor.sources.bounds import max_megapixels
 from gallery import words
 from store.errors import PetrieveError, first_line
 
@@ -57,6 +58,7 @@ def main() -> None:
     for command in (command for group in GROUPS for command in group.registered_commands):
         command.epilog = re.sub(r"^Example: \S+", f"Example: {words.program()}", str(command.epilog))
     try:
+        max_megapixels()  # a mistake in it is said before anything is opened
         app()
     except PetrieveError as error:
         sys.exit(f"error: {words.called(words.printable(str(error)))}")

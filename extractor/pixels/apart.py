@@ -18,13 +18,14 @@ from typing import TYPE_CHECKING
 
 from extractor.pixels import jpeg
 from extractor.pixels.orientation import orientation, turned
-from extractor.pixels.pillow import ALL, JPEG, MAX_PIXELS, Damaged, is_lost, opened, rgb
+from extractor.pixels.pillow import ALL, JPEG, Damaged, is_lost, opened, rgb
+from extractor.sources.bounds import MEGAPIXELS, max_megapixels
 from store.errors import NO_MEMORY, Undecodable
 
 if TYPE_CHECKING:
     import numpy as np
 
-# The slowest photo within MAX_PIXELS that we could make, an interlaced PNG with alpha, takes 9 s on one core.
+# The slowest photo of 200 megapixels that we could make, an interlaced PNG with alpha, takes 9 s on one core.
 SECONDS = 60
 # Of 200 megapixels, Pillow holds two copies of 800 MB each, and their bytes.
 MEMORY = 4 << 30
@@ -45,8 +46,8 @@ def decode_apart(data: bytes, *, keep_damaged: bool = False) -> Pixels:
     """Width, height and RGB pixels, row by row, of the photo in `data`, upright; and what of them is lost.
 
     Raises:
-        Undecodable: no photo in one of ALL formats, damaged unless such are kept, over MAX_PIXELS, or of an unknown
-            range; or the photo crashes its decoder, or takes longer than SECONDS.
+        Undecodable: no photo in one of ALL formats, damaged unless such are kept, over `max_megapixels`, or of an
+            unknown range; or the photo crashes its decoder, or takes longer than SECONDS.
         OSError: no process can be started, or the system kills it.
     """
     # A process may have died of something else: a photo is blamed when a second one, started for it, dies too.
@@ -58,7 +59,7 @@ def decode_apart(data: bytes, *, keep_damaged: bool = False) -> Pixels:
             child.kill()  # or closed its pipes, and lives
             child.communicate()  # closes the pipes and waits
             if child.returncode == -signal.SIGALRM:
-                raise Undecodable(f"takes longer than {SECONDS} s to decode") from error
+                raise Undecodable(f"takes longer than {_scaled(SECONDS)} s to decode") from error
             continue
         _idle.append(child)
         if isinstance(answer, str):
@@ -79,7 +80,7 @@ def _take() -> Child:
 def _start() -> Child:
     """A decoding process. It ends when its input does, so when this process ends, however it ends."""
     return subprocess.Popen(
-        [sys.executable, "-m", "extractor.pixels.apart", str(SECONDS)],
+        [sys.executable, "-m", "extractor.pixels.apart", str(_scaled(SECONDS))],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,  # libtiff and others print there
@@ -99,9 +100,14 @@ def _ask(child: Child, data: bytes, keep_damaged: bool) -> Pixels | str:
     words = _read(child, min(length, LONGEST)).decode()
     if not width:
         return words
-    if width * height > MAX_PIXELS:
+    if width * height > max_megapixels() * 1_000_000:
         raise EOFError("no answer of ours")
     return width, height, _read(child, 3 * width * height), words or None
+
+
+def _scaled(bound: int) -> int:
+    """A bound that holds for photos of MEGAPIXELS, for those that may be larger."""
+    return bound * max(max_megapixels(), MEGAPIXELS) // MEGAPIXELS
 
 
 def _read(child: Child, size: int) -> bytearray:
@@ -117,7 +123,8 @@ def _serve(seconds: int) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     # Not RLIMIT_AS: that counts what threads only reserve, which grows with the number of cores.
     _, most = resource.getrlimit(resource.RLIMIT_DATA)
-    least = MEMORY if most == resource.RLIM_INFINITY else min(MEMORY, most)
+    wanted = _scaled(MEMORY)
+    least = wanted if most == resource.RLIM_INFINITY else min(wanted, most)
     resource.setrlimit(resource.RLIMIT_DATA, (least, least))
     source, sink = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints must not come between

@@ -46,8 +46,8 @@ def decode(data: bytes) -> "Tensor":
     everything else too, in a process of its own.
 
     Raises:
-        Undecodable: not one of these formats, damaged, cut short, over MAX_PIXELS, of an unknown range, or more than
-            its decoder can take.
+        Undecodable: not one of these formats, damaged, cut short, over `max_megapixels`, of an unknown range, or more
+            than its decoder can take.
         OSError: no process can be started for it.
     """
     return _as_tensor(_picture(data, small=False, keep_damaged=False).pixels)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from extractor.pixels.levels import check_colours, eight_bits, is_deep
 from extractor.pixels.orientation import taken_out
 from extractor.pixels.png import SIGNATURE, bare
+from extractor.sources.bounds import max_megapixels
 from extractor.sources.formats import is_photo
 from store.errors import NO_MEMORY, Undecodable
 
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
     import numpy as np
     from PIL import Image
 
-# The largest phone camera makes 16,320 × 12,240; decoded, that is 600 MB.
-MAX_PIXELS = 200_000_000
 # Pillow opens 40 formats and more, one of them (EPS) by running the program that the file is.
 PLAIN = ("JPEG", "PNG", "WEBP")
 ALL = (*PLAIN, "GIF", "BMP", "TIFF", "AVIF", "HEIF")
@@ -37,7 +36,7 @@ def opened(data: bytes, formats: tuple[str, ...]) -> "Image.Image":
     """The photo in `data` with its header read: format, mode and size are known, and no pixel is decoded.
 
     Raises:
-        Undecodable: none of these formats, no readable header, or over MAX_PIXELS.
+        Undecodable: none of these formats, no readable header, or over `max_megapixels`.
     """
     pillow = _pillow("HEIF" in formats)
     if not data:
@@ -48,7 +47,7 @@ def opened(data: bytes, formats: tuple[str, ...]) -> "Image.Image":
         image.info.update(info)
         return image
     except pillow.DecompressionBombError as error:
-        raise Undecodable(f"over {MAX_PIXELS / 1e6:.0f} megapixels") from error
+        raise Undecodable(f"over {max_megapixels()} megapixels") from error
     except pillow.UnidentifiedImageError as error:
         raise Undecodable("damaged: no readable header" if is_photo(data[:64]) else "not a photo") from error
     except MemoryError as error:
@@ -95,7 +94,7 @@ def _pillow(heif: bool) -> ModuleType:
         import pillow_heif
 
         pillow_heif.register_heif_opener()
-    Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2  # Pillow refuses from twice this number on
+    Image.MAX_IMAGE_PIXELS = max_megapixels() * 500_000  # Pillow refuses from twice this number on
     # Of broken EXIF and of sizes below the limit. Once for all: catch_warnings is not for threads.
     warnings.filterwarnings("ignore", module=r"PIL\.")
     return Image

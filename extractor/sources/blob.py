@@ -11,8 +11,6 @@ from store.photo import is_address
 
 VERSIONS = "_versions"  # the folder that a table of Lance is known by
 HEAD = 512  # first bytes, which tell what a file is: a tar says so in its first 265
-# Beyond the largest photo that can be decoded (200 megapixels), uncompressed.
-MAX_BYTES = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)

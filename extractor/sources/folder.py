@@ -13,7 +13,8 @@ from operator import attrgetter
 from extractor.sources.ahead import in_order
 from extractor.sources.archives import holds_photos
 from extractor.sources.as_before import Listings
-from extractor.sources.blob import HEAD, MAX_BYTES, VERSIONS
+from extractor.sources.blob import HEAD, VERSIONS
+from extractor.sources.bounds import max_bytes
 from extractor.sources.formats import SUFFIXES, is_photo
 from extractor.sources.inside import LITTER, ending_of
 from extractor.sources.others import Others
@@ -210,7 +211,7 @@ def read(path: str) -> tuple[bytes, os.stat_result]:
 
     Raises:
         OSError: it cannot be opened, it changes while it is read, or it is a folder.
-        Undecodable: no regular file, or over MAX_BYTES.
+        Undecodable: no regular file, or over `max_bytes`.
     """
     mode = os.stat(path).st_mode
     if stat.S_ISDIR(mode):
@@ -222,8 +223,8 @@ def read(path: str) -> tuple[bytes, os.stat_result]:
     with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
         before = os.fstat(file.fileno())
         time.sleep(max(0.0, min(TICK, before.st_mtime + TICK - time.time())))
-        if before.st_size > MAX_BYTES:
-            raise Undecodable(f"over {MAX_BYTES >> 20} MB")
+        if before.st_size > max_bytes():
+            raise Undecodable(f"over {max_bytes() >> 20} MB")
         data = file.read(before.st_size + 1)
         after = os.fstat(file.fileno())
     if (len(data), after.st_size, after.st_mtime_ns) != (before.st_size, before.st_size, before.st_mtime_ns):

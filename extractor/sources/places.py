@@ -200,7 +200,7 @@ def read_at(path: str) -> bytes:
 
     Raises:
         OSError: it cannot be opened, or changes while it is read.
-        Undecodable: no regular file, or over MAX_BYTES.
+        Undecodable: no regular file, or over `max_bytes`.
     """
     if inside := container_of(path):
         found = _member(path)

@@ -38,7 +38,7 @@ class Reader:
 
         Raises:
             OSError: it cannot be opened, or changes while it is read.
-            Undecodable: no regular file, or over MAX_BYTES; or what holds it holds it no longer.
+            Undecodable: no regular file, or over `max_bytes`; or what holds it holds it no longer.
         """
         self.know([path])
         photo = self.photos.get(path)

@@ -1,5 +1,6 @@
 """Bad files: each costs itself alone, is listed once with a reason that a person understands, and nothing is lost."""
 
+import json
 import os
 import resource
 import signal
@@ -249,3 +250,24 @@ def test_what_is_recorded_of_a_photo_is_what_was_read(run: Run, tmp_path: Path) 
     file.write_bytes(before)
     os.utime(file, times)
     assert run("embed", file, "--store", tmp_path / "s", "--json").json["embedded"] == 1
+
+
+def test_how_large_a_photo_may_be_can_be_raised(
+    run: Run, few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PETRIEVE_MAX_MEGAPIXELS", "1")
+    Image.new("RGB", (2000, 1500), "brown").save(few / "large.gif")
+    with (few / "long.jpg").open("wb") as file:
+        file.truncate(6 << 20)
+    store = tmp_path / "s"
+    start = subprocess.run  # a process of its own: decoders of other tests are under way here
+    words = [sys.executable, str(ROOT / "cli.py"), "embed", few, "--store", store, "--weights", "bundled"]
+    assert start(words, capture_output=True, check=False).returncode == 0
+    listed = run("info", "--unreadable", "--store", store).out
+    assert "over 1 megapixels" in listed
+    assert "over 5 MB" in listed
+    monkeypatch.setenv("PETRIEVE_MAX_MEGAPIXELS", "4")
+    again = start([*words, "--retry", "--json"], capture_output=True, check=False)
+    assert json.loads(again.stdout)["unreadable"] == 1, "large.gif is a photo now"
+    monkeypatch.setenv("PETRIEVE_MAX_MEGAPIXELS", "many")
+    assert "PETRIEVE_MAX_MEGAPIXELS is 'many'" in run("info", "--store", store).err

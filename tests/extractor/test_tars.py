@@ -22,7 +22,8 @@ from shards import FORMATS, PACKINGS, entry, held, packed, tar_in, tar_of, tarre
 from sources import embedded, seen
 
 from extractor.sources.archives import archive
-from extractor.sources.blob import MAX_BYTES, blob_at
+from extractor.sources.blob import blob_at
+from extractor.sources.bounds import max_bytes
 from extractor.sources.places import source_at
 from store.rows import Unreadable
 
@@ -247,7 +248,7 @@ def test_a_file_with_holes_and_one_too_large_are_told(tmp_path: Path) -> None:
         assert found == {"d/whole.jpg": JPEG}
     with open(tmp_path / "b.tar", "wb") as file:
         info = tarfile.TarInfo("large.jpg")
-        info.size = MAX_BYTES + 1
+        info.size = max_bytes() + 1
         file.write(info.tobuf(tarfile.GNU_FORMAT))
         file.seek(info.size - info.size % -BLOCK, 1)
         file.write(tar_of({"small.jpg": JPEG}))

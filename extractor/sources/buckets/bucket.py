@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from extractor.sources.as_before import Listings
-from extractor.sources.blob import MAX_BYTES
+from extractor.sources.bounds import max_bytes
 from extractor.sources.buckets.fetching import Fetch, fetching
 from extractor.sources.buckets.objects import Object, bytes_of, object_at, objects_below
 from extractor.sources.formats import SUFFIXES, is_photo
@@ -98,8 +98,8 @@ def read_object(photo: Photo) -> Read:
         PetrieveError: the credentials have ended.
     """
     try:
-        if photo.size > MAX_BYTES:
-            raise Undecodable(f"over {MAX_BYTES >> 20} MB")
+        if photo.size > max_bytes():
+            raise Undecodable(f"over {max_bytes() >> 20} MB")
         now, data = bytes_of(photo.path)
     except (OSError, Undecodable, MemoryError) as error:
         return unreadable(photo, error)

@@ -10,7 +10,8 @@ from operator import itemgetter
 from posixpath import dirname, join, normpath
 
 from extractor.sources.ahead import batched
-from extractor.sources.blob import MAX_BYTES, Blob
+from extractor.sources.blob import Blob
+from extractor.sources.bounds import max_bytes
 from extractor.sources.formats import SUFFIXES, is_photo
 from extractor.sources.inside import Names, bad, clean, ending_of, rest, told_bad
 from extractor.sources.said.beside import Beside, is_sheet
@@ -132,8 +133,8 @@ class Tar:
             return self._bad(uri, "its name leads out of the archive")
         if entry.kind == SPARSE:
             return self._bad(uri, "a file with holes, which is not read from a tar: unpack it")
-        if entry.size > MAX_BYTES:
-            return self._bad(uri, f"over {MAX_BYTES >> 20} MB")
+        if entry.size > max_bytes():
+            return self._bad(uri, f"over {max_bytes() >> 20} MB")
         if not self.packing and entry.place + entry.size > self.blob.size:
             return self._bad(uri, CUT)
         version = f"tar {entry.checksum:08x}@{entry.place}"

@@ -11,6 +11,7 @@ from stat import S_IFMT, S_ISLNK, S_ISREG
 
 from extractor.sources.ahead import batched
 from extractor.sources.blob import Blob, blob_at
+from extractor.sources.bounds import max_ratio
 from extractor.sources.formats import SUFFIXES, is_photo
 from extractor.sources.inside import Names, bad, clean, ending_of, rest, told_bad
 from extractor.sources.said.beside import Beside, entry_of, is_sheet
@@ -30,7 +31,7 @@ _GAP, _BEFORE = 1 << 18, 1 << 12
 HEAD = 64  # bytes that tell a photo
 # A photo that unpacks to more than the first is refused where that is more than so many times what it takes. What
 # deflate reaches at most is 1,032; a photo all in one colour reaches it, of a few megabytes.
-_LARGE, _RATIO = 1 << 26, 200
+_LARGE = 1 << 26
 # Entries with these endings are no photos, and are not opened to see: a data set may have one of them beside each.
 _TEXTS = frozenset(
     ".txt .json .jsonl .ndjson .csv .tsv .xml .yaml .yml .toml .md .rst .html .htm .log .cls .caption .py .ipynb .sh "
@@ -141,8 +142,10 @@ def _refused(entry: Entry) -> str | None:
         return f"the archive says that it takes {entry.packed} bytes and, as it is, {entry.size}"
     if entry.offset + entry.least + entry.packed > entry.limit:
         return "it reaches into what lies behind it in the archive, or beyond its end"
-    if entry.size > max(_LARGE, _RATIO * entry.packed):
-        return f"it says that it unpacks to {entry.size >> 20} MB, over {_RATIO} times what it takes in the archive"
+    if entry.size > _LARGE and entry.size > max_ratio() * entry.packed:
+        return (
+            f"it says that it unpacks to {entry.size >> 20} MB, over {max_ratio()} times what it takes in the archive"
+        )
     return None
 
 

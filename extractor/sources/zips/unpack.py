@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import BinaryIO, NamedTuple
 
-from extractor.sources.blob import MAX_BYTES
+from extractor.sources.bounds import max_bytes
 from store.errors import Undecodable
 
 AHEAD = 4 << 20  # bytes that are read at once
@@ -76,10 +76,10 @@ def content(window: Window, place: int, method: int, size: int, crc: int) -> byt
 
     Raises:
         OSError: they cannot be read.
-        Undecodable: they are others, fewer or more, or over MAX_BYTES.
+        Undecodable: they are others, fewer or more, or over `max_bytes`.
     """
-    if size > MAX_BYTES:
-        raise Undecodable(f"over {MAX_BYTES >> 20} MB")
+    if size > max_bytes():
+        raise Undecodable(f"over {max_bytes() >> 20} MB")
     data = window.at(place, size) if method == STORED else b"".join(_inflated(window, place, size))
     if len(data) < size:
         raise Undecodable(CUT_OFF if method == STORED else f"it unpacks to {len(data)} bytes instead of {size}")
@@ -130,9 +130,10 @@ def measured(window: Window, place: int) -> tuple[int, int]:
 
     Raises:
         OSError: they cannot be read.
-        Undecodable: they are damaged, end too soon, or are more than MAX_BYTES.
+        Undecodable: they are damaged, end too soon, or are more than `max_bytes`.
     """
     stream, fed, size, packed = zlib.decompressobj(-zlib.MAX_WBITS), 0, 0, b""
+    most = max_bytes()
     while not stream.eof:
         if not packed:
             packed = window.at(place + fed, STEP)
@@ -141,6 +142,6 @@ def measured(window: Window, place: int) -> tuple[int, int]:
                 raise Undecodable(CUT_OFF)
         size += len(_fed(stream, packed, 16 * STEP))
         packed = stream.unconsumed_tail
-        if max(size, fed // 2) > MAX_BYTES:
-            raise Undecodable(f"over {MAX_BYTES >> 20} MB")
+        if max(size, fed // 2) > most:
+            raise Undecodable(f"over {most >> 20} MB")
     return fed - len(stream.unused_data), size
