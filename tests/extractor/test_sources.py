@@ -3,9 +3,11 @@
 import shutil
 import zipfile
 from pathlib import Path
+from typing import Any
 
 from embedding import Run, again
-from sources import embedded
+from servers import Proxy, put_folder
+from sources import as_tar, embedded, pictures, written
 
 
 def zipped(folder: Path, file: Path) -> Path:
@@ -15,10 +17,21 @@ def zipped(folder: Path, file: Path) -> Path:
     return file
 
 
-def test_a_zip_gives_the_store_of_the_folder(run: Run, pets: Path, tmp_path: Path) -> None:
+def test_11_where_photos_lie_changes_nothing(run: Run, pets: Path, tmp_path: Path, proxy: Proxy, bucket: Any) -> None:
     (pets / "cat" / "notes.txt").write_text("no photo")
     file = zipped(pets, tmp_path / "pets.zip")
-    assert embedded(run, tmp_path / "a", pets) == embedded(run, tmp_path / "b", file)
+    for name in ("pets.tar", "pets.tar.gz"):
+        as_tar(pets, tmp_path / name)
+    (pets / "cat" / "notes.txt").unlink()  # a table has no place for it
+    table = written(tmp_path / "pets.parquet", {"image": pictures(pets)})
+    put_folder(bucket, pets, "pets/")
+    bucket.upload_file(str(file), "pets.zip")
+    places = [file, tmp_path / "pets.tar", tmp_path / "pets.tar.gz", table]
+    places += [f"s3://{bucket.name}/pets", f"s3://{bucket.name}/pets.zip"]
+    expected = embedded(run, tmp_path / "folder", pets)
+    assert {label for _, _, label, _ in expected.values()} == {"cat", "dog"}
+    for number, place in enumerate(places):
+        assert embedded(run, tmp_path / str(number), place) == expected, place
 
 
 def test_what_is_no_photo_is_counted(run: Run, pets: Path, tmp_path: Path) -> None:
