@@ -168,6 +168,16 @@ def test_a_shard_of_img2dataset_keeps_its_columns(run: Run, pets: Path, tmp_path
     assert not column(tmp_path / "s", "txt")
 
 
+def test_what_is_noted_of_many_shards_is_said_of_the_first(run: Run, pets: Path, tmp_path: Path) -> None:
+    photo = next((pets / "cat").iterdir()).read_bytes()
+    (tmp_path / "shards").mkdir()
+    for number in range(9):
+        (tmp_path / "shards" / f"{number:05}.tar").write_bytes(tar_of({"0.jpg": photo, "0.json": b'{"width": 3}'}))
+    done = run("embed", tmp_path / "shards", "--store", tmp_path / "s", "--weights", "bundled")
+    assert done.err.count(".tar has columns that are passed over: width") == 3
+    assert "note: 6 more notes say of other files: has columns that are passed over: width" in done.err
+
+
 @pytest.mark.parametrize("by", ["folders", "siblings"])
 @pytest.mark.parametrize("packing", ["", ".gz"])
 def test_shards_of_one_set_are_labelled_as_one(run: Run, pets: Path, tmp_path: Path, by: str, packing: str) -> None:
