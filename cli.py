@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from commands import embeddings, exports, heads, neighbours, trunks
-from commands.options import note
+from commands.options import Notes
 from extractor.sources.bounds import max_megapixels
 from gallery import words
 from store.errors import PetrieveError, first_line
@@ -53,7 +53,8 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # what the terminal cannot write
-    warnings.showwarning = lambda message, *_: note(str(message))
+    notes = Notes()
+    warnings.showwarning = lambda message, *_: notes.show(str(message))
     logging.getLogger("PIL").setLevel(logging.CRITICAL)  # what is wrong with a photo is listed with the photo
     for command in (command for group in GROUPS for command in group.registered_commands):
         command.epilog = re.sub(r"^Example: \S+", f"Example: {words.program()}", str(command.epilog))
@@ -65,6 +66,8 @@ def main() -> None:
     except OSError as error:
         what = words.printable(f"{error.filename}: {error.strerror}" if error.filename else first_line(error))
         sys.exit(f"error: {what}; check the path, its permissions and the space on its disk")
+    finally:
+        notes.close()
 
 
 if __name__ == "__main__":

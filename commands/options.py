@@ -5,7 +5,9 @@ import os
 import re
 import shlex
 import sys
+from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -92,3 +94,28 @@ def to_imagenet(trunk: str, weights: str, sources: Sequence[object], store: str)
 def note(words: str) -> None:
     """Say on stderr what a person should know and nothing depends on."""
     print(f"note: {called(printable(words))}", file=sys.stderr)
+
+
+ALIKE = 3  # notes that say the same of several files
+
+
+@dataclass(frozen=True)
+class Notes:
+    """The notes of one run: of those that differ by a path alone, as of a thousand shards, the first are shown."""
+
+    counts: Counter[str] = field(default_factory=Counter)  # by what they say, without paths
+
+    def show(self, words: str) -> None:
+        """Show a note, or count it where enough of its kind have been shown."""
+        kind = " ".join(word for word in words.split() if os.sep not in word)
+        self.counts[kind] += 1
+        if self.counts[kind] <= ALIKE:
+            note(words)
+
+    def close(self) -> None:
+        """Say how many were not shown."""
+        for kind, count in self.counts.items():
+            if count > ALIKE:
+                note(
+                    f"{count - ALIKE:,} more {'notes say' if count > ALIKE + 1 else 'note says'} of other files: {kind}"
+                )

@@ -123,7 +123,7 @@ def _check_some(found: Sequence[Found], sources: Sequence[str], before: Iterable
     empty = [one for one in found if not one.parts and not any(_is_under(path, one.name) for path in held)]
     if empty and (len(empty) == len(found) or any(not os.path.isdir(one.name) for one in empty)):
         there = [f"{one.name} holds {counted(one.passed)}" for one in empty if one.passed or os.path.isfile(one.name)]
-        sample = "" if not os.path.isdir(sources[0]) else f", or let `cli.py sample {sources[0]}` draw some pets"
+        sample = f", or let `cli.py sample {sources[0]}` draw some pets" if os.path.isdir(sources[0]) else ""
         raise PetrieveError(
             f"there is no photo in {listed([one.name for one in empty], NAMED)}"
             + (f": {'; '.join(there[:NAMED])}" if there else ""),

@@ -20,7 +20,7 @@ def first_line(error: BaseException) -> str:
     """
     lines = str(error).strip().splitlines() or [type(error).__name__]
     line = re.sub(r"(status code: \d+[\w ]*).*", r"\1", lines[0].split(", /home/")[0])
-    return re.sub(r"(https?://[^\s?]*)\?\S*", r"\1", line)
+    return re.sub(r"(https?://[^\s?]*)\?\S*", r"\1", line).rstrip(".")
 
 
 def listed(words: Sequence[str], most: int) -> str:

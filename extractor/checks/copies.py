@@ -96,8 +96,8 @@ def _copies(
 
 def glances(paths: Iterable[str], size: int = GLANCE, read: Reader | None = None) -> "dict[str, np.ndarray]":
     """How each photo looks at a glance: grey, uint8 (24, 24), whatever its shape; without those that cannot be read."""
-    listed, read = list(paths), read or Reader()
-    read.know(listed)
+    read = read or Reader()
+    listed = read.know(paths)
     with ThreadPoolExecutor(CORES) as threads:
         found = threads.map(partial(_of_file, partial(_glance, size=size), read), listed)
         return {path: glance for path, glance in zip(listed, found, strict=True) if glance is not None}

@@ -25,7 +25,6 @@ def files(photos: Mapping[str, Then], read: Reader | None = None) -> list[list[s
     had is read again, because size and time may stay where bytes change.
     """
     read = read or Reader()
-    read.know(photos)
     with ThreadPoolExecutor(AT_ONCE if any(map(is_address, photos)) else READERS) as threads:
         names = defaultdict(list)
         for (path, then), seen in zip(photos.items(), threads.map(_seen, photos), strict=True):
@@ -34,10 +33,9 @@ def files(photos: Mapping[str, Then], read: Reader | None = None) -> list[list[s
         each = sorted((sorted(some, key=_own_first) for some in names.values()), key=lambda some: _own_first(some[0]))
         digests = [photos[some[0]][2] for some in each]
         times = Counter(digests)
-        same = threads.map(
-            lambda path, digest: times[digest] == 1 or _holds(path, digest, read), [some[0] for some in each], digests
-        )
-        return [some for some, is_same in zip(each, same, strict=True) if is_same]
+        twins = read.know(some[0] for some, digest in zip(each, digests, strict=True) if times[digest] > 1)
+        same = dict(zip(twins, threads.map(lambda path: _holds(path, photos[path][2], read), twins), strict=True))
+        return [some for some in each if same.get(some[0], True)]
 
 
 def _seen(path: str) -> Seen | None:

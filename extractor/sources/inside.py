@@ -15,8 +15,9 @@ LITTER = frozenset(
     lost+found __macosx""".split()
 ) | {"system volume information", "network trash folder", "temporary items"}
 LONGEST = 4096  # characters of a name: Linux takes no longer paths
+# Endings of archives, which are passed over by their names.
+ARCHIVES = frozenset(".zip .tar .tgz .gz .bz2 .xz .zst .7z .rar .parquet .arrow .lance".split())
 
-_ARCHIVES = frozenset(".zip .tar .tgz .gz .bz2 .xz .zst .7z .rar .parquet .arrow .lance".split())
 _BAD = "unreadable: "  # how the version begins of what cannot be read for a reason that its listing knows
 
 
@@ -66,7 +67,7 @@ class Names:
     def pass_over(self, uri: str) -> None:
         """Count what is no photo, by its ending; an archive by its name, as where folders are walked."""
         ending = ending_of(uri)
-        self.passed[uri[uri.rfind("/") + 1 :] if ending in _ARCHIVES else ending or "without ending"] += 1
+        self.passed[uri[uri.rfind("/") + 1 :] if ending in ARCHIVES else ending or "without ending"] += 1
 
     def _is_shown(self, folder: str) -> bool:
         if (known := self._shown.get(folder)) is None:

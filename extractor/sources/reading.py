@@ -4,12 +4,12 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from extractor.sources.places import container_of, read_at, read_known
+from extractor.sources.held import Held, is_costly
+from extractor.sources.places import container_of, parts_of, read_at, read_known
 from store.cache import Cache
 from store.errors import Undecodable
 from store.known import photos_at
 from store.photo import Photo
-from store.rows import Unreadable
 
 
 @dataclass(eq=False)
@@ -18,9 +18,22 @@ class Reader:
 
     cache: Cache | None = None
     photos: dict[str, Photo | None] = field(default_factory=dict)  # those in archives that were asked for, by path
+    held: Held = field(default_factory=Held)
 
-    def know(self, paths: Iterable[str]) -> None:
-        """Look all of these up at once, which takes as long as one alone."""
+    def know(self, paths: Iterable[str]) -> list[str]:
+        """These paths, looked up at once, which takes as long as one alone; in the order in which they are best read.
+
+        An archive that is packed as a whole is then read once for all of them.
+        """
+        listed = list(dict.fromkeys(paths))
+        self._look_up(listed)
+        for part, photos in parts_of(photo for path in listed if (photo := self.photos.get(path))):
+            if is_costly(part):
+                self.held.want(part, photos)
+        order = {path: place for place, path in enumerate(self.photos)}  # as the store has them, which is as they lie
+        return sorted(listed, key=lambda path: order.get(path, -1))
+
+    def _look_up(self, paths: Iterable[str]) -> None:
         folders: dict[str, bool] = {}
         inside = []
         for path in paths:
@@ -31,7 +44,8 @@ class Reader:
                 inside.append(path)
         if inside:
             found = photos_at(self.cache, inside) if self.cache else {}
-            self.photos.update((path, found.get(path)) for path in inside)
+            self.photos.update(found)
+            self.photos.update((path, None) for path in inside if path not in found)
 
     def __call__(self, path: str) -> bytes:
         """The bytes of the photo at a path.
@@ -40,11 +54,12 @@ class Reader:
             OSError: it cannot be opened, or changes while it is read.
             Undecodable: no regular file, or over `max_bytes`; or what holds it holds it no longer.
         """
-        self.know([path])
+        if path not in self.held:
+            self.know([path])
         photo = self.photos.get(path)
         if photo is None:
             return read_at(path)
-        found = read_known(photo)
-        if isinstance(found, Unreadable):
-            raise Undecodable(found.reason)
+        found = self.held.read(path) if path in self.held else read_known(photo)
+        if not isinstance(found, tuple):
+            raise Undecodable(found.reason if found else "the archive does not hold it")
         return found[1]

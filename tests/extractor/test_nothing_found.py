@@ -32,6 +32,13 @@ def test_an_archive_without_photos_is_said_to_hold_what_it_does(
     assert not (tmp_path / "s").exists()
 
 
+def test_nobody_is_told_to_draw_pets_into_an_archive(run: Run, pets: Path, tmp_path: Path) -> None:
+    as_tar(pets, tmp_path / "pets.tar")
+    done = run("embed", tmp_path / "pets.tar" / "mouse", *NEW, tmp_path / "s")
+    assert (done.status, done.err.count("\n")) == (1, 1)
+    assert "cli.py sample" not in done.err
+
+
 def test_a_folder_of_archives_without_photos_is_said_to_hold_what_these_do(run: Run, tmp_path: Path) -> None:
     (tmp_path / "p").mkdir()
     for name in "ab":

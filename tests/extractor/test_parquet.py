@@ -268,6 +268,7 @@ def test_a_cut_table_is_one_line_that_names_it(run: Run, pets: Path, tmp_path: P
     done = run("embed", file, *NEW, tmp_path / "s")
     assert (done.status, len(done.err.splitlines())) == (1, 1)
     assert done.err.startswith(f"error: none of 1 photos can be read, first {file}/: its table is damaged: ")
+    assert ".;" not in done.err
     written(tmp_path / "q.parquet", {"image": pictures(pets)})
     shutil.copytree(tmp_path, tmp_path / "set", ignore=lambda *_: {"photos", "s"})
     assert noted(run, tmp_path / "set", tmp_path).json["embedded"] == 6
@@ -275,6 +276,15 @@ def test_a_cut_table_is_one_line_that_names_it(run: Run, pets: Path, tmp_path: P
     written(tmp_path / "set" / "p.parquet", {"image": pictures(pets)})
     assert again(run, tmp_path / "s", tmp_path / "set") == {"found": 12, "copied": 6, "cached": 6}
     assert not listed(tmp_path / "s")
+
+
+def test_a_row_is_held_to_the_size_that_any_photo_may_have(
+    pets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small, large = sorted(data_of(pets), key=len)[:: len(data_of(pets)) - 1]
+    monkeypatch.setattr("extractor.sources.tables.rows.max_bytes", lambda: len(large) - 1)
+    found = held(written(tmp_path / "pets.parquet", {"image": [small, large]}))
+    assert found == {"row 0": small, "row 1": f"over {len(large) - 1 >> 20} MB"}
 
 
 def test_photos_behind_damage_are_lines_and_others_go_on(run: Run, pets: Path, tmp_path: Path) -> None:

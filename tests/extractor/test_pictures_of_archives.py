@@ -1,13 +1,15 @@
 """Photos in archives are looked at where they are: on sheets, as copies, and by the names that people write."""
 
+import sys
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from conftest import Done
 from embedding import Run, again
 from PIL import Image, ImageStat
-from sources import seen
+from sources import as_tar, pictures, seen, written
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +53,31 @@ def test_neighbours_and_findings_in_an_archive_are_drawn(run: Run, made: Path, t
     done = run("audit", *at, "--sheet", tmp_path / "a.jpg")
     assert done.status == 0
     assert not (tmp_path / "a.jpg").exists() or shows(tmp_path / "a.jpg")
+
+
+def tarred(drawn: Path, folder: Path) -> Path:
+    as_tar(drawn, folder / "pets.tar.gz")
+    return folder / "pets.tar.gz"
+
+
+def tabled(drawn: Path, folder: Path) -> Path:
+    return written(folder / "pets.parquet", {"image": pictures(drawn)})
+
+
+@pytest.mark.parametrize("made_of", [tarred, tabled])
+def test_what_is_read_in_one_go_is_not_read_once_for_each_photo(
+    run: Run, drawn: Path, tmp_path: Path, made_of: Callable[[Path, Path], Path]
+) -> None:
+    file = made_of(drawn, tmp_path)
+    photos = again(run, tmp_path / "s", file)["embedded"]
+    opened = list[str]()
+    watched = {str(file)}
+    sys.addaudithook(lambda event, words: opened.append("") if event == "open" and words[0] in watched else None)
+    try:
+        assert run("duplicates", "--store", tmp_path / "s").status == 0
+    finally:
+        watched.clear()  # a hook stays until the process ends
+    assert 0 < len(opened) < photos / 2
 
 
 def shows(sheet: Path) -> bool:

@@ -1,7 +1,8 @@
-"""Shards as WebDataset and img2dataset write them: what lies beside photos is said of them."""
+"""Shards as WebDataset and img2dataset write them, and zips of the same: what lies beside photos is said of them."""
 
 import json
 import warnings
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,17 @@ from sources import seen
 
 from extractor.sources.places import source_at
 
+KINDS = ("tar", "zip")
 JPEG = b"\xff\xd8\xff\xe0"
 Said = dict[str, dict[str, Any]]
 
 
 def said(path: Path, files: dict[str, bytes] | list[tuple[str, bytes]]) -> tuple[Said, dict[str, int], list[str]]:
     """What a shard of these files says of its photos, by uri; what it passes over; and the notes."""
-    path.write_bytes(tar_of(files))
+    if path.suffix == ".zip":
+        zip_of(path, files)
+    else:
+        path.write_bytes(tar_of(files))
     source = source_at(str(path))
     with warnings.catch_warnings(record=True) as notes:
         warnings.simplefilter("always")
@@ -26,6 +31,13 @@ def said(path: Path, files: dict[str, bytes] | list[tuple[str, bytes]]) -> tuple
         words = source.words()
     told = {name.removeprefix(f"{path}/"): row for name, row in words.rows.items()} if words else {}
     return told, dict(source.passed), [str(note.message) for note in notes]
+
+
+def zip_of(path: Path, files: dict[str, bytes] | list[tuple[str, bytes]]) -> None:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as made, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of names that come twice
+        for name, data in files.items() if isinstance(files, dict) else files:
+            made.writestr(name, data)
 
 
 # Files of a shard, and what they say of its photos.
@@ -79,10 +91,11 @@ SHARDS: dict[str, tuple[list[tuple[str, bytes]], Said]] = {
 }
 
 
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("what", SHARDS)
-def test_what_lies_beside_a_photo_is_said_of_it(what: str, tmp_path: Path) -> None:
+def test_what_lies_beside_a_photo_is_said_of_it(what: str, kind: str, tmp_path: Path) -> None:
     files, told = SHARDS[what]
-    assert said(tmp_path / "a.tar", files) == (told, {}, [])
+    assert said(tmp_path / f"a.{kind}", files) == (told, {}, [])
 
 
 BAD = {
@@ -96,25 +109,28 @@ BAD = {
 }
 
 
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("what", BAD)
-def test_what_is_bad_beside_a_photo_is_noted_and_costs_itself(what: str, tmp_path: Path) -> None:
+def test_what_is_bad_beside_a_photo_is_noted_and_costs_itself(what: str, kind: str, tmp_path: Path) -> None:
     name, data, note = BAD[what]
-    told, _, notes = said(tmp_path / "a.tar", [("0.jpg", JPEG), (name, data), ("1.jpg", JPEG), ("1.cls", b"cat")])
+    told, _, notes = said(tmp_path / f"a.{kind}", [("0.jpg", JPEG), (name, data), ("1.jpg", JPEG), ("1.cls", b"cat")])
     assert {uri: row for uri, row in told.items() if row} == {"1.jpg": {"label": "cat"}}
     assert len(notes) == 1
-    assert f"{tmp_path}/a.tar says nothing of photos by {note}" in notes[0]
+    assert f"{tmp_path}/a.{kind} says nothing of photos by {note}" in notes[0]
 
 
-def test_a_key_that_comes_twice_is_noted_and_each_photo_keeps_its_own(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_key_that_comes_twice_is_noted_and_each_photo_keeps_its_own(kind: str, tmp_path: Path) -> None:
     files = [("0.jpg", JPEG), ("0.cls", b"cat"), ("1.jpg", JPEG), ("0.jpg", JPEG), ("0.cls", b"dog")]
-    told, _, notes = said(tmp_path / "a.tar", files)
+    told, _, notes = said(tmp_path / f"a.{kind}", files)
     assert told == {"0.jpg": {"label": "cat"}, "0 (2).jpg": {"label": "dog"}}
-    assert notes == [f"{tmp_path}/a.tar has '0.jpg' twice: the second is called '0 (2).jpg', and 1 more"]
+    assert notes == [f"{tmp_path}/a.{kind} has '0.jpg' twice: the second is called '0 (2).jpg', and 1 more"]
 
 
-def test_what_is_of_no_photo_is_passed_over(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_of_no_photo_is_passed_over(kind: str, tmp_path: Path) -> None:
     told, passed, notes = said(
-        tmp_path / "a.tar", {"0.jpg": JPEG, "readme.txt": b"hello", "1.json": b"{", "0.npy": b""}
+        tmp_path / f"a.{kind}", {"0.jpg": JPEG, "readme.txt": b"hello", "1.json": b"{", "0.npy": b""}
     )
     assert (told, passed, notes) == ({}, {".txt": 1, ".json": 1, ".npy": 1}, [])
 
@@ -150,6 +166,16 @@ def test_a_shard_of_img2dataset_keeps_its_columns(run: Run, pets: Path, tmp_path
     }
     assert len(column(tmp_path / "s", "sha256")) == 6
     assert not column(tmp_path / "s", "txt")
+
+
+def test_what_is_noted_of_many_shards_is_said_of_the_first(run: Run, pets: Path, tmp_path: Path) -> None:
+    photo = next((pets / "cat").iterdir()).read_bytes()
+    (tmp_path / "shards").mkdir()
+    for number in range(9):
+        (tmp_path / "shards" / f"{number:05}.tar").write_bytes(tar_of({"0.jpg": photo, "0.json": b'{"width": 3}'}))
+    done = run("embed", tmp_path / "shards", "--store", tmp_path / "s", "--weights", "bundled")
+    assert done.err.count(".tar has columns that are passed over: width") == 3
+    assert "note: 6 more notes say of other files: has columns that are passed over: width" in done.err
 
 
 @pytest.mark.parametrize("by", ["folders", "siblings"])

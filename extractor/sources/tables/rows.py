@@ -9,6 +9,8 @@ from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from extractor.sources.blob import Blob, blob_at
+from extractor.sources.bounds import max_bytes
+from extractor.sources.inside import rest, told_bad
 from extractor.sources.said.words import Words
 from extractor.sources.tables.layouts import Layout, called, layout, photo_in, said
 from store.errors import PetrieveError, Undecodable
@@ -18,7 +20,6 @@ from store.rows import Unreadable, unreadable
 if TYPE_CHECKING:
     import pyarrow as pa
 
-DAMAGED = "unreadable: "  # how a version begins that says why
 PART = 1000  # rows at least, in whole groups: for each part the table is opened again
 Read = tuple[Photo, bytes] | Unreadable
 
@@ -74,7 +75,7 @@ class Listing(NamedTuple):
     groups: Sequence[tuple[Group, Sequence[int]]] = ()  # each with its rows
     names: Sequence[str] | None = None  # of all rows; where there is none, they are numbered
     words: Words | None = None
-    damage: str | None = None  # the version of what stands for a table in which nothing can be told
+    damage: str | None = None  # why nothing can be told of what is in it
 
     def uris(self) -> Iterator[str]:
         """What its photos are called, in order."""
@@ -102,7 +103,7 @@ class Tabled:
         with _reached(self.blob.path):
             found = self._listing
         if found.damage:
-            yield self.part([Photo(self.root, self.before, self.blob.size, self.blob.modified, version=found.damage)])
+            yield self.part([rest(self.root, self.before, self.blob, found.damage)])
         elif found.layout.photo is None or not found.rows:
             self.passed.update({found.layout.instead: found.rows} if found.rows else {"table without rows": 1})
         else:
@@ -152,7 +153,7 @@ class Tabled:
                 paths = [path_of(self.root, self.before + uri) for uri in found.uris()]
                 return found._replace(words=said(self.blob.path, made, by, paths, table.column))
         except Undecodable as error:
-            return Listing(damage=f"{DAMAGED}{error}")
+            return Listing(damage=str(error))
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,8 +169,10 @@ class Rows:
     def read(self, wanted: Collection[str]) -> Iterator[Read]:
         """The bytes of the photos with these uris, in order, or why they cannot be read."""
         left = {photo.uri: photo for photo in self.photos if photo.uri in wanted}
-        if told := [one for one in left.values() if (one.version or "").startswith(DAMAGED)]:
-            yield from (Unreadable(left.pop(one.uri), (one.version or "")[len(DAMAGED) :]) for one in told)
+        for photo in list(left.values()):
+            if told := told_bad(photo):
+                del left[photo.uri]
+                yield told
         if not left:
             return
         trouble: Exception = Undecodable(f"{self.blob.path} holds it no longer")
@@ -237,6 +240,8 @@ def _read(table: Table, group: int, rows: dict[int, Photo], column: str) -> Iter
 def _photo(photo: Photo, value: "pa.Scalar") -> Read:
     try:
         data = photo_in(value)
+        if len(data) > max_bytes():
+            raise Undecodable(f"over {max_bytes() >> 20} MB")
         return replace(photo, size=len(data)), data
     except (Undecodable, MemoryError) as error:
         return unreadable(photo, error)

@@ -15,6 +15,7 @@ from extractor.sources.bounds import max_bytes
 from extractor.sources.formats import SUFFIXES, is_photo
 from extractor.sources.inside import Names, bad, clean, ending_of, rest, told_bad
 from extractor.sources.said.beside import Beside, is_sheet
+from extractor.sources.said.webdataset import ENDINGS, Siblings
 from extractor.sources.said.words import Words, together
 from extractor.sources.tars.headers import (
     BLOCK,
@@ -28,7 +29,6 @@ from extractor.sources.tars.headers import (
     is_tar,
 )
 from extractor.sources.tars.unpacked import Bytes, opened
-from extractor.sources.tars.webdataset import ENDINGS, Siblings
 from store.errors import Undecodable
 from store.photo import Photo
 from store.rows import PASSING, Unreadable, unreadable

@@ -13,9 +13,10 @@ from extractor.sources.ahead import batched
 from extractor.sources.blob import Blob, blob_at
 from extractor.sources.bounds import max_ratio
 from extractor.sources.formats import SUFFIXES, is_photo
-from extractor.sources.inside import Names, bad, clean, ending_of, rest, told_bad
+from extractor.sources.inside import ARCHIVES, Names, bad, clean, ending_of, rest, told_bad
 from extractor.sources.said.beside import Beside, entry_of, is_sheet
-from extractor.sources.said.words import Words
+from extractor.sources.said.webdataset import ENDINGS, Siblings, names_beside
+from extractor.sources.said.words import Words, together
 from extractor.sources.zips import torn
 from extractor.sources.zips.directory import Entry, directory, text_of
 from extractor.sources.zips.unpack import DEFLATED, STORED, Header, Window, content, first_bytes, header
@@ -38,7 +39,6 @@ _TEXTS = frozenset(
     ".css .js .npy .npz .mat .pkl .pt .pth .h5 .hdf5 .safetensors .onnx .mp4 .mov .avi .mkv .webm .mp3 .wav .pdf "
     ".xmp .thm .svg .exe .dll".split()
 )
-_ARCHIVES = frozenset(".zip .tar .tgz .gz .bz2 .xz .zst .7z .rar .parquet .arrow .lance".split())
 _METHODS = {9: "deflate64", 12: "bzip2", 14: "LZMA", 93: "Zstandard", 95: "XZ", 96: "JPEG", 98: "PPMd", 99: "AES"}
 _ENCRYPTED = 1
 _STAMP = re.compile(r"zip ([0-9a-f]{8})@(\d+)")
@@ -54,14 +54,19 @@ class Zip:
     before: str = ""
     passed: Counter[str] = field(default_factory=Counter)
     beside: Beside = field(default_factory=Beside)
+    _siblings: Siblings = field(default_factory=Siblings)
+    _texts: list[Photo] = field(default_factory=list)  # what may be siblings, as if they were photos
 
     def parts(self) -> Iterator["Entries"]:
         """Its photos in the order in which they lie, PART at a time; what cannot be listed is an unreadable one."""
-        return self.beside.noted((Entries(self, some) for some in batched(self._photos(), PART)), self.passed)
+        yield from self.beside.noted((Entries(self, some) for some in batched(self._photos(), PART)), self.passed)
+        if self._texts:
+            self._settle([photo for part in self.beside.listed for photo in part.photos])
 
     def words(self) -> Words | None:
-        """What sheets beside its photos say of them."""
-        return self.beside.words(self.blob.path, len(self.before), self.passed)
+        """What files beside the photos say of them, and before these what sheets do."""
+        said = self._siblings.words(self.blob.path), self.beside.words(self.blob.path, len(self.before), self.passed)
+        return together(words for words in said if words) if any(said) else None
 
     def part(self, photos: Sequence[Photo]) -> "Entries":
         """Some of its photos as they are known from before."""
@@ -94,8 +99,8 @@ class Zip:
             if is_sheet(uri) and not _refused(entry):
                 sheet = self._listed(entry, self.before + uri)
                 self.beside.sheets.append(entry_of(self.part([sheet]), sheet, len(self.before)))
-            elif ending_of(uri) in _ARCHIVES:
-                self.passed[uri[uri.rfind("/") + 1 :]] += 1
+            elif ending_of(uri) in ENDINGS and not _refused(entry):
+                self._texts.append(self._listed(entry, self.before + names.apart(uri)))
             else:
                 names.pass_over(uri)
             return None
@@ -103,6 +108,24 @@ class Zip:
         if reason := _refused(entry):
             return bad(self.root, uri, self.blob, reason)
         return self._listed(entry, uri)
+
+    def _settle(self, photos: Sequence[Photo]) -> None:
+        """Give photos their siblings: these alone are read, in one go; what is of none is passed over."""
+        start = len(self.before)
+        names = {name for photo in photos for name in names_beside(photo.uri[start:])}
+        wanted = {
+            one.uri
+            for one in self._texts
+            if one.uri[start : one.uri.rfind(".")] in names and self._siblings.room_for(one.uri[start:], one.size)
+        }
+        self.passed.update(ending_of(one.uri) for one in self._texts if one.uri not in wanted)
+        for read in self.part(self._texts).read(wanted):
+            if isinstance(read, Unreadable):
+                self._siblings.pass_over(read.photo.uri[start:], read.reason)
+            else:
+                self._siblings.add(read[0].uri[start:], read[1])
+        self._siblings.settle(photos, self.before, self.passed)
+        self._texts.clear()
 
     def _listed(self, entry: Entry, uri: str) -> Photo:
         version = f"zip {entry.crc:08x}@{entry.offset}"
@@ -122,7 +145,7 @@ def _is_photo(entry: Entry, ending: str, window: Window) -> bool:
     """Whether an entry counts as a photo: by its ending, or with one that tells nothing, by its first bytes."""
     if ending in SUFFIXES:
         return True
-    if ending in _TEXTS or ending in _ARCHIVES or (entry.mode and not S_ISREG(entry.mode)):
+    if ending in _TEXTS or ending in ARCHIVES or (entry.mode and not S_ISREG(entry.mode)):
         return False
     window.until = entry.offset + _BEFORE
     return is_photo(first_bytes(window, entry.offset, HEAD))

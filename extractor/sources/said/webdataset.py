@@ -1,4 +1,4 @@
-"""What lies beside photos in shards, as WebDataset and img2dataset write them: `1.cls`, `1.txt`, `1.json` of `1.jpg`.
+"""What lies beside photos in archives, as WebDataset and img2dataset write it: `1.cls`, `1.txt`, `1.json` of `1.jpg`.
 
 A photo's siblings are the files that are called as it is but for the last ending; or, as WebDataset's own rule has it,
 as far as the first dot. `.cls` is the label. `.json` is an object: its `label` or `class` is the label where no `.cls`
@@ -35,23 +35,27 @@ class Siblings:
     _texts: dict[str, dict[str, str | None]] = field(default_factory=dict)  # by path of a photo
 
     def room_for(self, uri: str, size: int) -> bool:
-        """Whether a file of this name and size is to be added."""
+        """Whether a file of this name and size is to be added; if so, its room is taken."""
         if size > MOST or self._size + size > ROOM:
-            self._bad.append(f"{uri}: it is too large")
+            self.pass_over(uri, "it is too large")
             return False
+        self._size += size
         return True
+
+    def pass_over(self, uri: str, reason: str) -> None:
+        """Note why a file says nothing."""
+        self._bad.append(f"{uri}: {reason}")
 
     def add(self, uri: str, data: bytes) -> None:
         """Hold a file with one of ENDINGS."""
         ending = ending_of(uri)
         self._held.setdefault(uri[: -len(ending)], {})[ending] = data
-        self._size += len(data)
 
     def settle(self, photos: Iterable[Photo], before: str, passed: Counter[str]) -> None:
         """Give the files to these photos, whose uris begin with `before`; those that are of none are passed over."""
         used = set[str]()
         for photo in photos:
-            names = [name for name in _names(photo.uri[len(before) :]) if name in self._held]
+            names = [name for name in names_beside(photo.uri[len(before) :]) if name in self._held]
             if names:
                 used.update(names)
                 files = {ending: (name, data) for name in names for ending, data in self._held[name].items()}
@@ -78,13 +82,13 @@ class Siblings:
                     raise ValueError("no name of a class is so long")
                 row = {**told, **row}
             except (ValueError, RecursionError) as error:
-                self._bad.append(f"{name}{ending}: {_reason(error)}")
+                self.pass_over(f"{name}{ending}", _reason(error))
         if row.get("txt") == row.get("caption"):  # img2dataset says it twice
             row.pop("txt", None)
         return row
 
 
-def _names(uri: str) -> list[str]:
+def names_beside(uri: str) -> list[str]:
     """What the siblings of a photo may be called without their ending; the later goes before the earlier."""
     folder = uri.rfind("/") + 1
     first, last = uri.find(".", folder), uri.rfind(".", folder)
