@@ -7,7 +7,7 @@ from functools import partial
 
 from extractor.sources.as_before import Listings
 from extractor.sources.beside import is_sheet
-from extractor.sources.blob import MAX_BYTES
+from extractor.sources.blob import MAX_BYTES, Blob
 from extractor.sources.fetching import Fetch, fetching
 from extractor.sources.formats import SUFFIXES, is_photo
 from extractor.sources.inside import LITTER, ending_of
@@ -63,7 +63,7 @@ class Bucket:
             if _is_named_like_photo(name):
                 yield _photo(self.root, uri, found)
             elif is_named_like_archive(name):
-                others.archives.append(above + uri)
+                others.archives[above + uri] = _blob(above + uri, found)
             elif is_sheet(name):
                 others.sheets.append(above + uri)
             else:
@@ -115,6 +115,11 @@ def _taken(coming: deque[Fetch[Read]]) -> Iterator[Read]:
 
 def _photo(root: str, uri: str, found: Object) -> Photo:
     return Photo(root, uri, found.size, found.modified, version=found.version)
+
+
+def _blob(address: str, found: Object) -> Blob:
+    """An archive as it has been listed, with its time in whole seconds: asked for by itself, it says no more."""
+    return Blob(address, found.size, found.modified - found.modified % 1_000_000, found.version)
 
 
 def _is_named_like_photo(name: str) -> bool:
