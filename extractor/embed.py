@@ -13,6 +13,7 @@ from extractor.engines.local import load, results
 from extractor.labelling import named, said_by, with_words
 from extractor.pixels.augment import RECIPE, check_views
 from extractor.plan import Found, Listing, Plan, check_loss, chosen, find_all, parts_in, plan, settle
+from extractor.sources.ahead import more_each_time
 from extractor.sources.as_before import Listings
 from extractor.sources.formats import FORMATS
 from extractor.sources.places import Place, paths_of
@@ -214,14 +215,17 @@ def _check_one_is_readable(parts: Iterable[tuple[Part, list[Photo]]], keep_damag
     """A new store is made for the first photo that can be read, and not for files that only look like photos."""
     failures = []
     for part, photos in parts:
-        for read in part.read({photo.uri for photo in photos}):
-            loaded = load(read, there=lambda _: None, keep_damaged=keep_damaged)
-            if not isinstance(loaded.seen, Unreadable):
-                return
-            failures.append(loaded.seen)
+        for some in more_each_time(photos):  # all would be asked for ahead of what is looked at
+            for read in part.read({photo.uri for photo in some}):
+                loaded = load(read, there=lambda _: None, keep_damaged=keep_damaged)
+                if not isinstance(loaded.seen, Unreadable):
+                    return
+                failures.append(loaded.seen)
     raise PetrieveError(
         f"none of {len(failures)} photos can be read, first {failures[0].photo.path}: {failures[0].reason}",
-        f"name {FORMATS} files",
+        "see that they can be had, and run the command again"
+        if all(one.may_pass for one in failures)
+        else f"name {FORMATS} files",
     )
 
 

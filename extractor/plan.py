@@ -18,7 +18,7 @@ from store.columns import plain
 from store.errors import PetrieveError, first_line, listed
 from store.forgotten import Lost
 from store.known import Known
-from store.photo import Photo, path_of
+from store.photo import Photo, is_address, path_of
 from store.rows import BY_HAND, is_damage, may_pass, said_of
 
 Listing = Callable[[int], None]  # told how many photos have been found so far
@@ -123,12 +123,21 @@ def _check_some(found: Sequence[Found], sources: Sequence[str], before: Iterable
     empty = [one for one in found if not one.parts and not any(_is_under(path, one.name) for path in held)]
     if empty and (len(empty) == len(found) or any(not os.path.isdir(one.name) for one in empty)):
         there = [f"{one.name} holds {counted(one.passed)}" for one in empty if one.passed or os.path.isfile(one.name)]
-        sample = f", or let `cli.py sample {sources[0]}` draw some pets" if os.path.isdir(sources[0]) else ""
         raise PetrieveError(
             f"there is no photo in {listed([one.name for one in empty], NAMED)}"
             + (f": {'; '.join(there[:NAMED])}" if there else ""),
-            f"name a folder or an archive with {FORMATS} files{sample}",
+            _remedy(sources[0], empty),
         )
+
+
+def _remedy(place: str, empty: Iterable[Found]) -> str:
+    """What somebody can do who has named sources in which no photo lies, this one first."""
+    if is_address(place) and any(".lance" in one.passed for one in empty):
+        return "copy a table of Lance to a disk, and name it there: in a bucket it is not read"
+    if is_address(place) and "*" in place:
+        return "name what is before the `*`, which in a bucket means itself, or write `{00..11}`"
+    some = f"name a {'prefix' if is_address(place) else 'folder'} or an archive with {FORMATS} files"
+    return some if not os.path.isdir(place) else f"{some}, or let `cli.py sample {place}` draw some pets"
 
 
 def counted(passed: Mapping[str, int]) -> str:

@@ -47,7 +47,13 @@ def query(
 
 
 def of_parts(
-    parts: Sequence[Part], cache: Cache, *, weights: str | None, device: str, precision: str, views: int
+    parts: Sequence[Part],
+    cache: Cache,
+    *,
+    weights: str | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+    views: int = 0,
 ) -> Iterator[Embedded | Unreadable]:
     """What `query` gives, of the photos of sources that are listed already."""
     check_views(views)
@@ -78,11 +84,15 @@ def query_one(source: Place, cache: Cache, **settings: str | None) -> Embedded:
     """
     if os.path.isdir(source):
         raise PetrieveError(f"{source} is a folder", "name one photo")
-    (path,) = paths_of(source)
+    place = os.fspath(source)
+    (path, *others) = [place] if is_address(place) else paths_of(place)  # of one photo, a name is no pattern
     as_made = all(settings.get(name) in (None, "auto") for name in ("weights", "device", "precision"))
     if as_made and (container_of(path) or is_address(path)) and (held := _held(path, cache)):
         return held
-    (result,) = query(source, cache, **settings)  # type: ignore[arg-type]
+    parts = find_parts([path, *others])
+    if (count := len(photos_of(parts))) > 1:
+        raise PetrieveError(f"{source} holds {count:,} photos", "name one photo")
+    (result,) = of_parts(parts, cache, **settings)  # type: ignore[arg-type]
     if isinstance(result, Unreadable):
         raise PetrieveError(f"cannot embed {source}: {result.reason}", "name another photo")
     return result

@@ -5,6 +5,7 @@ import os
 import random
 import re
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
@@ -14,6 +15,7 @@ from store.errors import PetrieveError
 Answer = TypeVar("Answer")
 # A request is tried again after up to so many seconds, twice as many each time; all tries begin within PATIENCE.
 FIRST_WAIT, LONGEST_WAIT, PATIENCE = 0.1, 15.0, 60.0
+UNTOLD_WAIT = 3.0  # seconds; a longer one is told
 # What S3 and its like answer where credentials were good and are no longer, and where a moment later the answer may
 # be another.
 EXPIRED = frozenset("ExpiredToken ExpiredTokenException TokenRefreshRequired RequestExpired InvalidToken".split())
@@ -50,7 +52,7 @@ def asked(address: str, ask: Callable[[], Answer]) -> Answer:
             return ask()
         except Exception as error:
             trouble = trouble_of(address, error)
-            wait = next(left, None) if isinstance(trouble, Unreached) else None
+            wait = wait_after(trouble, left)
             if trouble is error and wait is None:
                 raise
             if wait is None:  # what was said may hold secrets, so that it is no cause
@@ -64,6 +66,19 @@ def waits() -> Iterator[float]:
     while time.monotonic() - started < PATIENCE:
         yield random.uniform(most / 2, most)
         most = min(2 * most, LONGEST_WAIT)
+
+
+def wait_after(trouble: Exception, left: Iterator[float]) -> float | None:
+    """Seconds to wait before the next try, of those that are left; None where there is none to come.
+
+    Who waits long is told why: an endpoint with a slip in it has nobody who answers either.
+    """
+    if not isinstance(trouble, Unreached):
+        return None
+    wait = next(left, None)
+    if wait and wait > UNTOLD_WAIT:
+        warnings.warn(f"{trouble.strerror}; it is tried again for up to {PATIENCE:g} s", stacklevel=2)
+    return wait
 
 
 def trouble_of(address: str, error: Exception) -> Exception:

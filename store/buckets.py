@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from store.errors import PetrieveError
@@ -24,6 +25,7 @@ YES = ("1", "true", "yes", "on")
 # whoever writes a new token into the profile's file is heard.
 ASKED_AGAIN = timedelta(minutes=5, seconds=30)
 PATIENCE = timedelta(seconds=60)  # in which a request is tried again
+_connecting = Lock()
 ENDED = "the lender of credentials has none any more"
 
 
@@ -55,7 +57,8 @@ def connected(address: str, *, retries: int = 10) -> "tuple[ObjectStore, str]":
     """
     bucket, key = parted(address)
     settings = tuple(sorted((name, value) for name, value in os.environ.items() if name.startswith(SETTINGS)))
-    return _connected(bucket, retries, settings), key
+    with _connecting:  # many threads begin at once
+        return _connected(bucket, retries, settings), key
 
 
 def no_extra(error: ImportError) -> PetrieveError:

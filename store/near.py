@@ -1,7 +1,8 @@
 """What a store in a bucket holds, kept on this machine too, so that it is fetched once.
 
 A copy is named by what the server calls the state of the file, or stands for one that never changes: a piece of a
-table. So none can be stale, and all of them may be removed at any time.
+table. So none can be stale, and all of them may be removed at any time. One that is not what was fetched, because it
+was cut off or its disk is failing, is fetched again: nobody is to mend a store that is well.
 """
 
 import hashlib
@@ -97,17 +98,29 @@ def _pieces(version: Path) -> "list[str] | None":
 
 
 def _kept(file: Key, copy: Path) -> Path:
-    """The copy of a file, made if it is not there; its time says when it was of use last."""
-    if copy.exists() and file.bucket.near:
-        with suppress(OSError):
-            os.utime(copy)
+    """The copy of a file, made if it is not there or damaged; its time says when it was of use last."""
+    checksum = _root() / "checksums" / copy.relative_to(_root())
+    if file.bucket.near and _is_whole(copy, checksum):
+        for one in (copy, checksum):
+            with suppress(OSError):
+                os.utime(one)
         return copy
     data = file.read_bytes()
     with _keeping(file, copy.parent):
         _root().mkdir(mode=0o700, parents=True, exist_ok=True)
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        write_file(copy, data)
+        for one, what in ((copy, data), (checksum, hashlib.blake2b(data).digest())):
+            one.parent.mkdir(parents=True, exist_ok=True)
+            write_file(one, what)
     return copy
+
+
+def _is_whole(copy: Path, checksum: Path) -> bool:
+    """Whether a copy is there, and holds what was fetched."""
+    try:
+        with copy.open("rb") as file:
+            return hashlib.file_digest(file, "blake2b").digest() == checksum.read_bytes()
+    except OSError:
+        return False
 
 
 @contextmanager

@@ -51,6 +51,14 @@ def batched(items: Iterable[Item], size: int) -> Iterator[tuple[Item, ...]]:
         yield some
 
 
+def more_each_time(items: Iterable[Item]) -> Iterator[tuple[Item, ...]]:
+    """The items, one at first, and then eight times as many each time."""
+    left, size = iter(items), 1
+    while some := tuple(islice(left, size)):
+        yield some
+        size *= 8
+
+
 def one_ahead(items: Iterable[Item]) -> Iterator[Item]:
     """The items, the next one always made: reading of a part may begin when it is asked for."""
     left = iter(items)

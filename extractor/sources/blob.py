@@ -3,6 +3,7 @@
 import os
 import stat
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import BinaryIO, cast
 
 from extractor.sources.buckets.objects import bytes_of, object_at
@@ -40,9 +41,14 @@ class Blob:
             OSError: it cannot be opened.
         """
         if is_address(self.path):
-            return bytes_of(self.path, within=(0, HEAD), version=self.version)[1] if self.size else b""
+            return _head(self) if self.size else b""
         with self.open() as file:
             return file.read(HEAD)
+
+
+@lru_cache(maxsize=64)  # several ask what an object is, and each answer is a wait
+def _head(blob: Blob) -> bytes:
+    return bytes_of(blob.path, within=(0, HEAD), version=blob.version)[1]
 
 
 def blob_at(path: str) -> Blob | None:

@@ -149,7 +149,7 @@ def _is_one_thing(path: str, entries: list[os.DirEntry[str]], others: Others) ->
     """Whether a folder with these entries is a table of Lance, or a store, which holds no photos; `others` are told."""
     names = {entry.name for entry in entries}
     if VERSIONS in names:
-        others.archives.append(path)
+        others.archives[path] = None
     elif names >= STORE:
         others.counts[os.path.basename(path)] += 1
     return VERSIONS in names or names >= STORE
@@ -198,7 +198,7 @@ def _looks_like_photo(entry: os.DirEntry[str], others: Others) -> bool:
     if is_photo(head[:64]):
         return True
     if holds_photos(head):
-        others.archives.append(entry.path)
+        others.archives[entry.path] = None
     elif is_sheet(name):
         others.sheets.append(entry.path)
     else:

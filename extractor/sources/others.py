@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from extractor.sources.ahead import batched
 from extractor.sources.archives import Archive
 from extractor.sources.as_before import Listings, opened
-from extractor.sources.blob import blob_at
+from extractor.sources.blob import Blob, blob_at
 from extractor.sources.said.beside import Beside, Sheet
 from extractor.sources.said.words import Words, together
 from extractor.sources.source import Part
@@ -23,7 +23,7 @@ class Others:
     """What lies among photos and is none; and, where archives lie alone, what these hold."""
 
     counts: Counter[str] = field(default_factory=Counter)  # by the ending of a file, or the name of a folder
-    archives: list[str] = field(default_factory=list)  # paths of files that photos are in
+    archives: dict[str, Blob | None] = field(default_factory=dict)  # by path, files that photos are in; None: unknown
     sheets: list[str] = field(default_factory=list)  # paths of those that may say what photos are
     beside: Beside = field(default_factory=Beside)
     inner: list[Archive] = field(default_factory=list)
@@ -41,8 +41,8 @@ class Others:
         passed.update(self.counts)
         self.beside.sheets.extend(Sheet(_below(root, path), _reader(path)) for path in self.sheets)
         alone = not self.beside.listed
-        for path in self.archives:
-            blob = blob_at(path) if alone else None
+        for path, blob in self.archives.items():
+            blob = (blob or blob_at(path)) if alone else None
             found = opened(blob, root, _below(root, as_text(path)) + "/", listings) if blob else None
             if found:
                 self.inner.append(found)

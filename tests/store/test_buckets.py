@@ -66,10 +66,14 @@ def test_what_does_not_pass_ends_in_words_without_secrets(
         assert "\n" not in text
 
 
-def test_nobody_there_is_could_not_be_reached(proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nobody_there_is_could_not_be_reached_and_who_waits_is_told(
+    proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     monkeypatch.setattr(asking, "PATIENCE", 0.5)
-    with pytest.raises(Unreached, match="could not be reached: no connection"):
+    monkeypatch.setattr(asking, "UNTOLD_WAIT", 0.1)
+    told = pytest.warns(UserWarning, match=r"s3://pets could not be reached: no connection; it is tried again for up")
+    with told, pytest.raises(Unreached, match="could not be reached: no connection"):
         get("s3://pets/k")
 
 

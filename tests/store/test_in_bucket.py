@@ -122,6 +122,22 @@ def test_copies_that_were_of_no_use_for_a_week_are_let_go(
     assert [file.name for file in (near / "petrieve/another store").iterdir()] == ["new"]
 
 
+def test_damaged_copies_are_fetched_again_and_nothing_is_said_of_the_store(
+    run: Run, drawn: Path, made_store: Path, bucket: Any, near: Path, address: str
+) -> None:
+    put_folder(bucket, made_store, "our pets.petrieve/")
+    photo = next((drawn / "cat").iterdir())
+    asked = [(*words, photo, "--store", address, "--json") for words in (("similar",), ("predict",))]
+    told = [run(*words).json for words in asked]
+    kept = [file for file in near.rglob("*") if file.is_file()]
+    assert {".lance", ".manifest", ".safetensors"} <= {file.suffix for file in kept}
+    for number, file in enumerate(kept):
+        data = bytearray(file.read_bytes())
+        data[len(data) // 2] ^= 1
+        file.write_bytes(data if number % 2 else data[:-1])
+    assert [run(*words).json for words in asked] == told
+
+
 def test_an_index_in_a_bucket_is_fetched_once_and_large_tables_never(
     run: Run, many: Cache, bucket: Any, proxy: Proxy, address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from extractor.sources.as_before import Listings
+from extractor.sources.blob import Blob
 from extractor.sources.bounds import max_bytes
 from extractor.sources.buckets.fetching import Fetch, fetching
 from extractor.sources.buckets.objects import Object, bytes_of, object_at, objects_below
@@ -63,7 +64,7 @@ class Bucket:
             if _is_named_like_photo(name):
                 yield _photo(self.root, uri, found)
             elif is_named_like_archive(name):
-                others.archives.append(above + uri)
+                others.archives[above + uri] = _blob(above + uri, found)
             elif is_sheet(name):
                 others.sheets.append(above + uri)
             else:
@@ -115,6 +116,11 @@ def _taken(coming: deque[Fetch[Read]]) -> Iterator[Read]:
 
 def _photo(root: str, uri: str, found: Object) -> Photo:
     return Photo(root, uri, found.size, found.modified, version=found.version)
+
+
+def _blob(address: str, found: Object) -> Blob:
+    """An archive as it has been listed, with its time in whole seconds: asked for by itself, it says no more."""
+    return Blob(address, found.size, found.modified - found.modified % 1_000_000, found.version)
 
 
 def _is_named_like_photo(name: str) -> bool:

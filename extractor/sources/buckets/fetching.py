@@ -12,7 +12,7 @@ from itertools import count
 from typing import Any, Generic, TypeVar
 
 from store import asking
-from store.asking import Unreached, trouble_of, unreached, waits
+from store.asking import Unreached, trouble_of, unreached, wait_after, waits
 from store.buckets import parted
 
 Answer = TypeVar("Answer")
@@ -109,7 +109,7 @@ class Fetching:
             except Exception as error:
                 trouble = trouble_of(address, error)
                 self._end(bucket, None if isinstance(trouble, Unreached) else 0)
-                wait = next(left, None) if isinstance(trouble, Unreached) else None
+                wait = wait_after(trouble, left)
                 if wait is None or self.landing.is_set():
                     raise trouble from None
             else:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from extractor.sources.buckets import odd_keys
 from extractor.sources.buckets.fetching import fetching
-from store.asking import CUT_OFF, Ended, Unreached, asked, refused, says_slow_down, trouble_of, unreached, waits
+from store.asking import CUT_OFF, Ended, asked, refused, says_slow_down, trouble_of, unreached, wait_after, waits
 from store.buckets import connected, parted
 from store.rows import microseconds
 
@@ -134,7 +134,7 @@ def _pages(address: str) -> Iterator[Sequence[Any]]:
 def _wait(address: str, error: Exception, left: Iterator[float]) -> float:
     """The seconds that are left to wait first, after what may pass; what does not is raised."""
     trouble = trouble_of(address, error)
-    wait = next(left, None) if isinstance(trouble, Unreached) else None
+    wait = wait_after(trouble, left)
     if wait is None:
         raise (refused(address, trouble) if isinstance(trouble, OSError) else trouble) from None
     return wait
