@@ -1,17 +1,14 @@
 """Wherever photos are: the store is the one that the unpacked folder would have given."""
 
 import shutil
-import zipfile
 from pathlib import Path
 
 from embedding import Run, again
-from sources import embedded
+from sources import as_zip, embedded
 
 
 def zipped(folder: Path, file: Path) -> Path:
-    with zipfile.ZipFile(file, "w") as made:
-        for path in sorted(folder.rglob("*.*")):
-            made.write(path, path.relative_to(folder))
+    as_zip(folder, file)
     return file
 
 
