@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 SCHEMES = ("s3", "s3a", "gs", "az", "abfs", "abfss")
 INSTALL = 'pip install "petrieve[bucket]"'
 # Variables that say how a bucket is reached: where one has changed, it is reached anew.
-SETTINGS = ("AWS_", "AZURE_", "GOOGLE_", "STORAGE_EMULATOR_HOST")
+SETTINGS = ("AWS_", "AZURE_", "AZURITE_", "GOOGLE_", "STORAGE_EMULATOR_HOST")
 ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
 YES = ("1", "true", "yes", "on")
 # obstore asks for credentials again five minutes before they end, and so for those without an end each half minute:

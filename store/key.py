@@ -4,6 +4,7 @@ import errno
 import os
 import re
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -165,7 +166,8 @@ class Key:
 
     def unlink(self, *, missing_ok: bool = True) -> None:  # noqa: ARG002
         """Remove it; where it is not there nothing happens."""
-        self._delete([self.path])
+        with suppress(FileNotFoundError):  # as Azure has it, and S3 has not
+            self._delete([self.path])
 
     def iterdir(self) -> "Iterator[Key]":
         """What lies below it."""
@@ -189,10 +191,10 @@ class Key:
     def _delete(self, paths: list[str]) -> None:
         import obstore
 
-        if paths:
-            ask(self, lambda: obstore.delete(self.bucket.objects, paths))
         for path in paths:
             self.bucket.tags.pop(path, None)
+        if paths:
+            ask(self, lambda: obstore.delete(self.bucket.objects, paths))
 
     def _saw(self, found: Any) -> None:
         self.bucket.tags[self.path] = tag_of(found)

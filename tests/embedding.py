@@ -19,7 +19,7 @@ Run = Callable[..., Done]
 COUNTS = ("found", "embedded", "cached", "copied", "unreadable", "missing")
 
 
-def again(run: Run, store: Path, *words: object) -> dict[str, int]:
+def again(run: Run, store: Path | str, *words: object) -> dict[str, int]:
     """The counts of a run that did something, zeros left out."""
     done = run("embed", *words, "--store", store, "--json", "--weights", "bundled")
     assert done.status == 0, done.err

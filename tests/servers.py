@@ -27,18 +27,18 @@ def environment(endpoint: str) -> dict[str, str]:
 @contextmanager
 def moto_server() -> Iterator[str]:
     """The endpoint of an S3 whose conditional puts hold, in a process of its own."""
-    port = _free_port()
-    with _served([sys.executable, "-m", "moto.server", "-p", str(port)], port) as endpoint:
+    port = free_port()
+    with served([sys.executable, "-m", "moto.server", "-p", str(port)], port) as endpoint:
         yield endpoint
 
 
 @contextmanager
 def nanio_server(folder: Path) -> Iterator[str]:
     """The endpoint of an S3-like server that lets all win who put an object where none is, in its own process."""
-    port = _free_port()
+    port = free_port()
     command = [sys.executable, "-m", "nanio", "serve", "--host", "127.0.0.1", "--port", str(port), "--no-access-log"]
     keys = {"NANIO_ACCESS_KEY": KEYS["AWS_ACCESS_KEY_ID"], "NANIO_SECRET_KEY": KEYS["AWS_SECRET_ACCESS_KEY"]}
-    with _served([*command, "--data-dir", str(folder), "--log-level", "error"], port, keys) as endpoint:
+    with served([*command, "--data-dir", str(folder), "--log-level", "error"], port, keys) as endpoint:
         yield endpoint
 
 
@@ -188,14 +188,14 @@ class _Passed(BaseHTTPRequestHandler):
         """Not on the terminal."""
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         return int(one.getsockname()[1])
 
 
 @contextmanager
-def _served(command: list[str], port: int, settings: Mapping[str, str] = {}) -> Iterator[str]:
+def served(command: list[str], port: int, settings: Mapping[str, str] = {}) -> Iterator[str]:
     """The endpoint of a server that answers; it ends with the block."""
     quiet = subprocess.DEVNULL
     process = subprocess.Popen(command, stdout=quiet, stderr=quiet, env={**os.environ, **settings})

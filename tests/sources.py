@@ -2,6 +2,7 @@
 
 import json
 import tarfile
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -18,7 +19,7 @@ PET = {"_type": "ClassLabel", "names": ["cat", "dog"]}
 Seen = tuple[bytes, bytes, str | None, str | None]  # digest, embedding's bits, label, split
 
 
-def seen(store: Path, root: Path | str) -> dict[str, Seen]:
+def seen(store: Path | str, root: Path | str) -> dict[str, Seen]:
     """What a store has of each photo, by its path below a folder or a file."""
     found: dict[str, Seen] = {}
     for photos, embeddings in Cache.open(store).embeddings():
@@ -29,7 +30,7 @@ def seen(store: Path, root: Path | str) -> dict[str, Seen]:
     return found
 
 
-def embedded(run: Run, store: Path, source: Path | str) -> dict[str, Seen]:
+def embedded(run: Run, store: Path | str, source: Path | str) -> dict[str, Seen]:
     """What the store of a source has of each photo, by its path below the source."""
     again(run, store, source)
     return seen(store, source)
@@ -57,3 +58,10 @@ def as_tar(folder: Path, file: Path) -> None:
     with tarfile.open(file, mode) as made:
         for path in sorted(folder.rglob("*.*")):
             made.add(path, str(path.relative_to(folder)))
+
+
+def as_zip(folder: Path, file: Path) -> None:
+    """A zip of a folder."""
+    with zipfile.ZipFile(file, "w") as made:
+        for path in sorted(folder.rglob("*.*")):
+            made.write(path, path.relative_to(folder))

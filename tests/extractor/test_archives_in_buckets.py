@@ -1,6 +1,5 @@
 """Archives, tables and sheets in a bucket: the store that the same file on the disk would have given."""
 
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +9,14 @@ from embedding import Run, again
 from pyarrow import parquet
 from servers import Proxy, put_folder
 from shards import packed, tar_in
-from sources import embedded, pictures, seen
+from sources import as_zip, embedded, pictures, seen
 
 
 def file_of(kind: str, folder: Path, place: Path) -> Path:
     """All photos of a folder in one file."""
     file = place / f"pets.{kind}"
     if kind == "zip":
-        with zipfile.ZipFile(file, "w") as made:
-            for path in sorted(folder.rglob("*.*")):
-                made.write(path, path.relative_to(folder))
+        as_zip(folder, file)
     elif kind == "parquet":
         parquet.write_table(pa.table({"image": pictures(folder)}), file, row_group_size=4)
     else:

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import zipfile
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +14,7 @@ from embedding import Run, again, listed
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageStat
-from sources import as_tar, pictures, seen
+from sources import as_tar, as_zip, pictures, seen
 
 from extractor.sources.as_before import AsBefore, Listings
 from extractor.sources.blob import blob_at
@@ -30,9 +29,7 @@ OLD = 1_760_000_000  # seconds: long enough ago that a change must show
 
 def packed(folder: Path, file: Path, *, time: int = OLD) -> Path:
     """A zip of a folder, last changed a while ago."""
-    with zipfile.ZipFile(file, "w") as made:
-        for path in sorted(folder.rglob("*.*")):
-            made.write(path, path.relative_to(folder))
+    as_zip(folder, file)
     os.utime(file, (time, time))
     return file
 

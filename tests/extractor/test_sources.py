@@ -1,19 +1,16 @@
 """Wherever photos are: the store is the one that the unpacked folder would have given."""
 
 import shutil
-import zipfile
 from pathlib import Path
 from typing import Any
 
 from embedding import Run, again
 from servers import Proxy, put_folder
-from sources import as_tar, embedded, pictures, written
+from sources import as_tar, as_zip, embedded, pictures, written
 
 
 def zipped(folder: Path, file: Path) -> Path:
-    with zipfile.ZipFile(file, "w") as made:
-        for path in sorted(folder.rglob("*.*")):
-            made.write(path, path.relative_to(folder))
+    as_zip(folder, file)
     return file
 
 
