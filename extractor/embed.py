@@ -215,7 +215,8 @@ def _check_one_is_readable(parts: Iterable[tuple[Part, list[Photo]]], keep_damag
     """A new store is made for the first photo that can be read, and not for files that only look like photos."""
     failures = []
     for part, photos in parts:
-        for some in more_each_time(photos):  # all would be asked for ahead of what is looked at
+        # All would be asked for ahead of what is looked at; and of one alone nobody knows whether the bucket answers.
+        for some in more_each_time(photos):
             for read in part.read({photo.uri for photo in some}):
                 loaded = load(read, there=lambda _: None, keep_damaged=keep_damaged)
                 if not isinstance(loaded.seen, Unreadable):

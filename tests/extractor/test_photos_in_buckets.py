@@ -28,8 +28,9 @@ ODD = ("a b.jpg", "a+b.jpg", "a%20b.jpg", "a#b?c.jpg", "ü.jpg", "/x.jpg", "A.jp
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What does not pass is given up soon."""
+    """What does not pass is given up soon, and tried again soon."""
     monkeypatch.setattr(asking, "PATIENCE", 0.5)
+    monkeypatch.setattr(fetching, "PROBE", 0.05)
 
 
 @pytest.fixture
