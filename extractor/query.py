@@ -70,7 +70,9 @@ def of_parts(
             yield from _whole(some, cache)
 
 
-def query_one(source: Place, cache: Cache, **settings: str | None) -> Embedded:
+def query_one(
+    source: Place, cache: Cache, *, weights: str | None = None, device: str = "auto", precision: str = "auto"
+) -> Embedded:
     """The embedding of one photo, as by `query`; a file that photos are in is not opened for one that the cache has.
 
     Raises:
@@ -79,10 +81,12 @@ def query_one(source: Place, cache: Cache, **settings: str | None) -> Embedded:
     if os.path.isdir(source):
         raise PetrieveError(f"{source} is a folder", "name one photo")
     (path,) = paths_of(source)
-    as_made = all(settings.get(name) in (None, "auto") for name in ("weights", "device", "precision"))
-    if as_made and (container_of(path) or is_address(path)) and (held := _held(path, cache)):
+    inside = precision == "auto" and (container_of(path) or is_address(path))
+    if inside and (held := _held(path, cache)):
+        if asks(cache, weights, device, precision):
+            asking_trunk(cache, weights, device, precision)
         return held
-    (result,) = query(source, cache, **settings)  # type: ignore[arg-type]
+    (result,) = query(source, cache, weights=weights, device=device, precision=precision)
     if isinstance(result, Unreadable):
         raise PetrieveError(f"cannot embed {source}: {result.reason}", "name another photo")
     return result
