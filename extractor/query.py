@@ -76,7 +76,9 @@ def of_parts(
             yield from _whole(some, cache)
 
 
-def query_one(source: Place, cache: Cache, **settings: str | None) -> Embedded:
+def query_one(
+    source: Place, cache: Cache, *, weights: str | None = None, device: str = "auto", precision: str = "auto"
+) -> Embedded:
     """The embedding of one photo, as by `query`; a file that photos are in is not opened for one that the cache has.
 
     Raises:
@@ -86,13 +88,15 @@ def query_one(source: Place, cache: Cache, **settings: str | None) -> Embedded:
         raise PetrieveError(f"{source} is a folder", "name one photo")
     place = os.fspath(source)
     (path, *others) = [place] if is_address(place) else paths_of(place)  # of one photo, a name is no pattern
-    as_made = all(settings.get(name) in (None, "auto") for name in ("weights", "device", "precision"))
-    if as_made and (container_of(path) or is_address(path)) and (held := _held(path, cache)):
+    inside = precision == "auto" and (container_of(path) or is_address(path))
+    if inside and (held := _held(path, cache)):
+        if asks(cache, weights, device, precision):
+            asking_trunk(cache, weights, device, precision)
         return held
     parts = find_parts([path, *others])
     if (count := len(photos_of(parts))) > 1:
         raise PetrieveError(f"{source} holds {count:,} photos", "name one photo")
-    (result,) = of_parts(parts, cache, **settings)  # type: ignore[arg-type]
+    (result,) = of_parts(parts, cache, weights=weights, device=device, precision=precision, views=0)
     if isinstance(result, Unreadable):
         raise PetrieveError(f"cannot embed {source}: {result.reason}", "name another photo")
     return result
