@@ -112,7 +112,8 @@ def refused(address: str, error: OSError) -> PetrieveError:
     if isinstance(error, Ended):
         remedy = "renew them and run the command again: what was committed stays"
     elif isinstance(error, PermissionError):
-        remedy = "check `AWS_PROFILE` or the keys in the environment, or set `AWS_SKIP_SIGNATURE=true` if it is public"
+        at_s3 = "`AWS_PROFILE` or the keys in the environment, or set `AWS_SKIP_SIGNATURE=true` if it is public"
+        remedy = f"check {at_s3 if address.startswith('s3') else 'the credentials in the environment'}"
     elif isinstance(error, FileNotFoundError):
         remedy = "check its name, and `--endpoint` if it is not at AWS"
     return PetrieveError(f"cannot open {address}: {error.strerror}", remedy)

@@ -1,6 +1,7 @@
 """Buckets: what an address names, and how it is reached as the usual environment says."""
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from obstore.store import ObjectStore, S3Credential
 
 SCHEMES = ("s3", "s3a", "gs", "az", "abfs", "abfss")
+NAME = re.compile(r"[\w.$-]+", re.ASCII)  # what the names of buckets are made of, at all that have them
 INSTALL = 'pip install "petrieve[bucket]"'
 # Variables that say how a bucket is reached: where one has changed, it is reached anew.
 SETTINGS = ("AWS_", "AZURE_", "AZURITE_", "GOOGLE_", "STORAGE_EMULATOR_HOST")
@@ -39,8 +41,8 @@ def parted(address: str) -> tuple[str, str]:
     scheme, rest = (found[1].lower(), found[2]) if found else ("", "")
     name, _, key = rest.partition("/")
     # What stands before an @, or behind a host that is no bucket, may be a secret: a key, or a signature.
-    shown = f"{scheme}://{name.rpartition('@')[2]}" if found else address
-    if scheme not in SCHEMES or not name:
+    shown = f"{scheme}://{re.split('[?#]', name.rpartition('@')[2])[0]}" if found else address
+    if scheme not in SCHEMES or not NAME.fullmatch(name.replace("@", "", 1)):
         raise PetrieveError(f"{shown} is not the address of a bucket", "write s3://BUCKET/PREFIX, gs://… or az://…")
     if "@" in name and not scheme.startswith("abfs"):
         raise PetrieveError(f"the address of {shown} holds credentials", "put them into the environment or a profile")

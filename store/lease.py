@@ -7,6 +7,7 @@ Times are the server's own: clocks of two machines need not agree.
 
 import json
 import os
+import re
 import socket
 import threading
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from obstore import UpdateVersion as Tag
 
 SECONDS = 60  # that a lease lasts unless it is renewed, which is tried four times in it
+LOCK = re.compile(rb"\d+ \S+")  # what is in the lock's file of a store on a disk, which may have been copied from there
 ROUNDING = 1  # second: servers say when a file was written in whole ones
 UNFIT = "it would let two runs write at once (it has no conditional puts)"
 
@@ -52,7 +54,8 @@ class Lease:
         except FileNotFoundError:  # it has ended meanwhile
             return self.take()
         seconds = holder["seconds"]
-        free = holder["name"] == self._name or (_now(self.key) - since).total_seconds() > seconds + ROUNDING
+        mine = holder["name"] == self._name
+        free = mine or not seconds or (_now(self.key) - since).total_seconds() > seconds + ROUNDING
         if not free or not self._replaced(tag):
             raise PetrieveError(
                 f"another run (process {holder['process']} on {holder['host']}) is writing to the store "
@@ -123,6 +126,8 @@ def _read(key: Key) -> "tuple[dict[str, Any], Tag, datetime]":
     """
     holder = {"name": None, "process": "?", "host": "a machine that does not say", "seconds": SECONDS}
     data, found = key.read()
+    if LOCK.fullmatch(data):
+        holder["seconds"] = 0
     with suppress(ValueError, TypeError, KeyError):
         said = json.loads(data)
         holder |= {**said, "seconds": int(said["seconds"]), "name": str(said["name"])}

@@ -22,13 +22,18 @@ def test_addresses_are_told_from_paths_and_keys_mean_themselves() -> None:
     assert all(map(is_address, ("s3://b/k", "gs://b", "https://x")))
     assert not any(map(is_address, ("photos", "C:/photos", Path("/a"))))
     assert parted("S3://b/a//b #ü%20?x") == ("s3://b", "a//b #ü%20?x")
-    for other in ("ftp://x/y", "s3://", "photos"):
+    for other in ("ftp://x/y", "s3://", "photos", "s3://our pets/k", "s3://pets#1/k", "s3://ü/k"):
         with pytest.raises(PetrieveError, match="write s3://"):
             parted(other)
 
 
 def test_an_address_with_a_secret_is_refused_without_it() -> None:
-    for address in ("https://pets.s3.amazonaws.com/1.jpg?X-Amz-Signature=TopSecret", "s3://AKIA:TopSecret@pets/1.jpg"):
+    for address in (
+        "https://pets.s3.amazonaws.com/1.jpg?X-Amz-Signature=TopSecret",
+        "https://pets.s3.amazonaws.com?X-Amz-Signature=TopSecret",
+        "s3://pets?X-Amz-Signature=TopSecret",
+        "s3://AKIA:TopSecret@pets/1.jpg",
+    ):
         with pytest.raises(PetrieveError) as caught:
             parted(address)
         assert "Secret" not in str(caught.value)

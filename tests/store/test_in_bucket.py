@@ -167,6 +167,14 @@ def test_a_lock_in_other_words_counts_as_a_run_of_which_no_more_is_known(
         assert "another run (process ? on a machine that does not say)" in one_line(run("embed", few, *NEW, address))
 
 
+def test_a_store_copied_from_a_disk_is_nobodys(
+    run: Run, drawn: Path, made_store: Path, bucket: Any, address: str
+) -> None:
+    assert (made_store / ".lock").stat().st_size
+    put_folder(bucket, made_store, "our pets.petrieve/")
+    assert run("embed", drawn, *NEW, address).json["cached"] == 40
+
+
 def committed(bucket: Any) -> bool:
     """Whether a run has committed photos twice, and has more to do."""
     time.sleep(0.1)  # the server has others to answer
