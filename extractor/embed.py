@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import cache as once
+from itertools import chain
 from typing import Any
 
 from extractor.engines.drawn import drawn
@@ -32,6 +33,7 @@ from store.rows import BY_HAND, Embedded, Unreadable, photo_schema, said_of, tol
 from store.trunks import drop, trunks_of
 from store.upgrade import upgrade
 
+FEW = 8
 Progress = Callable[[int, int, int], None]  # photos done, photos in all, bytes read
 
 
@@ -211,10 +213,14 @@ def _check_another(place: Store, name: str, cache: Cache) -> None:
 
 
 def _check_one_is_readable(parts: Iterable[tuple[Part, list[Photo]]], keep_damaged: bool) -> None:
-    """A new store is made for the first photo that can be read, and not for files that only look like photos."""
+    """A new store is made for the first photo that can be read, and not for files that only look like photos.
+
+    A FEW of each part are asked for before the others: of a bucket, all that is wanted is asked for at once.
+    """
     failures = []
     for part, photos in parts:
-        for read in part.read({photo.uri for photo in photos}):
+        wanted = [{photo.uri for photo in some} for some in (photos[:FEW], photos[FEW:])]
+        for read in chain.from_iterable(part.read(uris) for uris in wanted if uris):
             loaded = load(read, there=lambda _: None, keep_damaged=keep_damaged)
             if not isinstance(loaded.seen, Unreadable):
                 return
