@@ -45,6 +45,10 @@ class Fetch(Generic[Answer]):
         except BaseException as error:
             self.answer.set_exception(error)
 
+    def failed(self) -> bool:
+        """Whether it has raised."""
+        return self.answer.done() and self.answer.exception() is not None
+
     def result(self) -> Answer:
         """The answer, which takes no more room; what `ask` raises is raised."""
         if self.take():

@@ -14,6 +14,9 @@ from extractor.sources.buckets.objects import bytes_of
 BLOCK = 1 << 20
 AHEAD = 8
 KEPT = 24
+# Of the object that was closed last, what came and what is under way: an archive is opened again for each of its parts,
+# and the next one begins where the last was read ahead to.
+_left: dict[tuple[str, int, str | None], "OrderedDict[int, Fetch[bytes]]"] = {}
 
 
 class Remote(io.RawIOBase):
@@ -26,7 +29,8 @@ class Remote(io.RawIOBase):
     def __init__(self, address: str, size: int, version: str | None) -> None:
         self.address, self.size, self.version = address, size, version
         self.place, self.last, self.ahead = 0, -1, 0
-        self.blocks: OrderedDict[int, Fetch[bytes]] = OrderedDict()
+        left = _left.pop((address, size, version), OrderedDict())
+        self.blocks = OrderedDict((number, block) for number, block in left.items() if not block.failed())
 
     def readable(self) -> bool:
         """It is."""
@@ -62,8 +66,10 @@ class Remote(io.RawIOBase):
         return done
 
     def close(self) -> None:
-        """Let go of what was read, and of what was asked for."""
-        self.blocks.clear()
+        """Leave what was read, and what was asked for, to who opens it next."""
+        if not self.closed and self.version:
+            _left.clear()
+            _left[self.address, self.size, self.version] = self.blocks
         super().close()
 
     def _block(self, number: int, upto: int) -> bytes:
