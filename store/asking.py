@@ -24,8 +24,6 @@ SLOW = tuple(
 # What is said of an object's state: answers, and no trouble.
 ANSWERS = ("PreconditionError", "NotModifiedError", "AlreadyExistsError")
 CUT_OFF = "cut off"
-# How the names of what the environment says of a bucket begin, by the scheme's first letters.
-CLOUDS = {"s3": "AWS", "gs": "GOOGLE", "az": "AZURE", "ab": "AZURE"}
 
 
 class Unreached(OSError):
@@ -99,9 +97,8 @@ def refused(address: str, error: OSError) -> PetrieveError:
     if isinstance(error, Ended):
         remedy = "renew them and run the command again: what was committed stays"
     elif isinstance(error, PermissionError):
-        cloud = CLOUDS[address[:2].lower()]
-        keys = "`AWS_PROFILE` or the keys" if cloud == "AWS" else "the keys"
-        remedy = f"check {keys} in the environment, or set `{cloud}_SKIP_SIGNATURE=true` if it is public"
+        at_s3 = "`AWS_PROFILE` or the keys in the environment, or set `AWS_SKIP_SIGNATURE=true` if it is public"
+        remedy = f"check {at_s3 if address.startswith('s3') else 'the credentials in the environment'}"
     elif isinstance(error, FileNotFoundError):
         remedy = "check its name, and `--endpoint` if it is not at AWS"
     return PetrieveError(f"cannot open {address}: {error.strerror}", remedy)
