@@ -63,3 +63,13 @@ def test_a_store_in_another_cloud_is_the_store_on_the_disk(run: Run, pets: Path,
     for words in (("similar", min(pets.rglob("*.*"))), ("fit-head",), ("verify",)):
         done = run(*words, "--store", store)
         assert done.status == 0, done.err
+
+
+@pytest.mark.parametrize("cloud", [azure], indirect=True)
+def test_who_may_not_look_into_a_container_is_told_what_to_check(
+    run: Run, tmp_path: Path, cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_KEY", "b3RoZXI=")
+    done = run("embed", f"{cloud.address}/pets", "--store", tmp_path / "s")
+    assert done.err.endswith("check the credentials in the environment\n"), done.err
+    assert "b3Ro" not in done.err

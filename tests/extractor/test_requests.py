@@ -1,22 +1,13 @@
-"""How many requests photos and archives in buckets cost."""
+"""How many requests an archive in a bucket costs."""
 
 import zipfile
 from pathlib import Path
 from typing import Any
 
 from embedding import Run, again
-from servers import Proxy, put_folder
+from servers import Proxy
 
-from extractor.embed import FEW
 from extractor.sources.buckets.remote import BLOCK
-
-
-def test_a_first_run_asks_for_each_photo_once_and_for_a_few_to_see_that_one_can_be_read(
-    run: Run, drawn: Path, tmp_path: Path, proxy: Proxy, bucket: Any
-) -> None:
-    put_folder(bucket, drawn, "pets/")
-    assert again(run, tmp_path / "s", f"s3://{bucket.name}/pets") == {"found": 40, "embedded": 40}
-    assert proxy.count("GET", "/pets/") <= 40 + FEW
 
 
 def test_the_parts_of_an_archive_ask_for_no_byte_twice(
