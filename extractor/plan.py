@@ -9,7 +9,7 @@ from typing import Any
 from extractor.sources.as_before import Listings
 from extractor.sources.folder import is_folder
 from extractor.sources.formats import FORMATS
-from extractor.sources.inside import LITTER
+from extractor.sources.inside import ARCHIVES, LITTER, ending_of
 from extractor.sources.places import exists, source_at
 from extractor.sources.source import Part, Source
 from extractor.sources.words import Words
@@ -124,10 +124,13 @@ def _check_some(found: Sequence[Found], sources: Sequence[str], before: Iterable
     if empty and (len(empty) == len(found) or any(not os.path.isdir(one.name) for one in empty)):
         there = [f"{one.name} holds {counted(one.passed)}" for one in empty if one.passed or os.path.isfile(one.name)]
         sample = f", or let `cli.py sample {sources[0]}` draw some pets" if os.path.isdir(sources[0]) else ""
+        files = [one for one in empty if not os.path.isdir(one.name)]
+        nested = [one.name for one in files if any(ending_of(kind) in ARCHIVES for kind in one.passed)]
+        unpack = f", or unpack {nested[0]}: archives in archives are not read" if nested else ""
         raise PetrieveError(
             f"there is no photo in {listed([one.name for one in empty], NAMED)}"
             + (f": {'; '.join(there[:NAMED])}" if there else ""),
-            f"name a folder or an archive with {FORMATS} files{sample}",
+            f"name a folder or an archive with {FORMATS} files{sample}{unpack}",
         )
 
 
