@@ -76,7 +76,7 @@ def query_one(
     """The embedding of one photo, as by `query`; a file that photos are in is not opened for one that the cache has.
 
     Raises:
-        PetrieveError: also if the photo cannot be read, or `source` is a folder.
+        PetrieveError: also if the photo cannot be read, or `source` is a folder or an archive.
     """
     if os.path.isdir(source):
         raise PetrieveError(f"{source} is a folder", "name one photo")
@@ -86,7 +86,10 @@ def query_one(
         if asks(cache, weights, device, precision):
             asking_trunk(cache, weights, device, precision)
         return held
-    (result,) = query(source, cache, weights=weights, device=device, precision=precision)
+    parts = find_parts([path])
+    if (count := sum(len(part.photos) for part in parts)) != 1:
+        raise PetrieveError(f"{source} holds {count} photos", "name one photo")
+    (result,) = of_parts(parts, cache, weights=weights, device=device, precision=precision, views=0)
     if isinstance(result, Unreadable):
         raise PetrieveError(f"cannot embed {source}: {result.reason}", "name another photo")
     return result

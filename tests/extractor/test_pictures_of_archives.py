@@ -97,6 +97,12 @@ def opened(file: Path) -> Iterator[list[str]]:
         watched.clear()  # a hook stays until the process ends
 
 
+def test_an_archive_is_no_photo_to_look_for(run: Run, made: Path) -> None:
+    for name, count in (("pets.zip", 14), ("pets.zip/cat", 6)):
+        done = run("similar", made / name, "--store", made / "s")
+        assert (done.status, done.err) == (1, f"error: {made / name} holds {count} photos; name one photo\n")
+
+
 def shows(sheet: Path) -> bool:
     """Whether the first tile of a sheet is a picture, and not the grey of one that could not be read."""
     with Image.open(sheet) as image:
