@@ -9,7 +9,7 @@ from typing import Any
 from extractor.sources.as_before import Listings
 from extractor.sources.folder import is_folder
 from extractor.sources.formats import FORMATS
-from extractor.sources.inside import LITTER
+from extractor.sources.inside import ARCHIVES, LITTER, ending_of
 from extractor.sources.places import exists, source_at
 from extractor.sources.said.words import Words
 from extractor.sources.source import Part, Source
@@ -137,6 +137,10 @@ def _remedy(place: str, empty: Iterable[Found]) -> str:
     if is_address(place) and "*" in place:
         return "name what is before the `*`, which in a bucket means itself, or write `{00..11}`"
     some = f"name a {'prefix' if is_address(place) else 'folder'} or an archive with {FORMATS} files"
+    nested = [
+        one for one in empty if any(ending_of(kind) in ARCHIVES for kind in one.passed) and not os.path.isdir(one.name)
+    ]
+    some += f", or unpack {nested[0].name}: archives in archives are not read" if nested else ""
     return some if not os.path.isdir(place) else f"{some}, or let `cli.py sample {place}` draw some pets"
 
 

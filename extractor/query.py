@@ -10,7 +10,7 @@ from functools import partial
 from extractor.engines.local import results
 from extractor.pixels.augment import RECIPE, check_views
 from extractor.plan import chosen, find_parts, photos_of
-from extractor.sources.places import Place, container_of, paths_of, read_known
+from extractor.sources.places import Place, container_of, parts_of, paths_of
 from extractor.sources.source import Part
 from extractor.trunks.fitting import asking_trunk, asks
 from store.cache import Cache
@@ -82,7 +82,7 @@ def query_one(
     """The embedding of one photo, as by `query`; a file that photos are in is not opened for one that the cache has.
 
     Raises:
-        PetrieveError: also if the photo cannot be read, or `source` is a folder.
+        PetrieveError: also if the photo cannot be read, or `source` is a folder or an archive.
     """
     if os.path.isdir(source):
         raise PetrieveError(f"{source} is a folder", "name one photo")
@@ -94,7 +94,7 @@ def query_one(
             asking_trunk(cache, weights, device, precision)
         return held
     parts = find_parts([path, *others])
-    if (count := len(photos_of(parts))) > 1:
+    if (count := len(photos_of(parts))) != 1:
         raise PetrieveError(f"{source} holds {count:,} photos", "name one photo")
     (result,) = of_parts(parts, cache, weights=weights, device=device, precision=precision, views=0)
     if isinstance(result, Unreadable):
@@ -122,7 +122,7 @@ def same_photo(photo: Embedded, cache: Cache) -> list[str]:
 def _lookup(photos: Sequence[Photo], cache: Cache, views: int) -> tuple[Callable[[bytes], Content | None], bool]:
     """What tells of a content what the cache has of it; and whether it has all these photos, as far as is known."""
     if len(photos) <= QUERY_BATCH:
-        read = [read_known(photo) for photo in photos]
+        read = [one for part, some in parts_of(photos) for one in part.read({photo.uri for photo in some})]
         held = [cache.content_of(digest_of(one[1])) for one in read if not isinstance(one, Unreadable)]
         return cache.content_of, all(one is not None and one.views > views for one in held)
     there = known(cache)

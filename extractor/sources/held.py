@@ -8,6 +8,7 @@ from threading import Lock
 from extractor.sources.source import Part
 from extractor.sources.tables.rows import Rows
 from extractor.sources.tars.entries import Entries
+from extractor.sources.within import Within
 from store.photo import Photo
 from store.rows import Unreadable
 
@@ -18,6 +19,8 @@ Read = tuple[Photo, bytes] | Unreadable
 
 def is_costly(part: Part) -> bool:
     """Whether one photo of a part costs reading what lies before it, or with it."""
+    if isinstance(part, Within):
+        return is_costly(part.part)
     return isinstance(part, Rows) or (isinstance(part, Entries) and part.packing is not None)
 
 

@@ -3,23 +3,21 @@
 import glob
 import os
 import re
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from itertools import product
 from threading import Lock
 
-from extractor.sources.archives import Archive, archive
+from extractor.sources.archives import archive
 from extractor.sources.as_before import Listings, opened
 from extractor.sources.blob import Blob, blob_at, is_table
 from extractor.sources.buckets.bucket import Bucket, Objects, is_named_like_archive
 from extractor.sources.buckets.objects import bytes_of
-from extractor.sources.folder import STORE, Files, Folder, is_folder, read
+from extractor.sources.folder import STORE, Files, Folder, read
 from extractor.sources.instead import check_name
-from extractor.sources.said.words import Words
 from extractor.sources.source import Part, Source
+from extractor.sources.within import Below, known_within
 from store.errors import PetrieveError, Undecodable
 from store.photo import Photo, as_text, is_address
 from store.rows import Unreadable
@@ -130,40 +128,6 @@ def gone(path: str) -> str | None:
     return datetime.now(UTC).date().isoformat()
 
 
-@dataclass(frozen=True)
-class Below:
-    """The photos of an archive whose names are, or begin with, the one of a folder or a photo in it."""
-
-    whole: Archive
-    name: str
-
-    @property
-    def root(self) -> str:
-        """The archive."""
-        return self.whole.root
-
-    @property
-    def passed(self) -> Counter[str]:
-        """What the whole archive holds beside photos."""
-        return self.whole.passed
-
-    def parts(self) -> Iterator[Part]:
-        """Its photos in a stable order."""
-        folder = f"{self.name}/"
-        for part in self.whole.parts():
-            if some := [
-                photo
-                for photo in part.photos
-                # What cannot be listed may lie there.
-                if photo.uri == self.name or photo.uri.startswith(folder) or is_folder(photo.path)
-            ]:
-                yield self.whole.part(some)
-
-    def words(self) -> Words | None:
-        """What the whole archive says."""
-        return self.whole.words()
-
-
 def parts_of(photos: Iterable[Photo]) -> list[tuple[Part, Sequence[Photo]]]:
     """Photos that are known from before as parts, each beside all its photos: within one, no uri is there twice."""
     containers: dict[str, str] = {}  # by the folder that photos lie in
@@ -177,15 +141,16 @@ def parts_of(photos: Iterable[Photo]) -> list[tuple[Part, Sequence[Photo]]]:
 
 
 def _part(root: str, container: str, photos: Sequence[Photo]) -> Part:
-    found = None
+    found, above = None, as_text(container)
+    folder = root[len(above) + 1 :] if root.startswith(f"{above}/") else ""  # in the archive
     try:
         if container and (blob := blob_at(container)):
-            before = as_text(container)[len(root) :].lstrip("/")
-            found = archive(blob, root, before and f"{before}/")
+            before = above[len(root) :].lstrip("/")
+            found = archive(blob, above if folder else root, before and f"{before}/")
     except OSError:  # reading the photos says so
         pass
     if found:
-        return found.part(photos)
+        return known_within(found, photos, folder) if folder else found.part(photos)
     return Objects(tuple(photos)) if is_address(root) else Files(tuple(photos))
 
 

@@ -29,6 +29,7 @@ def test_an_archive_without_photos_is_said_to_hold_what_it_does(
     assert f"there is no photo in {tmp_path / 'a.zip'}: {tmp_path / 'a.zip'} holds" in done.err
     assert said in done.err
     assert "name a folder or an archive with JPEG" in done.err
+    assert ("archives in archives are not read" in done.err) == ("inner.zip" in entries)
     assert not (tmp_path / "s").exists()
 
 

@@ -2,7 +2,8 @@
 
 import sys
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -70,14 +71,36 @@ def test_what_is_read_in_one_go_is_not_read_once_for_each_photo(
 ) -> None:
     file = made_of(drawn, tmp_path)
     photos = again(run, tmp_path / "s", file)["embedded"]
-    opened = list[str]()
-    watched = {str(file)}
-    sys.addaudithook(lambda event, words: opened.append("") if event == "open" and words[0] in watched else None)
-    try:
+    with opened(file) as times:
         assert run("duplicates", "--store", tmp_path / "s").status == 0
+    assert 0 < len(times) < photos / 2
+
+
+def test_few_photos_that_are_asked_about_are_read_in_one_go(run: Run, made: Path, pets: Path, tmp_path: Path) -> None:
+    counts = []
+    for name in ("cat", "."):
+        as_tar(pets / name, tmp_path / "few.tar.gz")
+        with opened(tmp_path / "few.tar.gz") as times:
+            assert run("predict", tmp_path / "few.tar.gz", "--store", made / "s").status == 0
+        counts.append(len(times))
+    assert counts[0] == counts[1] > 0
+
+
+@contextmanager
+def opened(file: Path) -> Iterator[list[str]]:
+    """How often a file is opened meanwhile."""
+    times, watched = list[str](), {str(file)}
+    sys.addaudithook(lambda event, words: times.append("") if event == "open" and words[0] in watched else None)
+    try:
+        yield times
     finally:
         watched.clear()  # a hook stays until the process ends
-    assert 0 < len(opened) < photos / 2
+
+
+def test_an_archive_is_no_photo_to_look_for(run: Run, made: Path) -> None:
+    for name, count in (("pets.zip", 14), ("pets.zip/cat", 6)):
+        done = run("similar", made / name, "--store", made / "s")
+        assert (done.status, done.err) == (1, f"error: {made / name} holds {count} photos; name one photo\n")
 
 
 def shows(sheet: Path) -> bool:

@@ -1,12 +1,14 @@
 """Wherever photos are: the store is the one that the unpacked folder would have given."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from embedding import Run, again
 from servers import Proxy, put_folder
-from sources import as_tar, as_zip, embedded, pictures, written
+from sources import as_tar, as_zip, embedded, pictures, seen, written
 
 
 def zipped(folder: Path, file: Path) -> Path:
@@ -66,3 +68,32 @@ def test_a_photo_of_an_archive_is_asked_for_by_its_name(run: Run, pets: Path, tm
     file.write_bytes(b"")  # it is not read again
     for more in ((), ("--weights", "bundled"), ("--device", "cpu")):
         assert run("similar", f"{file}/cat/{name}", "--store", store, "--json", *more).json == by_name
+
+
+def tarred(folder: Path, file: Path) -> Path:
+    as_tar(folder, file.with_name("pets.tar.gz"))
+    return file.with_name("pets.tar.gz")
+
+
+def tabled(folder: Path, file: Path) -> Path:
+    return written(file.with_name("pets.parquet"), {"image": pictures(folder)})
+
+
+@pytest.mark.parametrize("made_of", [zipped, tarred, tabled])
+def test_a_folder_in_an_archive_gives_the_store_of_that_folder(
+    run: Run, pets: Path, tmp_path: Path, made_of: Callable[[Path, Path], Path]
+) -> None:
+    above = tmp_path / "above"
+    shutil.copytree(pets, above / "all" / "pets")
+    file, store = made_of(above, tmp_path / "pets.zip"), tmp_path / "b"
+    for name in ("all/pets/cat", "all/pets"):
+        assert embedded(run, tmp_path / "a", above / name) == embedded(run, store, file / name)
+        assert again(run, store, file / name)["cached"] == again(run, store, file / name)["found"]
+    assert run("verify", "--all", "--store", store).status == 0
+    assert run("duplicates", "--store", store).status == 0
+    assert again(run, tmp_path / "a", above) == again(run, store, file)
+    assert seen(tmp_path / "a", above) == seen(store, file)
+    photo = f"all/pets/dog/{min((pets / 'dog').iterdir()).name}"
+    for folder, other in ((above, tmp_path / "c"), (file, tmp_path / "d")):
+        again(run, other, folder / photo)
+    assert seen(tmp_path / "c", above) == seen(tmp_path / "d", file)

@@ -1,0 +1,77 @@
+"""Photos below a folder in an archive, called as they would be if that folder were unpacked."""
+
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from extractor.sources.archives import Archive
+from extractor.sources.folder import is_folder
+from extractor.sources.said.words import Words
+from extractor.sources.source import Part
+from store.photo import Photo
+from store.rows import Unreadable
+
+
+@dataclass(frozen=True)
+class Below:
+    """The photos of an archive whose names begin with the one of a folder in it; or the photo that is called so."""
+
+    whole: Archive
+    name: str
+
+    @property
+    def root(self) -> str:
+        """The folder."""
+        return f"{self.whole.root}/{self.name}"
+
+    @property
+    def passed(self) -> Counter[str]:
+        """What the whole archive holds beside photos."""
+        return self.whole.passed
+
+    def parts(self) -> Iterator[Part]:
+        """Its photos in a stable order."""
+        above = self.name.rpartition("/")[0]  # the folder of the one photo that is called so
+        for part in self.whole.parts():
+            if some := [photo for photo in part.photos if photo.uri.startswith(f"{self.name}/")]:
+                yield within(self.whole, some, self.name)
+            if some := [photo for photo in part.photos if photo.uri == self.name]:
+                yield within(self.whole, some, above) if above else self.whole.part(some)
+            if some := [photo for photo in part.photos if is_folder(photo.path)]:  # what is not listed may lie here
+                yield self.whole.part(some)
+
+    def words(self) -> Words | None:
+        """What the whole archive says."""
+        return self.whole.words()
+
+
+@dataclass(frozen=True, slots=True)
+class Within:
+    """Photos of an archive as they are called from a folder in it."""
+
+    photos: tuple[Photo, ...]
+    part: Part  # the same photos in the same order, as they are called from the archive
+    start: int  # of their uris here in those of the archive
+
+    def read(self, wanted: Collection[str]) -> Iterator[tuple[Photo, bytes] | Unreadable]:
+        """The bytes of the photos with these uris, in order, or why they cannot be read."""
+        for read in self.part.read({photo.uri for photo in self.part.photos if photo.uri[self.start :] in wanted}):
+            if isinstance(read, Unreadable):
+                yield replace(read, photo=self._here(read.photo))
+            else:
+                yield self._here(read[0]), read[1]
+
+    def _here(self, photo: Photo) -> Photo:
+        return replace(photo, root=self.photos[0].root, uri=photo.uri[self.start :])
+
+
+def within(archive: Archive, photos: Sequence[Photo], name: str) -> Within:
+    """Photos of an archive below a folder in it that has this name."""
+    start, root = len(name) + 1, f"{archive.root}/{name}"
+    here = tuple(replace(photo, root=root, uri=photo.uri[start:]) for photo in photos)
+    return Within(here, archive.part(photos), start)
+
+
+def known_within(archive: Archive, photos: Sequence[Photo], name: str) -> Within:
+    """The same, where the photos are known from before as they are called from that folder."""
+    return within(archive, [replace(one, root=archive.root, uri=f"{name}/{one.uri}") for one in photos], name)
