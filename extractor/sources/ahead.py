@@ -52,8 +52,8 @@ def batched(items: Iterable[Item], size: int) -> Iterator[tuple[Item, ...]]:
 
 
 def more_each_time(items: Iterable[Item]) -> Iterator[tuple[Item, ...]]:
-    """The items, one at first, and then eight times as many each time."""
-    left, size = iter(items), 1
+    """The items, eight at first, and then eight times as many each time."""
+    left, size = iter(items), 8
     while some := tuple(islice(left, size)):
         yield some
         size *= 8

@@ -8,6 +8,7 @@ from functools import partial
 
 from extractor.sources.fetching import Fetch, fetching
 from extractor.sources.objects import bytes_of
+from extractor.sources.odd_keys import CHANGED
 
 # A block takes as long over 100 MB/s as its request does over 20 ms, or half: what is read at one place costs little
 # more than the wait for it. With so many ahead, a link of that kind is full.
@@ -27,6 +28,7 @@ class Remote(io.RawIOBase):
         self.address, self.size, self.version = address, size, version
         self.place, self.last, self.ahead = 0, -1, 0
         self.blocks: OrderedDict[int, Fetch[bytes]] = OrderedDict()
+        self.changed = False  # so that nothing more of it can be had
 
     def readable(self) -> bool:
         """It is."""
@@ -68,6 +70,8 @@ class Remote(io.RawIOBase):
 
     def _block(self, number: int, upto: int) -> bytes:
         """A block, while the next ones come: those `upto` one, and more the longer it is read from end to end."""
+        if self.changed:
+            raise OSError(errno.EBUSY, CHANGED)
         if number != self.last:
             self.ahead = min(2 * self.ahead + 1, AHEAD) if number == self.last + 1 and number else 0
             self.last = number
@@ -83,8 +87,9 @@ class Remote(io.RawIOBase):
             self.blocks.popitem(last=False)
         try:
             return wanted.result()
-        except OSError:
+        except OSError as error:
             del self.blocks[number]  # it is asked for anew
+            self.changed = error.strerror == CHANGED
             raise
 
 
