@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from store.asking import Answer, asked, refused
+from store.asking import PATIENCE, Answer, asked, refused
 from store.buckets import connected, is_address, parted
 from store.errors import PetrieveError
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 # A larger file goes there in parts, and of two that are written at once the later one stays. Of a store's files only
 # an index is so large, and any index is right.
 WHOLE_BYTES = 64 << 20
+# How long Lance tries a request again, as we do; of its own accord it gives up after three times, within seconds.
+TRIED = {"client_max_retries": "10", "client_retry_timeout": str(int(PATIENCE))}
 # Lance takes an address for a URL: of `a%41`, `a#b`, `a//b` and `a/../b` it would make other keys, or none.
 UNFIT = re.compile(r"[%?#\x00-\x1f\x7f\ud800-\udfff]|//|(?:^|/)\.\.?(?:/|$)")
 
@@ -57,7 +59,7 @@ class Bucket:
         said = {"True": "true", "False": "false"}  # as Lance has it
         found = {name: str(config[name]) for name in names if config.get(name) is not None}
         plain = {"allow_http": "true"} if found.get("endpoint", "").startswith("http:") else {}
-        return {f"aws_{name}": said.get(value, value) for name, value in found.items()} | plain
+        return {f"aws_{name}": said.get(value, value) for name, value in found.items()} | plain | TRIED
 
 
 @dataclass(frozen=True)

@@ -200,9 +200,12 @@ def writable(store: Store) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        why, mend = first_line(error).removeprefix("LanceError(IO): "), "make room, or make it writable"
         if isinstance(store.path, Key):
-            store.path.bucket.check_writable()  # where another run has begun, that is why
+            store.path.bucket.check_writable()  # another run, or credentials that have ended, may be why
+            _, told, status = why.rpartition("status code: ")
+            why, mend = f"it answered {status}" if told else why, "see that it can be reached and written to"
         raise PetrieveError(
-            f"cannot write to the store {store.path}: {first_line(error).removeprefix('LanceError(IO): ')}",
-            "make room, or make it writable, and run the command again: what was committed stays",
+            f"cannot write to the store {store.path}: {why}",
+            f"{mend}, and run the command again: what was committed stays",
         ) from error

@@ -86,8 +86,10 @@ def source_at(place: str, listings: Listings | None = None) -> Source:
             check_name(blob)
     except OSError as error:
         raise PetrieveError(f"cannot open {place}: {error.strerror}", "check the path and its permissions") from error
+    if found is None and is_address(place):
+        return Bucket(place, blob_at(place) if name else blob, listings=listings)
     if found is None:
-        return Bucket(place, listings=listings) if is_address(place) else Folder(place, listings=listings)
+        return Folder(place, listings=listings)
     return Below(found, as_text(name)) if name else found
 
 

@@ -275,12 +275,31 @@ def test_answers_that_are_lost_and_bad_minutes_change_nothing(
     assert bits_of(address) == bits(tmp_path / "s")
 
 
+def test_bad_seconds_of_the_server_end_no_commit(run: Run, few: Path, proxy: Proxy, address: str) -> None:
+    refused: list[Asked] = []
+
+    def fault(asked: Asked) -> str | None:
+        if len(refused) == 17 or asked.method != "PUT" or "/data/" not in asked.path:
+            return None
+        if refused and refused[0].path != asked.path:
+            return None
+        refused.append(asked)
+        return "503"
+
+    proxy.fault = fault
+    assert run("embed", few, *NEW, address).json["embedded"] == 6
+    assert len(refused) == 17
+
+
 @pytest.mark.parametrize("part", ["", ".lock", "/data/", "_versions/"])
 def test_no_access_is_one_line_without_secrets(
     start: Start, run: Run, few: Path, proxy: Proxy, address: str, part: str
 ) -> None:
     proxy.fault = lambda asked: "403" if part in asked.path else None
-    assert address in one_line(run("embed", few, *NEW, address))
+    line = one_line(run("embed", few, *NEW, address))
+    assert address in line
+    if part == "/data/":
+        assert line.partition(f"{address}: ")[2].startswith("it answered 403 Forbidden; see that it can be reached")
     if part == "_versions/":  # where Lance, too, has something to say
         assert address in one_line(start("embed", few, *NEW, address).done())
 

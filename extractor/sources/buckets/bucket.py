@@ -9,7 +9,7 @@ from extractor.sources.as_before import Listings
 from extractor.sources.blob import Blob
 from extractor.sources.bounds import max_bytes
 from extractor.sources.buckets.fetching import Fetch, fetching
-from extractor.sources.buckets.objects import Object, bytes_of, object_at, objects_below
+from extractor.sources.buckets.objects import Object, bytes_of, objects_below
 from extractor.sources.formats import SUFFIXES, is_photo
 from extractor.sources.inside import LITTER, ending_of
 from extractor.sources.others import Others
@@ -33,6 +33,7 @@ class Bucket:
     """
 
     root: str  # an address, without the last slash
+    there: Blob | None = None  # the object with just this address, where there is one
     passed: Counter[str] = field(default_factory=Counter)
     listings: Listings | None = None
     others: Others = field(default_factory=Others)
@@ -46,10 +47,9 @@ class Bucket:
         return self.others.words(self.root, self.passed)
 
     def _photos(self, others: Others) -> Iterator[Photo]:
-        one = object_at(self.root)
-        if one and one.size and (_is_named_like_photo(one.key) or is_photo(bytes_of(self.root, within=(0, 64))[1])):
+        if (one := self.there) and one.size and (_is_named_like_photo(self.root) or is_photo(one.head()[:64])):
             folder, _, name = self.root.rpartition("/")
-            yield _photo(folder, name, one)
+            yield Photo(folder, name, one.size, one.modified, version=one.version)
             return
         above = f"{self.root}/"
         start = len(parted(above)[1])
@@ -62,7 +62,7 @@ class Bucket:
             if seen[folder] or not name or name[0] == "." or (found.size == 0 and "." not in name):
                 continue  # such as a "folder" that a console has made, an object without bytes
             if _is_named_like_photo(name):
-                yield _photo(self.root, uri, found)
+                yield Photo(self.root, uri, found.size, found.modified, version=found.version)
             elif is_named_like_archive(name):
                 others.archives[above + uri] = _blob(above + uri, found)
             elif is_sheet(name):
@@ -112,10 +112,6 @@ def read_object(photo: Photo) -> Read:
 def _taken(coming: deque[Fetch[Read]]) -> Iterator[Read]:
     while coming:
         yield coming.popleft().result()
-
-
-def _photo(root: str, uri: str, found: Object) -> Photo:
-    return Photo(root, uri, found.size, found.modified, version=found.version)
 
 
 def _blob(address: str, found: Object) -> Blob:

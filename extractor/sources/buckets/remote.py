@@ -8,6 +8,7 @@ from functools import partial
 
 from extractor.sources.buckets.fetching import Fetch, fetching
 from extractor.sources.buckets.objects import bytes_of
+from extractor.sources.buckets.odd_keys import CHANGED
 
 # A block takes as long over 100 MB/s as its request does over 20 ms, or half: what is read at one place costs little
 # more than the wait for it. With so many ahead, a link of that kind is full.
@@ -31,6 +32,7 @@ class Remote(io.RawIOBase):
         self.place, self.last, self.ahead = 0, -1, 0
         left = _left.pop((address, size, version), OrderedDict())
         self.blocks = OrderedDict((number, block) for number, block in left.items() if not block.failed())
+        self.changed = False  # so that nothing more of it can be had
 
     def readable(self) -> bool:
         """It is."""
@@ -74,6 +76,8 @@ class Remote(io.RawIOBase):
 
     def _block(self, number: int, upto: int) -> bytes:
         """A block, while the next ones come: those `upto` one, and more the longer it is read from end to end."""
+        if self.changed:
+            raise OSError(errno.EBUSY, CHANGED)
         if number != self.last:
             self.ahead = min(2 * self.ahead + 1, AHEAD) if number == self.last + 1 and number else 0
             self.last = number
@@ -89,8 +93,9 @@ class Remote(io.RawIOBase):
             self.blocks.popitem(last=False)
         try:
             return wanted.result()
-        except OSError:
+        except OSError as error:
             del self.blocks[number]  # it is asked for anew
+            self.changed = error.strerror == CHANGED
             raise
 
 
