@@ -1,5 +1,6 @@
 """What a run has to do: the photos of its sources, held against what the store knows of them."""
 
+import gc
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -95,6 +96,8 @@ def find_all(
 def _listed(source: Source, name: str, before: int, listing: Listing | None) -> list[Part]:
     """The parts of a source; `listing` is told how many photos they hold so far, beside those `before`."""
     parts: list[Part] = []
+    collects = gc.isenabled()
+    gc.disable()  # nothing that is listed is garbage: looking for some takes a fifth of the time
     try:
         for part in source.parts():
             parts.append(part)
@@ -104,6 +107,9 @@ def _listed(source: Source, name: str, before: int, listing: Listing | None) -> 
     except OSError as error:
         why = error.strerror or first_line(error)
         raise PetrieveError(f"cannot list {name}: {why}", "bring it back, or leave it out") from error
+    finally:
+        if collects:
+            gc.enable()
     return parts
 
 
