@@ -15,6 +15,7 @@ from extractor.pixels.augment import RECIPE, check_views
 from extractor.plan import Found, Listing, Plan, check_loss, chosen, find_all, parts_in, plan, settle
 from extractor.sources.ahead import more_each_time
 from extractor.sources.as_before import Listings
+from extractor.sources.buckets.fetching import fetching
 from extractor.sources.formats import FORMATS
 from extractor.sources.places import Place, paths_of
 from extractor.sources.said.labels import read_labels
@@ -50,6 +51,7 @@ class Summary:
     views: int  # embeddings that the trunk made: one for each photo, and those of its augmented views
     left: int  # not looked at, because the run was asked to stop
     sources: dict[str, dict[str, Any]]  # of each: counts of photos, and what was found there and is none
+    network: dict[str, float] | None  # requests and bytes a second that buckets answered; None where none was asked
     seconds: float
     photos_per_second: float
     device: str | None
@@ -98,7 +100,7 @@ def embed(
     Raises:
         PetrieveError: a source, the labels, the weights, the device or the store cannot be used; or no photo be read.
     """
-    started = time.perf_counter()
+    started, answered = time.perf_counter(), fetching().answered_so_far()
     check_views(views)
     wanted = paths_of(sources)
     place = Store.at(store)
@@ -174,6 +176,7 @@ def embed(
         views=made,
         left=left,
         sources=_by_source(found, {**outcomes, **_cached(to_do)}),
+        network=fetching().rates(answered, seconds),
         seconds=round(seconds, 3),
         photos_per_second=round(counts["embedded"] / seconds, 2),
         device=str(loaded().device) if used else None,

@@ -31,6 +31,7 @@ def embedded(summary: dict[str, Any], *, pruned: bool) -> None:
         rate = f"{summary['photos_per_second']} photos/s"
         how = f"{kind(summary['trunk'])}, {summary['weights']} weights on {summary['device']} in {summary['precision']}"
         print(f"{summary['seconds']} s, {rate}, {printable(how)}")
+    _network(summary["network"])
     if summary["labels"] is not None:
         print(f"labels: {_labels(summary['labels']) or NO_LABELS}")
     if summary["better"]:
@@ -54,6 +55,13 @@ def passed_over(sources: Iterable[dict[str, Any]]) -> str:
     counts = sum((Counter(of["passed_over"]) for of in sources), Counter[str]())
     some = [f"{count} {what}" for what, count in sorted(counts.items())]
     return f"; passed over: {printable(listed(some, PASSED))}" if some else ""
+
+
+def _network(rates: dict[str, float] | None) -> None:
+    """What buckets answered, where some were asked."""
+    if rates:
+        megabytes = rates["bytes_per_second"] / 1e6
+        print(f"the network: {rates['requests_per_second']:,.0f} requests/s, {megabytes:,.1f} MB/s")
 
 
 def _labels(counts: dict[str, dict[str, int]]) -> str:
@@ -291,9 +299,7 @@ def diagnosed(found: dict[str, Any]) -> None:
     print(f"{found['cores']} cores, {found['workers']} workers that read and decode")
     rows = [(stage, f"{rate:,.1f}") for stage, rate in found["stages"].items()]
     _table((f"alone, on {found['photos']} photos", "photos/s"), rows)
-    if network := found["network"]:
-        megabytes = network["bytes_per_second"] / 1e6
-        print(f"the network: {network['requests_per_second']:,.0f} requests/s, {megabytes:,.1f} MB/s")
+    _network(found["network"])
     print(f"all together: about {found['expected']:,.0f} photos/s, held up by {found['slowest']}")
     print(f"what would help: {found['advice']}")
     if found["unreadable"]:

@@ -156,14 +156,9 @@ def _all_read(
     files = _timed(rates, "read", partial(_read, parts, near)) if near else []
     if not far:
         return files, None
-    asked = fetching()
-    requests, received, started = asked.requests, asked.bytes, time.perf_counter()
+    answered, started = fetching().answered_so_far(), time.perf_counter()
     files += _timed(rates, "network", partial(_read, parts, far))
-    seconds = time.perf_counter() - started
-    return files, {
-        "requests_per_second": round((asked.requests - requests) / seconds, 1),
-        "bytes_per_second": round((asked.bytes - received) / seconds),
-    }
+    return files, fetching().rates(answered, time.perf_counter() - started)
 
 
 def _read(parts: Sequence[Part], photos: Sequence[Photo]) -> list[bytes]:

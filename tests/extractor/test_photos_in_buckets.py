@@ -53,6 +53,7 @@ def test_a_bucket_gives_the_store_of_the_folder(
     proxy.asked.clear()
     done = run("embed", f"{address}/", "--store", tmp_path / "b", "--json")
     assert (done.json["found"], done.json["cached"]) == (6, 6)
+    assert done.json["network"] is None, "photos that are cached are not asked for"
     assert done.json["sources"][address]["passed_over"] == {".txt": 1, "@eaDir": 1}
     assert proxy.count("GET", "/pets/") == 0
 
@@ -202,7 +203,8 @@ def test_the_endpoint_is_an_option_too(
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     words = ("embed", address, "--store", tmp_path / "s", "--weights", "bundled")
-    assert run(*words, "--endpoint", proxy.endpoint).status == 0
+    done = run(*words, "--endpoint", proxy.endpoint, "--json")
+    assert done.json["network"]["requests_per_second"] > 0, done.err
     assert run(*words, "--endpoint", "127.0.0.1").status == 2
 
 

@@ -121,6 +121,17 @@ class Fetching:
                 return known, data
             self.landing.wait(wait)
 
+    def answered_so_far(self) -> tuple[int, int]:
+        """How many requests, and how many bytes."""
+        return self.requests, self.bytes
+
+    def rates(self, before: tuple[int, int], seconds: float) -> dict[str, float] | None:
+        """Requests and bytes a second that were answered since so many were; None where none was."""
+        requests, size = self.requests - before[0], self.bytes - before[1]
+        if not requests:
+            return None
+        return {"requests_per_second": round(requests / seconds, 1), "bytes_per_second": round(size / seconds)}
+
     def answered(self, bucket: str) -> None:
         """Know that a bucket can be reached."""
         with self.turn:
