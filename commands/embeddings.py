@@ -22,7 +22,7 @@ from commands.options import (
     show,
     to_imagenet,
 )
-from commands.zips import ZipEncoding, zip_names
+from commands.zips import ZipEncoding
 from gallery import progress, spreadsheet, terminal, words
 from gallery.stop import asked_to_stop
 from store.columns import alike
@@ -79,7 +79,6 @@ def embed(
     from extractor import embed as extractor
     from index.codes import update
 
-    zip_names(zip_encoding)
     if labels is None and (photo_column or label_column):
         raise typer.BadParameter("these are columns of a CSV: name it with `--labels`")
     if forget is not None and not prune:
@@ -111,7 +110,7 @@ def embed(
     if said := alike(cache.counts()["labels"]):
         note(said)
     if passed := terminal.passed_over(summary.sources.values()):
-        note(passed.removeprefix("; "))
+        note(passed)
     show(document, partial(terminal.embedded, pruned=prune and not summary.left), as_json)
     if asked:
         print(f"stopped with {summary.left} photos left; the next `embed` goes on from here", file=sys.stderr)
@@ -196,7 +195,6 @@ def doctor(
     """Measure each step of embedding on your own photos, and name the one that holds up the rest."""
     from extractor.checks.doctor import diagnose
 
-    zip_names(zip_encoding)
     found = diagnose(sources, store=store, weights=weights, device=device, precision=precision)
     show(asdict(found), terminal.diagnosed, as_json)
 

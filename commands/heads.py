@@ -1,7 +1,6 @@
 """What is in a photo: a head, its predictions, and what is known of both."""
 
 from dataclasses import asdict
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from commands.options import DEFAULT_STORE, Device, Endpoint, Json, Precision, Store, Trunk, Weights, note, show
-from commands.zips import ZipEncoding, zip_names
+from commands.zips import ZipEncoding
 from extractor.sources.formats import FORMATS
 from extractor.sources.places import paths_of
 from gallery import spreadsheet, terminal, words
@@ -72,7 +71,6 @@ def predict(
     from store.cache import Cache
     from store.rows import Embedded
 
-    zip_names(zip_encoding)
     cache = Cache.open(store, trunk)
     fitted = head.load(cache)
     if max_error is not None:
@@ -115,12 +113,10 @@ def audit(
     """Find labels that are probably wrong or in doubt, near-copies that contradict them, leaks, and outliers."""
     from classifier import labelled
     from classifier.auditing import audit as classifier
-    from extractor.picture import picture
-    from extractor.sources.reading import Reader
+    from extractor.picture import pictures
     from gallery.sheet import findings_sheet
     from store.cache import Cache
 
-    zip_names(zip_encoding)
     cache = Cache.open(store, trunk)
     audited = classifier.audit(labelled.read(cache), name=words.name)
     ranked = [{**asdict(one), "photo": words.name(one.photo)} for one in audited.findings]
@@ -128,9 +124,7 @@ def audit(
         spreadsheet.findings(csv, ranked)
     worst = terminal.worth_a_look(ranked)
     if sheet and worst:
-        read = Reader(cache)
-        read.know(one["photo"] for one in worst)
-        findings_sheet(sheet, worst, picture=partial(picture, read=read))
+        findings_sheet(sheet, worst, picture=pictures(cache, (one["photo"] for one in worst)))
     elif sheet:
         note(f"nothing was found that {sheet} could show: it is not written")
     found = {"found": classifier.counts(audited.findings), "expected_wrong": audited.expected_wrong}
@@ -150,20 +144,16 @@ def report(
     from classifier import head, labelled
     from classifier.auditing import audit as classifier
     from classifier.auditing.outcomes import outcomes
-    from extractor.picture import picture
-    from extractor.sources.reading import Reader
+    from extractor.picture import pictures
     from extractor.trunks.kinds import kind
     from gallery.report import page
     from store.cache import Cache
 
-    zip_names(zip_encoding)
     cache = Cache.open(store, trunk)
     fitted = head.load(cache)
     photos = labelled.read(cache)
     mistakes, curves = outcomes(photos, fitted)
     suspects = terminal.worth_a_look([asdict(one) for one in classifier.audit(photos, name=words.name).findings])
-    read = Reader(cache)
-    read.know(one["photo"] for one in (*suspects, *map(asdict, mistakes)))
     size = page.write(
         out,
         {**asdict(fitted.report), "roc": [asdict(one) for one in curves]},
@@ -175,7 +165,7 @@ def report(
         },
         suspects=suspects,
         mistakes=[asdict(one) for one in mistakes],
-        picture=partial(picture, read=read),
+        picture=pictures(cache, [*(one["photo"] for one in suspects), *(one.photo for one in mistakes)]),
     )
     made = {"file": str(out), "size_bytes": size, "mistakes": len(mistakes), "suspects": len(suspects)}
     show(made, terminal.reported, as_json)

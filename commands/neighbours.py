@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from commands.options import DEFAULT_STORE, Device, Endpoint, Json, Precision, Store, Trunk, Weights, note, show
-from commands.zips import ZipEncoding, zip_names
+from commands.zips import ZipEncoding
 from gallery import spreadsheet, terminal, words
 
 if TYPE_CHECKING:
@@ -41,15 +41,13 @@ def similar(
     as_json: Json = False,
 ) -> None:
     """Find the embedded photos that look most like a pet."""
-    from extractor.picture import picture
+    from extractor.picture import pictures
     from extractor.query import query_one, same_photo
     from extractor.sources.places import gone
-    from extractor.sources.reading import Reader
     from gallery.sheet import contact_sheet
     from index import build, question
     from store.cache import Cache
 
-    zip_names(zip_encoding)
     if bool(photos) == bool(watch) or (watch and sheet):
         raise typer.BadParameter("name photos, or a folder to `--watch`, which draws no sheet")
     cache = Cache.open(store, trunk)
@@ -80,19 +78,13 @@ def similar(
             for one in found
         ]
         shown = [(query.photo.path, "the photo", os.path.basename(query.photo.path)) for query in queries]
-        read = Reader(cache)
-        read.know(path for path, *_ in (*shown, *rows))
-        contact_sheet(sheet, [*shown, *rows], picture=partial(picture, read=read), framed=range(len(shown)))
+        places = [*shown, *rows]
+        contact_sheet(sheet, places, picture=pictures(cache, (path for path, *_ in places)), framed=range(len(shown)))
     named = {"photo": str(photos[0])} if photos and len(photos) == 1 else {"photos": [*map(str, photos or [])]}
     show({**named, "neighbours": listed(found)}, terminal.neighbours, as_json)
     left_out = sorted(same - {query.photo.path for query in queries})
     if left_out:
         print(f"left out, being the same photo: {', '.join(map(words.name, left_out))}", file=sys.stderr)
-
-
-def _caption(one: "Match") -> str:
-    """What stands below a neighbour's name."""
-    return f"{one.similarity:.3f}  {'gone: ' if one.gone else ''}{Path(one.photo).name}"
 
 
 def _watch(folder: Path, cache: "Cache", ask: Callable[..., Any], **settings: str | None) -> None:
@@ -156,7 +148,6 @@ def duplicates(
     from index.duplicates.find import find_duplicates
     from store.cache import Cache
 
-    zip_names(zip_encoding)
     cache = Cache.open(store, trunk)
     read = Reader(cache)
     made = copies.make_copies(cache, device=device, precision=precision)

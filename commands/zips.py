@@ -4,15 +4,8 @@ from typing import Annotated
 
 import typer
 
-ZipEncoding = Annotated[
-    str | None,
-    typer.Option(
-        envvar="PETRIEVE_ZIP_ENCODING", help="What names in zips that are not in UTF-8 are in: `cp437`, `shift_jis` …"
-    ),
-]
 
-
-def zip_names(encoding: str | None) -> None:
+def _names(encoding: str | None) -> None:
     """Take the names in zips to be in an encoding that a person has named, in all that this command reads."""
     from extractor.sources.zips.directory import names_are_in
 
@@ -20,3 +13,13 @@ def zip_names(encoding: str | None) -> None:
         names_are_in(encoding)
     except LookupError as error:
         raise typer.BadParameter(f"{encoding} is no encoding; name one such as `cp437` or `shift_jis`") from error
+
+
+ZipEncoding = Annotated[
+    str | None,
+    typer.Option(
+        envvar="PETRIEVE_ZIP_ENCODING",
+        callback=_names,
+        help="What names in zips that are not in UTF-8 are in: `cp437`, `shift_jis` …",
+    ),
+]

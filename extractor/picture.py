@@ -1,13 +1,23 @@
 """A photo as people see it."""
 
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from extractor.pixels.decode import upright_image
 from extractor.sources.reading import Reader
+from store.cache import Cache
 from store.errors import Undecodable
 
 if TYPE_CHECKING:
     from PIL import Image
+
+
+def pictures(cache: Cache, paths: Iterable[str]) -> "Callable[[str], Image.Image | None]":
+    """What gives the upright picture of a photo by its path; of archives, these paths are read best together."""
+    read = Reader(cache)
+    read.know(paths)
+    return partial(picture, read=read)
 
 
 def picture(path: str, read: Reader | None = None) -> "Image.Image | None":

@@ -10,7 +10,7 @@ from functools import partial
 from extractor.engines.local import results
 from extractor.pixels.augment import RECIPE, check_views
 from extractor.plan import chosen, find_parts, photos_of
-from extractor.sources.places import Place, container_of, parts_of, paths_of
+from extractor.sources.places import Place, container_of, paths_of
 from extractor.sources.source import Part
 from extractor.trunks.fitting import asking_trunk, asks
 from store.cache import Cache
@@ -60,7 +60,8 @@ def of_parts(
     photos = list(photos_of(parts).values())
     trunk = once(partial(asking_trunk, cache, weights, device, precision))
     # Augmented views of another recipe are passed over.
-    there, holds_all = _lookup(photos, cache, views if cache.made.recipe in ("", RECIPE) else 0)
+    wanted = chosen(parts, [photo.path for photo in photos])
+    there, holds_all = _lookup(wanted, photos, cache, views if cache.made.recipe in ("", RECIPE) else 0)
     if views and cache.made.recipe not in ("", RECIPE):
         there, holds_all = partial(_canonical, there), False
     if precision != "auto":
@@ -70,7 +71,6 @@ def of_parts(
     elif not holds_all:
         import torch  # noqa: F401  before the threads begin, which are to compute with one each
     batch = min(QUERY_BATCH, len(photos))
-    wanted = chosen(parts, [photo.path for photo in photos])
     with closing(results(wanted, trunk=trunk, there=there, batch=batch, views=views, once=False)) as ready:
         for some in ready:
             yield from _whole(some, cache)
@@ -119,10 +119,12 @@ def same_photo(photo: Embedded, cache: Cache) -> list[str]:
     return [photo.photo.path] if photo.photo.path in paths else paths
 
 
-def _lookup(photos: Sequence[Photo], cache: Cache, views: int) -> tuple[Callable[[bytes], Content | None], bool]:
+def _lookup(
+    wanted: Sequence[tuple[Part, Sequence[Photo]]], photos: Sequence[Photo], cache: Cache, views: int
+) -> tuple[Callable[[bytes], Content | None], bool]:
     """What tells of a content what the cache has of it; and whether it has all these photos, as far as is known."""
     if len(photos) <= QUERY_BATCH:
-        read = [one for part, some in parts_of(photos) for one in part.read({photo.uri for photo in some})]
+        read = [one for part, some in wanted for one in part.read({photo.uri for photo in some})]
         held = [cache.content_of(digest_of(one[1])) for one in read if not isinstance(one, Unreadable)]
         return cache.content_of, all(one is not None and one.views > views for one in held)
     there = known(cache)

@@ -24,7 +24,7 @@ def embedded(summary: dict[str, Any], *, pruned: bool) -> None:
     print(f"{_counts(summary)}{views}")
     odd = {name: of for name, of in summary["sources"].items() if of["passed_over"] or of["unreadable"]}
     for source, of in list(odd.items())[:SOURCES] if len(summary["sources"]) > 1 else ():
-        print(f"  {printable(source)}: {_counts(of)}{passed_over([of])}")
+        print(f"  {printable(source)}: {'; '.join(filter(None, (_counts(of), passed_over([of]))))}")
     if len(odd) > SOURCES:
         print(f"  and {len(odd) - SOURCES} more sources with photos that are unreadable or files that are none")
     if summary["device"]:
@@ -54,7 +54,7 @@ def passed_over(sources: Iterable[dict[str, Any]]) -> str:
     """What was found in sources and is no photo, by what it is; nothing where there is none."""
     counts = sum((Counter(of["passed_over"]) for of in sources), Counter[str]())
     some = [f"{count} {what}" for what, count in sorted(counts.items())]
-    return f"; passed over: {printable(listed(some, PASSED))}" if some else ""
+    return f"passed over: {printable(listed(some, PASSED))}" if some else ""
 
 
 def _network(rates: dict[str, float] | None) -> None:

@@ -94,11 +94,6 @@ def entries(file: Bytes, size: int | None) -> Iterator[Entry | Damage]:
             place = _next(file, entry.place)  # an entry may only say that it is so large
 
 
-def is_header(block: bytes, checksum: int) -> bool:
-    """Whether these bytes are the header with a checksum (CRC-32)."""
-    return zlib.crc32(block) == checksum
-
-
 def _header(file: Bytes, place: int, size: int | None) -> Entry | Damage | None:
     """The next header from a place on, or what is there instead; None at the end."""
     zeros = 0
