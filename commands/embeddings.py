@@ -13,6 +13,7 @@ from commands.options import (
     Device,
     Endpoint,
     Json,
+    On,
     Precision,
     Store,
     Trunk,
@@ -57,6 +58,10 @@ def embed(
     weights: Weights = None,
     device: Device = "auto",
     precision: Precision = "auto",
+    on: On = "local",
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="With `--on`: how many, if not one for each GPU, or 16 cores.")
+    ] = None,
     views: Annotated[
         int, typer.Option(help="Embed so many augmented views of each photo too, now and in later runs.")
     ] = 0,
@@ -95,6 +100,8 @@ def embed(
             weights=weights,
             device=device,
             precision=precision,
+            on=on,
+            workers=workers,
             views=views,
             prune=prune,
             forget=forget,
@@ -103,6 +110,7 @@ def embed(
             drop_trunk=drop_trunk,
             listing=listing,
             progress=draw,
+            tell=note,
             stop=lambda: bool(asked),
         )
     better = None if weights else to_imagenet(summary.trunk, summary.weights, sources, store)

@@ -70,6 +70,12 @@ Weights = Annotated[
 Trunk = Annotated[str | None, typer.Option(help="`densenet121`, `densenet161` …, by default the store's first.")]
 Device = Annotated[str, typer.Option(help="`cpu`, `cuda`, `cuda:1` … or `auto`: a GPU where there is one.")]
 Precision = Annotated[str, typer.Option(help="`float32`, `bfloat16`, `float16`, `int8` (CPUs, quickest) or `auto`.")]
+On = Annotated[
+    str,
+    typer.Option(
+        metavar="WHERE", help="`local`, `ray` (its cluster, or all GPUs of this machine) or `ray://HOST:10001`."
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 DEFAULT_STORE = ".petrieve"
 

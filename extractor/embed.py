@@ -3,16 +3,17 @@
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import cache as once
 from typing import Any
 
+from extractor.engines.cluster import LOCAL, here
 from extractor.engines.drawn import drawn
-from extractor.engines.local import load, results
+from extractor.engines.local import load
 from extractor.labelling import named, said_by, with_words
 from extractor.pixels.augment import RECIPE, check_views
 from extractor.plan import Found, Listing, Plan, check_loss, chosen, find_all, parts_in, plan, settle
+from extractor.run import How, Progress, Tell, run
 from extractor.sources.ahead import more_each_time
 from extractor.sources.as_before import Listings
 from extractor.sources.buckets.fetching import fetching
@@ -22,19 +23,17 @@ from extractor.sources.said.labels import read_labels
 from extractor.sources.source import Part
 from extractor.trunks.fitting import asks, fitting_trunk, made_by, new_trunk
 from extractor.trunks.ranges import SAMPLE, quantised
-from extractor.trunks.trunk import Trunk, batch_of, workers_of
+from extractor.trunks.trunk import Trunk
 from store.cache import Cache
 from store.errors import PetrieveError
 from store.folder import Store, read_card
-from store.known import Known, known, nothing
+from store.known import known, nothing
 from store.listings import read_listings
 from store.lock import writing
 from store.photo import Photo
-from store.rows import BY_HAND, Embedded, Unreadable, photo_schema, said_of, told
+from store.rows import Unreadable, photo_schema
 from store.trunks import drop, trunks_of
 from store.upgrade import upgrade
-
-Progress = Callable[[int, int, int], None]  # photos done, photos in all, bytes read
 
 
 @dataclass(frozen=True)
@@ -52,6 +51,7 @@ class Summary:
     left: int  # not looked at, because the run was asked to stop
     sources: dict[str, dict[str, Any]]  # of each: counts of photos, and what was found there and is none
     network: dict[str, float] | None  # requests and bytes a second that buckets answered; None where none was asked
+    nodes: dict[str, dict[str, Any]]  # of each machine: its photos, their rate, and how busy its stages were
     seconds: float
     photos_per_second: float
     device: str | None
@@ -72,6 +72,8 @@ def embed(
     weights: str | None = None,
     device: str = "auto",
     precision: str = "auto",
+    on: str = LOCAL,
+    workers: int | None = None,
     views: int = 0,
     prune: bool = False,
     forget: int | None = None,
@@ -80,6 +82,7 @@ def embed(
     drop_trunk: str | None = None,
     listing: Listing | None = None,
     progress: Progress | None = None,
+    tell: Tell = lambda _: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> tuple[Summary, Cache]:
     """The figures of a run that brings a store up to date with its sources, and the cache as it is then.
@@ -102,12 +105,13 @@ def embed(
     """
     started, answered = time.perf_counter(), fetching().answered_so_far()
     check_views(views)
+    own = here(on, device, precision)
     wanted = paths_of(sources)
     place = Store.at(store)
     csv = read_labels(labels, photo=photo_column, label=label_column) if labels is not None else None
     with writing(place):
         upgrade(place)
-        cache, network = _opened(place, trunk, weights, device, precision)
+        cache, network = _opened(place, trunk, weights, *own)
         if cache is not None:
             cache.keep_views(cache.made.views, RECIPE)  # those of another recipe go before they are counted
         there = known(cache) if cache is not None else nothing()
@@ -128,11 +132,11 @@ def embed(
             check_loss(to_do, wanted, there, forget)
         if cache is None:
             _check_one_is_readable(chosen(parts, to_do.todo), keep_damaged)
-            network = network or new_trunk(None, weights, device, precision)
+            network = network or new_trunk(None, weights, *own)
 
         @once
         def loaded() -> Trunk:
-            found = network or fitting_trunk(cache, weights, device, precision)  # type: ignore[arg-type]
+            found = network or fitting_trunk(cache, weights, *own)  # type: ignore[arg-type]
             if precision == "int8":
                 return quantised(found, place.folder(made_by(found)).ranges, drawn(parts, SAMPLE))
             return found
@@ -152,14 +156,16 @@ def embed(
             to_do = replace(to_do, lost=cache.lost(sorted(gone.union(to_do.missing)), there))
         cache.keep_views(views, RECIPE)
         cache.keep_listings({**listings.then, **listings.now})
-        outcomes, made = _run(parts, to_do, cache, there, loaded, device, keep_damaged, progress, stop)
-        left = len(to_do.todo) - len(outcomes)
+        how = How(on, workers, device, precision, keep_damaged, wanted)
+        pieces = chosen(parts, to_do.todo)
+        ran = run(pieces, to_do, cache, there, loaded, how, progress=progress, tell=tell, stop=stop)
+        left = len(to_do.todo) - len(ran.outcomes)
         if not left:
             settle(cache, to_do, there, prune=prune)
         cache.sign()
         if drop_trunk and not left:
             drop(place, drop_trunk)
-    counts = Counter(outcomes.values())
+    counts = Counter(ran.outcomes.values())
     unreadable = counts["unreadable"] + len(to_do.unreadable)
     if photos and unreadable == len(photos):
         raise PetrieveError(f"none of {len(photos)} photos can be read", "`cli.py info --unreadable` lists the reasons")
@@ -173,14 +179,15 @@ def embed(
         unreadable=unreadable,
         missing=len(to_do.missing),
         labels=named_photos.counts(photos, there, words.rows),
-        views=made,
+        views=ran.views,
         left=left,
-        sources=_by_source(found, {**outcomes, **_cached(to_do)}),
+        sources=_by_source(found, {**ran.outcomes, **_cached(to_do)}),
         network=fetching().rates(answered, seconds),
         seconds=round(seconds, 3),
         photos_per_second=round(counts["embedded"] / seconds, 2),
-        device=str(loaded().device) if used else None,
-        precision=loaded().precision_name if used else None,
+        nodes={host: node.figures(seconds) for host, node in sorted(ran.nodes.items())},
+        device=ran.device or (str(loaded().device) if used else None),
+        precision=ran.precision or (loaded().precision_name if used else None),
         trunk=cache.made.name,
         weights=cache.weights,
     ), cache
@@ -233,44 +240,6 @@ def _check_one_is_readable(parts: Iterable[tuple[Part, list[Photo]]], keep_damag
     )
 
 
-def _run(
-    parts: Sequence[Part],
-    to_do: Plan,
-    cache: Cache,
-    there: Known,
-    trunk: Callable[[], Trunk],
-    device: str,
-    keep_damaged: bool,
-    progress: Progress | None,
-    stop: Callable[[], bool],
-) -> tuple[dict[str, str], int]:
-    """Which photos were embedded, copied or unreadable, by path; and how many embeddings the trunk made."""
-    outcomes: dict[str, str] = {}
-    views = size = 0
-    if not to_do.todo:
-        return outcomes, views
-    made = results(
-        chosen(parts, to_do.todo),
-        trunk=trunk,
-        there=there.content,
-        batch=batch_of(device),
-        workers=workers_of(device),
-        views=cache.made.views,
-        keep_damaged=keep_damaged,
-    )
-    with closing(made) as ready:
-        for some in ready:
-            cache.commit([_told(one, to_do, there) for one in some], there)
-            outcomes.update((one.photo.path, _outcome(one)) for one in some)
-            views += sum(len(one.views) for one in some if isinstance(one, Embedded))
-            size += sum(max(one.photo.size, 0) for one in some)
-            if progress:
-                progress(len(outcomes), len(to_do.todo), size)
-            if stop():
-                break
-    return outcomes, views
-
-
 def _cached(to_do: Plan) -> dict[str, str]:
     return {**dict.fromkeys(to_do.cached, "cached"), **dict.fromkeys(to_do.unreadable, "unreadable")}
 
@@ -283,19 +252,3 @@ def _by_source(found: Iterable[Found], outcomes: Mapping[str, str]) -> dict[str,
         names = ("embedded", "cached", "copied", "unreadable")
         counts[one.name] = {"found": of.total(), **{name: of[name] for name in names}, "passed_over": dict(one.passed)}
     return counts
-
-
-def _told(one: Embedded | Unreadable, to_do: Plan, there: Known) -> Embedded | Unreadable:
-    """A result with what the CSV, its name and its folders say of the photo, and what was said of it before it went."""
-    photo = to_do.todo[one.photo.path]
-    words = said_of(photo)
-    if photo.path not in there:
-        before = to_do.lost.of(photo.path, one.digest if isinstance(one, Embedded) else None)
-        words |= {name: value for name, value in before.items() if BY_HAND.get(name, name) not in photo.columns}
-    return replace(one, photo=told(one.photo, words))
-
-
-def _outcome(result: Embedded | Unreadable) -> str:
-    if isinstance(result, Unreadable):
-        return "unreadable"
-    return "embedded" if len(result.views) else "copied"

@@ -26,7 +26,6 @@ from store.rows import (
     own,
     photo_schema,
     photo_table,
-    row_of,
     told,
     vector_schema,
     vector_table,
@@ -34,6 +33,7 @@ from store.rows import (
 from store.tables import (
     COMMITS_BETWEEN_MERGES,
     KEPT_SECONDS,
+    append_pieces,
     check_manifests,
     let_go,
     manifests,
@@ -45,6 +45,7 @@ from store.tables import (
     write_table,
 )
 from store.widen import widen
+from store.written import Written, row_of_result
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -155,6 +156,21 @@ class Cache(Contents):
         if time.time() - self._tidied > KEPT_SECONDS:
             self.tidy()
 
+    def commit_written(self, written: Written, known: Known) -> None:
+        """Write what workers have made: their embeddings, which lie in the store already, and then the photos.
+
+        `known` is what the store knew before the run. It is for one process alone to call, which holds the store.
+
+        Raises:
+            PetrieveError: the store cannot be written to, or is gone.
+        """
+        with self._writing():
+            append_pieces(self._vectors, self.folder.vectors, written.pieces)
+            if len(written.rows):
+                self._photos.insert(written.rows, mode="append")
+            self._put([self._row(one, before) for one, before in self._with_rows(written.known, known)], known)
+        self._changed()
+
     def take_in(self, rows: Mapping[str, Mapping[str, Any]], new: Sequence[Embedded], known: Known) -> None:
         """Write rows as another store had them, by path; of photos that are known, what a row leaves out stays.
 
@@ -183,9 +199,7 @@ class Cache(Contents):
             photo = replace(photo, root=before["root"], uri=before["uri"])  # also when it was found from another root
             if isinstance(result, Unreadable) and result.may_pass:  # it keeps what it had
                 return {**before, "reason": result.reason, "gone": None}
-        if isinstance(result, Unreadable):
-            return row_of(photo, reason=result.reason)
-        return row_of(photo, digest=result.digest, width=result.width, height=result.height, caveat=result.caveat)
+        return row_of_result(replace(result, photo=photo))
 
     def change(self, rows: Mapping[str, Mapping[str, Any]], known: Known) -> None:
         """Write other values into the rows of photos that are known, by path and column; the others stay."""

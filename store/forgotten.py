@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from store.columns import carried
 from store.folder import Store
-from store.photo import path_of
-from store.rows import BY_HAND, own, photo_checksums, photo_table
+from store.photo import Photo, path_of
+from store.rows import BY_HAND, own, photo_checksums, photo_table, told
 from store.tables import let_go, newest, opened, readable, writable, write_table
 
 if TYPE_CHECKING:
@@ -28,6 +28,13 @@ class Lost:
     def of(self, path: str, digest: bytes | None) -> Row:
         """What was said of the photo that was at this path, or else had this content."""
         return self.by_path.get(path) or (self.by_content.get(digest, {}) if digest else {})
+
+    def told(self, photo: Photo, digest: bytes | None) -> Photo:
+        """A photo that is new, with what was said of it before it went, but for what its CSV says."""
+        before = self.of(photo.path, digest)
+        return told(
+            photo, {name: value for name, value in before.items() if BY_HAND.get(name, name) not in photo.columns}
+        )
 
 
 def lost(forgotten: Mapping[str, Row], gone: Iterable[Row], schema: "pa.Schema") -> Lost:

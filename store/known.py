@@ -26,6 +26,11 @@ class Embeddings:
     sizes: "np.ndarray"  # int32 (C, 2): width and height, 0 where no photo has the content
     caveats: dict[bytes, str]  # of the few that have one
 
+    def content(self, digest: bytes) -> Content | None:
+        """What is known of the content with this digest: of one that only other trunks have embedded, its caveat."""
+        caveat = self.caveats.get(digest)
+        return self.of(digest) or (Content(None, None, 0, caveat) if caveat else None)
+
     def of(self, digest: bytes) -> Content | None:
         """What is known of the content with this digest; None if it is not embedded."""
         import numpy as np
@@ -112,9 +117,8 @@ class Known:
         return self.rows["digest"][self.places[path]].as_py()  # type: ignore[no-any-return]
 
     def content(self, digest: bytes) -> Content | None:
-        """What is known of the content with this digest: of one that only other trunks have embedded, its caveat."""
-        caveat = self.embeddings.caveats.get(digest)
-        return self.embeddings.of(digest) or (Content(None, None, 0, caveat) if caveat else None)
+        """As `Embeddings.content`."""
+        return self.embeddings.content(digest)
 
     def reasons(self) -> dict[str, str]:
         """Why photos could not be read, by path."""

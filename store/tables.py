@@ -3,7 +3,7 @@
 import hashlib
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
@@ -61,6 +61,17 @@ def write_table(path: Where, rows: "pa.Table | pa.RecordBatchReader", **settings
         lance.LanceDataset.commit(there, made, max_retries=0)
         return
     lance.write_dataset(rows, **address(path), **settings)
+
+
+def append_pieces(table: "lance.LanceDataset", path: Where, pieces: Sequence[str]) -> None:
+    """Let a version of the table name these pieces, Lance's fragments as JSON, which others have written for it."""
+    import lance
+
+    if pieces:
+        fragments = [lance.FragmentMetadata.from_json(piece) for piece in pieces]
+        settings = {name: said for name, said in address(path).items() if name != "uri"}
+        lance.LanceDataset.commit(table, lance.LanceOperation.Append(fragments), table.version, **settings)
+        table.checkout_latest()  # type: ignore[no-untyped-call]
 
 
 def address(path: Where) -> dict[str, Any]:

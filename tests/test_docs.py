@@ -26,7 +26,7 @@ COMMANDS = {command.name: command for command in typer.main.get_command(cli.app)
 
 # Keys that the guide names with a command and that do not stand at the top of its document.
 INNER = {
-    "embed": {"passed_over"},
+    "embed": {"passed_over", "photos", "busy"},
     "similar": {"photos", "label", "similarity", "pairs_as_close", "group", "gone"},
     "predict": {"error"},
     "info": {"photo", "caveat"},

@@ -18,7 +18,7 @@ ALLOWED = {
     "index": {"store"},
     "gallery": {"store"},
 }
-HEAVY = {"torch", "torchvision", "faiss", "sklearn", "lance", "pyarrow", "numpy", "PIL", "torchcodec", "pandas"}
+HEAVY = {"torch", "torchvision", "faiss", "sklearn", "lance", "pyarrow", "numpy", "PIL", "torchcodec", "pandas", "ray"}
 TORCH_THROUGHOUT = ("densenet.py", "int8.py")  # and themselves imported when they are needed
 Graph = Mapping[str, set[str]]
 

@@ -1,1 +1,1 @@
-"""What runs sources, pixels and trunk: on this machine."""
+"""What runs sources, pixels and trunk: on this machine, or on the workers of a Ray cluster."""

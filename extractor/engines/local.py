@@ -12,6 +12,7 @@ from itertools import chain
 from threading import Lock
 from typing import TYPE_CHECKING
 
+from extractor.engines.clock import Clock
 from extractor.pixels.augment import views_of
 from extractor.pixels.decode import decode_small
 from extractor.sources.ahead import batched, in_order, one_ahead
@@ -88,9 +89,11 @@ def results(
     there: Callable[[bytes], Content | None],
     batch: int,
     workers: int = CORES,
+    decoders: int = CORES,
     views: int = 0,
     once: bool = True,
     keep_damaged: bool = False,
+    clock: Clock | None = None,
 ) -> Generator[list[Result], None, None]:
     """Results of these photos of each part, as many at a time as are ready: those of whole batches of `batch` views.
 
@@ -98,22 +101,23 @@ def results(
     of the content with a digest. So many `workers` put one batch each through the trunk, which is called when a photo
     is neither there with all its views nor unreadable. One whose pixels are partly lost is that, unless damaged ones
     are kept. Where `once`, the same bytes are embedded once: a photo comes no earlier than the first with its bytes.
-    Else all come in order.
+    Else all come in order. So many `decoders` decode beside them, and a `clock` is told what each stage takes.
     """
-    loading = Lock()
+    clock, loading = clock or Clock(), Lock()
 
     def network(pixels: "Tensor") -> "Tensor":
         with loading:
             loaded = trunk()
-        return loaded(_filled(pixels, batch))[: len(pixels)]
+        with clock.during("embed"):
+            return loaded(_filled(pixels, batch))[: len(pixels)]
 
     at_once = max(min(batch, PHOTOS), batch // (1 + views))
     claims = Claims() if once else None
-    load_ = partial(load, there=there, views=views, claims=claims, keep_damaged=keep_damaged)
-    with pool(workers, "embed") as embedders, pool(CORES, "decode") as decoders:
+    load_ = clock.timed("decode", partial(load, there=there, views=views, claims=claims, keep_damaged=keep_damaged))
+    with pool(workers, "embed") as embedders, pool(decoders, "decode") as loaders:
         # A part is read from end to end by nobody else: a stream that is packed cannot be begun in its middle.
         read = chain.from_iterable(one_ahead(part.read({photo.uri for photo in photos}) for part, photos in parts))
-        loaded = chain.from_iterable(in_order(decoders, load_, read, depth=2 * CORES))
+        loaded = chain.from_iterable(in_order(loaders, load_, clock.each("read", read), depth=2 * decoders))
         made = partial(_through, network=network)
         ready = in_order(embedders, made, batched(loaded, at_once), depth=AHEAD * workers)
         yield from _settled((chain.from_iterable(some) for some in ready), once=once)

@@ -8,6 +8,7 @@ from extractor.sources.archives import Archive
 from extractor.sources.folder import is_folder
 from extractor.sources.said.words import Words
 from extractor.sources.source import Part
+from extractor.sources.zips.entries import Entries, Zip
 from store.photo import Photo
 from store.rows import Unreadable
 
@@ -75,3 +76,15 @@ def within(archive: Archive, photos: Sequence[Photo], name: str) -> Within:
 def known_within(archive: Archive, photos: Sequence[Photo], name: str) -> Within:
     """The same, where the photos are known from before as they are called from that folder."""
     return within(archive, [replace(one, root=archive.root, uri=f"{name}/{one.uri}") for one in photos], name)
+
+
+def narrowed(part: Part, photos: Sequence[Photo]) -> Part:
+    """The part that holds only these of its photos, as they are given here: small enough to be sent to a worker."""
+    if isinstance(part, Within):
+        first = part.part.photos[0]
+        inner = [replace(photo, root=first.root, uri=first.uri[: part.start] + photo.uri) for photo in photos]
+        return Within(tuple(photos), narrowed(part.part, inner), part.start)
+    if isinstance(part, Entries):  # without what its whole zip has been found to hold
+        zip_ = part.zip
+        return Entries(Zip(zip_.blob, zip_.root, zip_.before), tuple(photos), part.known)
+    return replace(part, photos=tuple(photos))  # type: ignore[type-var]

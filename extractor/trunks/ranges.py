@@ -20,10 +20,13 @@ SAMPLE = 160  # photos that the ranges are measured on; with 32 the worst cosine
 INSTRUCTIONS = ("avx512_vnni", "avx_vnni", "amx_int8")  # without these, oneDNN's sums of uint8 × int8 can overflow
 
 
-def quantised(trunk: Trunk, file: Where, views: "Iterable[Tensor]" = ()) -> Trunk:
+def quantised(
+    trunk: Trunk, file: Where, views: "Iterable[Tensor]" = (), tensors: "dict[str, Tensor] | None" = None
+) -> Trunk:
     """The same trunk in int8, from the float32 one, with the ranges that a file keeps for its weights.
 
-    Where it keeps none they are measured on SAMPLE views (3, 224, 224), uint8, and kept.
+    Where it keeps none they are measured on SAMPLE views (3, 224, 224), uint8, and kept. `tensors` are the weights,
+    where they have been read.
 
     Raises:
         PetrieveError: no CPU, or one without these instructions; damaged ranges; none, and too few photos to measure.
@@ -35,8 +38,8 @@ def quantised(trunk: Trunk, file: Where, views: "Iterable[Tensor]" = ()) -> Trun
     _check_device(trunk)
     own = kind(trunk.kind)
     ranges = kept(file, trunk.fingerprint, trunk.kind) or _measured(trunk, file, views)
-    tensors = plain(read_weights(trunk.weights, own))
-    return replace(trunk, network=Int8DenseNet(own, tensors, ranges), precision=torch.int8)
+    weights = plain(tensors or read_weights(trunk.weights, own))
+    return replace(trunk, network=Int8DenseNet(own, weights, ranges), precision=torch.int8)
 
 
 def kept(file: Where, weights: str, name: str) -> "dict[str, Tensor] | None":

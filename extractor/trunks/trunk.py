@@ -141,12 +141,20 @@ def load_trunk(weights: str, device: str = "auto", precision: str = "auto", kind
     Raises:
         PetrieveError: no such kind or device, a precision it lacks, or weights of another network.
     """
+    own = named_kind(kind)
+    return made_of(read_weights(weights, own), resolve(weights), device, precision, own)
+
+
+def made_of(tensors: "dict[str, Tensor]", weights: str, device: str, precision: str, own: Kind) -> Trunk:
+    """The trunk of this kind that has these tensors, which are called `weights`; the rest is as for `load_trunk`.
+
+    Raises:
+        PetrieveError: no such device, a precision it lacks, or weights of another network.
+    """
     from extractor.trunks.densenet import DenseNet
 
-    own = named_kind(kind)
     place = named(device)
     dtype = _precision(precision, place)
-    tensors = read_weights(weights, own)
     _check_shapes(tensors, weights, own)
     if place.type == "cpu":
         _keep_freed_memory()
@@ -156,7 +164,7 @@ def load_trunk(weights: str, device: str = "auto", precision: str = "auto", kind
         precision=dtype,
         kind=own.name,
         dimension=own.dimension,
-        weights=resolve(weights),
+        weights=weights,
         fingerprint=fingerprint(tensors, own.recipe),
         batch=batch_of(device),
         lanes=_lanes(place) if place.type == "cuda" else None,
@@ -196,6 +204,25 @@ def _precision(name: str, device: "torch.device") -> "torch.dtype":
     else:
         native = device.type == "cpu" and _cpu_is_faster_in_bfloat16()
     return torch.bfloat16 if native else torch.float32
+
+
+def own_precision(device: str) -> str:
+    """What `auto` stands for on a device.
+
+    Raises:
+        PetrieveError: there is no such device here.
+    """
+    return str(_precision("auto", named(device))).removeprefix("torch.")
+
+
+def lacks(device: str, precision: str) -> str | None:
+    """Why a device should not compute in a precision: an older GPU has no bfloat16 of its own; None if it may."""
+    import torch
+
+    place = named(device)
+    if precision == "bfloat16" and place.type == "cuda" and _precision("auto", place) != torch.bfloat16:
+        return f"{torch.cuda.get_device_name(place)} has no bfloat16"
+    return None
 
 
 def _cpu_is_faster_in_bfloat16() -> bool:

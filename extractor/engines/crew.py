@@ -1,0 +1,254 @@
+"""The workers of a run on a cluster: one in each place that there is, wherever nodes come and go."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from math import ceil
+from typing import Any
+
+from extractor.engines.units import Unit
+from extractor.engines.worker import Done, Facts, Job, Worker, unlike
+from store.errors import PetrieveError
+
+TICK, LOOK = 0.5, 5.0  # seconds: a run looks up so often though nothing comes, and for nodes that have come
+NOTE, BOUND = 60.0, 600.0  # seconds without anything new, after which a run says what it waits for, and gives up
+PATIENCE = 0.1  # seconds more for each photo of a unit, before its worker counts as hung
+FAILS = 3  # workers of a node that end before they are ready: then it gets no more
+CORES = 16  # that a worker without a GPU has at most: so many one process keeps busy
+AT_ONCE = 2  # units that a worker has: the next one is read and decoded while the last photos of one are embedded
+FACTS, LOAD = "facts", "load"
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Slot:
+    """Where a worker may be."""
+
+    node: str  # Ray's name of it
+    host: str
+    cores: int
+    number: int  # of those on this node
+
+
+@dataclass(eq=False)
+class Hand:
+    """A worker, and what it has to do: by Ray's references, since when."""
+
+    actor: Any
+    slot: Slot
+    under_way: dict[Any, tuple[Unit | str, float]] = field(default_factory=dict)
+    facts: Facts | None = None
+    ready: bool = False
+    ended: bool = False
+
+    def ask(self, reference: Any, what: Unit | str) -> None:
+        """Note what it has been asked for."""
+        self.under_way[reference] = what, time.monotonic()
+
+    @property
+    def units(self) -> list[Unit]:
+        """The units that it has."""
+        return [one for one, _ in self.under_way.values() if isinstance(one, Unit)]
+
+    @property
+    def waits(self) -> bool:
+        """Whether it has said what it is, and nothing else has been asked of it."""
+        return self.facts is not None and not (self.ready or self.ended or self.under_way)
+
+
+@dataclass(frozen=True, eq=False)
+class Heard:
+    """A unit that a worker had, and what came of it: nothing where the worker has ended."""
+
+    hand: Hand
+    unit: Unit
+    answer: Done | None
+
+
+class Crew:
+    """The workers of a job, `most` of them at most; `shared` is what each is made with beside it."""
+
+    def __init__(self, job: Job, shared: Sequence[Any], precision: str, most: int | None, tell: Tell) -> None:
+        self.job, self.precision, self.hands = job, precision, list[Hand]()
+        self.moved = time.monotonic()  # when anything has come the last time
+        self._shared, self._most, self._tell = shared, most, tell
+        self._barred: dict[str, str] = {}  # nodes that get no work, and why
+        self._fails: Counter[str] = Counter()
+        self._looked, self._noted, self._said = -LOOK, 0.0, False
+
+    def hire(self) -> None:
+        """Start a worker wherever there is room for one, and have those loaded that have answered.
+
+        The precision is what most choose that were there at first.
+        """
+        if time.monotonic() - self._looked > LOOK:
+            self._looked = time.monotonic()
+            taken = {hand.slot for hand in self.hands}
+            for slot in slots(self.job.device):
+                full = self._most is not None and len(self.hands) >= self._most
+                if not (full or slot in taken or slot.node in self._barred):
+                    self._start(slot)
+        waiting = [hand for hand in self.hands if hand.waits]
+        if self.precision == "auto" and waiting and all(hand.facts for hand in self.hands):
+            votes = Counter(hand.facts.precision for hand in waiting if hand.facts)
+            self.precision = min(votes, key=lambda one: (-votes[one], one))
+        if self.precision != "auto":
+            for hand in waiting:
+                hand.ask(hand.actor.load.remote(self.precision), LOAD)
+        if not self._said and self.hands and all(hand.ready for hand in self.hands):
+            self._said = True
+            self._tell(self._words())
+
+    def _words(self) -> str:
+        """What the run is made with, in one line."""
+        hardware = Counter(hand.facts.hardware for hand in self.hands if hand.facts)
+        nodes = len({hand.slot.node for hand in self.hands})
+        each = ", ".join(f"{count} × {name}" for name, count in sorted(hardware.items()))
+        some = f"{nodes} node{'s' * (nodes > 1)}, {len(self.hands)} worker{'s' * (len(self.hands) > 1)}"
+        return f"{some} ({each}), {self.precision}"
+
+    def _start(self, slot: Slot) -> None:
+        import ray
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        made = ray.remote(Worker).options(
+            num_cpus=slot.cores,
+            num_gpus=int(self.job.device == "cuda"),
+            max_concurrency=AT_ONCE + 1,
+            scheduling_strategy=NodeAffinitySchedulingStrategy(slot.node, soft=False),
+        )
+        hand = Hand(made.remote(self.job, *self._shared), slot)
+        hand.ask(hand.actor.facts.remote(), FACTS)
+        self.hands.append(hand)
+
+    def heard(self) -> Iterator[Heard]:
+        """What came of units since, after TICK at most.
+
+        Raises:
+            PetrieveError: what a worker was given cannot be done anywhere.
+        """
+        import ray
+
+        of = {reference: hand for hand in self.hands for reference in hand.under_way}
+        if not of:
+            time.sleep(TICK)
+            return
+        if not ray.wait(list(of), timeout=TICK)[0]:
+            return
+        self.moved = time.monotonic()
+        for reference in ray.wait(list(of), num_returns=len(of), timeout=0)[0]:
+            hand = of[reference]
+            what, _ = hand.under_way.pop(reference)
+            answer = self._answer(hand, reference)
+            if isinstance(what, Unit):
+                yield Heard(hand, what, answer)
+            elif what == LOAD:
+                hand.ready = not hand.ended
+        self.hands = [hand for hand in self.hands if hand.under_way or not hand.ended]
+
+    def _answer(self, hand: Hand, reference: Any) -> Done | None:
+        import ray
+        from ray.exceptions import RayError, RayTaskError
+
+        try:
+            answer = ray.get(reference)
+        except RayTaskError as error:
+            if not isinstance(error.cause, PetrieveError):
+                raise
+            if hand.ready:
+                raise error.cause from None
+            self._bar(hand, str(error.cause))
+            return None
+        except RayError as error:
+            if not hand.ready:
+                self._failed(hand, error)
+            self.let_go(hand)
+            return None
+        if isinstance(answer, Facts):
+            hand.facts = answer
+            if why := unlike(answer):
+                self._bar(hand, why)
+            return None
+        return answer  # type: ignore[no-any-return]
+
+    def _failed(self, hand: Hand, error: Exception) -> None:
+        self._fails[hand.slot.node] += 1
+        if self._fails[hand.slot.node] >= FAILS:
+            self._bar(hand, f"its workers end before they are ready: {str(error).splitlines()[0]}")
+
+    def _bar(self, hand: Hand, why: str) -> None:
+        if hand.slot.node not in self._barred:
+            self._barred[hand.slot.node] = why
+            self._tell(f"{hand.slot.host} gets no work: {why}")
+        self.let_go(hand)
+
+    def let_go(self, hand: Hand) -> None:
+        """End a worker."""
+        import ray
+
+        hand.ended = True
+        with suppress(Exception):  # it may be gone with its node
+            ray.kill(hand.actor)
+
+    def went(self, hand: Hand) -> bool:
+        """Whether a worker has ended with its node."""
+        return hand.slot.node not in {slot.node for slot in slots(self.job.device)}
+
+    def watch(self) -> None:
+        """End workers that hang, and say what the run waits for where nothing comes.
+
+        Raises:
+            PetrieveError: no node can be used, or for BOUND none had room.
+        """
+        now = time.monotonic()
+        for hand in self.hands:
+            sizes = [(len(what) if isinstance(what, Unit) else 0, since) for what, since in hand.under_way.values()]
+            if any(now - since > BOUND + PATIENCE * size for size, since in sizes):
+                self.let_go(hand)
+        there = {slot.node for slot in slots(self.job.device)} if not self.hands else set()
+        if self._barred and not self.hands and there <= self._barred.keys():
+            raise PetrieveError(f"no node can be used: {next(iter(self._barred.values()))}", "see to that first")
+        quiet = now - self.moved
+        if quiet > BOUND and not any(hand.ready for hand in self.hands):
+            raise PetrieveError(f"for {quiet:.0f} s the run {self._waits()}", "see that the cluster has room for it")
+        if now - max(self.moved, self._noted) > NOTE:
+            self._noted = now
+            self._tell(f"for {quiet:.0f} s the run {self._waits()}")
+
+    def _waits(self) -> str:
+        """What the run waits for, in words."""
+        at_work = Counter(hand.slot.host for hand in self.hands for _ in hand.units)
+        if at_work:
+            return "waits for " + ", ".join(f"{units} units on {host}" for host, units in sorted(at_work.items()))
+        starting = sorted({hand.slot.host for hand in self.hands})
+        if starting:
+            return f"waits for workers to start on {', '.join(starting)}"
+        return f"waits for a node with {'a GPU' if self.job.device == 'cuda' else 'cores'}"
+
+
+def device(name: str) -> str:
+    """What a run computes on: `auto` is GPUs where the cluster has one.
+
+    Raises:
+        PetrieveError: it is one GPU among others, which in a cluster has no name; or the cluster has none.
+    """
+    if name not in ("auto", "cpu", "cuda"):
+        raise PetrieveError(f"a cluster has no device {name!r}", "use `--device cpu`, `cuda` or `auto`")
+    return ("cuda" if slots("cuda") else "cpu") if name == "auto" else name
+
+
+def slots(device: str) -> list[Slot]:
+    """Where in the cluster a worker may be: one for each GPU, or for each CORES cores and what is left of them."""
+    import ray
+
+    found = []
+    for node in ray.nodes():  # type: ignore[no-untyped-call]
+        has = node["Resources"]
+        cores, gpus = int(has.get("CPU", 0)), int(has.get("GPU", 0))
+        count = gpus if device == "cuda" else ceil(cores / CORES)
+        if node["Alive"]:
+            each = [(cores + number) // count for number in range(count)]
+            found += [Slot(node["NodeID"], node["NodeManagerHostname"], n, k) for k, n in enumerate(each)]
+    return found

@@ -1,0 +1,190 @@
+"""What runs on each worker of a cluster: units of photos → embeddings that are written and await their commit."""
+
+import hashlib
+import os
+import platform
+import socket
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from extractor.engines.clock import Clock
+from extractor.engines.local import results
+from extractor.engines.units import Unit
+from extractor.sources.ahead import batched
+from extractor.sources.places import exists
+from extractor.trunks.kinds import kind
+from extractor.trunks.ranges import quantised
+from extractor.trunks.trunk import Trunk, lacks, made_of, own_precision
+from store.errors import PetrieveError
+from store.folder import Made, Store
+from store.forgotten import Lost
+from store.key import Key
+from store.known import Embeddings
+from store.rows import Embedded
+from store.written import Result, Written, together, write_results
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from torch import Tensor
+
+# Embeddings are written so many photos at a time: 32 MB of 1,024 numbers.
+TOGETHER = 16_384
+SMALL = 1 << 20  # bytes of a file that is compared whole
+COMPARED = ("torch", "pylance", "pyarrow", "pillow", "simplejpeg", "torchcodec")
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """What all units of a run have in common, beside the trunk's weights and what the store knows."""
+
+    store: str  # its path or address
+    seen: tuple[tuple[str, str], ...]  # paths on this machine, and what each worker must see there
+    made: Made
+    schema: "pa.Schema"  # of the table of photos
+    device: str  # `cpu` or `cuda`
+    keep_damaged: bool
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a worker says of itself before it is given work."""
+
+    node: str  # Ray's name of it
+    host: str
+    hardware: str  # the GPU's name, or how many cores
+    precision: str  # that it would choose by itself
+    versions: Mapping[str, str]
+    unseen: tuple[str, ...]  # of the paths that it must see
+
+
+@dataclass(frozen=True, eq=False)
+class Done:
+    """A unit's results, and what they took."""
+
+    written: Written
+    host: str
+    precision: str
+    seconds: float
+    stages: Mapping[str, float]  # seconds that each was busy, divided by its threads
+
+
+class Worker:
+    """One trunk on one GPU or on some cores, with the threads that read and decode for it. Its methods run at once."""
+
+    def __init__(self, job: Job, weights: "dict[str, Tensor]", there: Embeddings, lost: Lost) -> None:
+        self._job, self._weights, self._there, self._lost = job, weights, there, lost
+        self._store = Store.at(job.store)
+        if isinstance(self._store.path, Key):
+            self._store.path.bucket.renew = _held  # by the one who commits
+        self._trunk: Trunk | None = None
+        self._cores = _cores()
+
+    def facts(self) -> Facts:
+        """What it runs on, and whether it sees what it is to read."""
+        import ray
+
+        return Facts(
+            ray.get_runtime_context().get_node_id(),
+            socket.gethostname(),
+            _hardware(self._job.device, self._cores),
+            own_precision(self._job.device),
+            versions(),
+            tuple(path for path, there in self._job.seen if sight(path) != there),
+        )
+
+    def load(self, precision: str) -> None:
+        """Have the trunk ready in this precision.
+
+        Raises:
+            PetrieveError: the device cannot compute in it, or the weights are not those of the run.
+        """
+        job = self._job
+        if why := lacks(job.device, precision):
+            raise PetrieveError(why, "name another `--precision`")
+        plain = "float32" if precision == "int8" else precision
+        trunk = made_of(self._weights, job.made.weights, job.device, plain, kind(job.made.kind))
+        if trunk.fingerprint != job.made.fingerprint:
+            raise PetrieveError(f"{socket.gethostname()} was given other weights than the run's", "run it again")
+        if precision == "int8":
+            trunk = quantised(trunk, self._store.folder(job.made).ranges, tensors=self._weights)
+        self._trunk = trunk
+
+    def embed(self, unit: Unit) -> Done:
+        """The results of a unit, whose embeddings are written.
+
+        Raises:
+            PetrieveError: the store cannot be written to, or the trunk's numbers overflow.
+        """
+        started, clock, trunk = time.perf_counter(), Clock(), self._trunk
+        assert trunk, "it is loaded before it is given work"
+        made = results(
+            unit.pieces,
+            trunk=lambda: trunk,
+            there=self._there.content,
+            batch=trunk.batch,
+            workers=trunk.workers,
+            decoders=self._cores,
+            views=self._job.made.views,
+            keep_damaged=self._job.keep_damaged,
+            clock=clock,
+        )
+        told = (self._told(one, unit) for some in made for one in some)
+        write = clock.timed("write", partial(write_results, self._store, self._job.made))
+        written = together([write(some, self._job.schema, unit.known) for some in batched(told, TOGETHER)])
+        if len(written.outcomes) != len(unit):
+            raise PetrieveError(f"of {len(unit)} photos {len(written.outcomes)} came back", "report this")
+        stages = clock.shares(embed=trunk.workers, decode=self._cores)
+        return Done(written, socket.gethostname(), trunk.precision_name, time.perf_counter() - started, stages)
+
+    def _told(self, one: Result, unit: Unit) -> Result:
+        """A result with what was said of the photo before it went, unless the store knows it where it is."""
+        if one.photo.path in unit.known:
+            return one
+        return replace(one, photo=self._lost.told(one.photo, one.digest if isinstance(one, Embedded) else None))
+
+
+def unlike(facts: Facts) -> str | None:
+    """Why a worker can do nothing for this run: it sees other files, or would make other numbers; None if it can."""
+    if facts.unseen:
+        return f"it does not see {facts.unseen[0]} as this machine does; name a folder that both share, or a bucket"
+    other = [(name, there, here) for name, here in versions().items() if (there := facts.versions.get(name)) != here]
+    return (
+        f"it has {other[0][0]} {other[0][1]}, and this machine {other[0][2]}; install the same there" if other else None
+    )
+
+
+def versions() -> dict[str, str]:
+    """What must be the same on all nodes, so that the same photo gives the same numbers there."""
+    return {"Python": platform.python_version(), **{name: version(name) for name in COMPARED}}
+
+
+def sight(path: str) -> str:
+    """What is to be seen at a path, so that a worker can be told to see the same: of a file, its content."""
+    if os.path.isfile(path) and os.path.getsize(path) < SMALL:
+        return hashlib.blake2b(Path(path).read_bytes(), digest_size=8).hexdigest()
+    return "there" if exists(path) else "nothing"
+
+
+def _held() -> None:
+    """Nothing: the lease is the driver's, and what a worker writes counts only once that one has committed it."""
+
+
+def _cores() -> int:
+    """The cores that a worker may use: those that Ray gave it, and with a GPU its share of the node's."""
+    import ray
+
+    given = ray.get_runtime_context().get_assigned_resources()  # type: ignore[no-untyped-call]
+    return max(1, int(given.get("CPU", 0)) or (os.cpu_count() or 1))
+
+
+def _hardware(device: str, cores: int) -> str:
+    if device == "cpu":
+        return f"{cores} cores"
+    import torch
+
+    return torch.cuda.get_device_name()
