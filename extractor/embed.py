@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache as once
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 from extractor.engines.cluster import LOCAL, here
 from extractor.engines.drawn import drawn
 from extractor.engines.local import load
+from extractor.engines.units import Piece
 from extractor.labelling import named, said_by, with_words
 from extractor.pixels.augment import RECIPE, check_views
 from extractor.plan import Found, Listing, Plan, check_loss, chosen, find_all, parts_in, plan, settle
@@ -34,6 +35,7 @@ from store.photo import Photo
 from store.rows import Unreadable, photo_schema
 from store.trunks import drop, trunks_of
 from store.upgrade import upgrade
+from store.written import Outcome
 
 
 @dataclass(frozen=True)
@@ -157,15 +159,17 @@ def embed(
         cache.keep_views(views, RECIPE)
         cache.keep_listings({**listings.then, **listings.now})
         how = How(on, workers, device, precision, keep_damaged, wanted)
-        pieces = chosen(parts, to_do.todo)
+        pieces = list(_pieces(found, to_do))
         ran = run(pieces, to_do, cache, there, loaded, how, progress=progress, tell=tell, stop=stop)
-        left = len(to_do.todo) - len(ran.outcomes)
+        left = len(to_do.todo) - ran.outcomes.total()
         if not left:
             settle(cache, to_do, there, prune=prune)
         cache.sign()
         if drop_trunk and not left:
             drop(place, drop_trunk)
-    counts = Counter(ran.outcomes.values())
+    counts = Counter[str]()
+    for (_, what), some in ran.outcomes.items():
+        counts[what] += some
     unreadable = counts["unreadable"] + len(to_do.unreadable)
     if photos and unreadable == len(photos):
         raise PetrieveError(f"none of {len(photos)} photos can be read", "`cli.py info --unreadable` lists the reasons")
@@ -181,7 +185,7 @@ def embed(
         labels=named_photos.counts(photos, there, words.rows),
         views=ran.views,
         left=left,
-        sources=_by_source(found, {**ran.outcomes, **_cached(to_do)}),
+        sources=_by_source(found, ran.outcomes, _cached(to_do)),
         network=fetching().rates(answered, seconds),
         seconds=round(seconds, 3),
         photos_per_second=round(counts["embedded"] / seconds, 2),
@@ -240,15 +244,23 @@ def _check_one_is_readable(parts: Iterable[tuple[Part, list[Photo]]], keep_damag
     )
 
 
+def _pieces(found: Iterable[Found], to_do: Plan) -> Iterator[Piece]:
+    """What of each source is to do; a photo is the first one's that has it."""
+    for number, one in enumerate(found):
+        for part, photos in chosen(one.parts, one.photos.keys() & to_do.todo.keys()):
+            yield Piece(part, photos, number)
+
+
 def _cached(to_do: Plan) -> dict[str, str]:
     return {**dict.fromkeys(to_do.cached, "cached"), **dict.fromkeys(to_do.unreadable, "unreadable")}
 
 
-def _by_source(found: Iterable[Found], outcomes: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+def _by_source(found: Iterable[Found], ran: Counter[Outcome], others: Mapping[str, str]) -> dict[str, dict[str, Any]]:
     """Of each source, how many photos had which outcome, and what is passed over; a photo counts where it is first."""
     counts: dict[str, dict[str, Any]] = {}
-    for one in found:
-        of = Counter(outcomes[path] for path in one.photos if path in outcomes)
-        names = ("embedded", "cached", "copied", "unreadable")
+    names = ("embedded", "cached", "copied", "unreadable")
+    for number, one in enumerate(found):
+        of = Counter(others[path] for path in one.photos if path in others)
+        of.update({what: some for (source, what), some in ran.items() if source == number})
         counts[one.name] = {"found": of.total(), **{name: of[name] for name in names}, "passed_over": dict(one.passed)}
     return counts

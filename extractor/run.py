@@ -12,7 +12,7 @@ from typing import Any
 from extractor.engines.clock import Clock
 from extractor.engines.cluster import LOCAL, joined
 from extractor.engines.local import CORES, results
-from extractor.engines.units import Piece
+from extractor.engines.units import Piece, Sources
 from extractor.engines.worker import Job, sight
 from extractor.plan import Plan
 from extractor.trunks.kinds import kind
@@ -23,7 +23,7 @@ from store.key import Key
 from store.known import Known
 from store.photo import is_address
 from store.rows import Embedded, Unreadable, said_of, told
-from store.written import Result, Written, outcome, together, write_results
+from store.written import Outcome, Result, Written, outcome, together, write_results
 
 Progress = Callable[[int, int, int], None]  # photos done, photos in all, bytes read
 Tell = Callable[[str], None]
@@ -45,7 +45,7 @@ class How:
 class Ran:
     """What a run has done so far."""
 
-    outcomes: dict[str, str] = field(default_factory=dict)  # `embedded`, `copied` or `unreadable`, by path
+    outcomes: Counter[Outcome] = field(default_factory=Counter)
     views: int = 0  # embeddings that the trunk made
     size: int = 0  # bytes read
     device: str | None = None  # None where the trunk had nothing to do
@@ -102,7 +102,7 @@ def run(
     with closing(engine(pieces, to_do, cache, there, trunk, how, ran, tell)) as commits:
         for _ in commits:
             if progress:
-                progress(len(ran.outcomes), len(to_do.todo), ran.size)
+                progress(ran.outcomes.total(), len(to_do.todo), ran.size)
             if stop():
                 break
     return ran
@@ -118,10 +118,10 @@ def _here(
     ran: Ran,
     tell: Tell,  # noqa: ARG001
 ) -> Generator[None, None, None]:
-    clock, started = Clock(), time.perf_counter()
+    clock, sources, started = Clock(), Sources(), time.perf_counter()
     workers = workers_of(how.device)
     made = results(
-        pieces,
+        sources.noted(pieces),
         trunk=trunk,
         there=there.content,
         batch=batch_of(how.device),
@@ -135,13 +135,13 @@ def _here(
             for some in ready:
                 with clock.during("write"):
                     cache.commit([_told(one, to_do, there) for one in some], there)
-                ran.outcomes.update((one.photo.path, outcome(one)) for one in some)
+                ran.outcomes.update((sources.left(one.photo.path), outcome(one)) for one in some)
                 ran.views += sum(len(one.views) for one in some if isinstance(one, Embedded))
                 ran.size += sum(max(one.photo.size, 0) for one in some)
                 yield
     finally:
         stages = clock.shares(embed=workers, decode=CORES)
-        ran.node(socket.gethostname()).add(len(ran.outcomes), time.perf_counter() - started, stages)
+        ran.node(socket.gethostname()).add(ran.outcomes.total(), time.perf_counter() - started, stages)
 
 
 def _on_cluster(
@@ -160,7 +160,7 @@ def _on_cluster(
         job = _job(cache, how)
         weights = read_weights(trunk().weights, kind(cache.made.kind))
         windows = ray.results(
-            ((part, [to_do.todo[photo.path] for photo in photos]) for part, photos in pieces),
+            (one._replace(photos=[to_do.todo[photo.path] for photo in one.photos]) for one in pieces),
             there,
             len(to_do.todo),
             job=job,
@@ -175,13 +175,14 @@ def _on_cluster(
             for window in ready:
                 written = [one.written for one in window.done]
                 for unit in window.blamed:
-                    bad = [Unreadable(photo, ray.REASON) for photo in unit.photos]
-                    written.append(write_results(cache.store, cache.made, bad, job.schema, unit.known))
+                    bad, sources = [Unreadable(photo, ray.REASON) for photo in unit.photos], Sources()
+                    list(sources.noted(unit.pieces))
+                    written.append(write_results(cache.store, cache.made, bad, job.schema, unit.known, sources.left))
                 if written:
                     _commit(cache, together(written), there, ran)
                 for done in window.done:
                     ran.device, ran.precision = job.device, done.precision
-                    ran.node(done.host).add(len(done.written.outcomes), done.seconds, done.stages)
+                    ran.node(done.host).add(done.written.outcomes.total(), done.seconds, done.stages)
                 yield
 
 

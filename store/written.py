@@ -1,7 +1,8 @@
 """What a worker has made of some photos and written as embeddings that no version of the table names yet."""
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 Result = Embedded | Unreadable
+Outcome = tuple[int, str]  # a source of the run, by its number, and `embedded`, `copied` or `unreadable`
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,15 +25,22 @@ class Written:
     pieces: tuple[str, ...]  # of the table of embeddings: Lance's fragments, as JSON
     rows: "pa.Table"  # of photos that the store did not know, with their checksums
     known: tuple[Result, ...]  # of photos that it knew, without their embeddings
-    outcomes: Mapping[str, str]  # `embedded`, `copied` or `unreadable`, by path
+    outcomes: Counter["Outcome"]
     embeddings: int  # rows in the pieces
     size: int  # bytes of the photos
 
 
 def write_results(
-    store: Store, made: Made, results: Sequence[Result], schema: "pa.Schema", known: Collection[str]
+    store: Store,
+    made: Made,
+    results: Sequence[Result],
+    schema: "pa.Schema",
+    known: Collection[str],
+    source: Callable[[str], int],
 ) -> Written:
     """What is to be committed of these results; `known` are the paths that the store has rows of, which have `schema`.
+
+    `source` tells by its path the source of a photo.
 
     Raises:
         PetrieveError: the store cannot be written to.
@@ -42,7 +51,7 @@ def write_results(
         pieces=tuple(write_pieces(store, made, new)) if new else (),
         rows=photo_table(rows, schema),
         known=tuple(_without_views(one) for one in results if one.photo.path in known),
-        outcomes={one.photo.path: outcome(one) for one in results},
+        outcomes=Counter((source(one.photo.path), outcome(one)) for one in results),
         embeddings=sum(len(one.views) for one in new),
         size=sum(max(one.photo.size, 0) for one in results),
     )
@@ -56,7 +65,7 @@ def together(some: Sequence[Written]) -> Written:
         pieces=tuple(piece for one in some for piece in one.pieces),
         rows=pa.concat_tables([one.rows for one in some]),
         known=tuple(result for one in some for result in one.known),
-        outcomes={path: what for one in some for path, what in one.outcomes.items()},
+        outcomes=sum((one.outcomes for one in some), Counter[Outcome]()),
         embeddings=sum(one.embeddings for one in some),
         size=sum(one.size for one in some),
     )

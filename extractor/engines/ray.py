@@ -6,7 +6,7 @@ a run must know which photos each call had and what became of it.
 
 import time
 from collections import deque
-from collections.abc import Container, Generator, Iterable, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -82,7 +82,7 @@ class Work:
 
 def results(
     pieces: Iterable[Piece],
-    known: Container[str],
+    known: Collection[str],
     total: int,
     *,
     job: Job,

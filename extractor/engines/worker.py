@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from extractor.engines.clock import Clock
 from extractor.engines.local import results
-from extractor.engines.units import Unit
+from extractor.engines.units import Sources, Unit
 from extractor.sources.ahead import batched
 from extractor.sources.places import exists
 from extractor.trunks.kinds import kind
@@ -120,10 +120,10 @@ class Worker:
         Raises:
             PetrieveError: the store cannot be written to, or the trunk's numbers overflow.
         """
-        started, clock, trunk = time.perf_counter(), Clock(), self._trunk
+        started, clock, sources, trunk = time.perf_counter(), Clock(), Sources(), self._trunk
         assert trunk, "it is loaded before it is given work"
         made = results(
-            unit.pieces,
+            sources.noted(unit.pieces),
             trunk=lambda: trunk,
             there=self._there.content,
             batch=trunk.batch,
@@ -135,9 +135,11 @@ class Worker:
         )
         told = (self._told(one, unit) for some in made for one in some)
         write = clock.timed("write", partial(write_results, self._store, self._job.made))
-        written = together([write(some, self._job.schema, unit.known) for some in batched(told, TOGETHER)])
-        if len(written.outcomes) != len(unit):
-            raise PetrieveError(f"of {len(unit)} photos {len(written.outcomes)} came back", "report this")
+        written = together(
+            [write(some, self._job.schema, unit.known, sources.left) for some in batched(told, TOGETHER)]
+        )
+        if sources.under_way:
+            raise PetrieveError(f"of {len(unit)} photos {len(sources.under_way)} did not come back", "report this")
         stages = clock.shares(embed=trunk.workers, decode=self._cores)
         return Done(written, socket.gethostname(), trunk.precision_name, time.perf_counter() - started, stages)
 

@@ -81,8 +81,10 @@ def known_within(archive: Archive, photos: Sequence[Photo], name: str) -> Within
 def narrowed(part: Part, photos: Sequence[Photo]) -> Part:
     """The part that holds only these of its photos, as they are given here: small enough to be sent to a worker."""
     if isinstance(part, Within):
-        first = part.part.photos[0]
-        inner = [replace(photo, root=first.root, uri=first.uri[: part.start] + photo.uri) for photo in photos]
+        inner = []
+        for photo in photos:
+            above, folder = photo.root[: -part.start], photo.root[1 - part.start :]
+            inner.append(replace(photo, root=above, uri=f"{folder}/{photo.uri}"))
         return Within(tuple(photos), narrowed(part.part, inner), part.start)
     if isinstance(part, Entries):  # without what its whole zip has been found to hold
         zip_ = part.zip
