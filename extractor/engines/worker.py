@@ -5,12 +5,13 @@ import os
 import platform
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from threading import Semaphore
+from typing import TYPE_CHECKING, TypeVar
 
 from extractor.engines.clock import Clock
 from extractor.engines.local import results
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from torch import Tensor
 
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
 # Embeddings are written so many photos at a time: 32 MB of 1,024 numbers.
 TOGETHER = 16_384
 SMALL = 1 << 20  # bytes of a file that is compared whole
@@ -82,6 +85,7 @@ class Worker:
         if isinstance(self._store.path, Key):
             self._store.path.bucket.renew = _held  # by the one who commits
         self._trunk: Trunk | None = None
+        self._workers = 0  # batches that the trunk computes at a time, of all units
         self._cores = _cores()
 
     def facts(self) -> Facts:
@@ -112,7 +116,9 @@ class Worker:
             raise PetrieveError(f"{socket.gethostname()} was given other weights than the run's", "run it again")
         if precision == "int8":
             trunk = quantised(trunk, self._store.folder(job.made).ranges, tensors=self._weights)
-        self._trunk = trunk
+        # Torch's number of threads is that of the thread that asks, and a unit under way changes it for those after it.
+        self._workers = trunk.workers
+        self._trunk = replace(trunk, network=_so_many(trunk.network, self._workers))
 
     def embed(self, unit: Unit) -> Done:
         """The results of a unit, whose embeddings are written.
@@ -127,7 +133,7 @@ class Worker:
             trunk=lambda: trunk,
             there=self._there.content,
             batch=trunk.batch,
-            workers=trunk.workers,
+            workers=self._workers,
             decoders=self._cores,
             views=self._job.made.views,
             keep_damaged=self._job.keep_damaged,
@@ -140,7 +146,7 @@ class Worker:
         )
         if sources.under_way:
             raise PetrieveError(f"of {len(unit)} photos {len(sources.under_way)} did not come back", "report this")
-        stages = clock.shares(embed=trunk.workers, decode=self._cores)
+        stages = clock.shares(embed=self._workers, decode=self._cores)
         return Done(written, socket.gethostname(), trunk.precision_name, time.perf_counter() - started, stages)
 
     def _told(self, one: Result, unit: Unit) -> Result:
@@ -148,6 +154,17 @@ class Worker:
         if one.photo.path in unit.known:
             return one
         return replace(one, photo=self._lost.told(one.photo, one.digest if isinstance(one, Embedded) else None))
+
+
+def _so_many(make: Callable[[Item], Answer], at_once: int) -> Callable[[Item], Answer]:
+    """The same function, which so many threads call at a time: the units of a worker share its cores."""
+    turns = Semaphore(at_once)
+
+    def made(item: Item) -> Answer:
+        with turns:
+            return make(item)
+
+    return made
 
 
 def unlike(facts: Facts) -> str | None:
