@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import cache as once
@@ -10,9 +10,12 @@ from typing import Any
 
 from extractor.engines.drawn import drawn
 from extractor.engines.local import load, results
-from extractor.labelling import named, said_by, with_words
+from extractor.find import Found, Listing, find_all
+from extractor.labelling import Telling, named, said_by
+from extractor.manifest import Manifest
 from extractor.pixels.augment import RECIPE, check_views
-from extractor.plan import Found, Listing, Plan, check_loss, chosen, find_all, parts_in, plan, settle
+from extractor.plan import Plan, check_loss, plan
+from extractor.settle import settle
 from extractor.sources.ahead import more_each_time
 from extractor.sources.as_before import Listings
 from extractor.sources.buckets.fetching import fetching
@@ -34,6 +37,8 @@ from store.rows import BY_HAND, Embedded, Unreadable, photo_schema, said_of, tol
 from store.trunks import drop, trunks_of
 from store.upgrade import upgrade
 
+Outcomes = Counter[tuple[int, str]]  # how many photos, by number of their source and what came of them
+Work = Iterable[tuple[Part, Sequence[Photo]]]  # photos to do, with what is said of them, in parts that hold no others
 Progress = Callable[[int, int, int], None]  # photos done, photos in all, bytes read
 
 
@@ -105,36 +110,32 @@ def embed(
     wanted = paths_of(sources)
     place = Store.at(store)
     csv = read_labels(labels, photo=photo_column, label=label_column) if labels is not None else None
-    with writing(place):
+    with writing(place), closing(Manifest()) as manifest:
         upgrade(place)
         cache, network = _opened(place, trunk, weights, device, precision)
         if cache is not None:
             cache.keep_views(cache.made.views, RECIPE)  # those of another recipe go before they are counted
         there = known(cache) if cache is not None else nothing()
         listings = Listings(read_listings(place), there)
-        found = find_all(wanted, there, listings=listings, listing=listing, prune=prune)
-        parts = parts_in(found)
-        photos = {path: photo for one in found for path, photo in one.photos.items()}
-        named_photos = named(photos, wanted, there, cache, level=label_level)
-        words = said_by(found, there, cache, csv)
-        photos = with_words(named_photos.photos, words.rows)
-        csv = csv.into(cache.room_for(csv.columns)) if csv and cache is not None else csv
-        said = csv.said(photos, there) if csv else {}
-        photos = with_words(photos, said)
-        again = named_photos.again(there, cache) if cache and label_level is not None else {}
+        found = find_all(wanted, manifest, there, listings=listings, listing=listing, prune=prune)
         views = max(views, cache.made.views if cache is not None else 0)
-        to_do = plan(photos, wanted, there, said, again=again, views=views, retry=retry, keep_damaged=keep_damaged)
+        to_do = plan(manifest, found, wanted, there, views=views, retry=retry, keep_damaged=keep_damaged)
+        naming = named(to_do, wanted, there, cache, level=label_level)
+        words = said_by(found, to_do, there, cache, csv)
+        csv = csv.into(cache.room_for(csv.columns)) if csv and cache is not None else csv
+        tell = Telling(naming, words.rows, csv.said(to_do.listed, there, to_do.seen) if csv else {})
         if prune:
             check_loss(to_do, wanted, there, forget)
         if cache is None:
-            _check_one_is_readable(chosen(parts, to_do.todo), keep_damaged)
+            _check_one_is_readable(to_do.work(tell), keep_damaged)
             network = network or new_trunk(None, weights, device, precision)
 
         @once
         def loaded() -> Trunk:
             found = network or fitting_trunk(cache, weights, device, precision)  # type: ignore[arg-type]
             if precision == "int8":
-                return quantised(found, place.folder(made_by(found)).ranges, drawn(parts, SAMPLE))
+                views = drawn(to_do.rows, manifest.in_parts, SAMPLE)
+                return quantised(found, place.folder(made_by(found)).ranges, views)
             return found
 
         if network or (cache is not None and asks(cache, weights, device, precision)):
@@ -145,37 +146,41 @@ def embed(
         if drop_trunk:
             _check_another(place, drop_trunk, cache)
         cache.add_columns(photo_schema())  # a store of this format may lack the latest
+        gone = there.paths((there.away & ~to_do.seen).nonzero()[0]) if to_do.todo or to_do.missing else []
         if cache.add_columns(words.columns) | bool(csv and cache.add_columns(csv.columns)):
             there = known(cache)
         if to_do.todo or to_do.missing:
-            gone = there.gone() - photos.keys()
-            to_do = replace(to_do, lost=cache.lost(sorted(gone.union(to_do.missing)), there))
+            to_do = replace(to_do, lost=cache.lost(sorted({*gone, *to_do.missing}), there))
         cache.keep_views(views, RECIPE)
         cache.keep_listings({**listings.then, **listings.now})
-        outcomes, made = _run(parts, to_do, cache, there, loaded, device, keep_damaged, progress, stop)
-        left = len(to_do.todo) - len(outcomes)
+        outcomes, made = _run(to_do.work(tell), to_do, cache, there, loaded, device, keep_damaged, progress, stop)
+        left = to_do.todo - outcomes.total()
         if not left:
-            settle(cache, to_do, there, prune=prune)
+            settle(cache, to_do, there, tell, naming=naming if label_level is not None else None, prune=prune)
         cache.sign()
         if drop_trunk and not left:
             drop(place, drop_trunk)
-    counts = Counter(outcomes.values())
-    unreadable = counts["unreadable"] + len(to_do.unreadable)
-    if photos and unreadable == len(photos):
-        raise PetrieveError(f"none of {len(photos)} photos can be read", "`cli.py info --unreadable` lists the reasons")
+        labelled = tell.counts(to_do)
+    counts = Counter[str]()
+    for (_, outcome), count in outcomes.items():
+        counts[outcome] += count
+    todo, cached, unread, _ = to_do.counts.sum(axis=0).tolist()
+    photos, unreadable = todo + cached + unread, counts["unreadable"] + unread
+    if photos and unreadable == photos:
+        raise PetrieveError(f"none of {photos} photos can be read", "`cli.py info --unreadable` lists the reasons")
     seconds = time.perf_counter() - started
     used = loaded.cache_info().currsize > 0
     return Summary(
-        found=len(photos),
+        found=photos,
         embedded=counts["embedded"],
-        cached=len(to_do.cached),
+        cached=cached,
         copied=counts["copied"],
         unreadable=unreadable,
         missing=len(to_do.missing),
-        labels=named_photos.counts(photos, there, words.rows),
+        labels=labelled,
         views=made,
         left=left,
-        sources=_by_source(found, {**outcomes, **_cached(to_do)}),
+        sources=_by_source(found, to_do, outcomes),
         network=fetching().rates(answered, seconds),
         seconds=round(seconds, 3),
         photos_per_second=round(counts["embedded"] / seconds, 2),
@@ -214,9 +219,9 @@ def _check_another(place: Store, name: str, cache: Cache) -> None:
         raise PetrieveError(f"{name} is what this run embeds with", "name the trunk that stays with `--trunk`")
 
 
-def _check_one_is_readable(parts: Iterable[tuple[Part, list[Photo]]], keep_damaged: bool) -> None:
+def _check_one_is_readable(parts: Work, keep_damaged: bool) -> None:
     """A new store is made for the first photo that can be read, and not for files that only look like photos."""
-    failures = []
+    failures, first, may_pass = 0, None, True
     for part, photos in parts:
         # All would be asked for ahead of what is looked at; and of one alone nobody knows whether the bucket answers.
         for some in more_each_time(photos):
@@ -224,17 +229,16 @@ def _check_one_is_readable(parts: Iterable[tuple[Part, list[Photo]]], keep_damag
                 loaded = load(read, there=lambda _: None, keep_damaged=keep_damaged)
                 if not isinstance(loaded.seen, Unreadable):
                     return
-                failures.append(loaded.seen)
+                failures, first, may_pass = failures + 1, first or loaded.seen, may_pass and loaded.seen.may_pass
+    assert first
     raise PetrieveError(
-        f"none of {len(failures)} photos can be read, first {failures[0].photo.path}: {failures[0].reason}",
-        "see that they can be had, and run the command again"
-        if all(one.may_pass for one in failures)
-        else f"name {FORMATS} files",
+        f"none of {failures} photos can be read, first {first.photo.path}: {first.reason}",
+        "see that they can be had, and run the command again" if may_pass else f"name {FORMATS} files",
     )
 
 
 def _run(
-    parts: Sequence[Part],
+    parts: Work,
     to_do: Plan,
     cache: Cache,
     there: Known,
@@ -243,14 +247,14 @@ def _run(
     keep_damaged: bool,
     progress: Progress | None,
     stop: Callable[[], bool],
-) -> tuple[dict[str, str], int]:
-    """Which photos were embedded, copied or unreadable, by path; and how many embeddings the trunk made."""
-    outcomes: dict[str, str] = {}
+) -> tuple[Outcomes, int]:
+    """How many photos were embedded, copied or unreadable; and how many embeddings the trunk made."""
+    outcomes = Outcomes()
     views = size = 0
     if not to_do.todo:
         return outcomes, views
     made = results(
-        chosen(parts, to_do.todo),
+        parts,
         trunk=trunk,
         there=there.content,
         batch=batch_of(device),
@@ -261,38 +265,35 @@ def _run(
     with closing(made) as ready:
         for some in ready:
             cache.commit([_told(one, to_do, there) for one in some], there)
-            outcomes.update((one.photo.path, _outcome(one)) for one in some)
+            outcomes.update((to_do.source_of(one.photo), _outcome(one)) for one in some)
             views += sum(len(one.views) for one in some if isinstance(one, Embedded))
             size += sum(max(one.photo.size, 0) for one in some)
             if progress:
-                progress(len(outcomes), len(to_do.todo), size)
+                progress(outcomes.total(), to_do.todo, size)
             if stop():
                 break
     return outcomes, views
 
 
-def _cached(to_do: Plan) -> dict[str, str]:
-    return {**dict.fromkeys(to_do.cached, "cached"), **dict.fromkeys(to_do.unreadable, "unreadable")}
-
-
-def _by_source(found: Iterable[Found], outcomes: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+def _by_source(found: Iterable[Found], to_do: Plan, outcomes: Outcomes) -> dict[str, dict[str, Any]]:
     """Of each source, how many photos had which outcome, and what is passed over; a photo counts where it is first."""
     counts: dict[str, dict[str, Any]] = {}
-    for one in found:
-        of = Counter(outcomes[path] for path in one.photos if path in outcomes)
-        names = ("embedded", "cached", "copied", "unreadable")
-        counts[one.name] = {"found": of.total(), **{name: of[name] for name in names}, "passed_over": dict(one.passed)}
+    for number, one in enumerate(found):
+        _, cached, unreadable, _ = to_do.counts[number].tolist()
+        of = {name: outcomes[number, name] for name in ("embedded", "cached", "copied", "unreadable")}
+        of |= {"cached": cached, "unreadable": of["unreadable"] + unreadable}
+        counts[one.name] = {"found": sum(of.values()), **of, "passed_over": dict(one.passed)}
     return counts
 
 
 def _told(one: Embedded | Unreadable, to_do: Plan, there: Known) -> Embedded | Unreadable:
     """A result with what the CSV, its name and its folders say of the photo, and what was said of it before it went."""
-    photo = to_do.todo[one.photo.path]
+    photo = one.photo
     words = said_of(photo)
     if photo.path not in there:
         before = to_do.lost.of(photo.path, one.digest if isinstance(one, Embedded) else None)
         words |= {name: value for name, value in before.items() if BY_HAND.get(name, name) not in photo.columns}
-    return replace(one, photo=told(one.photo, words))
+    return replace(one, photo=told(photo, words))
 
 
 def _outcome(result: Embedded | Unreadable) -> str:

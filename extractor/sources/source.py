@@ -46,6 +46,9 @@ class Source(Protocol):
         """
         ...
 
-    def words(self) -> Words | None:
-        """What it says of its photos beside their names, once all parts are listed; None where it says nothing."""
+    def words(self, listed: Sequence[Photo], /) -> Words | None:
+        """What it says of its photos beside their names; None where it says nothing.
+
+        `listed` are those that `parts` gave, all of them and in their order.
+        """
         ...

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any, cast
 
 from extractor.sources.archives import Archive
 from extractor.sources.folder import is_folder
@@ -40,9 +41,9 @@ class Below:
             if some := [photo for photo in part.photos if is_folder(photo.path)]:  # what is not listed may lie here
                 yield self.whole.part(some)
 
-    def words(self) -> Words | None:
+    def words(self, listed: Sequence[Photo]) -> Words | None:
         """What the whole archive says."""
-        return self.whole.words()
+        return self.whole.words(listed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,18 @@ def within(archive: Archive, photos: Sequence[Photo], name: str) -> Within:
     start, root = len(name) + 1, f"{archive.root}/{name}"
     here = tuple(replace(photo, root=root, uri=photo.uri[start:]) for photo in photos)
     return Within(here, archive.part(photos), start)
+
+
+def narrowed(part: Part, photos: Sequence[Photo]) -> Part:
+    """The same part with some of its photos alone, of which more may be said: what is read of it says so, too."""
+    changed: dict[str, Any] = {"photos": tuple(photos)}
+    if isinstance(part, Within):
+        inner = []
+        for photo in photos:
+            above, folder = photo.root[: -part.start], photo.root[1 - part.start :]
+            inner.append(replace(photo, root=above, uri=f"{folder}/{photo.uri}"))
+        changed["part"] = narrowed(part.part, inner)
+    return cast(Part, replace(cast(Any, part), **changed))
 
 
 def known_within(archive: Archive, photos: Sequence[Photo], name: str) -> Within:
