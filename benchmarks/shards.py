@@ -26,7 +26,7 @@ from machine import machine
 from PIL import Image
 
 from extractor.embed import embed
-from extractor.plan import find_parts
+from extractor.find import find_parts
 from extractor.sources.sample import draw_sample
 
 

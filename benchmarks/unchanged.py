@@ -85,11 +85,11 @@ def store(path: Path, source: Path, vectors: Path, fingerprint: str, count: int)
 
 def photos(source: Path, count: int) -> Iterator[pa.RecordBatch]:
     """A row for each photo of a source, which says what it does."""
-    from extractor.plan import find_all
+    from extractor.find import find_parts
     from store.rows import photo_schema
 
     schema = photo_schema()
-    listed = (photo for part in find_all([str(source)])[0].parts for photo in part.photos)
+    listed = (photo for part in find_parts([str(source)]) for photo in part.photos)
     for start in range(0, count, stores.PIECE):
         some = list(islice(listed, stores.PIECE))
         columns = {name: [getattr(photo, name) for photo in some] for name in ("uri", "root", "size", "version")}

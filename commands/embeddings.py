@@ -110,7 +110,7 @@ def embed(
             drop_trunk=drop_trunk,
             listing=listing,
             progress=draw,
-            tell=note,
+            note=note,
             stop=lambda: bool(asked),
         )
     better = None if weights else to_imagenet(summary.trunk, summary.weights, sources, store)

@@ -66,7 +66,7 @@ def predict(
     from classifier import head
     from classifier import predict as predicting
     from extractor import query as querying
-    from extractor.plan import find_parts, photos_of
+    from extractor.find import find_parts, photos_of
     from gallery import submission
     from store.cache import Cache
     from store.rows import Embedded

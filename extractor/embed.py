@@ -2,7 +2,8 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import cache as once
 from typing import Any
@@ -10,11 +11,13 @@ from typing import Any
 from extractor.engines.cluster import LOCAL, here
 from extractor.engines.drawn import drawn
 from extractor.engines.local import load
-from extractor.engines.units import Piece
-from extractor.labelling import named, said_by, with_words
+from extractor.find import Found, Listing, find_all
+from extractor.labelling import Telling, named, said_by
+from extractor.manifest import Manifest
 from extractor.pixels.augment import RECIPE, check_views
-from extractor.plan import Found, Listing, Plan, check_loss, chosen, find_all, parts_in, plan, settle
-from extractor.run import How, Progress, Tell, run
+from extractor.plan import Plan, check_loss, plan
+from extractor.run import How, Note, Progress, run
+from extractor.settle import settle
 from extractor.sources.ahead import more_each_time
 from extractor.sources.as_before import Listings
 from extractor.sources.buckets.fetching import fetching
@@ -36,6 +39,8 @@ from store.rows import Unreadable, photo_schema
 from store.trunks import drop, trunks_of
 from store.upgrade import upgrade
 from store.written import Outcome
+
+Work = Iterable[tuple[Part, Sequence[Photo]]]  # photos to do, with what is said of them, in parts that hold no others
 
 
 @dataclass(frozen=True)
@@ -84,7 +89,7 @@ def embed(
     drop_trunk: str | None = None,
     listing: Listing | None = None,
     progress: Progress | None = None,
-    tell: Tell = lambda _: None,
+    note: Note = lambda _: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> tuple[Summary, Cache]:
     """The figures of a run that brings a store up to date with its sources, and the cache as it is then.
@@ -99,6 +104,8 @@ def embed(
     never falls. `prune` forgets the photos that are gone, and most of a source only where `forget` says how many;
     `retry` opens unreadable ones again though they have not changed; `keep_damaged` embeds what is left of damaged
     ones, and marks them. `drop_trunk` names one that is let go after the run.
+    The trunk runs `on` this machine (`local`), or on so many `workers` of the Ray cluster that `ray` or an address
+    names, by default one for each GPU, or for each 16 cores, that it has: then `note` is told what runs where.
     `listing` is told how many photos have been found so far, and `progress` follows each commit; when `stop` then says
     so, the run ends there.
 
@@ -111,36 +118,32 @@ def embed(
     wanted = paths_of(sources)
     place = Store.at(store)
     csv = read_labels(labels, photo=photo_column, label=label_column) if labels is not None else None
-    with writing(place):
+    with writing(place), closing(Manifest()) as manifest:
         upgrade(place)
         cache, network = _opened(place, trunk, weights, *own)
         if cache is not None:
             cache.keep_views(cache.made.views, RECIPE)  # those of another recipe go before they are counted
         there = known(cache) if cache is not None else nothing()
         listings = Listings(read_listings(place), there)
-        found = find_all(wanted, there, listings=listings, listing=listing, prune=prune)
-        parts = parts_in(found)
-        photos = {path: photo for one in found for path, photo in one.photos.items()}
-        named_photos = named(photos, wanted, there, cache, level=label_level)
-        words = said_by(found, there, cache, csv)
-        photos = with_words(named_photos.photos, words.rows)
-        csv = csv.into(cache.room_for(csv.columns)) if csv and cache is not None else csv
-        said = csv.said(photos, there) if csv else {}
-        photos = with_words(photos, said)
-        again = named_photos.again(there, cache) if cache and label_level is not None else {}
+        found = find_all(wanted, manifest, there, listings=listings, listing=listing, prune=prune)
         views = max(views, cache.made.views if cache is not None else 0)
-        to_do = plan(photos, wanted, there, said, again=again, views=views, retry=retry, keep_damaged=keep_damaged)
+        to_do = plan(manifest, found, wanted, there, views=views, retry=retry, keep_damaged=keep_damaged)
+        naming = named(to_do, wanted, there, cache, level=label_level)
+        words = said_by(found, to_do, there, cache, csv)
+        csv = csv.into(cache.room_for(csv.columns)) if csv and cache is not None else csv
+        tell = Telling(naming, words.rows, csv.said(to_do.listed, there, to_do.seen) if csv else {})
         if prune:
             check_loss(to_do, wanted, there, forget)
         if cache is None:
-            _check_one_is_readable(chosen(parts, to_do.todo), keep_damaged)
+            _check_one_is_readable(to_do.work(tell), keep_damaged)
             network = network or new_trunk(None, weights, *own)
 
         @once
         def loaded() -> Trunk:
             found = network or fitting_trunk(cache, weights, *own)  # type: ignore[arg-type]
             if precision == "int8":
-                return quantised(found, place.folder(made_by(found)).ranges, drawn(parts, SAMPLE))
+                views = drawn(to_do.rows, manifest.in_parts, SAMPLE)
+                return quantised(found, place.folder(made_by(found)).ranges, views)
             return found
 
         if network or (cache is not None and asks(cache, weights, device, precision)):
@@ -151,41 +154,42 @@ def embed(
         if drop_trunk:
             _check_another(place, drop_trunk, cache)
         cache.add_columns(photo_schema())  # a store of this format may lack the latest
+        gone = there.paths((there.away & ~to_do.seen).nonzero()[0]) if to_do.todo or to_do.missing else []
         if cache.add_columns(words.columns) | bool(csv and cache.add_columns(csv.columns)):
             there = known(cache)
         if to_do.todo or to_do.missing:
-            gone = there.gone() - photos.keys()
-            to_do = replace(to_do, lost=cache.lost(sorted(gone.union(to_do.missing)), there))
+            to_do = replace(to_do, lost=cache.lost(sorted({*gone, *to_do.missing}), there))
         cache.keep_views(views, RECIPE)
         cache.keep_listings({**listings.then, **listings.now})
         how = How(on, workers, device, precision, keep_damaged, wanted)
-        pieces = list(_pieces(found, to_do))
-        ran = run(pieces, to_do, cache, there, loaded, how, progress=progress, tell=tell, stop=stop)
-        left = len(to_do.todo) - ran.outcomes.total()
+        ran = run(to_do, tell, cache, there, loaded, how, progress=progress, note=note, stop=stop)
+        left = to_do.todo - ran.outcomes.total()
         if not left:
-            settle(cache, to_do, there, prune=prune)
+            settle(cache, to_do, there, tell, naming=naming if label_level is not None else None, prune=prune)
         cache.sign()
         if drop_trunk and not left:
             drop(place, drop_trunk)
+        labelled = tell.counts(to_do)
     counts = Counter[str]()
-    for (_, what), some in ran.outcomes.items():
-        counts[what] += some
-    unreadable = counts["unreadable"] + len(to_do.unreadable)
-    if photos and unreadable == len(photos):
-        raise PetrieveError(f"none of {len(photos)} photos can be read", "`cli.py info --unreadable` lists the reasons")
+    for (_, outcome), count in ran.outcomes.items():
+        counts[outcome] += count
+    todo, cached, unread, _ = to_do.counts.sum(axis=0).tolist()
+    photos, unreadable = todo + cached + unread, counts["unreadable"] + unread
+    if photos and unreadable == photos:
+        raise PetrieveError(f"none of {photos} photos can be read", "`cli.py info --unreadable` lists the reasons")
     seconds = time.perf_counter() - started
     used = loaded.cache_info().currsize > 0
     return Summary(
-        found=len(photos),
+        found=photos,
         embedded=counts["embedded"],
-        cached=len(to_do.cached),
+        cached=cached,
         copied=counts["copied"],
         unreadable=unreadable,
         missing=len(to_do.missing),
-        labels=named_photos.counts(photos, there, words.rows),
+        labels=labelled,
         views=ran.views,
         left=left,
-        sources=_by_source(found, ran.outcomes, _cached(to_do)),
+        sources=_by_source(found, to_do, ran.outcomes),
         network=fetching().rates(answered, seconds),
         seconds=round(seconds, 3),
         photos_per_second=round(counts["embedded"] / seconds, 2),
@@ -225,9 +229,9 @@ def _check_another(place: Store, name: str, cache: Cache) -> None:
         raise PetrieveError(f"{name} is what this run embeds with", "name the trunk that stays with `--trunk`")
 
 
-def _check_one_is_readable(parts: Iterable[tuple[Part, list[Photo]]], keep_damaged: bool) -> None:
+def _check_one_is_readable(parts: Work, keep_damaged: bool) -> None:
     """A new store is made for the first photo that can be read, and not for files that only look like photos."""
-    failures = []
+    failures, first, may_pass = 0, None, True
     for part, photos in parts:
         # All would be asked for ahead of what is looked at; and of one alone nobody knows whether the bucket answers.
         for some in more_each_time(photos):
@@ -235,32 +239,20 @@ def _check_one_is_readable(parts: Iterable[tuple[Part, list[Photo]]], keep_damag
                 loaded = load(read, there=lambda _: None, keep_damaged=keep_damaged)
                 if not isinstance(loaded.seen, Unreadable):
                     return
-                failures.append(loaded.seen)
+                failures, first, may_pass = failures + 1, first or loaded.seen, may_pass and loaded.seen.may_pass
+    assert first
     raise PetrieveError(
-        f"none of {len(failures)} photos can be read, first {failures[0].photo.path}: {failures[0].reason}",
-        "see that they can be had, and run the command again"
-        if all(one.may_pass for one in failures)
-        else f"name {FORMATS} files",
+        f"none of {failures} photos can be read, first {first.photo.path}: {first.reason}",
+        "see that they can be had, and run the command again" if may_pass else f"name {FORMATS} files",
     )
 
 
-def _pieces(found: Iterable[Found], to_do: Plan) -> Iterator[Piece]:
-    """What of each source is to do; a photo is the first one's that has it."""
-    for number, one in enumerate(found):
-        for part, photos in chosen(one.parts, one.photos.keys() & to_do.todo.keys()):
-            yield Piece(part, photos, number)
-
-
-def _cached(to_do: Plan) -> dict[str, str]:
-    return {**dict.fromkeys(to_do.cached, "cached"), **dict.fromkeys(to_do.unreadable, "unreadable")}
-
-
-def _by_source(found: Iterable[Found], ran: Counter[Outcome], others: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+def _by_source(found: Iterable[Found], to_do: Plan, outcomes: Counter[Outcome]) -> dict[str, dict[str, Any]]:
     """Of each source, how many photos had which outcome, and what is passed over; a photo counts where it is first."""
     counts: dict[str, dict[str, Any]] = {}
-    names = ("embedded", "cached", "copied", "unreadable")
     for number, one in enumerate(found):
-        of = Counter(others[path] for path in one.photos if path in others)
-        of.update({what: some for (source, what), some in ran.items() if source == number})
-        counts[one.name] = {"found": of.total(), **{name: of[name] for name in names}, "passed_over": dict(one.passed)}
+        _, cached, unreadable, _ = to_do.counts[number].tolist()
+        of = {name: outcomes[number, name] for name in ("embedded", "cached", "copied", "unreadable")}
+        of |= {"cached": cached, "unreadable": of["unreadable"] + unreadable}
+        counts[one.name] = {"found": sum(of.values()), **of, "passed_over": dict(one.passed)}
     return counts

@@ -2,13 +2,14 @@
 
 import os
 import warnings
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
-from extractor.plan import Found
-from extractor.sources.folder import is_folder
+from extractor.find import Found
+from extractor.plan import ABOVE, CLOSED, EVERY, NEW, Plan, Rows
 from extractor.sources.said.labels import Labels
 from extractor.sources.said.names import (
     PARENT,
@@ -36,111 +37,131 @@ BY = {None: "their names", PARENT: "the folder that they lie in", 0: "their sour
 
 
 @dataclass(frozen=True)
-class Named:
-    """A run's photos by path; what is said of those that are new, or were found from another root, is with them."""
+class Telling:
+    """What is said of photos: by folders and names of those that are new, or were found from another root; and beside.
 
-    photos: dict[str, Photo]
+    `words` are those of sources, `said` those of a CSV, both by path; the later goes before the earlier.
+    """
+
     naming: Naming | None = None  # None where there was nothing to ask
+    words: Rows = field(default_factory=dict)
+    said: Rows = field(default_factory=dict)
 
-    def counts(
-        self, photos: Mapping[str, Photo], known: Known, words: Mapping[str, Mapping[str, Any]]
-    ) -> dict[str, dict[str, int]] | None:
+    def __call__(self, photo: Photo, state: int) -> Photo:
+        """A photo, of which a plan tells this, with what is said of it."""
+        if self.naming and state & (NEW | ABOVE) and not state & CLOSED:
+            words = self.naming.of(photo)
+            photo = told(photo, {"label": words.label, "split": words.split})
+        for rows in (self.words, self.said):
+            if rows and (row := rows.get(photo.path)):
+                photo = told(photo, row)
+        return photo
+
+    def counts(self, made: Plan) -> dict[str, dict[str, int]] | None:
         """How many new photos have which label, by what gave it; None if none is new.
 
-        That is `folders`, `names`, `source` (what its `words` say, by path) or `csv`. `photos` are the same ones, with
-        what the CSV says of them.
+        That is `folders`, `names`, `source` (what its words say) or `csv`.
         """
-        if self.naming is None:
-            return None
-        new = {path: photo for path, photo in photos.items() if path not in known and not is_folder(path)}
-        if not new:
-            return None
-        counts: dict[str, dict[str, int]] = {}
-        for path, photo in new.items():
-            if photo.label is not None:
-                of = counts.setdefault(self._by(photo, words.get(path, {}).get("label")), {})
-                of[photo.label] = of.get(photo.label, 0) + 1
-        return {by: dict(sorted(of.items())) for by, of in counts.items()}
+        counts: dict[str, Counter[str]] = {}
+        new = 0
+        for photo, state in made.photos(NEW) if self.naming else ():
+            new += not state & CLOSED
+            label = self(photo, state).label
+            if label is not None and not state & CLOSED:
+                counts.setdefault(self._by(photo, label), Counter())[label] += 1
+        return {by: dict(sorted(of.items())) for by, of in counts.items()} if new else None
 
-    def _by(self, photo: Photo, word: str | None) -> str:
-        """What gave a photo its label, where its source says this `word` of it."""
+    def _by(self, photo: Photo, label: str) -> str:
+        """What gave a photo its label."""
         assert self.naming is not None
-        if photo.label == word:
+        if self.words.get(photo.path, {}).get("label") == label:
             return "source"
         said = self.naming.of(photo)
-        return said.by if said.by and said.label == photo.label else "csv"
-
-    def again(self, known: Known, cache: Cache) -> dict[str, dict[str, Any]]:
-        """Label and split anew of the photos that are known, by path, but for what a CSV has said.
-
-        Where an earlier release did not mark that, it is what no folder or name of the photo's says.
-        """
-        assert self.naming is not None
-        photos = {path: photo for path, photo in self.photos.items() if path in known and not is_folder(path)}
-        found = dict[str, dict[str, Any]]()
-        for path, now in cache.by_hand_of(list(photos), known).items():
-            said = self.naming.of(photos[path])
-            folders = photos[path].path.split("/")
-            labels = {*(plain(as_text(folder)) for folder in folders), kaggle(folders[-1]), None}
-            splits = {SPLITS.get(folder.lower()) for folder in folders} | {None}
-            for name, ours in (("label", labels), ("split", splits)):
-                if not now[BY_HAND[name]] and (now[BY_HAND[name]] is False or now[name] in ours):
-                    found.setdefault(path, {}).update({name: getattr(said, name), BY_HAND[name]: False})
-        return found
+        return said.by if said.by and said.label == label else "csv"
 
 
-def named(
-    photos: dict[str, Photo], sources: Sequence[str], known: Known, cache: Cache | None, *, level: int | None
-) -> Named:
-    """The photos of these sources (absolute paths), named by the folders at a `level`, or by what fits best.
+def anew(photo: Photo, now: Mapping[str, Any], naming: Naming) -> dict[str, Any]:
+    """Label and split of a photo that is known, by a new naming, but for what a CSV has said.
 
-    What fits is what the store's labels show, else the first folders that branch. What is doubtful is warned of.
+    `now` is what its row says. Where an earlier release did not mark who said that, it is what no folder or name of the
+    photo's says.
+    """
+    said, folders = naming.of(photo), photo.path.split("/")
+    labels = {*(plain(as_text(folder)) for folder in folders), kaggle(folders[-1]), None}
+    splits = {SPLITS.get(folder.lower()) for folder in folders} | {None}
+    found = dict[str, Any]()
+    for name, ours in (("label", labels), ("split", splits)):
+        if not now[BY_HAND[name]] and (now[BY_HAND[name]] is False or now[name] in ours):
+            found |= {name: getattr(said, name), BY_HAND[name]: False}
+    return found
+
+
+def named(made: Plan, sources: Sequence[str], known: Known, cache: Cache | None, *, level: int | None) -> Naming | None:
+    """How the photos of these sources (absolute paths) are named: by the folders at a `level`, or by what fits best.
+
+    What fits is what the store's labels show, else the first folders that branch. What is doubtful is warned of. None
+    where nothing is asked.
 
     Raises:
         PetrieveError: there is no folder at this level.
     """
-    asked = {path: photo for path, photo in photos.items() if path not in known.places}
-    asked |= known.from_above(photos)
-    asked = {path: photo for path, photo in asked.items() if not is_folder(path)}
-    if not asked and level is None:
-        return Named(photos)
-    folders = {(photo.root, photo.uri.rpartition("/")[0]) for path, photo in photos.items() if not is_folder(path)}
+    if level is None and not made.has(NEW | ABOVE):
+        return None
+    folders = {
+        (root, uri.rpartition("/")[0])
+        for some, states in made.slices()
+        for root, uri, state in zip(some.roots(), some.uris(), states.tolist(), strict=True)
+        if not state & CLOSED
+    }
     beside = {root for root, _ in folders}.intersection(map(as_text, sources))
     beside = beside if len(beside) > 1 else set()
     tree = tree_of(folders)
     naming = Naming(ways_of(tree, beside), level)
     if level is None:
-        fitting = _branching(naming, photos.values(), beside)
-        naming, doubts = _as_in_store(fitting, photos, known, cache) if cache else (fitting, [])
-        new = [photo for path, photo in asked.items() if path not in known]
-        if naming.level == fitting.level:
-            doubts += _doubts(naming, folders, tree, beside, new)
+        fitting = _branching(naming, made, beside)
+        naming, doubts = _as_in_store(fitting, made, known, cache) if cache else (fitting, [])
+        new = made.has(NEW)
+        if new and naming.level == fitting.level:
+            doubts += _doubts(naming, folders, tree, beside, made)
         for words in doubts if new else ():
             warnings.warn(words, stacklevel=2)
     elif not labels_at(level, naming.ways.values()):
         raise PetrieveError(f"no photo has a folder at level {level}", "give a smaller `--label-level`, or none")
-    return Named({**photos, **{path: _told(photo, naming) for path, photo in asked.items()}}, naming)
+    return naming
 
 
-def _told(photo: Photo, naming: Naming) -> Photo:
-    said = naming.of(photo)
-    return told(photo, {"label": said.label, "split": said.split})
-
-
-def _branching(naming: Naming, photos: Iterable[Photo], beside: Collection[str]) -> Naming:
+def _branching(naming: Naming, made: Plan, beside: Collection[str]) -> Naming:
     """By the first folders that branch; by Kaggle's names, where these tell cats from dogs and no folder does."""
     ways = naming.ways.values()
     siblings = beside and all(naming.ways[root, ""].source for root in beside)
     level = first_level(ways, first=0 if siblings else 1)
-    if len(labels_at(level, ways)) > 1 or len({kaggle(os.path.basename(one.uri)) for one in photos} - {None}) < 2:
+    if len(labels_at(level, ways)) > 1 or not _both_kinds(made):
         return replace(naming, level=level)
     return replace(naming, level=None)
 
 
-def _as_in_store(naming: Naming, photos: Mapping[str, Photo], known: Known, cache: Cache) -> tuple[Naming, list[str]]:
+def _kaggles(made: Plan, wanted: int) -> Iterator[Photo]:
+    """Those photos with one of these bits that are called as Kaggle's are."""
+    import pyarrow.compute as pc
+
+    for some, _ in made.slices(wanted):
+        chosen = pc.match_substring_regex(some.rows["uri"], "(?i)(^|/)(cat|dog)[.]").to_numpy(zero_copy_only=False)
+        yield from (photo for photo in some.only(chosen).photos() if kaggle(os.path.basename(photo.uri)))
+
+
+def _both_kinds(made: Plan) -> bool:
+    """Whether names tell cats from dogs."""
+    kinds = set[str | None]()
+    for photo in _kaggles(made, EVERY):
+        kinds.add(kaggle(os.path.basename(photo.uri)))
+        if len(kinds) > 1:
+            return True
+    return False
+
+
+def _as_in_store(naming: Naming, made: Plan, known: Known, cache: Cache) -> tuple[Naming, list[str]]:
     """By what agrees best with the labels that photos of these sources have in the store; and that in words."""
-    there = [path for path in photos if path in known and not is_folder(path)]
-    some = {path: photos[path] for path in there[:: 1 + len(there) // SAMPLE]}
+    some = {photo.path: photo for photo in made.sample(SAMPLE)}
     labels = {path: now["label"] for path, now in cache.told_of(list(some), known).items()}
     same = [photo for path, photo in some.items() if known.root(path) == photo.root]
     ours = {label for photo in same if (label := naming.of(photo).label)}
@@ -165,7 +186,7 @@ def _doubts(
     folders: Collection[Folder],
     tree: Mapping[Folder, set[str]],
     beside: Collection[str],
-    new: Iterable[Photo],
+    made: Plan,
 ) -> Iterator[str]:
     """What else folders and names could have meant, in words."""
     if naming.level is not None:
@@ -176,7 +197,9 @@ def _doubts(
     for splits, others, taken in islice(mixed(tree, beside), 1):
         what, which = "split" if taken else "label", f"{_quoted(splits)} beside {_quoted(others)}"
         yield f"{which} are taken for {what}s" if len(splits) > 1 else f"{which} is taken for a {what}"
-    odd = [photo for photo in new if _is_other_kind(naming.of(photo).label, os.path.basename(photo.uri))]
+    odd = [
+        photo for photo in _kaggles(made, NEW) if _is_other_kind(naming.of(photo).label, os.path.basename(photo.uri))
+    ]
     if odd:
         yield f"{len(odd)} photo(s) have the label of their folder, and another in their name, first {odd[0].uri!r}"
 
@@ -191,15 +214,10 @@ def _quoted(names: Iterable[str]) -> str:
     return ", ".join(map(repr, some[:3])) + (f" and {len(some) - 3} more" if len(some) > 3 else "")
 
 
-def said_by(found: Iterable[Found], there: Known, cache: Cache | None, csv: Labels | None) -> Words:
+def said_by(found: Iterable[Found], made: Plan, there: Known, cache: Cache | None, csv: Labels | None) -> Words:
     """What sources say of photos that are new, in columns as the store has them, marked as said by hand."""
-    new = (one for one in found if not one.photos.keys() <= there.places.keys())
+    new = (one for one, count in zip(found, made.counts[:, 3].tolist(), strict=True) if count)
     words = together(words for one in new if (words := one.words()))
     words = words.beside([*(cache.columns() if cache else ()), *(csv.columns.names if csv else ())])
     words = words.into(cache.room_for(words.columns)) if cache is not None else words
     return replace(words, rows={path: by_hand(row) for path, row in words.rows.items() if path not in there})
-
-
-def with_words(photos: dict[str, Photo], rows: Mapping[str, dict[str, Any]]) -> dict[str, Photo]:
-    """The photos by path, with what rows say of some of them."""
-    return {**photos, **{path: told(photos[path], row) for path, row in rows.items() if path in photos}}

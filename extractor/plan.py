@@ -1,191 +1,108 @@
 """What a run has to do: the photos of its sources, held against what the store knows of them."""
 
-import gc
 import os
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from extractor.sources.as_before import Listings
+from extractor.find import Found, is_under, overlap, under_any
+from extractor.manifest import Manifest, Slice
 from extractor.sources.folder import is_folder
-from extractor.sources.formats import FORMATS
-from extractor.sources.inside import ARCHIVES, LITTER, ending_of
-from extractor.sources.places import exists, source_at
-from extractor.sources.said.words import Words
-from extractor.sources.source import Part, Source
-from store.cache import Cache
-from store.columns import plain
-from store.errors import PetrieveError, first_line, listed
+from extractor.sources.source import Part, number_of
+from store.contents import SCAN
+from store.errors import PetrieveError
 from store.forgotten import Lost
 from store.known import Known
-from store.photo import Photo, is_address, path_of
-from store.rows import BY_HAND, is_damage, may_pass, said_of
+from store.photo import Photo
+from store.rows import is_damage, may_pass
 
-Listing = Callable[[int], None]  # told how many photos have been found so far
-NAMED, KINDS = 10, 10  # of sources without photos, and of what they hold, so many are named
-LABELLED = "label IS NOT NULL"
+if TYPE_CHECKING:
+    import numpy as np
+
+# What is told of each photo that was listed, as bits. One that an earlier source has is TWICE, and nothing else.
+NEW, KNOWN, TODO, UNREADABLE, ABOVE, BACK, CLOSED, TWICE = (1 << bit for bit in range(8))
+EVERY = NEW | KNOWN
+Rows = Mapping[str, dict[str, Any]]  # what is said of photos, by path
+Tell = Callable[[Photo, int], Photo]  # a photo with what is said of it, which may depend on its bits
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Plan:
-    """Each photo that is found is in one of the first three; paths tell the rest."""
+    """What is told of each of the photos that were listed, and of what the store holds beside them."""
 
-    todo: dict[str, Photo]  # by path, with what is said of it
-    cached: list[str]  # paths, as are these
-    unreadable: list[str]
-    missing: list[str]  # what the store holds and the sources no longer do
+    manifest: Manifest
+    states: "list[np.ndarray]"  # uint8, of each slice
+    counts: "np.ndarray"  # (S, 4), of each source: photos to do, cached, unreadable; and how many of all are new
+    sources: dict[str, int]  # by root, and by the path of one that is a photo
+    seen: "np.ndarray"  # bool, of all that the store knows: whether it was listed
+    missing: list[str]  # paths of what the store holds and the sources no longer do
     reopened: list[str]  # folders that could not be listed before
-    from_above: dict[str, Photo]  # what is known, and was found from a folder above this time, by path
-    said: dict[str, dict[str, Any]]  # what the rows of photos that are known have yet to be told
     lost: Lost = field(default_factory=Lost)  # what was said of photos that are no longer where they were
 
+    @property
+    def todo(self) -> int:
+        """How many photos are to be embedded."""
+        return int(self.counts[:, 0].sum())
 
-@dataclass(frozen=True)
-class Found:
-    """What a source holds: its photos in parts, what is passed over, and how to ask what it says of the photos."""
+    def slices(self, wanted: int = EVERY) -> "Iterator[tuple[Slice, np.ndarray]]":
+        """Those photos that have one of these bits, and all bits of each, slice by slice."""
+        for number, states in enumerate(self.states):
+            chosen = (states & wanted) > 0
+            if chosen.any():
+                yield self.manifest.read(number).only(chosen), states[chosen]
 
-    name: str
-    parts: list[Part]
-    photos: dict[str, Photo]  # by path, without those that an earlier source has
-    passed: Counter[str]
-    words: Callable[[], Words | None] = lambda: None
+    def has(self, wanted: int) -> bool:
+        """Whether a photo has one of these bits; folders that cannot be listed do not count."""
+        return any((states[states & CLOSED == 0] & wanted).any() for states in self.states)
 
+    def sample(self, count: int) -> Iterator[Photo]:
+        """About so many of the photos that are known, here and there."""
+        import numpy as np
 
-def find_all(
-    sources: Sequence[str],
-    before: Iterable[str] = (),
-    *,
-    listings: Listings | None = None,
-    listing: Listing | None = None,
-    prune: bool = False,
-) -> list[Found]:
-    """What all sources (addresses and absolute paths) hold; `before` are the paths that the store holds.
+        chosen = [np.flatnonzero(states & (KNOWN | CLOSED) == KNOWN) for states in self.states]
+        step, first = 1 + sum(map(len, chosen)) // count, 0
+        for number, places in enumerate(chosen):
+            if len(some := places[-first % step :: step]):
+                mask = np.zeros(len(self.states[number]), bool)
+                mask[some] = True
+                yield from self.manifest.read(number).only(mask).photos()
+            first += len(places)
 
-    Archives that are as `listings` say they were are not opened.
+    def photos(self, wanted: int = EVERY) -> Iterator[tuple[Photo, int]]:
+        """The same, one by one."""
+        for some, states in self.slices(wanted):
+            yield from zip(some.photos(), states.tolist(), strict=True)
 
-    Raises:
-        PetrieveError: a source is not there, unless it is to be pruned; or there is no photo and was none.
-    """
-    found: list[Found] = []
-    taken: set[str] = set()
-    litter = [source for source in sources if os.path.basename(source).casefold() in LITTER]
-    litter = litter if len(litter) < len(sources) else []  # among others, a pattern has named it: `p/*`
-    for name in (one for one in sources if one not in litter):
-        gone = not exists(name) and any(_is_under(path, name) for path in before)
-        if gone and not prune:
-            raise PetrieveError(
-                f"{name} is gone, and the store holds photos of it",
-                "bring it back, or add `--prune` to forget them",
-            )
-        if gone:
-            continue
-        source = source_at(name, listings)
-        parts = _listed(source, name, sum(len(one.photos) for one in found), listing)
-        photos = photos_of(parts)
-        for path in taken.intersection(photos):
-            del photos[path]
-        if len(sources) > 1:
-            taken.update(photos)
-        found.append(Found(name, parts, photos, source.passed, source.words))
-    found += [Found(name, [], {}, Counter({os.path.basename(name): 1})) for name in litter]
-    _check_some(found, sources, before)
-    return found
+    def listed(self) -> Iterator[Photo]:
+        """All photos, each once."""
+        return (photo for photo, _ in self.photos())
 
+    def rows(self) -> Iterator[tuple[int, Photo]]:
+        """All photos, each once and behind the number of its part."""
+        for some, _ in self.slices():
+            yield from zip(some.parts(), some.photos(), strict=True)
 
-def _listed(source: Source, name: str, before: int, listing: Listing | None) -> list[Part]:
-    """The parts of a source; `listing` is told how many photos they hold so far, beside those `before`."""
-    parts: list[Part] = []
-    collects = gc.isenabled()
-    gc.disable()  # nothing that is listed is garbage: looking for some takes a fifth of the time
-    try:
-        for part in source.parts():
-            parts.append(part)
-            before += len(part.photos)
-            if listing:
-                listing(before)
-    except OSError as error:
-        why = error.strerror or first_line(error)
-        raise PetrieveError(f"cannot list {name}: {why}", "bring it back, or leave it out") from error
-    finally:
-        if collects:
-            gc.enable()
-    return parts
-
-
-def find_parts(sources: Sequence[str]) -> list[Part]:
-    """The photos of all sources, as by `find_all`."""
-    return parts_in(find_all(sources))
-
-
-def parts_in(found: Iterable[Found]) -> list[Part]:
-    """The parts of several sources."""
-    return [part for one in found for part in one.parts]
-
-
-def _check_some(found: Sequence[Found], sources: Sequence[str], before: Iterable[str]) -> None:
-    """Refuse sources in which no photo lies, and of which the store has none."""
-    held = list(before)
-    empty = [one for one in found if not one.parts and not any(_is_under(path, one.name) for path in held)]
-    if empty and (len(empty) == len(found) or any(not os.path.isdir(one.name) for one in empty)):
-        there = [f"{one.name} holds {counted(one.passed)}" for one in empty if one.passed or os.path.isfile(one.name)]
-        raise PetrieveError(
-            f"there is no photo in {listed([one.name for one in empty], NAMED)}"
-            + (f": {'; '.join(there[:NAMED])}" if there else ""),
-            _remedy(sources[0], empty),
+    def work(self, tell: Tell) -> Iterator[tuple[Part, Sequence[Photo]]]:
+        """The photos to do, with what is said of them, in parts that hold no others."""
+        every = ((some, states, some.parts()) for some, states in self.slices(TODO))
+        rows = (
+            (number, tell(photo, state))
+            for some, states, numbers in every
+            for number, photo, state in zip(numbers, some.photos(), states.tolist(), strict=True)
         )
+        return self.manifest.in_parts(rows)
 
-
-def _remedy(place: str, empty: Iterable[Found]) -> str:
-    """What somebody can do who has named sources in which no photo lies, this one first."""
-    if is_address(place) and any(".lance" in one.passed for one in empty):
-        return "copy a table of Lance to a disk, and name it there: in a bucket it is not read"
-    if is_address(place) and "*" in place:
-        return "name what is before the `*`, which in a bucket means itself, or write `{00..11}`"
-    some = f"name a {'prefix' if is_address(place) else 'folder'} or an archive with {FORMATS} files"
-    nested = [
-        one for one in empty if any(ending_of(kind) in ARCHIVES for kind in one.passed) and not os.path.isdir(one.name)
-    ]
-    some += f", or unpack {nested[0].name}: archives in archives are not read" if nested else ""
-    return some if not os.path.isdir(place) else f"{some}, or let `cli.py sample {place}` draw some pets"
-
-
-def counted(passed: Mapping[str, int]) -> str:
-    """What was passed over, in words: the most frequent first."""
-    kinds = [f"{count} {name}" for name, count in sorted(passed.items(), key=lambda one: (-one[1], one[0]))]
-    return listed(kinds, KINDS) or "nothing"
-
-
-def photos_of(parts: Iterable[Part]) -> dict[str, Photo]:
-    """The photos of all parts by path, each path once."""
-    photos: dict[str, Photo] = {}
-    for part in parts:
-        for photo in part.photos:
-            photos.setdefault(photo.path, photo)
-    return photos
-
-
-def chosen(parts: Iterable[Part], paths: Iterable[str]) -> list[tuple[Part, list[Photo]]]:
-    """Of each part the photos that have one of these paths, each path once."""
-    left = set(paths)
-    found = []
-    for part in parts:
-        if not left:
-            break
-        some = [photo for photo in part.photos if photo.path in left]
-        left -= {photo.path for photo in some}
-        if some:
-            found.append((part, some))
-    return found
+    def source_of(self, photo: Photo) -> int:
+        """The number of the source in which a photo was found first."""
+        return number_of(self.sources, photo)
 
 
 def plan(
-    photos: Mapping[str, Photo],
+    manifest: Manifest,
+    found: Sequence[Found],
     sources: Sequence[str],
     known: Known,
-    csv: Mapping[str, dict[str, Any]],
     *,
-    again: Mapping[str, dict[str, Any]],
     views: int,
     retry: bool,
     keep_damaged: bool,
@@ -193,28 +110,86 @@ def plan(
     """What is new, has changed, is known, has failed before, or is gone; with `retry`, what failed is to do again, and
     with `keep_damaged`, what did so because it is damaged.
 
-    A photo is known when it has so many augmented `views`. `csv` is what one says, by path, and goes before what is
-    said of known photos `again`.
+    A photo is known when it has so many augmented `views`.
     """
-    todo = dict[str, Photo]()
-    cached, unreadable = list[str](), list[str]()
-    reasons = known.reasons()
-    as_then = zip(*(each.tolist() for each in known.as_then(photos, views)), strict=True)
-    for (path, photo), (same, whole) in zip(photos.items(), as_then, strict=True):
-        reason = reasons.get(path)
-        if whole and (reason is None or may_pass(reason)):
-            cached.append(path)
-        elif same and reason and not may_pass(reason) and not (retry or (keep_damaged and is_damage(reason))):
-            unreadable.append(path)
-        else:
-            todo[path] = photo
-    unseen = [path for path in known if path not in photos and any(_is_under(path, one) for one in sources)]
-    closed = [path for path in photos if is_folder(path)]
-    missing = sorted(path for path in unseen if not is_folder(path) and not any(map(path.startswith, closed)))
-    reopened = [path for path in unseen if is_folder(path) and not any(map(path.startswith, closed))]
-    told = {path: {**again.get(path, {}), **csv.get(path, {})} for path in again.keys() | csv.keys()} if again else csv
-    said = {path: row for path, row in told.items() if path in known}
-    return Plan(todo, cached, unreadable, missing, reopened, known.from_above(photos), said)
+    import numpy as np
+
+    states, closed, taken, several = list[np.ndarray](), list[str](), set[str](), overlap(sources)
+    counts, firsts = np.zeros((len(found), 4), np.int64), [one.photos.first for one in found]
+    of = {one.name: number for number, one in reversed(list(enumerate(found)))}
+    seen = np.zeros(len(known), bool)
+    for number in range(manifest.slices()):
+        some = manifest.read(number)
+        paths, roots = some.paths(), some.roots()
+        places = known.places_of(paths)
+        seen[places[places >= 0]] = True
+        state = _states(some, roots, places, known, views=views, retry=retry, keep_damaged=keep_damaged)
+        if several:
+            first = {path: place for place, path in reversed(list(enumerate(paths))) if path not in taken}
+            state[~np.isin(np.arange(len(paths)), list(first.values()))] = TWICE
+            taken.update(first)
+        states.append(state)
+        closed += [paths[place] for place in np.flatnonzero(state & CLOSED).tolist()]
+        at = np.searchsorted(firsts, np.arange(*manifest.starts[number : number + 2]), "right") - 1
+        for root, source in dict.fromkeys(zip(roots, at.tolist(), strict=True)):
+            of.setdefault(root, source)
+        cached = (state & KNOWN > 0) & (state & (TODO | UNREADABLE) == 0)
+        for column, these in enumerate((state & TODO > 0, cached, state & UNREADABLE > 0, state & NEW > 0)):
+            np.add.at(counts[:, column], at[these], 1)
+    missing, reopened = _unseen(sources, known, seen, tuple(closed))
+    return Plan(manifest, states, counts, of, seen, missing, reopened)
+
+
+def _states(
+    some: Slice,
+    roots: Sequence[str],
+    places: "np.ndarray",
+    known: Known,
+    *,
+    views: int,
+    retry: bool,
+    keep_damaged: bool,
+) -> "np.ndarray":
+    """The bits of photos (n,) with these roots that a store knows at these places, -1 where it does not: uint8."""
+    import numpy as np
+    import pyarrow.compute as pc
+
+    state = np.where(places < 0, NEW, KNOWN).astype(np.uint8)
+    state[pc.or_(pc.ends_with(some.rows["uri"], "/"), pc.equal(some.rows["uri"], "")).to_numpy(False)] |= CLOSED
+    there = np.flatnonzero(places >= 0)
+    at = places[there]
+    same = known.as_then(at, some.only(places >= 0).rows)
+    cached, failed = same & (known.views[at] > views), np.zeros(len(at), bool)
+    unread = np.isin(at, np.fromiter(known.reasons, np.int64)) if known.reasons else failed.copy()
+    for one in np.flatnonzero(unread).tolist():
+        reason = known.reasons[int(at[one])]
+        failed[one] = same[one] and not (may_pass(reason) or retry or (keep_damaged and is_damage(reason)))
+        cached[one] &= may_pass(reason)
+    lengths = np.array([*map(len, known.roots), 0])[known.of_roots[at]]
+    above = np.fromiter(map(len, roots), np.int64, len(roots))[there] < lengths
+    back = known.away[at] & (cached | failed) | unread & cached
+    for bit, these in ((UNREADABLE, failed), (ABOVE, above), (BACK, back)):
+        state[there[these]] |= bit
+    todo = np.ones(len(places), bool)
+    todo[there[cached | failed]] = False
+    state[todo] |= TODO
+    return state
+
+
+def _unseen(
+    sources: Sequence[str], known: Known, seen: "np.ndarray", closed: tuple[str, ...]
+) -> tuple[list[str], list[str]]:
+    """Of what a store holds of these sources and was not listed, photos, and folders that could not be listed before.
+
+    What lies in one that is closed now may be there.
+    """
+    import numpy as np
+
+    ours, gone = under_any(sources), list[str]()
+    left = np.flatnonzero(~seen)
+    for start in range(0, len(left), SCAN):
+        gone += [path for path in known.paths(left[start : start + SCAN]) if ours(path) and not path.startswith(closed)]
+    return sorted(path for path in gone if not is_folder(path)), [path for path in gone if is_folder(path)]
 
 
 def check_loss(made: Plan, sources: Sequence[str], known: Known, forget: int | None) -> None:
@@ -240,67 +215,10 @@ def _lost(missing: Sequence[str], sources: Sequence[str], known: Known) -> str |
     for source in sources:
         if source in known:  # one photo, which has been named
             continue
-        held, gone = (sum(_is_under(path, source) for path in paths) for paths in (known, missing))
+        held, gone = (sum(is_under(path, source) for path in paths) for paths in (known, missing))
         if 2 * gone > held:
             return f"{source} lacks {gone} of {held} photos that the store has of it"
     for folder in sorted({os.path.dirname(path) for path in missing}):
         if os.path.isdir(folder) and not os.listdir(folder):
             return f"{folder} is empty, and the store has photos of it"
     return None
-
-
-def settle(cache: Cache, made: Plan, known: Known, *, prune: bool) -> None:
-    """What a run owes to photos that it did not embed."""
-    gone, reasons = known.gone(), known.reasons()
-    told = _labels_from_above(cache, made, known)
-    told.update((path, {**told.get(path, {}), **words}) for path, words in made.said.items())
-    for path in (gone | reasons.keys()).intersection(made.cached):  # it is there, and can be reached
-        told[path] = {**told.get(path, {}), "gone": None, "reason": None}
-    for path in gone.intersection(made.unreadable):
-        told[path] = {**told.get(path, {}), "gone": None}
-    cache.change(told, known)
-    cache.drop_rows(made.reopened, known)
-    cache.change(_said_of_what_went(cache, made, known), known)
-    if prune:
-        cache.forget(made.missing, known)
-    else:
-        cache.mark_gone([path for path in made.missing if path not in gone], known)
-    cache.tidy()
-    cache.change(_old_labels(cache, known), known)
-
-
-def _labels_from_above(cache: Cache, made: Plan, known: Known) -> dict[str, dict[str, Any]]:
-    """Labels and splits that a folder higher up gives to photos that had none, seen from their own folder."""
-    now = cache.by_hand_of(list(made.from_above), known)
-    found = {}
-    for path, photo in made.from_above.items():
-        told = said_of(photo)
-        empty = [name for name, mark in BY_HAND.items() if now[path][name] is None and not now[path][mark]]
-        found[path] = {name: told[name] for name in empty}
-    return found
-
-
-def _old_labels(cache: Cache, known: Known) -> dict[str, dict[str, Any]]:
-    """Labels that an earlier release kept as they were written, as they are today, by path."""
-    found = dict[str, dict[str, Any]]()
-    labels = {label for batch in cache.photos(["label"], LABELLED) for label in batch["label"].unique().to_pylist()}
-    if all(label == plain(label) for label in labels):  # as it is but once: paths are not read for it
-        return found
-    for batch in cache.photos(["root", "uri", "label"], LABELLED):
-        for row in batch.to_pylist():
-            path = path_of(row["root"], row["uri"])
-            if path in known and row["label"] != plain(row["label"]):
-                found[path] = {"label": plain(row["label"]) or None}
-    return found
-
-
-def _said_of_what_went(cache: Cache, made: Plan, known: Known) -> dict[str, dict[str, Any]]:
-    """What a CSV said of photos that have gone now, for those that have their contents elsewhere, by path."""
-    gone = known.gone()
-    went = {known.digest(path) for path in made.missing if path not in gone}
-    words = {digest: words for digest, words in made.lost.by_content.items() if digest in went}
-    return {path: row for path, row in cache.unsaid(words, known).items() if path not in {*gone, *made.missing}}
-
-
-def _is_under(path: str, source: str) -> bool:
-    return path == source or path.startswith(os.path.join(source, ""))

@@ -8,8 +8,8 @@ from functools import cache as once
 from functools import partial
 
 from extractor.engines.local import results
+from extractor.find import chosen, find_parts, photos_of
 from extractor.pixels.augment import RECIPE, check_views
-from extractor.plan import chosen, find_parts, photos_of
 from extractor.sources.places import Place, container_of, paths_of
 from extractor.sources.source import Part
 from extractor.trunks.fitting import asking_trunk, asks

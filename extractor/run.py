@@ -12,9 +12,8 @@ from typing import Any
 from extractor.engines.clock import Clock
 from extractor.engines.cluster import LOCAL, joined
 from extractor.engines.local import CORES, results
-from extractor.engines.units import Piece, Sources
 from extractor.engines.worker import Job, sight
-from extractor.plan import Plan
+from extractor.plan import Plan, Tell
 from extractor.trunks.kinds import kind
 from extractor.trunks.trunk import Trunk, batch_of, workers_of
 from extractor.trunks.weights import read_weights
@@ -22,11 +21,11 @@ from store.cache import Cache
 from store.key import Key
 from store.known import Known
 from store.photo import is_address
-from store.rows import Embedded, Unreadable, said_of, told
+from store.rows import Embedded, Unreadable
 from store.written import Outcome, Result, Written, outcome, together, write_results
 
 Progress = Callable[[int, int, int], None]  # photos done, photos in all, bytes read
-Tell = Callable[[str], None]
+Note = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -79,18 +78,18 @@ class Node:
 
 
 def run(
-    pieces: Sequence[Piece],
     to_do: Plan,
+    tell: Tell,
     cache: Cache,
     there: Known,
     trunk: Callable[[], Trunk],
     how: How,
     *,
     progress: Progress | None,
-    tell: Tell,
+    note: Note,
     stop: Callable[[], bool],
 ) -> Ran:
-    """What came of the photos that are to do; each commit is followed by `progress`, and the last one by `stop`.
+    """What came of the photos that are to do; each commit is followed by `progress`.
 
     Raises:
         PetrieveError: the store, the device or the cluster cannot be used.
@@ -99,29 +98,29 @@ def run(
     if not to_do.todo:
         return ran
     engine = _here if how.on == LOCAL else _on_cluster
-    with closing(engine(pieces, to_do, cache, there, trunk, how, ran, tell)) as commits:
+    with closing(engine(to_do, tell, cache, there, trunk, how, ran, note)) as commits:
         for _ in commits:
             if progress:
-                progress(ran.outcomes.total(), len(to_do.todo), ran.size)
+                progress(ran.outcomes.total(), to_do.todo, ran.size)
             if stop():
                 break
     return ran
 
 
 def _here(
-    pieces: Sequence[Piece],
     to_do: Plan,
+    tell: Tell,
     cache: Cache,
     there: Known,
     trunk: Callable[[], Trunk],
     how: How,
     ran: Ran,
-    tell: Tell,  # noqa: ARG001
+    note: Note,  # noqa: ARG001
 ) -> Generator[None, None, None]:
-    clock, sources, started = Clock(), Sources(), time.perf_counter()
+    clock, started = Clock(), time.perf_counter()
     workers = workers_of(how.device)
     made = results(
-        sources.noted(pieces),
+        to_do.work(tell),
         trunk=trunk,
         there=there.content,
         batch=batch_of(how.device),
@@ -135,7 +134,7 @@ def _here(
             for some in ready:
                 with clock.during("write"):
                     cache.commit([_told(one, to_do, there) for one in some], there)
-                ran.outcomes.update((sources.left(one.photo.path), outcome(one)) for one in some)
+                ran.outcomes.update((to_do.source_of(one.photo), outcome(one)) for one in some)
                 ran.views += sum(len(one.views) for one in some if isinstance(one, Embedded))
                 ran.size += sum(max(one.photo.size, 0) for one in some)
                 yield
@@ -145,39 +144,38 @@ def _here(
 
 
 def _on_cluster(
-    pieces: Sequence[Piece],
     to_do: Plan,
+    tell: Tell,
     cache: Cache,
     there: Known,
     trunk: Callable[[], Trunk],
     how: How,
     ran: Ran,
-    tell: Tell,
+    note: Note,
 ) -> Generator[None, None, None]:
     from extractor.engines import ray
 
     with joined(how.on):
-        job = _job(cache, how)
+        job = _job(cache, to_do, how)
         weights = read_weights(trunk().weights, kind(cache.made.kind))
         windows = ray.results(
-            (one._replace(photos=[to_do.todo[photo.path] for photo in one.photos]) for one in pieces),
+            to_do.work(tell),
             there,
-            len(to_do.todo),
+            to_do.todo,
             job=job,
             weights=weights,
             there=there.embeddings,
             lost=to_do.lost,
             precision=how.precision,
             workers=how.workers,
-            tell=tell,
+            tell=note,
         )
         with closing(windows) as ready:
             for window in ready:
                 written = [one.written for one in window.done]
                 for unit in window.blamed:
-                    bad, sources = [Unreadable(photo, ray.REASON) for photo in unit.photos], Sources()
-                    list(sources.noted(unit.pieces))
-                    written.append(write_results(cache.store, cache.made, bad, job.schema, unit.known, sources.left))
+                    bad = [Unreadable(photo, ray.REASON) for photo in unit.photos]
+                    written.append(write_results(cache.store, cache.made, bad, job.schema, unit.known, to_do.source_of))
                 if written:
                     _commit(cache, together(written), there, ran)
                 for done in window.done:
@@ -193,7 +191,7 @@ def _commit(cache: Cache, written: Written, there: Known, ran: Ran) -> None:
     ran.size += written.size
 
 
-def _job(cache: Cache, how: How) -> Job:
+def _job(cache: Cache, to_do: Plan, how: How) -> Job:
     """What all workers are told; paths on this machine's disks are those of a folder that they must share."""
     from extractor.engines import crew
 
@@ -203,6 +201,7 @@ def _job(cache: Cache, how: How) -> Job:
     return Job(
         store=place,
         seen=tuple((path, sight(path)) for path in seen if not is_address(path)),
+        sources=to_do.sources,
         made=cache.made,
         schema=cache.photo_schema,
         device=crew.device(how.device),
@@ -212,7 +211,6 @@ def _job(cache: Cache, how: How) -> Job:
 
 def _told(one: Result, to_do: Plan, there: Known) -> Result:
     """A result with what the CSV, its name and its folders say of the photo, and what was said of it before it went."""
-    photo = told(one.photo, said_of(to_do.todo[one.photo.path]))
-    if photo.path not in there:
-        photo = to_do.lost.told(photo, one.digest if isinstance(one, Embedded) else None)
-    return replace(one, photo=photo)
+    if one.photo.path in there:
+        return one
+    return replace(one, photo=to_do.lost.told(one.photo, one.digest if isinstance(one, Embedded) else None))

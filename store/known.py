@@ -1,14 +1,13 @@
 """What a store knows of its photos, column by column: what a run holds the photos that it finds against."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import repeat
 from typing import TYPE_CHECKING
 
-from store.contents import Content, Contents
+from store.contents import SCAN, Content, Contents
 from store.digests import as_bytes
 from store.photo import UNTOLD, Photo, path_of, uris_of
-from store.rows import microseconds
+from store.rows import microseconds, photo_schema
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,7 +21,7 @@ class Embeddings:
     """Which contents a trunk has embedded: digests (C,), ascending, and what is known of each."""
 
     digests: "np.ndarray"  # S16 (C,)
-    views: "np.ndarray"  # int64 (C,)
+    views: "np.ndarray"  # int32 (C,)
     sizes: "np.ndarray"  # int32 (C, 2): width and height, 0 where no photo has the content
     caveats: dict[bytes, str]  # of the few that have one
 
@@ -44,126 +43,150 @@ class Embeddings:
 
 @dataclass(frozen=True, eq=False)
 class Known:
-    """N photos that a store knows, found by their paths; the arrays are (N,)."""
+    """N photos that a store knows, found by their paths; what is told by place is (N,).
 
-    places: dict[str, int]  # in the other columns
-    rows: "pa.Table"  # COLUMNS and `_rowid`
+    A path is found by its mark, a number that other paths may share, and then compared: there may be very many.
+    """
+
+    marks: "np.ndarray"  # int64, ascending
+    places: "np.ndarray"  # int64, where in the other columns the photo with each mark stands
+    uris: "pa.Array"
+    versions: "pa.Array"
+    contents: "pa.Array"  # digests
+    ids: "np.ndarray"  # int64, of rows
     sizes: "np.ndarray"  # int64
     moments: "np.ndarray"  # int64, microseconds
     roots: list[str]
-    of_roots: list[int]  # which of them is each photo's
-    versions: list[str | None]  # empty where no photo has one
-    views: "np.ndarray"  # int64, how many the trunk has of the photo's content; 0 where it has none
+    of_roots: "np.ndarray"  # int32, which of them is each photo's
+    reasons: dict[int, str]  # by place, why photos could not be read
+    away: "np.ndarray"  # bool, whether it was not found where it was
+    views: "np.ndarray"  # int32, how many the trunk has of the photo's content; 0 where it has none
     embeddings: Embeddings
 
     def __contains__(self, path: object) -> bool:
-        return path in self.places
+        return isinstance(path, str) and self._place(path) >= 0
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self.places)
+        for start in range(0, len(self), SCAN):
+            yield from self.paths(range(start, min(start + SCAN, len(self))))
 
     def __len__(self) -> int:
-        return len(self.places)
+        return len(self.ids)
+
+    def paths(self, places: "Sequence[int] | np.ndarray") -> list[str]:
+        """The paths of the photos at these places (n,)."""
+        import numpy as np
+        import pyarrow as pa
+
+        chosen = np.asarray(places, np.int64)
+        roots = map(self.roots.__getitem__, self.of_roots[chosen].tolist())
+        return list(map(path_of, roots, self.uris.take(pa.array(chosen)).to_pylist()))
+
+    def places_of(self, paths: Sequence[str]) -> "np.ndarray":
+        """Where the photos with these paths (n,) stand, int64; -1 where one is not known."""
+        import numpy as np
+
+        wanted = _marks(paths)
+        at = np.searchsorted(self.marks, wanted, "right") - 1
+        found, left = np.full(len(paths), -1), np.flatnonzero(at >= 0)
+        while len(left := left[self.marks[at[left]] == wanted[left]]):
+            places = self.places[at[left]]
+            names = zip(self.paths(places), left.tolist(), strict=True)
+            same = np.fromiter((name == paths[place] for name, place in names), bool, len(left))
+            found[left[same]] = places[same]
+            left = left[~same]  # where several have a mark, the one before may be it
+            at[left] -= 1
+            left = left[at[left] >= 0]
+        return found
+
+    def _place(self, path: str) -> int:
+        mark = hash(path)
+        at = int(self.marks.searchsorted(mark, "right")) - 1
+        while at >= 0 and self.marks[at] == mark:
+            place = int(self.places[at])
+            if path_of(self.roots[self.of_roots[place]], self.uris[place].as_py()) == path:
+                return place
+            at -= 1
+        return -1
+
+    def _at(self, path: str) -> int:
+        if (place := self._place(path)) < 0:
+            raise KeyError(path)
+        return place
 
     def row(self, path: str) -> int:
         """The id of the photo's row, which it keeps."""
-        return int(self.rows["_rowid"][self.places[path]].as_py())
+        return int(self.ids[self._at(path)])
 
     def views_of(self, path: str) -> int:
         """How many views of the photo are embedded."""
-        return int(self.views[self.places[path]])
+        return int(self.views[self._at(path)])
 
     def root(self, path: str) -> str:
         """Where the photo was found first."""
-        return self.roots[self.of_roots[self.places[path]]]
-
-    def from_above(self, photos: Mapping[str, Photo]) -> dict[str, Photo]:
-        """Those of these photos, by path, that were found in a folder above the one where they were found first."""
-        lengths = list(map(len, self.roots))
-        shortest = max(lengths, default=0)
-        if all(len(root) >= shortest for root in {photo.root for photo in photos.values()}):
-            return {}
-        places, of_roots = self.places, self.of_roots
-        return {
-            path: photo
-            for path, photo in photos.items()
-            if (place := places.get(path)) is not None and len(photo.root) < lengths[of_roots[place]]
-        }
-
-    def as_then(self, photos: Mapping[str, Photo], views: int) -> "tuple[np.ndarray, np.ndarray]":
-        """Whether each photo (N,) is known, and its size, time and version are what they were: booleans.
-
-        And whether so many augmented views of it are embedded, too.
-        """
-        import numpy as np
-
-        every = photos.values()
-        places = np.fromiter(map(self.places.get, photos, repeat(-1)), np.int64, len(photos))
-        if not len(self):
-            return places >= 0, places >= 0
-        sizes = np.fromiter((photo.size for photo in every), np.int64, len(photos))
-        moments = np.fromiter((photo.modified for photo in every), np.int64, len(photos))
-        same = (places >= 0) & ((sizes == self.sizes[places]) | (sizes == UNTOLD)) & (moments == self.moments[places])
-        then = [self.versions[place] for place in places.tolist()] if self.versions else repeat(None)
-        same &= np.fromiter((photo.version == old for photo, old in zip(every, then, strict=False)), bool, len(photos))
-        return same, same & (self.views[places] > views)
+        return self.roots[int(self.of_roots[self._at(path)])]
 
     def modified(self, path: str) -> int:
         """When the photo was changed last, microseconds."""
-        return int(self.moments[self.places[path]])
+        return int(self.moments[self._at(path)])
 
     def digest(self, path: str) -> bytes | None:
         """The photo's content; None where it could not be read."""
-        return self.rows["digest"][self.places[path]].as_py()  # type: ignore[no-any-return]
+        return self.contents[self._at(path)].as_py()  # type: ignore[no-any-return]
+
+    def as_then(self, places: "np.ndarray", rows: "pa.RecordBatch") -> "np.ndarray":
+        """Whether photos (n,) have the size, time and version that those at these places had: booleans."""
+        import numpy as np
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        sizes, moments = rows["size"].to_numpy(), rows["modified"].to_numpy()
+        same = ((sizes == self.sizes[places]) | (sizes == UNTOLD)) & (moments == self.moments[places])
+        now, then = rows["version"], self.versions.take(pa.array(places))
+        both = pc.and_(now.is_null(), then.is_null())
+        equal = pc.or_(pc.fill_null(pc.equal(now, then), False), both).to_numpy(zero_copy_only=False)
+        return np.asarray(same & equal)
 
     def content(self, digest: bytes) -> Content | None:
         """As `Embeddings.content`."""
         return self.embeddings.content(digest)
 
-    def reasons(self) -> dict[str, str]:
-        """Why photos could not be read, by path."""
-        return self._by_path("reason")
-
     def gone(self) -> set[str]:
         """The paths of photos that were not found where they were."""
-        return set(self._by_path("gone"))
+        return set(self.paths(self.away.nonzero()[0]))
 
-    def places_in(self, containers: Collection[str]) -> dict[str, list[int]]:
+    def places_in(self, containers: Collection[str]) -> "dict[str, np.ndarray]":
         """Where the photos stand that lie in each of these files (paths as texts), without those that are gone."""
-        found: dict[str, list[int]] = {path: [] for path in containers}
-        of_folders: dict[tuple[int, str], str | None] = {}
-        there = self.rows["gone"].is_null().to_pylist()
-        for place, (of_root, uri) in enumerate(zip(self.of_roots, self.rows["uri"].to_pylist(), strict=True)):
-            folder = of_root, uri.rpartition("/")[0]
-            if folder not in of_folders:
-                above = self.roots[of_root].rstrip("/")
-                of_folders[folder] = _container(f"{above}/{folder[1]}".rstrip("/"), found)
-            container = of_folders[folder]
-            if container is not None and there[place]:
-                found[container].append(place)
-        return found
-
-    def inside(self, container: str, places: Sequence[int]) -> Iterator[tuple[str, int, int, str | None]]:
-        """Name, size, time and version of the photos at these places, which lie in this file (its path as a text)."""
         import numpy as np
+
+        numbers = {path: number for number, path in enumerate(containers)}
+        of_folders: dict[tuple[int, str], int] = {}
+        inside = np.full(len(self), -1, np.int32)
+        for start in range(0, len(self) if numbers else 0, SCAN):
+            uris = self.uris[start : start + SCAN].to_pylist()
+            for place, of in enumerate(zip(self.of_roots[start : start + SCAN].tolist(), uris, strict=True), start):
+                folder = of[0], of[1].rpartition("/")[0]
+                if folder not in of_folders:
+                    above = self.roots[of[0]].rstrip("/")
+                    container = _container(f"{above}/{folder[1]}".rstrip("/"), numbers)
+                    of_folders[folder] = numbers.get(container or "", -1)
+                inside[place] = of_folders[folder]
+        inside[self.away] = -1
+        order = np.argsort(inside, kind="stable")
+        ends = np.searchsorted(inside[order], np.arange(len(numbers) + 1))
+        return {path: order[ends[number] : ends[number + 1]] for path, number in numbers.items()}
+
+    def inside(self, container: str, places: "np.ndarray") -> Iterator[tuple[str, int, int, str | None]]:
+        """Name, size, time and version of the photos at these places, which lie in this file (its path as a text)."""
         import pyarrow as pa
 
-        chosen = np.array(places, np.int64)
         starts = [len(container.removeprefix(root).lstrip("/")) + 1 if root != container else 0 for root in self.roots]
-        uris = self.rows["uri"].take(pa.array(chosen)).to_pylist()
-        of = zip(places, uris, self.sizes[chosen].tolist(), self.moments[chosen].tolist(), strict=True)
-        for place, uri, size, modified in of:
-            version = self.versions[place] if self.versions else None
-            yield uri[starts[self.of_roots[place]] :], size, modified, version
-
-    def _by_path(self, name: str) -> dict[str, str]:
-        import numpy as np
-
-        valid = self.rows[name].is_valid().to_numpy()
-        if not valid.any():
-            return {}
-        of = dict(zip(np.flatnonzero(valid).tolist(), self.rows[name].drop_null().to_pylist(), strict=True))
-        return {path: of[number] for path, number in self.places.items() if number in of}
+        for first in range(0, len(places), SCAN):
+            some = places[first : first + SCAN]
+            uris, versions = (each.take(pa.array(some)).to_pylist() for each in (self.uris, self.versions))
+            roots, sizes, moments = (each[some].tolist() for each in (self.of_roots, self.sizes, self.moments))
+            for uri, root, size, modified, version in zip(uris, roots, sizes, moments, versions, strict=True):
+                yield uri[starts[root] :], size, modified, version
 
 
 def known(contents: Contents) -> Known:
@@ -173,32 +196,18 @@ def known(contents: Contents) -> Known:
 
     columns = [name for name in COLUMNS if name in contents.photo_schema.names]
     schema = pa.schema([contents.photo_schema.field(name) for name in columns]).append(pa.field("_rowid", pa.uint64()))
-    batches = [batch.select(schema.names) for batch in contents.photos(columns, None)]
-    rows = pa.Table.from_batches(batches, schema).combine_chunks()
-    roots = pa.chunked_array([rows["root"].combine_chunks()], pa.string()).dictionary_encode().combine_chunks()
-    paths = map(path_of, rows["root"].to_pylist(), rows["uri"].to_pylist())
-    digests, views = contents.views()
-    sizes = np.zeros((len(digests), 2), np.int32)
-    own = np.zeros(len(rows), np.int64)
-    if len(digests) and len(rows):
-        of_photos = _digests(rows["digest"])
-        order = np.argsort(of_photos)
-        places = np.searchsorted(digests, of_photos[order]).clip(max=len(digests) - 1)
-        there = digests[places] == of_photos[order]
-        own[order[there]] = views[places[there]]
-        shown = np.stack([rows[name].fill_null(0).to_numpy() for name in ("width", "height")], axis=1)
-        sizes[places[there]] = shown[order[there]]
-    return Known(
-        places=dict(zip(paths, range(len(rows)), strict=True)),
-        rows=rows,
-        sizes=rows["size"].to_numpy(),
-        moments=rows["modified"].cast("int64").to_numpy(),
-        roots=roots.dictionary.to_pylist(),
-        of_roots=roots.indices.to_pylist(),
-        versions=rows["version"].to_pylist() if rows["version"].null_count < len(rows) else [],
-        views=own,
-        embeddings=Embeddings(digests, views, sizes, _caveats(rows)),
-    )
+    roots, of_roots, marks = dict[str, int](), [np.zeros(0, np.int32)], [np.zeros(0, np.int64)]
+
+    def rows() -> "Iterator[pa.RecordBatch]":
+        for batch in contents.photos(columns, None):
+            named = batch["root"].dictionary_encode()
+            numbers = [roots.setdefault(name, len(roots)) for name in named.dictionary.to_pylist()]
+            of_roots.append(np.array(numbers, np.int32)[named.indices.to_numpy()])
+            marks.append(_marks(list(map(path_of, batch["root"].to_pylist(), batch["uri"].to_pylist()))))
+            yield batch.select(schema.names)
+
+    table = pa.Table.from_batches(rows(), schema)
+    return _known(table, list(roots), np.concatenate(of_roots), np.concatenate(marks), *contents.views())
 
 
 def nothing() -> Known:
@@ -206,9 +215,64 @@ def nothing() -> Known:
     import numpy as np
     import pyarrow as pa
 
-    none = np.zeros(0, np.int64)
-    empty = Embeddings(np.zeros(0, "S16"), none, np.zeros((0, 2), np.int32), {})
-    return Known({}, pa.table({name: [] for name in [*COLUMNS, "_rowid"]}), none, none, [], [], [], none, empty)
+    table = photo_schema().append(pa.field("_rowid", pa.uint64())).empty_table()
+    return _known(table, [], *(np.zeros(0, kind) for kind in (np.int32, np.int64, "S16", np.int32)))
+
+
+def _known(
+    rows: "pa.Table",
+    roots: list[str],
+    of_roots: "np.ndarray",
+    marks: "np.ndarray",
+    digests: "np.ndarray",
+    views: "np.ndarray",
+) -> Known:
+    """What is known, of rows with COLUMNS and `_rowid`, and of how many `views` of the contents with these digests."""
+    import numpy as np
+
+    own, sizes = np.zeros(len(rows), np.int32), np.zeros((len(digests), 2), np.int32)
+    if len(digests) and len(rows):
+        of_photos = _digests(rows["digest"])
+        order = np.argsort(of_photos)
+        at = np.searchsorted(digests, of_photos[order]).clip(max=len(digests) - 1)
+        there = digests[at] == of_photos[order]
+        own[order[there]] = views[at[there]]
+        shown = np.stack([rows[name].fill_null(0).to_numpy() for name in ("width", "height")], axis=1)
+        sizes[at[there]] = shown[order[there]]
+    unread = np.flatnonzero(rows["reason"].is_valid().to_numpy()).tolist()
+    places = np.argsort(marks, kind="stable")
+    return Known(
+        marks=marks[places],
+        places=places,
+        uris=_whole(rows["uri"]),
+        versions=_whole(rows["version"]),
+        contents=_whole(rows["digest"]),
+        ids=rows["_rowid"].to_numpy().astype(np.int64),
+        sizes=rows["size"].to_numpy(),
+        moments=rows["modified"].cast("int64").to_numpy(),
+        roots=roots,
+        of_roots=of_roots,
+        reasons=dict(zip(unread, rows["reason"].drop_null().to_pylist(), strict=True)),
+        away=rows["gone"].is_valid().to_numpy(),
+        views=own,
+        embeddings=Embeddings(digests, views, sizes, _caveats(rows)),
+    )
+
+
+def _marks(paths: Sequence[str]) -> "np.ndarray":
+    """A number for each path, (n,) int64, which another may have too, and which only this process knows."""
+    import numpy as np
+
+    return np.fromiter(map(hash, paths), np.int64, len(paths))
+
+
+def _whole(column: "pa.ChunkedArray") -> "pa.Array":
+    """A column in one piece; texts of more than 2 GB have room in it."""
+    import pyarrow as pa
+
+    large = column.cast(pa.large_string()) if pa.types.is_string(column.type) else column
+    whole = large.combine_chunks()
+    return whole.chunk(0) if isinstance(whole, pa.ChunkedArray) else whole
 
 
 def photos_at(contents: Contents, paths: Iterable[str]) -> dict[str, Photo]:
@@ -249,6 +313,5 @@ def _digests(column: "pa.ChunkedArray") -> "np.ndarray":
     import numpy as np
     import pyarrow as pa
 
-    whole = column.fill_null(pa.scalar(bytes(16), column.type)).combine_chunks()
-    whole = whole.chunk(0) if isinstance(whole, pa.ChunkedArray) else whole
+    whole = _whole(column.fill_null(pa.scalar(bytes(16), column.type)))
     return np.frombuffer(whole.buffers()[1], "S16")[whole.offset : whole.offset + len(whole)]

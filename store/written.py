@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from store.errors import PetrieveError
 from store.folder import Made, Store
+from store.photo import Photo
 from store.rows import Embedded, Unreadable, photo_table, row_of, vector_table
 from store.tables import address, writable
 
@@ -36,11 +37,11 @@ def write_results(
     results: Sequence[Result],
     schema: "pa.Schema",
     known: Collection[str],
-    source: Callable[[str], int],
+    source: Callable[[Photo], int],
 ) -> Written:
     """What is to be committed of these results; `known` are the paths that the store has rows of, which have `schema`.
 
-    `source` tells by its path the source of a photo.
+    `source` tells the number of a photo's source.
 
     Raises:
         PetrieveError: the store cannot be written to.
@@ -51,7 +52,7 @@ def write_results(
         pieces=tuple(write_pieces(store, made, new)) if new else (),
         rows=photo_table(rows, schema),
         known=tuple(_without_views(one) for one in results if one.photo.path in known),
-        outcomes=Counter((source(one.photo.path), outcome(one)) for one in results),
+        outcomes=Counter((source(one.photo), outcome(one)) for one in results),
         embeddings=sum(len(one.views) for one in new),
         size=sum(max(one.photo.size, 0) for one in results),
     )

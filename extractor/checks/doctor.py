@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from extractor.engines.local import CORES, pool
+from extractor.find import chosen, find_parts, photos_of
 from extractor.pixels.decode import decode_small
 from extractor.pixels.view import canonical_view
-from extractor.plan import chosen, find_parts, photos_of
 from extractor.sources.buckets.fetching import fetching
 from extractor.sources.formats import FORMATS
 from extractor.sources.places import Place, paths_of

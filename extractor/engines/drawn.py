@@ -1,7 +1,9 @@
 """Views of some of a run's photos, drawn as by chance and always the same."""
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from heapq import nsmallest
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from extractor.engines.local import View, load
@@ -12,25 +14,34 @@ from store.photo import Photo
 if TYPE_CHECKING:
     from torch import Tensor
 
+    Views = Iterator[Tensor]
+Row = tuple[int, Photo]
+Work = Iterable[tuple[Part, Sequence[Photo]]]
 
-def drawn(parts: Iterable[Part], at_once: int) -> "Iterator[Tensor]":
+
+def drawn(listed: Callable[[], Iterable[Row]], in_parts: Callable[[Iterable[Row]], Work], at_once: int) -> "Views":
     """The canonical views (3, 224, 224) of photos in an order that their names alone decide.
 
-    So many are read at a time: of a packed archive each reading begins at its first byte.
+    `listed` gives all photos as often as it is asked, each behind the number of its part, and `in_parts` some of them
+    in parts. So many are read at a time: of a packed archive each reading begins at its first byte.
     """
-    listed = [(photo, part) for part in parts for photo in part.photos]
-    listed.sort(key=lambda one: (hashlib.blake2b(one[0].uri.encode()).digest(), one[0].path))
-    for some in batched(listed, at_once):
-        views = _views(some)
-        yield from (views[photo.path] for photo, _ in some if photo.path in views)
+    taken, most = 0, 8 * at_once  # so many are held of very many; more are drawn only where those cannot be read
+    while some := nsmallest(most, enumerate(listed()), key=_digest)[taken:]:
+        for batch in batched(some, at_once):
+            views = _views(in_parts(row for _, row in sorted(batch, key=itemgetter(0))))
+            yield from (views[photo.path] for _, (_, photo) in batch if photo.path in views)
+        taken, most = most, 8 * most
 
 
-def _views(some: Sequence[tuple[Photo, Part]]) -> "dict[str, Tensor]":
+def _digest(row: tuple[int, Row]) -> tuple[bytes, str]:
+    photo = row[1][1]
+    return hashlib.blake2b(photo.uri.encode()).digest(), photo.path
+
+
+def _views(parts: Work) -> "dict[str, Tensor]":
     """The canonical views of these photos by path, but for those that cannot be decoded."""
-    wanted: dict[int, tuple[Part, set[str]]] = {}
-    for photo, part in some:
-        wanted.setdefault(id(part), (part, set()))[1].add(photo.uri)
-    seen = (load(read, there=lambda _: None) for part, uris in wanted.values() for read in part.read(uris))
+    read = (one for part, photos in parts for one in part.read({photo.uri for photo in photos}))
+    seen = (load(one, there=lambda _: None) for one in read)
     return {
         one.photo.path: one.seen.pixels[0] for one in seen if isinstance(one.seen, View) and one.seen.pixels is not None
     }

@@ -1,50 +1,22 @@
 """What a worker is given at a time: photos that lie together, as many as take it some seconds."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
-from typing import NamedTuple
 
 from extractor.sources.held import is_costly
 from extractor.sources.source import Part
 from extractor.sources.within import narrowed
 from store.photo import Columns, Photo, in_columns
 
-
-class Piece(NamedTuple):
-    """Photos of a part that are to do, with what is said of them."""
-
-    part: Part
-    photos: Sequence[Photo]
-    source: int  # of the run, by its number
-
-
-@dataclass(eq=False)
-class Sources:
-    """The sources of photos that are under way, by path."""
-
-    under_way: dict[str, int] = field(default_factory=dict)
-
-    def noted(self, pieces: Iterable[Piece]) -> Iterator[tuple[Part, Sequence[Photo]]]:
-        """The parts of these pieces and what of them is to do, as an engine takes them; noted when it does."""
-        for part, photos, source in pieces:
-            self.under_way.update((photo.path, source) for photo in photos)
-            yield part, photos
-
-    def left(self, path: str) -> int:
-        """The source of a photo that is done, and is no longer under way.
-
-        Raises:
-            KeyError: it is not, or it has come before.
-        """
-        return self.under_way.pop(path)
+Piece = tuple[Part, Sequence[Photo]]  # photos of a part that are to do, with what is said of them
 
 
 @dataclass(frozen=True, eq=False)
 class Unit:
     """Some photos to do, which stay together whatever becomes of the worker that has them; held as they are sent."""
 
-    parts: tuple[tuple[Part, int, int], ...]  # without their photos, how many these are, and of which source
+    parts: tuple[tuple[Part, int], ...]  # without their photos, and how many these are
     columns: Columns
     known: frozenset[str]  # paths of those that the store has a row of
     kills: int = 0  # how many workers have ended while they had it
@@ -61,18 +33,18 @@ class Unit:
     def pieces(self) -> list[Piece]:
         """Its photos in the parts in which they are read."""
         left = iter(self.photos)
-        taken = ((part, tuple(islice(left, count)), source) for part, count, source in self.parts)
-        return [Piece(narrowed(part, photos), photos, source) for part, photos, source in taken]
+        taken = ((part, tuple(islice(left, count))) for part, count in self.parts)
+        return [(narrowed(part, photos), photos) for part, photos in taken]
 
 
 def cut(pieces: Iterable[Piece], known: Collection[str], size: Callable[[], int]) -> Iterator[Unit]:
     """These photos in units, each as large as `size` says when it is asked for; what must be read whole stays whole."""
     some, room = list[Piece](), size()
-    for part, photos, source in pieces:
+    for part, photos in pieces:
         whole, start = is_costly(part), 0
         while start < len(photos):
             taken = photos if whole else photos[start : start + room]
-            some.append(Piece(part, taken, source))
+            some.append((part, taken))
             start, room = start + len(taken), room - len(taken)
             if room <= 0:
                 yield _unit(some, known)
@@ -85,16 +57,16 @@ def halves(unit: Unit) -> tuple[Unit, Unit]:
     """The two halves of a unit of two photos and more, which one more kill halves again."""
     first, second = list[Piece](), list[Piece]()
     room = len(unit) // 2
-    for part, photos, source in unit.pieces:
+    for part, photos in unit.pieces:
         for half, some in ((first, photos[:room]), (second, photos[room:])):
             if some:
-                half.append(Piece(part, some, source))
+                half.append((part, some))
         room = max(0, room - len(photos))
     return _unit(first, unit.known, unit.kills - 1), _unit(second, unit.known, unit.kills - 1)
 
 
 def _unit(pieces: Sequence[Piece], known: Collection[str], kills: int = 0) -> Unit:
-    photos = [photo for piece in pieces for photo in piece.photos]
+    photos = [photo for _, some in pieces for photo in some]
     there = frozenset(path for photo in photos if (path := photo.path) in known) if known else frozenset[str]()
-    parts = tuple((narrowed(piece.part, ()), len(piece.photos), piece.source) for piece in pieces)
+    parts = tuple((narrowed(part, ()), len(some)) for part, some in pieces)
     return Unit(parts, in_columns(photos), there, kills)

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, TypeVar
 
 from extractor.engines.clock import Clock
 from extractor.engines.local import results
-from extractor.engines.units import Sources, Unit
+from extractor.engines.units import Unit
 from extractor.sources.ahead import batched
 from extractor.sources.places import exists
+from extractor.sources.source import number_of
 from extractor.trunks.kinds import kind
 from extractor.trunks.ranges import quantised
 from extractor.trunks.trunk import Trunk, lacks, made_of, own_precision
@@ -47,6 +48,7 @@ class Job:
 
     store: str  # its path or address
     seen: tuple[tuple[str, str], ...]  # paths on this machine, and what each worker must see there
+    sources: Mapping[str, int]  # their numbers, as `number_of` takes them
     made: Made
     schema: "pa.Schema"  # of the table of photos
     device: str  # `cpu` or `cuda`
@@ -126,10 +128,10 @@ class Worker:
         Raises:
             PetrieveError: the store cannot be written to, or the trunk's numbers overflow.
         """
-        started, clock, sources, trunk = time.perf_counter(), Clock(), Sources(), self._trunk
+        started, clock, trunk = time.perf_counter(), Clock(), self._trunk
         assert trunk, "it is loaded before it is given work"
         made = results(
-            sources.noted(unit.pieces),
+            unit.pieces,
             trunk=lambda: trunk,
             there=self._there.content,
             batch=trunk.batch,
@@ -141,11 +143,10 @@ class Worker:
         )
         told = (self._told(one, unit) for some in made for one in some)
         write = clock.timed("write", partial(write_results, self._store, self._job.made))
-        written = together(
-            [write(some, self._job.schema, unit.known, sources.left) for some in batched(told, TOGETHER)]
-        )
-        if sources.under_way:
-            raise PetrieveError(f"of {len(unit)} photos {len(sources.under_way)} did not come back", "report this")
+        source = partial(number_of, self._job.sources)
+        written = together([write(some, self._job.schema, unit.known, source) for some in batched(told, TOGETHER)])
+        if written.outcomes.total() != len(unit):
+            raise PetrieveError(f"of {len(unit)} photos {written.outcomes.total()} came back", "report this")
         stages = clock.shares(embed=self._workers, decode=self._cores)
         return Done(written, socket.gethostname(), trunk.precision_name, time.perf_counter() - started, stages)
 

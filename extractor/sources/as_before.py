@@ -2,10 +2,12 @@
 
 import time
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
+from typing import TYPE_CHECKING
 
+from extractor.sources.ahead import batched
 from extractor.sources.archives import Archive, archive
 from extractor.sources.blob import Blob
 from extractor.sources.inside import told_bad
@@ -18,8 +20,12 @@ from store.listings import Listing, Tally, tally
 from store.photo import Photo, Stamp, as_text
 from store.rows import Unreadable, unreadable
 
+if TYPE_CHECKING:
+    import numpy as np
+
 # What has changed within so many seconds may change again without its time showing it: FAT keeps every other second.
 FRESH = 2.0
+SOME = 10_000  # photos that are in memory at a time
 
 
 @dataclass(eq=False)
@@ -38,22 +44,20 @@ class Listings:
         """
         listing = self.then.get(blob.path)
         if listing and listing.stamp == _stamp(blob):
-            photos = self._photos(blob, root, before)
-            if listing.photos.is_of(tally(photos, len(before))):
+            photos = partial(self._photos, blob, root, before)
+            if listing.photos.is_of(tally(photos(), len(before))):
                 return AsBefore(blob, root, before, photos, Counter(listing.passed))
         found = archive(blob, root, before)
         return found and Noted(found, blob, len(before), self.now)
 
-    def _photos(self, blob: Blob, root: str, before: str) -> list[Photo]:
+    def _photos(self, blob: Blob, root: str, before: str) -> Iterator[Photo]:
         """What the store knows to lie in a file, as a source with this root names it."""
         container = as_text(blob.path)
-        return [
-            Photo(root, before + name, size, modified, version=version)
-            for name, size, modified, version in self.there.inside(container, self._places.get(container, ()))
-        ]
+        for name, size, modified, version in self.there.inside(container, self._places[container]):
+            yield Photo(root, before + name, size, modified, version=version)
 
     @cached_property
-    def _places(self) -> dict[str, list[int]]:
+    def _places(self) -> "dict[str, np.ndarray]":
         return self.there.places_in({as_text(path) for path in self.then})
 
 
@@ -102,9 +106,9 @@ class Noted:
         if whole:
             self.now[self.blob.path] = Listing(_stamp(self.blob), found, dict(self.passed))
 
-    def words(self) -> Words | None:
+    def words(self, listed: Sequence[Photo]) -> Words | None:
         """As the archive has it."""
-        return self.whole.words()
+        return self.whole.words(listed)
 
     def part(self, photos: Sequence[Photo]) -> Part:
         """As the archive has it."""
@@ -118,15 +122,14 @@ class AsBefore:
     blob: Blob
     root: str
     before: str
-    photos: Sequence[Photo]
+    photos: Callable[[], Iterator[Photo]]
     passed: Counter[str]
 
     def parts(self) -> Iterator[Part]:
-        """All its photos, as one part: it is read from end to end, if at all."""
-        if self.photos:
-            yield self.part(self.photos)
+        """All its photos, some at a time."""
+        return map(self.part, batched(self.photos(), SOME))
 
-    def words(self) -> Words | None:
+    def words(self, _: Sequence[Photo]) -> Words | None:
         """Nothing: none of its photos is new."""
         return None
 

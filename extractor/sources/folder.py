@@ -5,7 +5,7 @@ import os
 import stat
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Hashable, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from operator import attrgetter
@@ -47,9 +47,9 @@ class Folder:
         """Its photos in a stable order, PART at a time."""
         return self.others.parts(as_text(self.root), find(self.root, self.others), Files, self.passed, self.listings)
 
-    def words(self) -> Words | None:
+    def words(self, listed: Sequence[Photo]) -> Words | None:
         """What sheets beside its photos say of them, and before that what its archives do."""
-        return self.others.words(self.root, self.passed)
+        return self.others.words(self.root, listed, self.passed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +111,7 @@ def is_folder(path: str) -> bool:
 def _walk(path: str, entries: list[os.DirEntry[str]], visited: set[Hashable], others: Others) -> Iterator[Photo]:
     """What lies in a folder with these entries. There may be more folders in each other than calls in Python."""
     root = as_text(path)
-    waiting = [("", iter(entries))]
+    waiting = [("", _let_go(entries))]
     while waiting:
         above, left = waiting[-1]
         for entry in left:
@@ -123,7 +123,7 @@ def _walk(path: str, entries: list[os.DirEntry[str]], visited: set[Hashable], ot
                         visited.add(identity)
                         inner = _entries(entry.path, others)
                         if not _is_one_thing(entry.path, inner, others):
-                            waiting.append((uri, iter(inner)))
+                            waiting.append((uri, _let_go(inner)))
                             break
                 except (FileNotFoundError, NotADirectoryError):  # it went between the listing and the look at it
                     pass
@@ -142,7 +142,13 @@ def _entries(folder: str, others: Others) -> list[os.DirEntry[str]]:
     if litter:
         others.counts.update(entry.name for entry in litter)
         entries = [entry for entry in entries if entry not in litter]
-    return sorted(entries, key=attrgetter("name"))
+    return sorted(entries, key=attrgetter("name"), reverse=True)
+
+
+def _let_go(entries: list[os.DirEntry[str]]) -> Iterator[os.DirEntry[str]]:
+    """The entries, the last one first; none is kept: once asked for its size, each takes 1 kB."""
+    while entries:
+        yield entries.pop()
 
 
 def _is_one_thing(path: str, entries: list[os.DirEntry[str]], others: Others) -> bool:

@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from extractor.sources.ahead import batched
@@ -26,7 +26,7 @@ class Others:
     archives: dict[str, Blob | None] = field(default_factory=dict)  # by path, files that photos are in; None: unknown
     sheets: list[str] = field(default_factory=list)  # paths of those that may say what photos are
     beside: Beside = field(default_factory=Beside)
-    inner: list[Archive] = field(default_factory=list)
+    inner: list[tuple[Archive, int, int]] = field(default_factory=list)  # from where to where its photos are listed
 
     def parts(
         self, root: str, photos: Iterable[Photo], part: Makes, passed: Counter[str], listings: Listings | None
@@ -40,20 +40,24 @@ class Others:
         yield from map(part, batched(photos, PART))
         passed.update(self.counts)
         self.beside.sheets.extend(Sheet(_below(root, path), _reader(path)) for path in self.sheets)
-        alone = not self.beside.listed
+        alone, count = not self.beside.any_listed, 0
         for path, blob in self.archives.items():
             blob = (blob or blob_at(path)) if alone else None
             found = opened(blob, root, _below(root, as_text(path)) + "/", listings) if blob else None
             if found:
-                self.inner.append(found)
-                yield from found.parts()
+                first = count
+                for inner in found.parts():
+                    count += len(inner.photos)
+                    yield inner
+                self.inner.append((found, first, count))
                 passed.update(found.passed)
             else:
                 passed[os.path.basename(path)] += 1
 
-    def words(self, root: str, passed: Counter[str]) -> Words | None:
+    def words(self, root: str, listed: Sequence[Photo], passed: Counter[str]) -> Words | None:
         """What the archives say of their photos, and then what sheets beside these do; others are `passed`."""
-        said = [*(one.words() for one in self.inner), self.beside.words(root, 0, passed)]
+        inner = (one.words(listed[first:end]) for one, first, end in self.inner)
+        said = [*inner, self.beside.words(root, listed, passed)]
         return together(words for words in said if words) if any(said) else None
 
 

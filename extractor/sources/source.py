@@ -1,7 +1,7 @@
 """What a source is: where photos are listed without being opened, and then read in parts."""
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from extractor.sources.said.words import Words
@@ -46,6 +46,14 @@ class Source(Protocol):
         """
         ...
 
-    def words(self) -> Words | None:
-        """What it says of its photos beside their names, once all parts are listed; None where it says nothing."""
+    def words(self, listed: Sequence[Photo], /) -> Words | None:
+        """What it says of its photos beside their names; None where it says nothing.
+
+        `listed` are those that `parts` gave, all of them and in their order.
+        """
         ...
+
+
+def number_of(sources: Mapping[str, int], photo: Photo) -> int:
+    """The number of the source in which a photo was found first, by its root, or its path where it is one itself."""
+    return sources.get(photo.path, sources.get(photo.root, 0))

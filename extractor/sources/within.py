@@ -3,12 +3,12 @@
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any, cast
 
 from extractor.sources.archives import Archive
 from extractor.sources.folder import is_folder
 from extractor.sources.said.words import Words
 from extractor.sources.source import Part
-from extractor.sources.zips.entries import Entries, Zip
 from store.photo import Photo
 from store.rows import Unreadable
 
@@ -41,9 +41,9 @@ class Below:
             if some := [photo for photo in part.photos if is_folder(photo.path)]:  # what is not listed may lie here
                 yield self.whole.part(some)
 
-    def words(self) -> Words | None:
+    def words(self, listed: Sequence[Photo]) -> Words | None:
         """What the whole archive says."""
-        return self.whole.words()
+        return self.whole.words(listed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,20 +73,18 @@ def within(archive: Archive, photos: Sequence[Photo], name: str) -> Within:
     return Within(here, archive.part(photos), start)
 
 
-def known_within(archive: Archive, photos: Sequence[Photo], name: str) -> Within:
-    """The same, where the photos are known from before as they are called from that folder."""
-    return within(archive, [replace(one, root=archive.root, uri=f"{name}/{one.uri}") for one in photos], name)
-
-
 def narrowed(part: Part, photos: Sequence[Photo]) -> Part:
-    """The part that holds only these of its photos, as they are given here: small enough to be sent to a worker."""
+    """The same part with some of its photos alone, of which more may be said: what is read of it says so, too."""
+    changed: dict[str, Any] = {"photos": tuple(photos)}
     if isinstance(part, Within):
         inner = []
         for photo in photos:
             above, folder = photo.root[: -part.start], photo.root[1 - part.start :]
             inner.append(replace(photo, root=above, uri=f"{folder}/{photo.uri}"))
-        return Within(tuple(photos), narrowed(part.part, inner), part.start)
-    if isinstance(part, Entries):  # without what its whole zip has been found to hold
-        zip_ = part.zip
-        return Entries(Zip(zip_.blob, zip_.root, zip_.before), tuple(photos), part.known)
-    return replace(part, photos=tuple(photos))  # type: ignore[type-var]
+        changed["part"] = narrowed(part.part, inner)
+    return cast(Part, replace(cast(Any, part), **changed))
+
+
+def known_within(archive: Archive, photos: Sequence[Photo], name: str) -> Within:
+    """The same, where the photos are known from before as they are called from that folder."""
+    return within(archive, [replace(one, root=archive.root, uri=f"{name}/{one.uri}") for one in photos], name)

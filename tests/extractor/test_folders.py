@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import lance
@@ -9,8 +10,10 @@ import pytest
 from conftest import Done
 from embedding import again, rows
 
-from extractor.labelling import named
-from extractor.plan import find_parts, photos_of
+from extractor.find import find_all
+from extractor.labelling import Telling, named
+from extractor.manifest import Manifest
+from extractor.plan import plan
 from store.known import nothing
 
 Run = Callable[..., Done]
@@ -22,10 +25,13 @@ def said(root: Path, uris: str, *sources: str, level: int | None = None) -> dict
         (root / uri).parent.mkdir(parents=True, exist_ok=True)
         (root / uri).touch()
     wanted = [str(root / source) for source in sources] or [str(root)]
-    photos = named(photos_of(find_parts(wanted)), wanted, nothing(), None, level=level).photos
+    with closing(Manifest()) as manifest:
+        found = find_all(wanted, manifest)
+        made = plan(manifest, found, wanted, nothing(), views=0, retry=False, keep_damaged=False)
+        tell = Telling(named(made, wanted, nothing(), None, level=level))
+        photos = [tell(photo, state) for photo, state in made.photos()]
     return {
-        str(Path(path).relative_to(root)): " ".join(filter(None, (photo.label, photo.split)))
-        for path, photo in photos.items()
+        str(Path(photo.path).relative_to(root)): " ".join(filter(None, (photo.label, photo.split))) for photo in photos
     }
 
 

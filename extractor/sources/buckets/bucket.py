@@ -1,7 +1,7 @@
 """Photos that are objects of a bucket."""
 
 from collections import Counter, deque
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -42,9 +42,9 @@ class Bucket:
         """Its photos in the bucket's order, PART at a time."""
         return self.others.parts(self.root, self._photos(self.others), Objects, self.passed, self.listings)
 
-    def words(self) -> Words | None:
+    def words(self, listed: Sequence[Photo]) -> Words | None:
         """What sheets beside its photos say of them, and before that what its archives do."""
-        return self.others.words(self.root, self.passed)
+        return self.others.words(self.root, listed, self.passed)
 
     def _photos(self, others: Others) -> Iterator[Photo]:
         if (one := self.there) and one.size and (_is_named_like_photo(self.root) or is_photo(one.head()[:64])):

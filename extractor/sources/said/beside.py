@@ -11,6 +11,8 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache as once
+from functools import partial
 from typing import Any, TypeVar
 
 from extractor.sources.said.labels import WORDS, Labels, labels_of, results
@@ -23,6 +25,8 @@ from store.photo import Photo, as_text
 from store.rows import Unreadable
 
 One = TypeVar("One", bound=Part)
+Made = TypeVar("Made")
+Photos = Callable[[], Iterable[tuple[str, str]]]  # by name in a source and path, as often as they are asked for
 SHEETS = frozenset({"metadata.csv", "metadata.jsonl", "labels.csv"})
 MAX_BYTES = 128 << 20  # 1,000,000 lines with a sentence each
 TOO_LARGE = f"it is over {MAX_BYTES >> 20} MB, which `--labels` reads"
@@ -44,10 +48,10 @@ def is_sheet(name: str) -> bool:
 
 @dataclass(eq=False)
 class Beside:
-    """What a source has listed: its photos, and the sheets that lie beside them."""
+    """The sheets that lie beside the photos of a source."""
 
     sheets: list[Sheet] = field(default_factory=list)
-    listed: list[Part] = field(default_factory=list)
+    any_listed: bool = False
     held_bytes: int = 0
 
     def hold(self, name: str, size_bytes: int, read: Callable[[int], bytes]) -> None:
@@ -65,17 +69,19 @@ class Beside:
     def noted(self, parts: Iterable[One], passed: Counter[str]) -> Iterator[One]:
         """These parts; where there are none, sheets are what was found and is no photo."""
         for part in parts:
-            self.listed.append(part)
+            self.any_listed = True
             yield part
-        if not self.listed:
+        if not self.any_listed:
             passed.update(os.path.basename(sheet.name) for sheet in self.sheets)
 
-    def words(self, source: str, start: int, passed: Counter[str]) -> Words | None:
-        """What the sheets say of the photos, whose names in the source begin at this place of their uris."""
+    def words(self, source: str, listed: Iterable[Photo], passed: Counter[str]) -> Words | None:
+        """What the sheets say of the photos that are listed in a source (its path or address)."""
         if not self.sheets:
             return None
-        photos = {photo.uri[start:]: photo.path for part in self.listed for photo in part.photos}
-        words, over = words_beside(source, self.sheets, photos)
+        start = len(as_text(source).rstrip("/")) + 1
+        words, over = words_beside(
+            source, self.sheets, lambda: ((as_text(photo.path)[start:], photo.path) for photo in listed)
+        )
         passed.update(os.path.basename(name) for name in over)
         return words
 
@@ -94,31 +100,55 @@ def entry_of(part: Part, photo: Photo, start: int) -> Sheet:
     return Sheet(photo.uri[start:], read)
 
 
-def words_beside(source: str, sheets: Iterable[Sheet], photos: Mapping[str, str]) -> tuple[Words | None, list[str]]:
-    """What sheets say of photos, whose paths are given by their names in the source; and which sheets say nothing.
+def words_beside(source: str, sheets: Iterable[Sheet], photos: Photos) -> tuple[Words | None, list[str]]:
+    """What sheets say of the photos of a source; and which sheets say nothing.
 
     Of one photo the sheet that is nearest to it says most. Notes tell how many of their lines are of these photos, and
     which sheets are passed over, and why.
     """
     said, over = list[Words](), list[str]()
     counts = dict[str, tuple[int, int]]()
-    for sheet in sorted(sheets, key=lambda one: (one.name.count("/"), one.name)):
-        file = os.path.join(source, sheet.name)
-        try:
-            labels = _labels(file, sheet)
-            meant = _meant(file, posixpath.dirname(as_text(sheet.name)), labels.rows, photos)
+    tables = [
+        (sheet, file := os.path.join(source, sheet.name), _tried(file, partial(_labels, file, sheet)))
+        for sheet in sorted(sheets, key=lambda one: (one.name.count("/"), one.name))
+    ]
+    # The photos may be very many: all are looked through once for all sheets.
+    wanted = {place for sheet, _, labels in tables if labels for name in labels.rows for place in _places(sheet, name)}
+    exactly = {name: path for name, path in photos() if name in wanted}
+    loosely = once(partial(_loosely, wanted, photos))
+    for sheet, file, labels in tables:
+        meant = _tried(file, partial(_meant, file, sheet, labels.rows, exactly, loosely)) if labels else None
+        if labels and meant is not None:
             counts[file] = len(meant), len(labels.rows)
-            if meant:
-                rows = {path: _told(labels.rows[name]) for path, name in meant.items()}
-                said.append(Words(rows, labels.columns))
-                continue
-        except (PetrieveError, Undecodable, OSError, MemoryError) as error:
-            why = error.what if isinstance(error, PetrieveError) else f"{file}: {_reason(error)}"
-            warnings.warn(f"{why}: it is passed over", stacklevel=2)
-        over.append(sheet.name)
+        if labels and meant:
+            said.append(Words({path: _told(labels.rows[name]) for path, name in meant.items()}, labels.columns))
+        else:
+            over.append(sheet.name)
     for note in _notes(counts):
         warnings.warn(note, stacklevel=2)
     return (together(said) if said else None), over
+
+
+def _tried(file: str, work: Callable[[], Made]) -> Made | None:
+    """What is made of a sheet; None, with a note, where that fails."""
+    try:
+        return work()
+    except (PetrieveError, Undecodable, OSError, MemoryError) as error:
+        why = error.what if isinstance(error, PetrieveError) else f"{file}: {_reason(error)}"
+        warnings.warn(f"{why}: it is passed over", stacklevel=3)
+        return None
+
+
+def _places(sheet: Sheet, name: str) -> list[str]:
+    """The names that a photo can have in the source which is called so in a sheet."""
+    folder = posixpath.dirname(as_text(sheet.name))
+    return [posixpath.normpath(posixpath.join(above, as_text(name))) for above in (folder, "")]
+
+
+def _loosely(wanted: Iterable[str], photos: Photos) -> dict[str, str]:
+    """The paths of photos by what their names have in common with wanted ones that look the same."""
+    keys = set(map(loose, wanted))
+    return {key: path for name, path in photos() if (key := loose(name)) in keys}
 
 
 def _told(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -140,22 +170,25 @@ def _notes(counts: Mapping[str, tuple[int, int]]) -> list[str]:
     return [*notes, *([f"no line is of a photo here in {listed(none, LINES)}"] if none else [])]
 
 
-def _meant(file: str, folder: str, names: Iterable[str], photos: Mapping[str, str]) -> dict[str, str]:
-    """The names in a sheet of this folder that stand for photos, by the photos' paths.
+def _meant(
+    file: str,
+    sheet: Sheet,
+    names: Iterable[str],
+    exactly: Mapping[str, str],
+    loosely: Callable[[], Mapping[str, str]],
+) -> dict[str, str]:
+    """The names in a sheet that stand for photos, by the photos' paths.
 
     Raises:
         PetrieveError: two stand for one.
     """
-    loosely: dict[str, str] = {}
     found: dict[str, str] = {}
     for name in names:
-        places = [posixpath.normpath(posixpath.join(above, as_text(name))) for above in (folder, "")]
-        place = next((one for one in places if one in photos), None)
-        if place is None:
-            loosely = loosely or {loose(one): one for one in photos}
-            place = next((loosely[key] for one in places if (key := loose(one)) in loosely), None)
-        if place is not None and found.setdefault(photos[place], name) != name:
-            other = found[photos[place]]
+        places = _places(sheet, name)
+        path = next((exactly[one] for one in places if one in exactly), None)
+        if path is None:
+            path = next((loosely()[key] for one in places if (key := loose(one)) in loosely()), None)
+        if path is not None and (other := found.setdefault(path, name)) != name:
             raise PetrieveError(f"{file} names one photo twice, {other!r} and {name!r}", "keep one row for each photo")
     return found
 

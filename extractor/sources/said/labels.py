@@ -3,19 +3,20 @@
 import os
 import re
 import warnings
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from extractor.sources.said.names import SPLITS
 from extractor.sources.said.sheets import cell_text, check_text, read_sheet, table_of
-from extractor.sources.said.spellings import photos_meant
+from extractor.sources.said.spellings import Photos, photos_meant
 from store.columns import carried, typed
 from store.errors import PetrieveError, listed
-from store.photo import Photo
+from store.known import Known
 from store.rows import RESERVED, by_hand
 
 if TYPE_CHECKING:
+    import numpy as np
     import pyarrow as pa
 
 # What a column is called, in any case; what stands behind our own word is taken where that is not there.
@@ -44,14 +45,17 @@ class Labels:
         rows = carried(self.rows.values(), self.columns, columns)
         return replace(self, rows=dict(zip(self.rows, rows, strict=True)), columns=columns)
 
-    def said(self, photos: Mapping[str, Photo], known: Container[str]) -> dict[str, dict[str, Any]]:
+    def said(self, photos: Photos, known: Known, seen: "np.ndarray") -> dict[str, dict[str, Any]]:
         """What the CSV says, by path, of photos that are found and that the store knows; a note names the rest.
+
+        `seen` (bool, of all that the store knows) are those of them that are found.
 
         Raises:
             PetrieveError: a name stands for two photos, two names for one, or none for any.
         """
         meant = photos_meant(self.file, self.rows, photos, known)
-        absent = [name for name in self.rows if meant.get(name) not in photos]
+        places = dict(zip(meant, known.places_of(list(meant.values())).tolist(), strict=True))
+        absent = [name for name in self.rows if name not in meant or (places[name] >= 0 and not seen[places[name]])]
         if absent:
             what = f"{self.file} names {len(absent)} photo(s) that the source does not hold, first {min(absent)!r}"
             if not meant:

@@ -3,7 +3,7 @@
 import os
 import re
 import unicodedata
-from collections.abc import Callable, Collection, Container, Iterable, Mapping
+from collections.abc import Callable, Collection, Container, Iterable
 from urllib.parse import unquote
 
 from store.errors import PetrieveError
@@ -13,13 +13,12 @@ from store.photo import Photo, as_text, path_of
 # (django's `get_valid_name` of it).
 LOCAL = re.compile(r"(?:\w+://[^/]+)?(?:/\S*)?/data/local-files/\?d=(.+)")
 UPLOADED = re.compile(r"(?:\w+://[^/]+)?(?:/\S*)?/data/upload/(?:\d+/)?[0-9a-f]{8}-([^/]+)")
+Photos = Callable[[], Iterable[Photo]]  # those of a run, as often as they are asked for
 SERVED = re.compile(r"\w+://[^/]+/(.+)")
 
 
-def photos_meant(
-    file: str, names: Collection[str], photos: Mapping[str, Photo], known: Container[str]
-) -> dict[str, str]:
-    """The paths that the names in a CSV stand for: of `photos` (by path), else of what a store knows; not all do.
+def photos_meant(file: str, names: Collection[str], photos: Photos, known: Container[str]) -> dict[str, str]:
+    """The paths that the names in a CSV stand for: of `photos`, else of what a store knows; not all do.
 
     A name is a path from the source or from where one stands. Where no photo has it, it is that of the one whose path
     differs by its normal form, its ending's case or backslashes, or that was served under it.
@@ -31,7 +30,7 @@ def photos_meant(
     for way in (_loosely, _served):
         if left := [name for name in names if name not in found]:
             taken = set(found.values())
-            found |= way(left, [photo for path, photo in photos.items() if path not in taken])
+            found |= way(left, (photo for photo in photos() if photo.path not in taken))
     named: dict[str, str] = {}
     for name, path in found.items():
         if (other := named.setdefault(path, name)) != name:
@@ -39,18 +38,21 @@ def photos_meant(
     return found
 
 
-def _exactly(file: str, names: Iterable[str], photos: Mapping[str, Photo], known: Container[str]) -> dict[str, str]:
-    plain = {name: os.path.normpath(name) for name in names}
+def _exactly(file: str, names: Iterable[str], photos: Photos, known: Container[str]) -> dict[str, str]:
+    plain, cwd = {name: os.path.normpath(name) for name in names}, os.getcwd()
     wanted = {as_text(uri) for uri in plain.values()}
+    here = {name: os.path.normpath(path_of(cwd, uri)) for name, uri in plain.items()}
+    there, found_here, of_roots = set(here.values()), set[str](), set[str]()
     of_uris: dict[str, list[str]] = {}
-    for path, photo in photos.items():
+    for photo in photos():
+        of_roots.add(photo.root)
+        if (path := photo.path) in there:
+            found_here.add(path)
         if photo.uri in wanted:
             of_uris.setdefault(photo.uri, []).append(path)
-    roots = [os.getcwd(), *sorted({photo.root for photo in photos.values()})]
-    found = {}
+    roots, found = [cwd, *sorted(of_roots)], {}
     for name, uri in plain.items():
-        here = os.path.normpath(path_of(roots[0], uri))
-        places = {*of_uris.get(as_text(uri), ()), *({here} & photos.keys())}
+        places = {*of_uris.get(as_text(uri), ()), *({here[name]} & found_here)}
         if len(places) > 1:
             first, second, *_ = sorted(places)
             raise PetrieveError(f"{file} names {name!r}, which may be {first} or {second}", "write its absolute path")
@@ -60,36 +62,47 @@ def _exactly(file: str, names: Iterable[str], photos: Mapping[str, Photo], known
     return found
 
 
-def _loosely(names: Iterable[str], photos: Collection[Photo]) -> dict[str, str]:
-    roots = {root: loose(root) for root in {photo.root for photo in photos}}
+def _loosely(names: Iterable[str], photos: Iterable[Photo]) -> dict[str, str]:
+    here, roots = loose(os.getcwd()), dict[str, str]()
     spelt: dict[str, set[str]] = {}
+    for name in names:
+        spelt |= {key: set() for key in (loose(name), os.path.normpath(os.path.join(here, loose(name))))}
     for photo in photos:
         uri = loose(photo.uri)
-        for key in (uri, os.path.join(roots[photo.root], uri)):
-            spelt.setdefault(key, set()).add(photo.path)
-    here, nobody = loose(os.getcwd()), set[str]()
+        root = roots.get(photo.root) or roots.setdefault(photo.root, loose(photo.root))
+        for key in (uri, os.path.join(root, uri)):
+            if key in spelt:
+                spelt[key].add(photo.path)
 
     def places(name: str) -> set[str]:
         key = loose(name)
-        return spelt.get(key, nobody) | spelt.get(os.path.normpath(os.path.join(here, key)), nobody)
+        return spelt[key] | spelt[os.path.normpath(os.path.join(here, key))]
 
     return _if_one(names, places)
 
 
-def _served(names: Iterable[str], photos: Collection[Photo]) -> dict[str, str]:
-    called: dict[str, set[str]] = {}
-    for photo in photos:
-        called.setdefault(_safe(os.path.basename(photo.path)), set()).add(photo.path)
+def _served(names: Iterable[str], photos: Iterable[Photo]) -> dict[str, str]:
+    asked = {name: served for name in names if (served := _as_served(name))}
+    called: dict[str, set[str]] = {key: set() for key, _ in asked.values()}
+    for photo in photos if asked else ():
+        if (key := _safe(os.path.basename(photo.path))) in called:
+            called[key].add(photo.path)
 
     def places(name: str) -> set[str]:
-        if uploaded := UPLOADED.fullmatch(name):
-            return called.get(_safe(unquote(uploaded[1])), set())
-        if served := LOCAL.fullmatch(name) or SERVED.fullmatch(name):
-            end = loose("/" + unquote(served[1]).lstrip("/"))
-            return {path for path in called.get(_safe(os.path.basename(end)), ()) if loose(path).endswith(end)}
-        return set()
+        key, end = asked[name]
+        return {path for path in called[key] if loose(path).endswith(end)}
 
-    return _if_one(names, places)
+    return _if_one(asked, places)
+
+
+def _as_served(name: str) -> tuple[str, str] | None:
+    """Under a name that a photo is served by: how its file's name is kept, and how its path ends."""
+    if uploaded := UPLOADED.fullmatch(name):
+        return _safe(unquote(uploaded[1])), ""
+    if served := LOCAL.fullmatch(name) or SERVED.fullmatch(name):
+        end = loose("/" + unquote(served[1]).lstrip("/"))
+        return _safe(os.path.basename(end)), end
+    return None
 
 
 def _if_one(names: Iterable[str], places: Callable[[str], set[str]]) -> dict[str, str]:

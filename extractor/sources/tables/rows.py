@@ -130,7 +130,7 @@ class Tabled:
         found = self._listing
         return {photo.uri: photo for part in self._rows(found, "") for photo in part.photos}
 
-    def words(self) -> Words | None:
+    def words(self, _: Sequence[Photo]) -> Words | None:
         """What its other columns say of its photos."""
         return self._listing.words
 

@@ -63,9 +63,9 @@ class Tar:
         some = batched(photos, len(photos) or 1 if self.packing else PART)
         return self.beside.noted(map(self.part, some), self.passed)
 
-    def words(self) -> Words | None:
+    def words(self, listed: Sequence[Photo]) -> Words | None:
         """What files beside the photos say of them, and before these what sheets do."""
-        said = self._siblings.words(self.blob.path), self.beside.words(self.blob.path, len(self.before), self.passed)
+        said = self._siblings.words(self.blob.path), self.beside.words(self.blob.path, listed, self.passed)
         return together(words for words in said if words) if any(said) else None
 
     def part(self, photos: Sequence[Photo]) -> "Entries":

@@ -59,18 +59,24 @@ class Zip:
 
     def parts(self) -> Iterator["Entries"]:
         """Its photos in the order in which they lie, PART at a time; what cannot be listed is an unreadable one."""
-        yield from self.beside.noted((Entries(self, some) for some in batched(self._photos(), PART)), self.passed)
+        listed: list[Photo] = []
+        for part in self.beside.noted(map(self._part, batched(self._photos(), PART)), self.passed):
+            listed += part.photos
+            yield part
         if self._texts:
-            self._settle([photo for part in self.beside.listed for photo in part.photos])
+            self._settle(listed)
 
-    def words(self) -> Words | None:
+    def words(self, listed: Sequence[Photo]) -> Words | None:
         """What files beside the photos say of them, and before these what sheets do."""
-        said = self._siblings.words(self.blob.path), self.beside.words(self.blob.path, len(self.before), self.passed)
+        said = self._siblings.words(self.blob.path), self.beside.words(self.blob.path, listed, self.passed)
         return together(words for words in said if words) if any(said) else None
 
     def part(self, photos: Sequence[Photo]) -> "Entries":
         """Some of its photos as they are known from before."""
-        return Entries(self, tuple(photos), known=True)
+        return replace(self._part(photos), known=True)
+
+    def _part(self, photos: Sequence[Photo]) -> "Entries":
+        return Entries(self.blob, self.before, tuple(photos))
 
     def _photos(self) -> Iterator[Photo]:
         names = Names(self.passed)
@@ -191,7 +197,8 @@ def _microseconds(moment: int) -> int:
 class Entries:
     """Photos that are entries of a zip, in the order in which they lie."""
 
-    zip: Zip
+    blob: Blob
+    before: str
     photos: tuple[Photo, ...]
     known: bool = False  # from before: the zip may have changed since
 
@@ -199,12 +206,12 @@ class Entries:
         """The bytes of the photos with these uris, in order, or why they cannot be read."""
         chosen = [photo for photo in self.photos if photo.uri in wanted]
         try:
-            file = self.zip.blob.open()
+            file = self.blob.open()
         except OSError as error:
             yield from (unreadable(photo, error) for photo in chosen)
             return
         with file:
-            window = Window(file, self.zip.blob.size)
+            window = Window(file, self.blob.size)
             for photo, window.until in zip(chosen, _ahead(chosen), strict=True):
                 yield told_bad(photo) or self._read(window, photo)
 
@@ -221,7 +228,7 @@ class Entries:
         found = header(window, place) if place >= 0 else None
         if found is None:
             raise Undecodable("it does not lie in the archive where that says")
-        if not _is_called(found, photo.uri.removeprefix(self.zip.before)):
+        if not _is_called(found, photo.uri.removeprefix(self.before)):
             raise Undecodable("the archive has another name of it than its own header")
         if found.method not in (STORED, DEFLATED):
             raise Undecodable(_packed_as(found.method))
@@ -229,11 +236,11 @@ class Entries:
 
     def _misread(self, photo: Photo, error: Exception) -> Unreadable:
         """Why a photo is not what it should be: its zip may be another by now, as may be what lies there."""
-        blob = self.zip.blob
+        blob = self.blob
         try:
             if blob_at(blob.path) != blob:
                 error = OSError(errno.EBUSY, "the archive changed while it was read")
-            elif self.known and _stamps(blob, self.zip.root, self.zip.before).get(photo.uri) != photo.stamp:
+            elif self.known and _stamps(blob, photo.root, self.before).get(photo.uri) != photo.stamp:
                 photo = replace(photo, version=None)
         except OSError as other:
             error = other

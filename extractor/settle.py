@@ -1,0 +1,79 @@
+"""What a run owes to photos that it did not embed: what is said of them, whether they are there, what is tidied."""
+
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Any
+
+from extractor.labelling import Telling, anew
+from extractor.manifest import Slice
+from extractor.plan import ABOVE, BACK, CLOSED, KNOWN, UNREADABLE, Plan
+from extractor.sources.said.names import Naming
+from store.cache import Cache
+from store.columns import plain
+from store.known import Known
+from store.photo import path_of
+from store.rows import BY_HAND, said_of
+
+if TYPE_CHECKING:
+    import numpy as np
+
+LABELLED = "label IS NOT NULL"
+
+
+def settle(cache: Cache, made: Plan, known: Known, tell: Telling, *, naming: Naming | None, prune: bool) -> None:
+    """What a run owes to photos that it did not embed; with a `naming` it labels those that are known anew."""
+    for some, states in made.slices(KNOWN if naming else ABOVE | BACK):
+        cache.change(_owed(some, states, cache, known, tell, naming), known)
+    cache.change({path: row for path, row in tell.said.items() if path in known}, known)
+    cache.drop_rows(made.reopened, known)
+    gone = known.gone()
+    cache.change(_said_of_what_went(cache, made, known, gone), known)
+    if prune:
+        cache.forget(made.missing, known)
+    else:
+        cache.mark_gone([path for path in made.missing if path not in gone], known)
+    cache.tidy()
+    cache.change(_old_labels(cache, known), known)
+
+
+def _owed(
+    some: Slice, states: "np.ndarray", cache: Cache, known: Known, tell: Telling, naming: Naming | None
+) -> dict[str, dict[str, Any]]:
+    """What the rows of these photos, which are known, have yet to be told, by path."""
+    photos = {photo.path: (photo, state) for photo, state in zip(some.photos(), states.tolist(), strict=True)}
+    asked = [path for path, (_, state) in photos.items() if state & ABOVE or (naming and not state & CLOSED)]
+    owed = dict[str, dict[str, Any]]()
+    for path, now in cache.by_hand_of(asked, known).items():
+        photo, state = photos[path]
+        if state & ABOVE:  # labels and splits that a folder higher up gives to what had none
+            words = said_of(tell(photo, state))
+            empty = [name for name, mark in BY_HAND.items() if now[name] is None and not now[mark]]
+            owed[path] = {name: words[name] for name in empty}
+        if naming and not state & CLOSED:
+            owed.setdefault(path, {}).update(anew(photo, now, naming))
+    for path, (_, state) in photos.items():
+        if state & BACK:  # it is there, and can be reached unless it is said to be unreadable
+            back = {"gone": None} if state & UNREADABLE else {"gone": None, "reason": None}
+            owed.setdefault(path, {}).update(back)
+    return owed
+
+
+def _old_labels(cache: Cache, known: Known) -> dict[str, dict[str, Any]]:
+    """Labels that an earlier release kept as they were written, as they are today, by path."""
+    found = dict[str, dict[str, Any]]()
+    labels = {label for batch in cache.photos(["label"], LABELLED) for label in batch["label"].unique().to_pylist()}
+    if all(label == plain(label) for label in labels):  # as it is but once: paths are not read for it
+        return found
+    for batch in cache.photos(["root", "uri", "label"], LABELLED):
+        for row in batch.to_pylist():
+            path = path_of(row["root"], row["uri"])
+            if path in known and row["label"] != plain(row["label"]):
+                found[path] = {"label": plain(row["label"]) or None}
+    return found
+
+
+def _said_of_what_went(cache: Cache, made: Plan, known: Known, gone: Collection[str]) -> dict[str, dict[str, Any]]:
+    """What a CSV said of photos that have gone now, for those that have their contents elsewhere, by path."""
+    went = {known.digest(path) for path in made.missing if path not in gone}
+    words = {digest: words for digest, words in made.lost.by_content.items() if digest in went}
+    left = {*gone, *made.missing} if words else gone
+    return {path: row for path, row in cache.unsaid(words, known).items() if path not in left}
