@@ -18,6 +18,7 @@ from store.key import Key, Where
 from store.known import Known
 from store.listings import Listing, read_listings, write_listings
 from store.photo import Photo, path_of
+from store.pieces import merge_pieces
 from store.rows import (
     BY_HAND,
     LATER,
@@ -37,7 +38,6 @@ from store.tables import (
     check_manifests,
     let_go,
     manifests,
-    merge_pieces,
     newest,
     opened,
     readable,
