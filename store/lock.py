@@ -29,6 +29,8 @@ def writing(store: Store) -> Iterator[None]:
                 cut_off(store)
             remove_leftovers(store)
         yield
+        if after_a_failure:  # workers of that run may have written on for a while
+            remove_leftovers(store)
 
 
 @contextmanager

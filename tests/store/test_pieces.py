@@ -1,9 +1,8 @@
 """A table's pieces: merged while others are added, and removed where no version names them."""
 
-import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from servers import Proxy, put_folder
 from store import pieces, tables
 from store.cache import Cache
 from store.folder import Store
+from store.key import Where
 from store.lock import writing
 from store.photo import Photo
 from store.pieces import commit_merges, merge_pieces, merged, merges
@@ -57,23 +57,36 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pieces, "SIZES", ((16, 4), (128, 4), (1024, 4)))
 
 
+@pytest.fixture(params=["disk", "bucket"])
+def spot(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Where]:
+    """Where a table may be made, on a disk or in a bucket that is held."""
+    if request.param == "disk":
+        yield tmp_path / "t.lance"
+        return
+    request.getfixturevalue("proxy")
+    store = Store.at(f"s3://{request.getfixturevalue('bucket').name}/s")
+    with writing(store):
+        yield store.path / "t.lance"
+
+
 @pytest.mark.usefixtures("small")
-def test_pieces_are_merged_by_others_while_rows_are_added(tmp_path: Path) -> None:
-    table = table_of(tmp_path / "t.lance", 20)
+def test_pieces_are_merged_by_others_while_rows_are_added(spot: Where) -> None:
+    table = table_of(spot, 20)
     before = ids(table)
     tasks = merges(table)
     assert len(tasks) > 1
     assert merges(table, tasks) == [], "no piece is merged twice at once"
     results = []
     for number, task in enumerate(tasks):
-        results.append(merged(address(tmp_path / "t.lance"), json.loads(json.dumps(task))))
+        results.append(merged(address(spot), task))
         table.insert(rows(range(1000 + number, 1001 + number)), mode="append")
     assert commit_merges(table, results[1:])
     assert not commit_merges(table, [results[1]]), "what was merged meanwhile is left as it is"
     assert commit_merges(table, results[:1])
-    now = ids(opened(tmp_path / "t.lance"))
+    now = ids(opened(spot))
     assert {digest: now[digest] for digest in before} == before
     assert len(now) == len(before) + len(tasks)
+    assert len(table.get_fragments()) < 20
 
 
 @pytest.mark.usefixtures("small")
