@@ -18,6 +18,7 @@ from store.key import Key, Where
 from store.known import Known
 from store.listings import Listing, read_listings, write_listings
 from store.photo import Photo, path_of
+from store.pieces import merge_pieces
 from store.rows import (
     BY_HAND,
     LATER,
@@ -37,7 +38,6 @@ from store.tables import (
     check_manifests,
     let_go,
     manifests,
-    merge_pieces,
     newest,
     opened,
     readable,
@@ -310,12 +310,16 @@ class Cache(Contents):
             self._changed()
         return bool(wider)
 
-    def tidy(self) -> None:
-        """Merge the small pieces that many commits leave, and let go of versions that no run reads."""
+    def tidy(self, *, merge: bool = True) -> None:
+        """Merge the small pieces that many commits leave, and let go of versions that no run reads.
+
+        Without `merge`, because workers do that meanwhile, pieces stay as they are.
+        """
         self._tidied = time.time()
         for path, table in ((self.store.photos, self._photos), (self.folder.vectors, self._vectors)):
             with self._writing():
-                merge_pieces(table)
+                if merge:
+                    merge_pieces(table)
                 let_go(path, table)
 
     def sign(self) -> None:

@@ -3,6 +3,7 @@
 import os
 import shutil
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
@@ -68,6 +69,15 @@ def remove_abandoned(folder: Where) -> None:
         with suppress(OSError):
             if time.time() - file.stat().st_mtime > ABANDONED_SECONDS:
                 file.unlink()
+
+
+def remove_files(files: Sequence[Where]) -> None:
+    """Remove files, of a disk or of one bucket; those that are not there are no trouble."""
+    if keys := [file for file in files if isinstance(file, Key)]:
+        keys[0].remove(keys)
+    for file in files:
+        if isinstance(file, Path):
+            file.unlink(missing_ok=True)
 
 
 def remove_folder(folder: Where) -> None:

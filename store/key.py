@@ -3,7 +3,7 @@
 import errno
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -168,8 +168,7 @@ class Key:
 
     def unlink(self, *, missing_ok: bool = True) -> None:  # noqa: ARG002
         """Remove it; where it is not there nothing happens."""
-        with suppress(FileNotFoundError):  # as Azure has it, and S3 has not
-            self._delete([self.path])
+        self.remove([self])
 
     def iterdir(self) -> "Iterator[Key]":
         """What lies below it."""
@@ -188,15 +187,17 @@ class Key:
 
     def remove_all(self) -> None:
         """Remove all that lies below it."""
-        self._delete([key.path for key, _ in self.files()])
+        self.remove([key for key, _ in self.files()])
 
-    def _delete(self, paths: list[str]) -> None:
+    def remove(self, keys: "Sequence[Key]") -> None:
+        """Remove these files of its bucket; those that are not there are no trouble."""
         import obstore
 
-        for path in paths:
-            self.bucket.tags.pop(path, None)
-        if paths:
-            ask(self, lambda: obstore.delete(self.bucket.objects, paths))
+        for key in keys:
+            self.bucket.tags.pop(key.path, None)
+        if keys:
+            with suppress(FileNotFoundError):  # as Azure has it, and S3 has not
+                ask(self, lambda: obstore.delete(self.bucket.objects, [key.path for key in keys]))
 
     def _saw(self, found: Any) -> None:
         self.bucket.tags[self.path] = tag_of(found)

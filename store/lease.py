@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from obstore import UpdateVersion as Tag
 
 SECONDS = 60  # that a lease lasts unless it is renewed, which is tried four times in it
-LOCK = re.compile(rb"\d+ \S+")  # what is in the lock's file of a store on a disk, which may have been copied from there
+LOCK = re.compile(
+    rb"(\d+ \S+)?"
+)  # what is in the lock's file of a store on a disk, which may have been copied from there
 ROUNDING = 1  # second: servers say when a file was written in whole ones
 UNFIT = "it would let two runs write at once (it has no conditional puts)"
 
@@ -77,23 +79,29 @@ class Lease:
                     "run the command again when that one has ended: what was committed stays",
                 )
 
-    def end(self) -> None:
-        """Let go of it, if it is still this run's."""
+    def end(self, *, well: bool) -> None:
+        """Let go of it, if it is still this run's; after a failure the file stays, so that the next run looks for more.
+
+        A failed run that was to make the store leaves no trace.
+        """
         with suppress(PetrieveError, FileNotFoundError), self._one_at_a_time:
-            if _read(self.key)[0]["name"] == self._name:
+            if not well and (self.key.parent / "store.json").exists():
+                self._replaced(self._tag, seconds=0)
+            elif _read(self.key)[0]["name"] == self._name:
                 self.key.unlink()
 
-    def _put(self, mode: "Literal['create'] | Tag") -> None:
+    def _put(self, mode: "Literal['create'] | Tag", seconds: int | None = None) -> None:
         """Write who has the lease; always in other words, because a server may name a state by its bytes alone."""
-        said = {"name": self._name, "process": os.getpid(), "host": socket.gethostname(), "seconds": SECONDS}
+        seconds = SECONDS if seconds is None else seconds
+        said = {"name": self._name, "process": os.getpid(), "host": socket.gethostname(), "seconds": seconds}
         self._tag = self.key.put(json.dumps({**said, "now": uuid4().hex}).encode(), mode)
 
-    def _replaced(self, tag: "Tag") -> bool:
+    def _replaced(self, tag: "Tag", seconds: int | None = None) -> bool:
         """Whether this run could write itself in the place of what the server calls so."""
         from obstore.exceptions import PreconditionError
 
         try:
-            self._put(tag)
+            self._put(tag, seconds)
         except (PreconditionError, FileNotFoundError):
             with suppress(FileNotFoundError):
                 holder, there, _ = _read(self.key)
@@ -147,7 +155,7 @@ def _now(key: Key) -> datetime:
 def leased(key: Key) -> Iterator[bool]:
     """Hold the store whose lock's file is `key` for writing, and renew that until the end.
 
-    It yields whether the lease was another run's, which may still believe that it has it.
+    It yields whether the lease was another run's, which failed, or may still believe that it has it.
 
     Raises:
         PetrieveError: another run holds it, or the bucket cannot be written to, or is none that a store can lie in.
@@ -156,14 +164,15 @@ def leased(key: Key) -> Iterator[bool]:
     from_another = lease.take()
     thread = threading.Thread(target=_keep, args=(lease, over), daemon=True)
     thread.start()
-    key.bucket.renew = lease.renew
+    key.bucket.renew, well = lease.renew, False
     try:
         yield from_another
+        well = True
     finally:
         key.bucket.renew = None
         over.set()
         thread.join()
-        lease.end()
+        lease.end(well=well)
 
 
 def _keep(lease: Lease, over: threading.Event) -> None:

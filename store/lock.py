@@ -11,7 +11,7 @@ from store.files import remove_abandoned
 from store.folder import Store
 from store.key import Key
 from store.lease import leased
-from store.tables import cut_off
+from store.tables import cut_off, remove_leftovers
 
 
 @contextmanager
@@ -22,19 +22,25 @@ def writing(store: Store) -> Iterator[None]:
         PetrieveError: another run holds it, or nothing can be written there.
     """
     lock = store.lock
-    with leased(lock) if isinstance(lock, Key) else _locked(store, lock) as from_another:
-        if from_another:
-            cut_off(store)
+    ready = leased(lock) if isinstance(lock, Key) else _locked(store, lock)
+    with ready as after_a_failure:
+        if after_a_failure:
+            if isinstance(lock, Key):
+                cut_off(store)
+            remove_leftovers(store)
         yield
+        if after_a_failure:  # workers of that run may have written on for a while
+            remove_leftovers(store)
 
 
 @contextmanager
 def _locked(store: Store, file: Path) -> Iterator[bool]:
+    """Hold the lock of a store on a disk; yields whether the run that held it last did not come to its end."""
     from filelock import FileLock, Timeout
 
-    folder = file.parent
+    folder, left = file.parent, list[bytes]()
     made = not folder.exists()
-    lock = FileLock(file, timeout=0, on_acquired=_sign)
+    lock = FileLock(file, timeout=0, on_acquired=lambda lock: left.append(_signed(lock)))
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire()
@@ -48,7 +54,9 @@ def _locked(store: Store, file: Path) -> Iterator[bool]:
         ) from error
     try:
         remove_abandoned(folder)
-        yield False
+        yield any(left)
+        with suppress(OSError):
+            os.truncate(file, 0)
     finally:
         if made and not store.card.exists():  # a run that failed before its first embedding leaves no trace
             file.unlink(missing_ok=True)
@@ -57,11 +65,17 @@ def _locked(store: Store, file: Path) -> Iterator[bool]:
         lock.release()
 
 
-def _sign(lock: int) -> None:
-    """Write into the lock's file who holds it; a full disk is no reason to go without the lock."""
+def _signed(lock: int) -> bytes:
+    """What stood in the lock's file, nothing after a run that came to its end; now it says who holds it.
+
+    A full disk is no reason to go without the lock.
+    """
     with suppress(OSError):
+        before = os.pread(lock, 1, 0)
         os.ftruncate(lock, 0)
         os.write(lock, f"{os.getpid()} {socket.gethostname()}".encode())
+        return before
+    return b""
 
 
 def _holder(file: Path) -> str:

@@ -1,16 +1,17 @@
-"""Lance tables: how they are kept small over many commits, and how their trouble is said."""
+"""Lance tables: how they are opened and written, what of them goes when, and how their trouble is said."""
 
 import hashlib
+import math
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import pairwise
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from store.errors import PetrieveError, first_line
-from store.folder import Store, read_card
+from store.files import remove_files
+from store.folder import FORMAT, Store, read_card
 from store.key import Key, Where
 from store.near import copied, copied_manifest
 
@@ -18,11 +19,6 @@ if TYPE_CHECKING:
     import lance
     import pyarrow as pa
 
-# Below this many small pieces a table opens and reads as fast as one piece.
-FRAGMENTS = 64
-# Rows of a merged piece, which is written anew at each merging until it is full, and of which a part is held in memory
-# then: with pieces of 16,384 rows a run's peak grew by 420 MB within its first 20,000 photos, with these by 80.
-PIECE, PART = 4096, 256
 # What Lance remembers of versions and files; of its own accord it takes up to 1 GB.
 REMEMBERED_BYTES = 16 << 20
 # A manifest lists all pieces, so the cost of many commits grows with their square unless they are merged on the way.
@@ -30,6 +26,10 @@ COMMITS_BETWEEN_MERGES = 256
 COUNTED_FROM = (1 << 64) - 1  # the names of Lance's manifests count down from here
 # A reader keeps what it sees so long, counted from when a run first wrote something newer.
 KEPT_SECONDS = 3600
+FOLDERS = ("data", "_deletions", "_transactions")  # of a table, with the files that a version names
+# How many versions are read to see what none names: in a bucket, within a minute. What a run leaves it wrote at its
+# end, and then the last will do; clocks of machines that share a disk may differ by so much.
+VERSIONS_READ, CLOCKS_SECONDS = 1000, 60
 
 
 def opened(path: Where, manifest: Where | None = None) -> "lance.LanceDataset":
@@ -149,35 +149,82 @@ def cut_off(store: Store) -> None:
                 opened(table).restore()  # type: ignore[no-untyped-call]
 
 
-def merge_pieces(table: "lance.LanceDataset") -> None:
-    """Merge the pieces that many commits leave, where there are many."""
-    if len(table.get_fragments()) > FRAGMENTS:
-        table.optimize.compact_files(target_rows_per_fragment=PIECE, batch_size=PART)
-
-
 def let_go(path: Where, table: "lance.LanceDataset") -> None:
-    """Remove the versions of a table that have had a successor for an hour, and files that a killed run left.
+    """Remove the versions of a table that have had a successor for an hour, and the files that they alone name.
 
-    A version's own age says nothing: a reader may have opened it, a year old, a moment before this run.
+    A version's own age says nothing: a reader may have opened it, a year old, a moment before this run. What no version
+    names stays: it may be under way.
     """
-    versions = _versions(path, table)
     until = time.time() - KEPT_SECONDS
-    old = [number for (number, _), (_, followed) in pairwise(versions) if followed < until]
-    if old:
-        # On a disk nobody else writes: what no version names, nobody needs. In a bucket a run may have lost its lease.
-        table.cleanup_old_versions(versions=old, delete_unverified=isinstance(path, Path))
+    if old := [number for (number, _), (_, followed) in pairwise(_versions(path)) if followed < until]:
+        table.cleanup_old_versions(versions=old)
 
 
-def _versions(path: Where, table: "lance.LanceDataset") -> list[tuple[int, float]]:
-    """The numbers of a table's versions, ascending, and since when there is each, seconds from 1970."""
-    if isinstance(path, Path):
-        every: list[Any] = table.versions()
-        return [(one["version"], one["timestamp"].timestamp()) for one in every]
-    # Lance would read each manifest, one after the other: of 1,500, for half a minute.
-    files = [(key.name.removesuffix(".manifest"), said) for key, said in (path / "_versions").files()]
-    return sorted(
-        (COUNTED_FROM - int(name), said["last_modified"].timestamp()) for name, said in files if name.isdigit()
-    )
+def _versions(path: Where) -> list[tuple[int, float]]:
+    """The numbers of a table's versions, ascending, and since when there is each, seconds from 1970.
+
+    Lance would read each manifest, one after the other: of 1,500 in a bucket, for half a minute.
+    """
+    files = [(file.name.removesuffix(".manifest"), since) for file, since in _times(path / "_versions").items()]
+    return sorted((COUNTED_FROM - int(name), since) for name, since in files if name.isdigit())
+
+
+def _times(folder: Where) -> dict[Where, float]:
+    """The files in a table's folder, and when each was written, seconds from 1970."""
+    if isinstance(folder, Key):
+        return {key: said["last_modified"].timestamp() for key, said in folder.files()}
+    return {file: file.stat().st_mtime for file in folder.iterdir()} if folder.is_dir() else {}
+
+
+def remove_leftovers(store: Store) -> None:
+    """Remove the files of a store's tables that no version names: runs leave them that end before they commit.
+
+    Only for who holds the store, and has no piece of its own under way. Of a run that has lost its lease, `cut_off` has
+    made sure that it can name nothing any more. This one may lose its own meanwhile: so files are listed before it is
+    renewed, and only those are removed, at whatever time: what the next run writes has other names.
+
+    Raises:
+        PetrieveError: the store cannot be read or written to.
+    """
+    card = read_card(store)
+    tables = store.tables(card.trunks) if card and card.format == FORMAT else []
+    found = list[Where]()
+    with suppress(PetrieveError), readable(store):  # whoever opens a damaged table says so
+        found = [file for table in tables for file in leftovers(table)]
+    if found:
+        with writable(store):
+            remove_files(found)
+
+
+def leftovers(table: Where) -> list[Where]:
+    """The files of a table that no version names, as far as its last versions tell: enough are read, but not all.
+
+    None that was written after a version was can be named by that.
+    """
+    unnamed = {file: written for name in FOLDERS for file, written in _times(table / name).items()}
+    versions = _versions(table)[::-1]
+    unread = [*(since + CLOCKS_SECONDS for _, since in versions[1:]), -math.inf]  # since when there are those before
+    sure = list[Where]()
+    for (number, _), since in list(zip(versions, unread, strict=False))[:VERSIONS_READ]:
+        names = _names(table, number)
+        unnamed = {file: written for file, written in unnamed.items() if file.name not in names}
+        sure = [file for file, written in unnamed.items() if written > since]
+        if len(sure) == len(unnamed):
+            break
+    return sure
+
+
+def _names(table: Where, number: int) -> set[str]:
+    """The files that a version of a table names."""
+    import lance
+
+    there = lance.dataset(**address(table), version=number)
+    made, pieces = there.read_transaction(number), there.get_fragments()
+    every = [piece.metadata for piece in pieces]
+    names = [file.path for one in every for file in (*one.files, *(over.data_file for over in one.overlays))]
+    names += [deleted for piece in pieces if (deleted := piece.deletion_file())]
+    names += [f"{made.read_version}-{made.uuid}.txn"] if made else []
+    return {name.rpartition("/")[2] for name in names}
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from store.errors import PetrieveError
 from store.folder import OLD_FORMATS, Made, Store, read_card, write_card
 from store.key import Key, Where
 from store.photo import path_of
+from store.pieces import PIECE
 from store.rows import (
     CHECKSUM,
     PASSING,
@@ -29,7 +30,7 @@ from store.rows import (
     vector_schema,
     vectors,
 )
-from store.tables import PIECE, check_manifests, manifests, opened, readable, writable, write_table
+from store.tables import check_manifests, manifests, opened, readable, writable, write_table
 
 if TYPE_CHECKING:
     import lance

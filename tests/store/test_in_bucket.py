@@ -162,7 +162,7 @@ def test_of_two_runs_at_once_one_is_refused_and_told_who_writes(run: Run, few: P
 def test_a_lock_in_other_words_counts_as_a_run_of_which_no_more_is_known(
     run: Run, few: Path, bucket: Any, address: str
 ) -> None:
-    for words in (b"", b"[1]", b'{"name": "x"}', b'{"name": "x", "seconds": "y"}', b"\xff"):
+    for words in (b"[1]", b'{"name": "x"}', b'{"name": "x", "seconds": "y"}', b"\xff"):
         bucket.put_object(Key="our pets.petrieve/.lock", Body=words)
         assert "another run (process ? on a machine that does not say)" in one_line(run("embed", few, *NEW, address))
 
@@ -170,9 +170,10 @@ def test_a_lock_in_other_words_counts_as_a_run_of_which_no_more_is_known(
 def test_a_store_copied_from_a_disk_is_nobodys(
     run: Run, drawn: Path, made_store: Path, bucket: Any, address: str
 ) -> None:
-    assert (made_store / ".lock").stat().st_size
     put_folder(bucket, made_store, "our pets.petrieve/")
-    assert run("embed", drawn, *NEW, address).json["cached"] == 40
+    for words in ((made_store / ".lock").read_bytes(), b"1234 a-machine"):  # after a run that ended well, and not so
+        bucket.put_object(Key="our pets.petrieve/.lock", Body=words)
+        assert run("embed", drawn, *NEW, address).json["cached"] == 40
 
 
 def committed(bucket: Any) -> bool:
@@ -191,7 +192,7 @@ def test_a_killed_run_leaves_what_it_committed_and_its_lease_ends(
     time.sleep(4)
     counts = run("embed", drawn, *NEW, address).json
     assert counts["cached"] >= 8
-    assert counts["cached"] + counts["embedded"] == 40
+    assert counts["cached"] + counts["embedded"] + counts["copied"] == 40, "it may end between the two tables"
     assert bits_of(address) == bits(made_store)
 
 
