@@ -3,7 +3,7 @@
 import os
 import socket
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -19,9 +19,10 @@ from extractor.trunks.kinds import kind
 from extractor.trunks.trunk import Trunk, batch_of, workers_of
 from extractor.trunks.weights import read_weights
 from store.cache import Cache
+from store.digests import as_array
 from store.key import Key
 from store.known import Known
-from store.photo import is_address
+from store.photo import is_address, path_of
 from store.rows import Embedded, Unreadable, said_of, told
 from store.written import Result, Written, outcome, together, write_results
 
@@ -96,16 +97,33 @@ def run(
         PetrieveError: the store, the device or the cluster cannot be used.
     """
     ran = Ran()
-    if not to_do.todo:
-        return ran
     engine = _here if how.on == LOCAL else _on_cluster
-    with closing(engine(pieces, to_do, cache, there, trunk, how, ran, tell)) as commits:
-        for _ in commits:
+    commits = engine(pieces, to_do, cache, there, trunk, how, ran, tell)
+    with closing(commits):
+        for _ in commits if to_do.todo else ():
             if progress:
                 progress(len(ran.outcomes), len(to_do.todo), ran.size)
             if stop():
                 break
+    if how.on != LOCAL and len(ran.outcomes) == len(to_do.todo):
+        _count_once(cache, to_do, ran)
     return ran
+
+
+def _count_once(cache: Cache, to_do: Plan, ran: Ran) -> None:
+    """Drop what several workers have embedded at once: all photos but the first are copies, as in a run on one machine.
+
+    What an earlier run has left so goes too.
+    """
+    dropped = cache.drop_repeated()
+    of = defaultdict[bytes, list[str]](list)
+    for row in cache.photos_of(as_array(dropped), ["root", "uri"]).to_pylist() if dropped else ():
+        if ran.outcomes.get(path := path_of(row["root"], row["uri"])) == "embedded":
+            of[row["digest"]].append(path)
+    places = {path: place for place, path in enumerate(to_do.todo)} if of else {}
+    for digest, paths in of.items():
+        ran.outcomes.update(dict.fromkeys(sorted(paths, key=places.__getitem__)[1:], "copied"))
+        ran.views -= dropped[digest]
 
 
 def _here(

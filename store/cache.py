@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from store.columns import check_case, joined
 from store.contents import SCAN, Contents
-from store.digests import as_array
+from store.digests import as_array, as_bytes
 from store.errors import PetrieveError
 from store.folder import FORMAT, NONE_YET, UPDATE, Card, Made, Store, read_card, write_card
 from store.forgotten import Lost, lost, remember, remembered, said_by_hand
@@ -18,6 +19,7 @@ from store.key import Key, Where
 from store.known import Known
 from store.listings import Listing, read_listings, write_listings
 from store.photo import Photo, path_of
+from store.repeated import repeated
 from store.rows import (
     BY_HAND,
     LATER,
@@ -49,6 +51,8 @@ from store.written import Written, row_of_result
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+DROPPED = 100_000  # rows that one statement drops
 
 
 class Cache(Contents):
@@ -271,6 +275,17 @@ class Cache(Contents):
             with self._writing():
                 self._photos.delete(_with_ids(ids))
         self._changed()
+
+    def drop_repeated(self) -> "dict[bytes, int]":
+        """Of contents that several workers embedded at once, how many embeddings were too many: they are dropped."""
+        dropped: Counter[bytes] = Counter()
+        for ids, found in repeated(self):
+            for start in range(0, len(ids), DROPPED):
+                with self._writing():
+                    self._vectors.delete(_with_ids(ids[start : start + DROPPED].tolist()))
+            dropped.update(as_bytes(found))
+        self._changed()
+        return dropped
 
     def _forget_contents(self) -> None:
         orphans = self.orphans()

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from extractor.engines.clock import Clock
 from extractor.engines.local import results
 from extractor.engines.units import Unit
+from extractor.pixels.view import CROP
 from extractor.sources.ahead import batched
 from extractor.sources.places import exists
 from extractor.trunks.kinds import kind
@@ -103,6 +104,8 @@ class Worker:
         Raises:
             PetrieveError: the device cannot compute in it, or the weights are not those of the run.
         """
+        import torch
+
         job = self._job
         if why := lacks(job.device, precision):
             raise PetrieveError(why, "name another `--precision`")
@@ -112,6 +115,9 @@ class Worker:
             raise PetrieveError(f"{socket.gethostname()} was given other weights than the run's", "run it again")
         if precision == "int8":
             trunk = quantised(trunk, self._store.folder(job.made).ranges, tensors=self._weights)
+        trunk(
+            torch.zeros(trunk.batch, 3, CROP, CROP, dtype=torch.uint8)
+        )  # what cannot hold it ends before it has photos
         self._trunk = trunk
 
     def embed(self, unit: Unit) -> Done:
