@@ -1,8 +1,10 @@
 """A Ray cluster of three nodes on this machine, joined as a user joins one; and all that a store holds, as sets."""
 
 import os
+import signal
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ from typing import Any
 import pytest
 import servers
 
+from extractor.engines import ray
 from store.cache import Cache
 from store.photo import path_of
 
@@ -32,9 +35,32 @@ class Nodes:
         """End a node as it stands, not the head."""
         self.ray.remove_node(self.ray.worker_nodes.copy().pop(), allow_graceful=False)
 
+    def workers(self) -> list[int]:
+        """The processes of our workers on all nodes."""
+        raylets = {one.process.pid for node in self.ray.list_all_nodes() for one in node.all_processes["raylet"]}
+        found = []
+        for process in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                parent = int((process / "stat").read_text().rpartition(")")[2].split()[1])
+                title = (process / "cmdline").read_bytes()  # what it does, or ray::IDLE
+                if parent in raylets and title.startswith(b"ray::") and b"IDLE" not in title:
+                    found.append(int(process.name))
+        return found
+
+    def kill_who_asks(self, port: int) -> bool:
+        """Kill the worker whose connection has this port on its side; whether there is one."""
+        tcp = (line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:])
+        inodes = {f"socket:[{line[9]}]" for line in tcp if line[1].endswith(f":{port:04X}")}
+        for worker in self.workers():
+            with suppress(OSError):
+                if any(os.readlink(file) in inodes for file in Path(f"/proc/{worker}/fd").iterdir()):
+                    os.kill(worker, signal.SIGKILL)
+                    return True
+        return False
+
 
 @pytest.fixture(scope="session")
-def nodes(moto: str) -> Iterator[Nodes]:
+def three_nodes(moto: str) -> Iterator[Nodes]:
     """Ray's own cluster of three nodes with a core each."""
     from ray.cluster_utils import Cluster
 
@@ -56,15 +82,15 @@ def nodes(moto: str) -> Iterator[Nodes]:
 
 
 @pytest.fixture
-def cluster(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> Iterator[Nodes]:
+def cluster(three_nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> Iterator[Nodes]:
     """The same, whole, and named by the environment as on a machine of a cluster; its proxy is that of all buckets."""
-    for name, value in servers.environment(nodes.proxy.endpoint).items():
+    for name, value in servers.environment(three_nodes.proxy.endpoint).items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setenv("RAY_ADDRESS", nodes.ray.address)
-    while len(nodes.ray.worker_nodes) < 2:
-        nodes.add()
-    yield nodes
-    nodes.proxy.fault, nodes.proxy.delay = (lambda _: None), 0.0
+    monkeypatch.setenv("RAY_ADDRESS", three_nodes.ray.address)
+    while len(three_nodes.ray.worker_nodes) < 2:
+        three_nodes.add()
+    yield three_nodes
+    three_nodes.proxy.fault, three_nodes.proxy.delay = (lambda _: None), 0.0
 
 
 def held(store: Path | str) -> tuple[Counter[Row], Counter[Row]]:
@@ -98,3 +124,9 @@ def left_over(store: Path) -> set[str]:
         }
         found |= {str(file) for file in (table / "data").glob("*") if file.name not in named}
     return found
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Units of a few photos, so that few photos are many units."""
+    monkeypatch.setattr(ray, "FEWEST", 4)
