@@ -52,8 +52,6 @@ from store.written import Written, row_of_result
 if TYPE_CHECKING:
     import pyarrow as pa
 
-DROPPED = 100_000  # rows that one statement drops
-
 
 class Cache(Contents):
     """A store's photos and a trunk's embeddings, as they were when opened or last written to through this object."""
@@ -211,7 +209,7 @@ class Cache(Contents):
         for start in range(0, len(paths), SCAN):
             there = self._rows_of(paths[start : start + SCAN], known)
             some = {path: there.get(known.row(path)) for path in paths[start : start + SCAN]}
-            changed = [{**row, **rows[path]} for path, row in some.items() if row and _differs(row, rows[path])]
+            changed = [new for path, row in some.items() if row and (new := {**row, **rows[path]}) != row]
             if changed:
                 with self._writing():
                     self._put(changed, known)
@@ -267,7 +265,7 @@ class Cache(Contents):
         card = read_card(self.store)
         for made in card.trunks if card else ():
             cache = self if made.name == self.made.name else Cache.open(self.store.path, made.name)
-            cache._forget_contents()
+            cache._drop(cache.orphans())
 
     def drop_rows(self, paths: Sequence[str], known: Known) -> None:
         """Drop the rows of these photos and nothing else."""
@@ -276,22 +274,18 @@ class Cache(Contents):
                 self._photos.delete(_with_ids(ids))
         self._changed()
 
-    def drop_repeated(self) -> "dict[bytes, int]":
+    def drop_repeated(self) -> Counter[bytes]:
         """Of contents that several workers embedded at once, how many embeddings were too many: they are dropped."""
         dropped: Counter[bytes] = Counter()
         for ids, found in repeated(self):
-            for start in range(0, len(ids), DROPPED):
-                with self._writing():
-                    self._vectors.delete(_with_ids(ids[start : start + DROPPED].tolist()))
+            self._drop(ids.tolist())
             dropped.update(as_bytes(found))
-        self._changed()
         return dropped
 
-    def _forget_contents(self) -> None:
-        orphans = self.orphans()
-        for start in range(0, len(orphans), SCAN):
+    def _drop(self, embeddings: Sequence[int]) -> None:
+        for start in range(0, len(embeddings), SCAN):
             with self._writing():
-                self._vectors.delete(_with_ids(orphans[start : start + SCAN]))
+                self._vectors.delete(_with_ids(embeddings[start : start + SCAN]))
         self._changed()
 
     def room_for(self, columns: "pa.Schema") -> "pa.Schema":
@@ -392,10 +386,6 @@ def _make(store: Store, path: Where, schema: "pa.Schema") -> None:
             f"{store.path} holds embeddings, and its {store.card.name} is gone",
             "bring that file back, or run `cli.py embed` with a new `--store`",
         )
-
-
-def _differs(row: Mapping[str, Any], values: Mapping[str, Any]) -> bool:
-    return any(row[name] != value for name, value in values.items())
 
 
 def _with_ids(rows: Sequence[int]) -> str:

@@ -42,8 +42,8 @@ class Nodes:
         for process in Path("/proc").glob("[0-9]*"):
             with suppress(OSError):
                 parent = int((process / "stat").read_text().rpartition(")")[2].split()[1])
-                title = (process / "cmdline").read_bytes()  # what it does, or ray::IDLE
-                if parent in raylets and title.startswith(b"ray::") and b"IDLE" not in title:
+                title = (process / "cmdline").read_bytes()  # what it does; Ray's own agents are called so, too
+                if parent in raylets and title.startswith((b"ray::Worker", b"ray::embed")):
                     found.append(int(process.name))
         return found
 

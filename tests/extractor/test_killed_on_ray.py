@@ -139,8 +139,8 @@ def test_a_unit_whose_worker_hangs_is_done_by_another(
     run: Run, drawn_in_bucket: str, cluster: Nodes, small: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The worker is stopped by the system, once."""
-    monkeypatch.setattr(crew, "BOUND", 12.0)
-    monkeypatch.setattr(crew, "NOTE", 2.0)
+    monkeypatch.setattr(crew, "BOUND", 20.0)
+    monkeypatch.setattr(crew, "NOTE", 5.0)
     stopped: list[int] = []
 
     def fault(asked: servers.Asked) -> str | None:
