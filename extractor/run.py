@@ -3,7 +3,7 @@
 import os
 import socket
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -18,9 +18,10 @@ from extractor.trunks.kinds import kind
 from extractor.trunks.trunk import Trunk, batch_of, workers_of
 from extractor.trunks.weights import read_weights
 from store.cache import Cache
+from store.digests import as_array
 from store.key import Key
 from store.known import Known
-from store.photo import is_address
+from store.photo import Photo, is_address
 from store.rows import Embedded, Unreadable
 from store.written import Outcome, Result, Written, outcome, together, write_results
 
@@ -95,16 +96,34 @@ def run(
         PetrieveError: the store, the device or the cluster cannot be used.
     """
     ran = Ran()
-    if not to_do.todo:
-        return ran
     engine = _here if how.on == LOCAL else _on_cluster
-    with closing(engine(to_do, tell, cache, there, trunk, how, ran, note)) as commits:
-        for _ in commits:
+    commits = engine(to_do, tell, cache, there, trunk, how, ran, note)
+    with closing(commits):
+        for _ in commits if to_do.todo else ():
             if progress:
                 progress(ran.outcomes.total(), to_do.todo, ran.size)
             if stop():
                 break
+    if how.on != LOCAL and ran.outcomes.total() == to_do.todo:
+        _count_once(cache, to_do, there, ran)
     return ran
+
+
+def _count_once(cache: Cache, to_do: Plan, there: Known, ran: Ran) -> None:
+    """Drop what several workers have embedded at once: all photos but the first are copies, as in a run on one machine.
+
+    What an earlier run has left so goes too.
+    """
+    dropped = cache.drop_repeated()
+    sources = defaultdict[bytes, list[int]](list)
+    for row in cache.photos_of(as_array(dropped), ["root", "uri"]).to_pylist() if dropped else ():
+        if there.content(row["digest"]) is None:
+            sources[row["digest"]].append(to_do.source_of(Photo(row["root"], row["uri"], 0, 0)))
+    for digest, numbers in sources.items():
+        ran.views -= dropped[digest]
+        for number in sorted(numbers)[-(dropped[digest] // (1 + cache.made.views)) :]:
+            ran.outcomes[number, "embedded"] -= 1
+            ran.outcomes[number, "copied"] += 1
 
 
 def _here(

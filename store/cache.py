@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from store.columns import check_case, joined
 from store.contents import SCAN, Contents
-from store.digests import as_array
+from store.digests import as_array, as_bytes
 from store.errors import PetrieveError
 from store.folder import FORMAT, NONE_YET, UPDATE, Card, Made, Store, read_card, write_card
 from store.forgotten import Lost, lost, remember, remembered, said_by_hand
@@ -19,6 +20,7 @@ from store.known import Known
 from store.listings import Listing, read_listings, write_listings
 from store.photo import Photo, path_of
 from store.pieces import merge_pieces
+from store.repeated import repeated
 from store.rows import (
     BY_HAND,
     LATER,
@@ -207,7 +209,7 @@ class Cache(Contents):
         for start in range(0, len(paths), SCAN):
             there = self._rows_of(paths[start : start + SCAN], known)
             some = {path: there.get(known.row(path)) for path in paths[start : start + SCAN]}
-            changed = [{**row, **rows[path]} for path, row in some.items() if row and _differs(row, rows[path])]
+            changed = [new for path, row in some.items() if row and (new := {**row, **rows[path]}) != row]
             if changed:
                 with self._writing():
                     self._put(changed, known)
@@ -263,7 +265,7 @@ class Cache(Contents):
         card = read_card(self.store)
         for made in card.trunks if card else ():
             cache = self if made.name == self.made.name else Cache.open(self.store.path, made.name)
-            cache._forget_contents()
+            cache._drop(cache.orphans())
 
     def drop_rows(self, paths: Sequence[str], known: Known) -> None:
         """Drop the rows of these photos and nothing else."""
@@ -272,11 +274,18 @@ class Cache(Contents):
                 self._photos.delete(_with_ids(ids))
         self._changed()
 
-    def _forget_contents(self) -> None:
-        orphans = self.orphans()
-        for start in range(0, len(orphans), SCAN):
+    def drop_repeated(self) -> Counter[bytes]:
+        """Of contents that several workers embedded at once, how many embeddings were too many: they are dropped."""
+        dropped: Counter[bytes] = Counter()
+        for ids, found in repeated(self):
+            self._drop(ids.tolist())
+            dropped.update(as_bytes(found))
+        return dropped
+
+    def _drop(self, embeddings: Sequence[int]) -> None:
+        for start in range(0, len(embeddings), SCAN):
             with self._writing():
-                self._vectors.delete(_with_ids(orphans[start : start + SCAN]))
+                self._vectors.delete(_with_ids(embeddings[start : start + SCAN]))
         self._changed()
 
     def room_for(self, columns: "pa.Schema") -> "pa.Schema":
@@ -381,10 +390,6 @@ def _make(store: Store, path: Where, schema: "pa.Schema") -> None:
             f"{store.path} holds embeddings, and its {store.card.name} is gone",
             "bring that file back, or run `cli.py embed` with a new `--store`",
         )
-
-
-def _differs(row: Mapping[str, Any], values: Mapping[str, Any]) -> bool:
-    return any(row[name] != value for name, value in values.items())
 
 
 def _with_ids(rows: Sequence[int]) -> str:

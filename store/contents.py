@@ -92,7 +92,7 @@ class Contents:
                     counter[one["values"]] += one["counts"]
         named = ({name: count for name, count in one.items() if name is not None} for one in (labels, splits))
         in_labels, in_splits = (dict(sorted(one.items())) for one in named)
-        views = self._count(self._vectors, None)
+        views = self.rows_of_views
         return {"photos": labels.total(), "gone": gone, "views": views, "labels": in_labels, "splits": in_splits}
 
     def columns(self) -> list[str]:
@@ -147,6 +147,15 @@ class Contents:
         """What `vectors` yields, of all that the table holds."""
         for batch in self._scan_vectors(self._vectors.schema.names, None):
             yield batch.drop_columns(["embedding"]), vectors(batch)
+
+    def numbered(self) -> "Iterator[pa.RecordBatch]":
+        """Batches of digest and view of all that the table of embeddings holds, each row with its id."""
+        return self._scan_vectors(["digest", "view"], None)
+
+    @property
+    def rows_of_views(self) -> int:
+        """How many embeddings there are, of all views."""
+        return self._count(self._vectors, None)
 
     def embeddings(self, columns: Sequence[str] | None = None) -> "Iterator[tuple[pa.RecordBatch, np.ndarray]]":
         """Batches of photos with these columns, or all, each photo beside its embedding (n, D) float32 of view 0."""
@@ -302,7 +311,7 @@ class Contents:
         import numpy as np
 
         every, most = [np.zeros(0, "S16")], [np.zeros(0, np.int64)]
-        for batch in self._scan_vectors(["digest", "view"], None):
+        for batch in self.numbered():
             every.append(digests(batch))
             most.append(batch["view"].to_numpy().astype(np.int64))
         found, view = np.concatenate(every), np.concatenate(most)

@@ -17,6 +17,9 @@ from uuid import uuid4
 
 import pytest
 import servers
+from clusters import cluster as cluster
+from clusters import small as small
+from clusters import three_nodes as three_nodes
 from planting import KIND, planted
 
 import cli

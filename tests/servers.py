@@ -71,6 +71,7 @@ class Asked:
     method: str
     path: str  # as it was sent: quoted, with its query
     headers: Mapping[str, str]
+    port: int = 0  # of who asks
 
 
 @dataclass
@@ -78,7 +79,8 @@ class Proxy:
     """What stands before a server: it counts, delays, and does to an answer what `fault` says.
 
     That is a status ("503"; "400" is for a token that has expired), "cut" (half of the body comes), "slow" (200 and
-    SlowDown), or None: the server's own answer. It is called before the server is asked, and may change the object.
+    SlowDown), "gone" (it hangs up without a word), or None: the server's own answer. It is called before the server is
+    asked, and may change the object.
     """
 
     endpoint: str
@@ -143,14 +145,17 @@ class _Passed(BaseHTTPRequestHandler):
     def pass_on(self) -> None:
         proxy = self.server.proxy
         body = self.rfile.read(int(self.headers.get("content-length") or 0))
-        request = Asked(self.command, self.path, {name.lower(): value for name, value in self.headers.items()})
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        request = Asked(self.command, self.path, headers, self.client_address[1])
         proxy.asked.append(request)
         proxy.now.append(request)
         proxy.most = max(proxy.most, len(proxy.now))
         time.sleep(proxy.delay)
         proxy.now.remove(request)
         fault = proxy.fault(request)
-        if fault == "slow" and self.command != "HEAD":
+        if fault == "gone":
+            self.close_connection = True
+        elif fault == "slow" and self.command != "HEAD":
             told = {"etag": '"0"', "last-modified": self.date_time_string()}
             self.answer(200, told, COMPLAINT.format("SlowDown", "").encode())
         elif fault and fault.isdigit():

@@ -41,6 +41,7 @@ def joined(on: str) -> Iterator[None]:
     """
     try:
         import ray
+        from ray._private import worker as rays_own
     except ImportError as error:
         raise PetrieveError("a run on a cluster needs Ray, which is not installed", f"`{INSTALL}`") from error
     settings: dict[str, Any] = {"runtime_env": _environment(), "log_to_driver": False, "logging_level": "error"}
@@ -52,6 +53,7 @@ def joined(on: str) -> Iterator[None]:
             ray.init(address=on if on != RAY else "auto", **settings)
     except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
         raise PetrieveError(f"cannot join the cluster {on}: {first_line(error)}", "see that it is there") from error
+    rays_own._worker_logs_enabled = False  # it would write of workers that end between the results on stdout
     try:
         yield
     finally:

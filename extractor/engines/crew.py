@@ -15,7 +15,8 @@ from store.errors import PetrieveError
 TICK, LOOK = 0.5, 5.0  # seconds: a run looks up so often though nothing comes, and for nodes that have come
 NOTE, BOUND = 60.0, 600.0  # seconds without anything new, after which a run says what it waits for, and gives up
 PATIENCE = 0.1  # seconds more for each photo of a unit, before its worker counts as hung
-FAILS = 3  # workers of a node that end before they are ready: then it gets no more
+VOTE = 60.0  # seconds from the first that has answered, for which the choice of a precision waits for the others
+FAILS = 3  # workers of a node, one after the other, that end before they have done anything: then it gets no more
 CORES = 16  # that a worker without a GPU has at most: so many one process keeps busy
 AT_ONCE = 2  # units that a worker has: the next one is read and decoded while the last photos of one are embedded
 FACTS, LOAD = "facts", "load"
@@ -41,6 +42,7 @@ class Hand:
     under_way: dict[Any, tuple[Unit | str, float]] = field(default_factory=dict)
     facts: Facts | None = None
     ready: bool = False
+    done: bool = False  # something
     ended: bool = False
 
     def ask(self, reference: Any, what: Unit | str) -> None:
@@ -60,11 +62,12 @@ class Hand:
 
 @dataclass(frozen=True, eq=False)
 class Heard:
-    """A unit that a worker had, and what came of it: nothing where the worker has ended."""
+    """A unit that a worker had, and what came of it: an error where it failed or has ended."""
 
     hand: Hand
     unit: Unit
-    answer: Done | None
+    answer: Done | Exception
+    killed: bool  # whether the unit may be why: the worker has not ended with its node
 
 
 class Crew:
@@ -76,30 +79,37 @@ class Crew:
         self._shared, self._most, self._tell = shared, most, tell
         self._barred: dict[str, str] = {}  # nodes that get no work, and why
         self._fails: Counter[str] = Counter()
-        self._looked, self._noted, self._said = -LOOK, 0.0, False
+        self._slots = list[Slot]()
+        self._looked, self._noted, self._met, self._said = -LOOK, 0.0, 0.0, False
 
     def hire(self) -> None:
-        """Start a worker wherever there is room for one, and have those loaded that have answered.
-
-        The precision is what most choose that were there at first.
-        """
+        """Start a worker wherever there is room for one, and have those loaded that have answered."""
         if time.monotonic() - self._looked > LOOK:
-            self._looked = time.monotonic()
+            self._look()
             taken = {hand.slot for hand in self.hands}
-            for slot in slots(self.job.device):
+            for slot in self._slots:
                 full = self._most is not None and len(self.hands) >= self._most
                 if not (full or slot in taken or slot.node in self._barred):
                     self._start(slot)
-        waiting = [hand for hand in self.hands if hand.waits]
-        if self.precision == "auto" and waiting and all(hand.facts for hand in self.hands):
-            votes = Counter(hand.facts.precision for hand in waiting if hand.facts)
-            self.precision = min(votes, key=lambda one: (-votes[one], one))
+        if self.precision == "auto":
+            self._choose()
         if self.precision != "auto":
-            for hand in waiting:
-                hand.ask(hand.actor.load.remote(self.precision), LOAD)
+            for hand in self.hands:
+                if hand.waits:
+                    hand.ask(hand.actor.load.remote(self.precision), LOAD)
         if not self._said and self.hands and all(hand.ready for hand in self.hands):
             self._said = True
             self._tell(self._words())
+
+    def _look(self) -> None:
+        self._looked, self._slots = time.monotonic(), slots(self.job.device)
+
+    def _choose(self) -> None:
+        """Let the precision be what most choose that are there at first; who has no room to start has no vote."""
+        votes = Counter(hand.facts.precision for hand in self.hands if hand.facts and not hand.ended)
+        self._met = self._met or (time.monotonic() if votes else 0.0)
+        if votes and (all(hand.facts for hand in self.hands) or time.monotonic() - self._met > VOTE):
+            self.precision = min(votes, key=lambda one: (-votes[one], one))
 
     def _words(self) -> str:
         """What the run is made with, in one line."""
@@ -124,65 +134,78 @@ class Crew:
         self.hands.append(hand)
 
     def heard(self) -> Iterator[Heard]:
-        """What came of units since, after TICK at most.
-
-        Raises:
-            PetrieveError: what a worker was given cannot be done anywhere.
-        """
+        """What came of units since, after TICK at most."""
         import ray
 
         of = {reference: hand for hand in self.hands for reference in hand.under_way}
         if not of:
             time.sleep(TICK)
-            return
-        if not ray.wait(list(of), timeout=TICK)[0]:
-            return
-        self.moved = time.monotonic()
-        for reference in ray.wait(list(of), num_returns=len(of), timeout=0)[0]:
-            hand = of[reference]
-            what, _ = hand.under_way.pop(reference)
-            answer = self._answer(hand, reference)
-            if isinstance(what, Unit):
-                yield Heard(hand, what, answer)
-            elif what == LOAD:
-                hand.ready = not hand.ended
+        elif ray.wait(list(of), timeout=TICK)[0]:
+            self.moved = time.monotonic()
+            for reference in ray.wait(list(of), num_returns=len(of), timeout=0)[0]:
+                hand = of[reference]
+                answer = self._answer(hand, reference)
+                what, _ = hand.under_way.pop(reference)
+                if isinstance(what, Unit):
+                    hand.done = hand.done or isinstance(answer, Done)
+                    yield Heard(hand, what, answer, self._is_there(hand))
+                elif what == LOAD:
+                    hand.ready = not hand.ended
         self.hands = [hand for hand in self.hands if hand.under_way or not hand.ended]
 
-    def _answer(self, hand: Hand, reference: Any) -> Done | None:
+    def hung(self) -> Iterator[Heard]:
+        """The units of workers that hang, which end."""
+        now = time.monotonic()
+        for hand in self.hands:
+            sizes = [(len(what) if isinstance(what, Unit) else 0, since) for what, since in hand.under_way.values()]
+            if any(now - since > BOUND + PATIENCE * size for size, since in sizes):
+                units, there = hand.units, self._is_there(hand)
+                hand.under_way.clear()  # of some that are lost with their node Ray never hears
+                self.let_go(hand)
+                yield from (Heard(hand, unit, TimeoutError("hangs"), there) for unit in units)
+
+    def _answer(self, hand: Hand, reference: Any) -> Any:
+        """What a worker has answered, or the error of one that failed or has ended."""
         import ray
         from ray.exceptions import RayError, RayTaskError
 
         try:
             answer = ray.get(reference)
-        except RayTaskError as error:
-            if not isinstance(error.cause, PetrieveError):
-                raise
-            if hand.ready:
-                raise error.cause from None
-            self._bar(hand, str(error.cause))
-            return None
         except RayError as error:
-            if not hand.ready:
-                self._failed(hand, error)
-            self.let_go(hand)
-            return None
+            found = error.cause if isinstance(error, RayTaskError) else error
+            self._fail(hand, found)
+            return found
         if isinstance(answer, Facts):
             hand.facts = answer
             if why := unlike(answer):
                 self._bar(hand, why)
-            return None
-        return answer  # type: ignore[no-any-return]
+        return answer
 
-    def _failed(self, hand: Hand, error: Exception) -> None:
-        self._fails[hand.slot.node] += 1
-        if self._fails[hand.slot.node] >= FAILS:
-            self._bar(hand, f"its workers end before they are ready: {str(error).splitlines()[0]}")
+    def _fail(self, hand: Hand, error: Exception) -> None:
+        """Let a worker go that failed or has ended, and its node, if none there has done anything of late.
+
+        What is suspected to end workers says nothing of the node.
+        """
+        if hand.ended:
+            return
+        node, suspects = hand.slot.node, any(unit.kills for unit in hand.units)
+        self._look()
+        self._fails[node] = 0 if hand.done else self._fails[node] + (not suspects)
+        if isinstance(error, PetrieveError) and not hand.ready:
+            self._bar(hand, str(error))
+        elif self._fails[node] >= FAILS:
+            self._bar(hand, f"its workers end before they have done anything: {_why(error)}")
+        self.let_go(hand)
 
     def _bar(self, hand: Hand, why: str) -> None:
         if hand.slot.node not in self._barred:
             self._barred[hand.slot.node] = why
             self._tell(f"{hand.slot.host} gets no work: {why}")
         self.let_go(hand)
+
+    def _is_there(self, hand: Hand) -> bool:
+        """Whether a worker's node is there, as it was seen when the last one ended."""
+        return any(slot.node == hand.slot.node for slot in self._slots)
 
     def let_go(self, hand: Hand) -> None:
         """End a worker."""
@@ -192,26 +215,18 @@ class Crew:
         with suppress(Exception):  # it may be gone with its node
             ray.kill(hand.actor)
 
-    def went(self, hand: Hand) -> bool:
-        """Whether a worker has ended with its node."""
-        return hand.slot.node not in {slot.node for slot in slots(self.job.device)}
-
     def watch(self) -> None:
-        """End workers that hang, and say what the run waits for where nothing comes.
+        """Say what the run waits for where nothing comes.
 
         Raises:
             PetrieveError: no node can be used, or for BOUND none had room.
         """
         now = time.monotonic()
-        for hand in self.hands:
-            sizes = [(len(what) if isinstance(what, Unit) else 0, since) for what, since in hand.under_way.values()]
-            if any(now - since > BOUND + PATIENCE * size for size, since in sizes):
-                self.let_go(hand)
-        there = {slot.node for slot in slots(self.job.device)} if not self.hands else set()
-        if self._barred and not self.hands and there <= self._barred.keys():
+        there = {slot.node for slot in self._slots}
+        if not self.hands and there and there <= self._barred.keys():
             raise PetrieveError(f"no node can be used: {next(iter(self._barred.values()))}", "see to that first")
         quiet = now - self.moved
-        if quiet > BOUND and not any(hand.ready for hand in self.hands):
+        if quiet > BOUND and not any(hand.ready and not hand.ended for hand in self.hands):
             raise PetrieveError(f"for {quiet:.0f} s the run {self._waits()}", "see that the cluster has room for it")
         if now - max(self.moved, self._noted) > NOTE:
             self._noted = now
@@ -226,6 +241,11 @@ class Crew:
         if starting:
             return f"waits for workers to start on {', '.join(starting)}"
         return f"waits for a node with {'a GPU' if self.job.device == 'cuda' else 'cores'}"
+
+
+def _why(error: Exception) -> str:
+    """What an error of Ray says: where it stood comes first, and the reason last."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()
 
 
 def device(name: str) -> str:

@@ -10,9 +10,10 @@ from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from extractor.engines.crew import AT_ONCE, Crew, Hand, Tell
+from extractor.engines.crew import AT_ONCE, Crew, Hand, Heard, Tell
 from extractor.engines.units import Piece, Unit, cut, halves
 from extractor.engines.worker import Done, Job
+from store.errors import PetrieveError, first_line
 from store.forgotten import Lost
 from store.known import Embeddings
 
@@ -23,8 +24,9 @@ if TYPE_CHECKING:
 # the way there and back is short beside them, and a kill costs no more.
 FEWEST, MOST, SECONDS = 64, 16_384, 10.0
 WINDOW, PIECES = 2.0, 64  # seconds, and written pieces, after which what has come is committed
-KILLS = 2  # workers that a unit ends before it is halved
+KILLS = 2  # workers that a unit ends before it is halved; a photo alone, which halving has found, ends one more
 REASON = "ends the process that reads it"
+GOES_ON = "run the command again when it is there, or on another: what was committed stays"
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +43,7 @@ class Work:
 
     units: Iterator[Unit]
     total: int  # photos
-    size: int = FEWEST  # of the next unit, in photos
+    size: int  # of the next unit, in photos
     taken: int = 0
     again: deque[Unit] = field(default_factory=deque)
     through: bool = False
@@ -51,26 +53,40 @@ class Work:
         """Whether there is nothing more to give."""
         return self.through and not self.again
 
-    def next(self, hand: Hand) -> Unit | None:
-        """What a worker is to do next; None where it has enough. What may kill it is done by it alone."""
-        alone = bool(self.again) and self.again[0].kills > 0
-        suspect = any(unit.kills for unit in hand.units)
-        if hand.ended or suspect or len(hand.units) >= (1 if alone else AT_ONCE):
+    def next(self, hand: Hand, nodes: Collection[str]) -> Unit | None:
+        """What a worker is to do next, of those on these nodes; None where it has enough.
+
+        What has ended another is done by it alone, and on another node where there is one: the node may be to blame.
+        """
+        if len(hand.units) >= AT_ONCE or any(unit.kills for unit in hand.units):
             return None
-        unit = self.again.popleft() if self.again else next(self.units, None)
+        here = [one for one in self.again if one.where != hand.slot.node or len(nodes) == 1]
+        if here and here[0].kills and hand.units:
+            return None
+        if here:
+            self.again.remove(here[0])
+        unit = here[0] if here else next(self.units, None)
         if unit:
             self.taken += len(unit)
         else:
             self.through = True
         return unit
 
-    def lost(self, unit: Unit, *, killed: bool) -> list[Unit]:
-        """Have a unit done again whose worker has ended: in halves if it has killed another; one photo is blamed."""
-        self.taken -= len(unit)
-        unit = replace(unit, kills=unit.kills + killed)
-        if unit.kills >= KILLS and len(unit) == 1:
+    def lost(self, heard: Heard) -> list[Unit]:
+        """Have a unit done again, in halves if it has ended KILLS workers; one photo is blamed.
+
+        Raises:
+            PetrieveError: that is what several workers say of it.
+        """
+        self.taken -= len(heard.unit)
+        unit = heard.unit
+        if heard.killed:
+            unit = replace(unit, kills=unit.kills + 1, where=heard.hand.slot.node)
+        if unit.kills >= KILLS and isinstance(heard.answer, PetrieveError):
+            raise heard.answer
+        if unit.kills > KILLS and len(unit) == 1:
             return [unit]
-        self.again.extend(halves(unit) if unit.kills >= KILLS else [unit])
+        self.again.extend(halves(unit) if unit.kills >= KILLS and len(unit) > 1 else [unit])
         return []
 
     def measure(self, unit: Unit, seconds: float, workers: int) -> None:
@@ -99,12 +115,15 @@ def results(
         PetrieveError: nobody in the cluster can do it, or nobody can anywhere.
     """
     import ray
+    from ray.exceptions import RayError
 
-    crew = Crew(job, [ray.put(one) for one in (weights, there, lost)], precision, workers, tell)
-    work = Work(iter(()), total)
+    work = Work(iter(()), total, FEWEST)
     work.units = cut(pieces, known, lambda: work.size)
+    crew = Crew(job, [ray.put(one) for one in (weights, there, lost)], precision, workers, tell)
     try:
         yield from _windows(_turns(crew, work))
+    except (RayError, ConnectionError) as error:
+        raise PetrieveError(f"the cluster fails: {first_line(error)}", GOES_ON) from error
     finally:
         for hand in crew.hands:
             crew.let_go(hand)
@@ -114,16 +133,18 @@ def _turns(crew: Crew, work: Work) -> Iterator[Window]:
     """What has come at each turn, until all is done."""
     while not work.over or any(hand.units for hand in crew.hands):
         crew.hire()
-        for hand in sorted(crew.hands, key=lambda one: len(one.under_way)):
-            while hand.ready and (unit := work.next(hand)):
+        ready = [hand for hand in crew.hands if hand.ready and not hand.ended]
+        nodes = {hand.slot.node for hand in ready}
+        for hand in sorted(ready, key=lambda one: len(one.under_way)):
+            while unit := work.next(hand, nodes):
                 hand.ask(hand.actor.embed.options(name=f"embed {len(unit)} photos").remote(unit), unit)
         done, blamed = list[Done](), list[Unit]()
-        for one in crew.heard():
-            if one.answer:
+        for one in [*crew.heard(), *crew.hung()]:
+            if isinstance(one.answer, Done):
                 done.append(one.answer)
                 work.measure(one.unit, one.answer.seconds, len(crew.hands))
             else:
-                blamed += work.lost(one.unit, killed=not crew.went(one.hand))
+                blamed += work.lost(one)
         crew.watch()
         yield Window(done, blamed)
 

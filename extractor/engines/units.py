@@ -1,7 +1,7 @@
 """What a worker is given at a time: photos that lie together, as many as take it some seconds."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 from extractor.sources.held import is_costly
@@ -20,6 +20,7 @@ class Unit:
     columns: Columns
     known: frozenset[str]  # paths of those that the store has a row of
     kills: int = 0  # how many workers have ended while they had it
+    where: str | None = None  # the node of the last of these
 
     def __len__(self) -> int:
         return len(self.columns)
@@ -53,7 +54,7 @@ def cut(pieces: Iterable[Piece], known: Collection[str], size: Callable[[], int]
         yield _unit(some, known)
 
 
-def halves(unit: Unit) -> tuple[Unit, Unit]:
+def halves(unit: Unit) -> list[Unit]:
     """The two halves of a unit of two photos and more, which one more kill halves again."""
     first, second = list[Piece](), list[Piece]()
     room = len(unit) // 2
@@ -62,11 +63,11 @@ def halves(unit: Unit) -> tuple[Unit, Unit]:
             if some:
                 half.append((part, some))
         room = max(0, room - len(photos))
-    return _unit(first, unit.known, unit.kills - 1), _unit(second, unit.known, unit.kills - 1)
+    return [replace(_unit(half, unit.known), kills=unit.kills - 1, where=unit.where) for half in (first, second)]
 
 
-def _unit(pieces: Sequence[Piece], known: Collection[str], kills: int = 0) -> Unit:
+def _unit(pieces: Sequence[Piece], known: Collection[str]) -> Unit:
     photos = [photo for _, some in pieces for photo in some]
     there = frozenset(path for photo in photos if (path := photo.path) in known) if known else frozenset[str]()
     parts = tuple((narrowed(part, ()), len(some)) for part, some in pieces)
-    return Unit(parts, in_columns(photos), there, kills)
+    return Unit(parts, in_columns(photos), there)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 from extractor.engines.clock import Clock
 from extractor.engines.local import results
 from extractor.engines.units import Unit
+from extractor.pixels.view import CROP
 from extractor.sources.ahead import batched
 from extractor.sources.places import exists
 from extractor.sources.source import number_of
@@ -109,6 +110,8 @@ class Worker:
         Raises:
             PetrieveError: the device cannot compute in it, or the weights are not those of the run.
         """
+        import torch
+
         job = self._job
         if why := lacks(job.device, precision):
             raise PetrieveError(why, "name another `--precision`")
@@ -118,6 +121,9 @@ class Worker:
             raise PetrieveError(f"{socket.gethostname()} was given other weights than the run's", "run it again")
         if precision == "int8":
             trunk = quantised(trunk, self._store.folder(job.made).ranges, tensors=self._weights)
+        trunk(
+            torch.zeros(trunk.batch, 3, CROP, CROP, dtype=torch.uint8)
+        )  # what cannot hold it ends before it has photos
         # Torch's number of threads is that of the thread that asks, and a unit under way changes it for those after it.
         self._workers = trunk.workers
         self._trunk = replace(trunk, network=_so_many(trunk.network, self._workers))

@@ -1,0 +1,158 @@
+"""Whatever is killed while a cluster embeds, no photo is lost, none is there twice, and no innocent one is blamed."""
+
+import os
+import random
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import servers
+from clusters import Nodes, held
+from conftest import Done, Process
+from embedding import NEW, listed, torture
+
+from extractor.engines import crew, ray
+from store.cache import Cache
+
+Run = Callable[..., Done]
+Start = Callable[..., Process]
+SHORT = "from extractor.engines import ray; ray.FEWEST = 4; from store import lease; lease.SECONDS = 2"
+
+
+@pytest.fixture
+def drawn_in_bucket(drawn: Path, bucket: Any) -> str:
+    servers.put_folder(bucket, drawn, "pets/")
+    return f"s3://{bucket.name}/pets"
+
+
+def test_a_photo_that_ends_its_worker_is_found_and_no_other_is_blamed(
+    run: Run, drawn_in_bucket: str, cluster: Nodes, small: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also while a node goes."""
+    monkeypatch.setattr(crew, "LOOK", 1.0)
+    killed: list[float] = []
+
+    def fault(asked: servers.Asked) -> str | None:
+        if "milo-1." in asked.path and asked.method == "GET" and cluster.kill_who_asks(asked.port):
+            killed.append(time.monotonic())
+            if len(killed) == 2:
+                cluster.remove()
+            return "gone"
+        return None
+
+    cluster.proxy.fault = fault
+    store = tmp_path / "s"
+    done = run("embed", drawn_in_bucket, *NEW, store, "--on", "ray")
+    assert done.status == 0, done.err
+    assert len(killed) >= ray.KILLS
+    [(path, reason)] = listed(store).items()
+    assert "milo-1." in path
+    assert reason == ray.REASON
+    assert (done.json["embedded"], done.json["unreadable"]) == (39, 1)
+    assert run("verify", "--store", store, "--sample", 4).status == 0
+
+
+def kill_actor(cluster: Nodes, driver: Process, chance: random.Random) -> None:
+    driver.wait_for(cluster.workers)
+    for worker in cluster.workers()[:1]:
+        os.kill(worker, signal.SIGKILL)
+
+
+def kill_node(cluster: Nodes, driver: Process, chance: random.Random) -> None:
+    cluster.remove()
+
+
+def kill_driver(cluster: Nodes, driver: Process, chance: random.Random) -> None:
+    driver.kill_group()
+
+
+def kill_server(cluster: Nodes, driver: Process, chance: random.Random) -> None:
+    cluster.proxy.fault = lambda _: "gone"
+    time.sleep(10)
+    cluster.proxy.fault = lambda _: None
+
+
+KILLERS = (kill_actor, kill_node, kill_server, kill_driver)
+
+
+@pytest.mark.parametrize("rounds", torture(1, 50))
+def test_whatever_is_killed_the_next_run_completes_the_store(
+    rounds: int, run: Run, start: Start, bucket: Any, drawn: Path, cluster: Nodes, small: None, tmp_path: Path
+) -> None:
+    """One round kills an actor, a node, the server for ten seconds and the driver; the long form one of them each."""
+    servers.put_folder(bucket, drawn, "pets/")
+    source = f"s3://{bucket.name}/pets"
+    assert run("embed", source, *NEW, tmp_path / "here").status == 0
+    for number in range(rounds):
+        chance = random.Random(number)
+        store = f"s3://{bucket.name}/round {number}" if chance.random() < 0.5 else str(tmp_path / f"round {number}")
+        cluster.proxy.delay = 0.1  # so that there is time to kill
+        driver = start("embed", source, *NEW, store, "--on", "ray", first=SHORT)
+        killers = KILLERS if rounds == 1 else [chance.choice(KILLERS)]
+        driver.wait_for(cluster.workers)
+        for kill in killers:
+            time.sleep(chance.uniform(0, 4 if rounds == 1 else 10))
+            kill(cluster, driver, chance)
+        cluster.proxy.delay = 0.0
+        while len(cluster.ray.worker_nodes) < 2:
+            cluster.add()
+        driver.done()
+        workers_end(cluster)
+        time.sleep(3 if store.startswith("s3") else 0)  # the lease of a killed driver
+        done = run("embed", source, *NEW, store, "--on", "ray")
+        assert done.status == 0, (number, done.err)
+        assert held(store) == held(tmp_path / "here"), f"round {number}"
+        assert run("verify", "--store", store, "--sample", 2).status == 0
+
+
+def workers_end(cluster: Nodes) -> None:
+    """All workers end by themselves."""
+    until = time.monotonic() + 30
+    while cluster.workers() and time.monotonic() < until:
+        time.sleep(0.1)
+    assert not cluster.workers()
+
+
+def test_a_run_that_is_stopped_keeps_what_is_ready_and_leaves_no_worker(
+    run: Run, start: Start, drawn_in_bucket: str, cluster: Nodes, tmp_path: Path
+) -> None:
+    """A second run is refused meanwhile, and told who holds the store."""
+    store, cluster.proxy.delay = tmp_path / "s", 0.2
+    driver = start("embed", drawn_in_bucket, *NEW, store, "--on", "ray", first=SHORT)
+    driver.wait_for(lambda: (store / "store.json").exists() and len(Cache.open(store)) > 0)
+    second = run("embed", drawn_in_bucket, *NEW, store, "--on", "ray")
+    assert second.status == 1
+    assert f"process {driver.pid} on" in second.err
+    driver.send_signal(signal.SIGINT)
+    done = driver.done()
+    assert done.status == 128 + signal.SIGINT, done.err
+    left = done.json["left"]
+    assert f"stopped with {left} photos left; the next `embed` goes on from here" in done.err
+    assert len(Cache.open(store)) == 40 - left > 0
+    workers_end(cluster)
+
+
+def test_a_unit_whose_worker_hangs_is_done_by_another(
+    run: Run, drawn_in_bucket: str, cluster: Nodes, small: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The worker is stopped by the system, once."""
+    monkeypatch.setattr(crew, "BOUND", 20.0)
+    monkeypatch.setattr(crew, "NOTE", 5.0)
+    stopped: list[int] = []
+
+    def fault(asked: servers.Asked) -> str | None:
+        if not stopped and "milo-1." in asked.path and asked.method == "GET" and (some := cluster.workers()):
+            stopped.extend(some)
+            for one in some:
+                os.kill(one, signal.SIGSTOP)
+        return None
+
+    cluster.proxy.fault = fault
+    done = run("embed", drawn_in_bucket, *NEW, tmp_path / "s", "--on", "ray")
+    assert done.status == 0, done.err
+    assert stopped
+    assert "the run waits for" in done.err
+    assert done.json["embedded"] == 40
