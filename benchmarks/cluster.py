@@ -29,7 +29,6 @@ from machine import machine, named, resident
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT)]
 
-os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # else Ray listens on all addresses of the machine
 QUIET = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE"}
 SECONDS = 8  # that a simulation goes on for, at the trunks' rate or at the driver's
 DRIVER = 150_000  # photos a second that two cores drive beside made-up workers
