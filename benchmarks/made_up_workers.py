@@ -149,7 +149,7 @@ def clock_stages(clock: Clock, began: list[float]) -> None:
 
     crew.Worker = MadeUp  # type: ignore[misc, assignment]
     cut, following = engine.cut, engine.Work.next
-    engine.Work.next = lambda work, hand: following(work, hand) if began else None  # type: ignore[method-assign]
+    engine.Work.next = lambda work, *words: following(work, *words) if began else None  # type: ignore[method-assign]
     engine.cut = lambda *words: clock.each("cut", cut(*words))
     ray.actor.ActorMethod._remote = clock.timed("give", ray.actor.ActorMethod._remote)
     crew.Crew._answer = clock.timed("take", crew.Crew._answer)  # type: ignore[method-assign]
