@@ -135,7 +135,7 @@ def pieces_of(count: int) -> Iterator[Piece]:
             )
             for number in range(start, min(start + BATCH, count))
         ]
-        yield Piece(Objects(tuple(photos)), photos, 0)
+        yield Objects(tuple(photos)), photos
 
 
 def clock_stages(clock: Clock, began: list[float]) -> None:
@@ -164,7 +164,7 @@ def drive(folder: Path, workers: int, photos: int) -> dict[str, Any]:
 
     clock, known = Clock(), nothing()
     cache = Cache.create(Store.at(folder), Made("densenet121", "madeup00", "bundled"), dimension=DIMENSION)
-    job = Job(str(folder), (), cache.made, cache.photo_schema, "cuda", keep_damaged=False)
+    job = Job(str(folder), (), {}, cache.made, cache.photo_schema, "cuda", keep_damaged=False)
     counts, looks = Counter[str](), list[dict[str, int]]()
     began: list[float] = []
 
@@ -177,7 +177,7 @@ def drive(folder: Path, workers: int, photos: int) -> dict[str, Any]:
     with joined("ray"):
         windows = engine.results(
             clock.each("list", pieces_of(photos)),
-            known,
+            known.among,
             photos,
             job=job,
             weights={},

@@ -179,7 +179,7 @@ def _on_cluster(
         weights = read_weights(trunk().weights, kind(cache.made.kind))
         windows = ray.results(
             to_do.work(tell),
-            there,
+            there.among,
             to_do.todo,
             job=job,
             weights=weights,

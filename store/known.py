@@ -99,6 +99,10 @@ class Known:
             left = left[at[left] >= 0]
         return found
 
+    def among(self, paths: Sequence[str]) -> frozenset[str]:
+        """Those of these paths that are known."""
+        return frozenset(path for path, place in zip(paths, self.places_of(paths).tolist(), strict=True) if place >= 0)
+
     def _place(self, path: str) -> int:
         mark = hash(path)
         at = int(self.marks.searchsorted(mark, "right")) - 1

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from extractor.engines.crew import AT_ONCE, Crew, Hand, Heard, Tell
-from extractor.engines.units import Piece, Unit, cut, halves
+from extractor.engines.units import Among, Piece, Unit, cut, halves
 from extractor.engines.worker import Done, Job
 from store.errors import PetrieveError, first_line
 from store.forgotten import Lost
@@ -98,7 +98,7 @@ class Work:
 
 def results(
     pieces: Iterable[Piece],
-    known: Collection[str],
+    known: Among,
     total: int,
     *,
     job: Job,

@@ -1,6 +1,6 @@
 """What a worker is given at a time: photos that lie together, as many as take it some seconds."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
@@ -10,6 +10,7 @@ from extractor.sources.within import narrowed
 from store.photo import Columns, Photo, in_columns
 
 Piece = tuple[Part, Sequence[Photo]]  # photos of a part that are to do, with what is said of them
+Among = Callable[[Sequence[str]], frozenset[str]]  # those of some paths that a store knows
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +39,7 @@ class Unit:
         return [(narrowed(part, photos), photos) for part, photos in taken]
 
 
-def cut(pieces: Iterable[Piece], known: Collection[str], size: Callable[[], int]) -> Iterator[Unit]:
+def cut(pieces: Iterable[Piece], known: Among, size: Callable[[], int]) -> Iterator[Unit]:
     """These photos in units, each as large as `size` says when it is asked for; what must be read whole stays whole."""
     some, room = list[Piece](), size()
     for part, photos in pieces:
@@ -63,11 +64,13 @@ def halves(unit: Unit) -> list[Unit]:
             if some:
                 half.append((part, some))
         room = max(0, room - len(photos))
-    return [replace(_unit(half, unit.known), kills=unit.kills - 1, where=unit.where) for half in (first, second)]
+    return [
+        replace(_unit(half, unit.known.intersection), kills=unit.kills - 1, where=unit.where)
+        for half in (first, second)
+    ]
 
 
-def _unit(pieces: Sequence[Piece], known: Collection[str]) -> Unit:
+def _unit(pieces: Sequence[Piece], known: Among) -> Unit:
     photos = [photo for _, some in pieces for photo in some]
-    there = frozenset(path for photo in photos if (path := photo.path) in known) if known else frozenset[str]()
     parts = tuple((narrowed(part, ()), len(some)) for part, some in pieces)
-    return Unit(parts, in_columns(photos), there)
+    return Unit(parts, in_columns(photos), known([photo.path for photo in photos]))

@@ -147,17 +147,19 @@ class Worker:
             keep_damaged=self._job.keep_damaged,
             clock=clock,
         )
-        told = (self._told(one, unit) for some in made for one in some)
+        left = {photo.path for photo in unit.photos}
+        told = (self._told(one, unit, left) for some in made for one in some)
         write = clock.timed("write", partial(write_results, self._store, self._job.made))
         source = partial(number_of, self._job.sources)
         written = together([write(some, self._job.schema, unit.known, source) for some in batched(told, TOGETHER)])
-        if written.outcomes.total() != len(unit):
-            raise PetrieveError(f"of {len(unit)} photos {written.outcomes.total()} came back", "report this")
+        if left:
+            raise PetrieveError(f"of {len(unit)} photos {len(left)} did not come back", "report this")
         stages = clock.shares(embed=self._workers, decode=self._cores)
         return Done(written, socket.gethostname(), trunk.precision_name, time.perf_counter() - started, stages)
 
-    def _told(self, one: Result, unit: Unit) -> Result:
+    def _told(self, one: Result, unit: Unit, left: set[str]) -> Result:
         """A result with what was said of the photo before it went, unless the store knows it where it is."""
+        left.remove(one.photo.path)  # a KeyError where it comes twice
         if one.photo.path in unit.known:
             return one
         return replace(one, photo=self._lost.told(one.photo, one.digest if isinstance(one, Embedded) else None))

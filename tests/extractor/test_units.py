@@ -4,11 +4,10 @@ import zipfile
 from datetime import date
 from pathlib import Path
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from extractor.engines.units import Piece, Sources, Unit, cut, halves
+from extractor.engines.units import Unit, cut, halves
 from extractor.sources.folder import Files
 from extractor.sources.places import source_at
 from store.photo import Photo, in_columns
@@ -35,24 +34,24 @@ def test_photos_come_out_of_columns_as_they_went_in(photos: list[Photo]) -> None
     assert in_columns(photos).photos() == photos
 
 
-def content(units: list[Unit]) -> list[tuple[Photo, int]]:
+def content(units: list[Unit]) -> list[Photo]:
     for unit in units:
-        assert all(piece.part.photos == piece.photos for piece in unit.pieces)
-        assert [photo for piece in unit.pieces for photo in piece.photos] == unit.photos
-    return [(photo, piece.source) for unit in units for piece in unit.pieces for photo in piece.photos]
+        assert all(part.photos == photos for part, photos in unit.pieces)
+        assert [photo for _, photos in unit.pieces for photo in photos] == unit.photos
+    return [photo for unit in units for photo in unit.photos]
 
 
 @settings(deadline=None)
 @given(st.lists(st.integers(0, 9), max_size=6), st.integers(1, 12))
 def test_a_photo_is_in_one_unit_of_the_size_that_was_asked_for(counts: list[int], size: int) -> None:
     pieces = [
-        Piece(Files(photos), photos, source)
+        (Files(photos), photos)
         for source, count in enumerate(counts)
         for photos in [tuple(Photo("/r", f"{source}/{number}", 1, 2, "cat") for number in range(count))]
     ]
-    every = [(photo, piece.source) for piece in pieces for photo in piece.photos]
-    known = {photo.path for photo, _ in every[::2]}
-    units = list(cut(pieces, known, lambda: size))
+    every = [photo for _, photos in pieces for photo in photos]
+    known = frozenset(photo.path for photo in every[::2])
+    units = list(cut(pieces, known.intersection, lambda: size))
     assert content(units) == every
     assert {path for unit in units for path in unit.known} == known
     assert [len(unit) for unit in units[:-1]] == [size] * len(units[:-1])
@@ -66,14 +65,6 @@ def test_what_is_read_of_a_folder_in_a_zip_says_what_is_said_of_the_photo(tmp_pa
         made.writestr("a/b/one.jpg", b"\xff\xd8\xff one")
     (part,) = source_at(str(tmp_path / "some.zip/a")).parts()
     photo = told(part.photos[0], {"label": "cat", "breed": "Manx"})
-    (unit,) = cut([Piece(part, [photo], 0)], (), lambda: 8)
-    ((sent, _, _),) = unit.pieces
+    (unit,) = cut([(part, [photo])], frozenset().intersection, lambda: 8)
+    ((sent, _),) = unit.pieces
     assert list(sent.read({photo.uri})) == [(photo, b"\xff\xd8\xff one")]
-
-
-def test_a_photo_that_comes_twice_is_no_result() -> None:
-    photo, sources = Photo("/r", "a.jpg", 1, 2), Sources()
-    assert list(sources.noted([Piece(Files((photo,)), [photo], 3)]))
-    assert sources.left(photo.path) == 3
-    with pytest.raises(KeyError):
-        sources.left(photo.path)
