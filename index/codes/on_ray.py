@@ -1,6 +1,7 @@
 """The codes of a cache, made slice by slice on the machines of a Ray cluster."""
 
 import logging
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -31,7 +32,8 @@ def joined(on: str) -> Iterator[None]:
         import ray
     except ImportError as error:
         raise PetrieveError("Ray is not installed", "run `pip install petrieve[ray]`") from error
-    own: Any = {"runtime_env": {"py_modules": [index, store]}, "log_to_driver": False, "logging_level": "error"}
+    code = [os.path.dirname(package.__file__) for package in (index, store) if package.__file__]
+    own: Any = {"runtime_env": {"py_modules": code}, "log_to_driver": False, "logging_level": "error"}
     logging.getLogger("ray").setLevel(logging.ERROR)
     try:
         if on == "ray":  # the cluster that a job runs in, or one of this machine's cores that nobody else reaches
