@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-# Embeddings that are held at once where each is held against each. Of so many, on two cores, `audit` takes 3 minutes and
-# 1.5 GB, ten times as many a hundred times as long; and an accuracy of 100,000 is right to 0.3 points at worst.
+# Embeddings that are in memory at once where each is held against each. With so many `audit` takes 3 minutes of two
+# cores and 1.5 GB; with ten times as many a hundred times as long. An accuracy of 100,000 is right to 0.3 points.
 MOST = 100_000
 LABELLED = "digest IS NOT NULL AND label IS NOT NULL"
 SAID = ("root", "uri", "label", "split", "digest")

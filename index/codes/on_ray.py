@@ -1,9 +1,9 @@
 """The codes of a cache, made slice by slice on the machines of a Ray cluster."""
 
 import logging
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from index.codes.encode import Encoded, Job, encode, in_order
@@ -25,14 +25,11 @@ def joined(on: str) -> Iterator[None]:
     Raises:
         PetrieveError: Ray is not installed, or the cluster cannot be reached.
     """
-    import index
-    import store
-
     try:
         import ray
     except ImportError as error:
         raise PetrieveError("Ray is not installed", "run `pip install petrieve[ray]`") from error
-    code = [os.path.dirname(package.__file__) for package in (index, store) if package.__file__]
+    code = [str(Path(__file__).parents[2] / name) for name in ("index", "store")]
     own: Any = {"runtime_env": {"py_modules": code}, "log_to_driver": False, "logging_level": "error"}
     logging.getLogger("ray").setLevel(logging.ERROR)
     try:

@@ -11,9 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from planting import cache_of, drawn
+from servers import Proxy, put_folder
 
 from classifier import labelled
 from classifier.labelled import read
+from store import near
 from store.cache import Cache
 from store.digests import FEW
 from store.digests import drawn as drawn_of
@@ -108,13 +110,27 @@ def test_a_head_on_very_many_photos_is_fitted_in_mini_batches_and_that_is_said(
     run: Run, store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(labelled, "MOST", 675)
-    done = run("fit-head", "--store", store, "--json")
+    done = run("fit-head", "--store", store, "--l2", 100, "--json")
     assert (done.status, done.json["method"]) == (0, "linear")
     assert "note: 676 labelled photos are fitted in mini-batches, as by `--method linear`" in done.err
-    done = run("fit-head", "--store", store, "--method", "logistic", "--json")  # what is asked for is done
+    done = run("fit-head", "--store", store, "--method", "logistic", "--l2", 100, "--json")  # what is asked for is done
     assert (done.json["method"], done.err) == ("logistic", "")
     monkeypatch.setattr("os.sysconf", lambda name: {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 2000}[name])
     done = run("fit-head", "--store", store, "--method", "logistic")
     assert (done.status, done.out, "use `--method linear`" in done.err) == (1, "", True)
-    monkeypatch.setattr(labelled, "MOST", 676)
-    assert run("fit-head", "--store", store, "--json").json["method"] == "logistic"
+
+
+def test_mini_batches_are_read_from_a_table_in_a_bucket_that_is_too_large_to_be_copied(
+    run: Run, store: Path, bucket: Any, proxy: Proxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    near_by = tmp_path / "near"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(near_by))
+    monkeypatch.setattr(near, "MOST_BYTES", 0)
+    put_folder(bucket, store, "pets.petrieve/")
+    words = ("fit-head", "--method", "linear", "--l2", 100, "--json", "--store")
+    there, here = run(*words, f"s3://{bucket.name}/pets.petrieve"), run(*words, store)
+    assert there.status == 0, there.err
+    assert {**there.json, "seconds": 0} == {**here.json, "seconds": 0}
+    kept = {file.name: file.stat().st_size for file in near_by.rglob("*") if file.is_file()}
+    assert not [name for name in kept if name.endswith(".lance")]
+    assert sum(kept.values()) < 100_000, kept  # of 1.4 MB of embeddings
