@@ -24,8 +24,9 @@ def fit_head(
     endpoint: Endpoint = None,
     trunk: Trunk = None,
     method: Annotated[
-        str, typer.Option(help="`logistic`, or `linear`: in mini-batches, for caches larger than memory.")
-    ] = "logistic",
+        str | None,
+        typer.Option(help="`logistic`, or `linear`: in mini-batches; by default that where photos are very many."),
+    ] = None,
     l2: Annotated[float | None, typer.Option(help="Strength of L2 (scikit-learn's 1/C), instead of the grid.")] = None,
     balanced: Annotated[bool, typer.Option("--balanced", help="Give every class the same weight.")] = False,
     device: Device = "auto",
@@ -118,7 +119,8 @@ def audit(
     from store.cache import Cache
 
     cache = Cache.open(store, trunk)
-    audited = classifier.audit(labelled.read(cache), name=words.name)
+    photos = labelled.read(cache, bounded=True)
+    audited = classifier.audit(photos, name=words.name)
     ranked = [{**asdict(one), "photo": words.name(one.photo)} for one in audited.findings]
     if csv:
         spreadsheet.findings(csv, ranked)
@@ -128,7 +130,7 @@ def audit(
     elif sheet:
         note(f"nothing was found that {sheet} could show: it is not written")
     found = {"found": classifier.counts(audited.findings), "expected_wrong": audited.expected_wrong}
-    show({"photos": len(ranked), **found, "ranked": ranked}, terminal.audited, as_json)
+    show({"photos": len(ranked), "of": photos.of, **found, "ranked": ranked}, terminal.audited, as_json)
 
 
 @app.command(epilog="Example: cli.py report --out report.html")
@@ -151,7 +153,7 @@ def report(
 
     cache = Cache.open(store, trunk)
     fitted = head.load(cache)
-    photos = labelled.read(cache)
+    photos = labelled.read(cache, bounded=True)
     mistakes, curves = outcomes(photos, fitted)
     suspects = terminal.worth_a_look([asdict(one) for one in classifier.audit(photos, name=words.name).findings])
     size = page.write(
@@ -159,6 +161,8 @@ def report(
         {**asdict(fitted.report), "roc": [asdict(one) for one in curves]},
         store={
             "photos": len(cache),
+            "looked_at": len(photos),
+            "of": photos.of,
             "trunk": kind(cache.made.kind).title,
             "weights": cache.weights,
             "fingerprint": cache.fingerprint,
@@ -167,5 +171,6 @@ def report(
         mistakes=[asdict(one) for one in mistakes],
         picture=pictures(cache, [*(one["photo"] for one in suspects), *(one.photo for one in mistakes)]),
     )
-    made = {"file": str(out), "size_bytes": size, "mistakes": len(mistakes), "suspects": len(suspects)}
+    made = {"file": str(out), "size_bytes": size, "photos": len(photos), "of": photos.of}
+    made |= {"mistakes": len(mistakes), "suspects": len(suspects)}
     show(made, terminal.reported, as_json)

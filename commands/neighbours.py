@@ -2,8 +2,10 @@
 
 import json
 import os
+import re
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -178,13 +180,17 @@ def build_index(
     recall: Annotated[
         float | None, typer.Option(min=0.5, max=1, help="Share of the ten nearest that a search must find: 0.99.")
     ] = None,
+    on: Annotated[str, typer.Option(help="Where codes are made: `local`, `ray` or `ray://HEAD:PORT`.")] = "local",
     as_json: Json = False,
 ) -> None:
     """Build the index, or bring it up to date. `embed` does so by itself where each photo can no longer be compared."""
     from index import build
-    from index.codes import update
+    from index.codes import encode, on_ray, update
     from store.cache import Cache
 
-    cache = Cache.open(store, trunk)
-    update.update(cache, kind=kind, recall=recall, tell=note)
+    if not re.fullmatch("local|ray|ray://.+", on):
+        raise typer.BadParameter(f"{on} is neither `local` nor `ray` nor `ray://HEAD:PORT`", param_hint="--on")
+    with nullcontext() if on == "local" else on_ray.joined(on):  # before Lance is there, which bears no fork
+        cache, encoded = Cache.open(store, trunk), encode.encoded if on == "local" else on_ray.encoded
+        update.update(cache, kind=kind, recall=recall, tell=note, encoded=encoded)
     show(build.describe(cache), terminal.index, as_json)

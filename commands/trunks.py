@@ -38,14 +38,17 @@ def compare_trunks(
     said: dict[str, dict[str, bool]] = {}
     for name in trunks_of(store, trunks):
         cache = Cache.open(store, name)
-        head, report = fit(cache)
-        said[name] = right(labelled.read(cache), head)
+        photos = labelled.read(cache, bounded=True)
+        head, report = fit(cache, photos=photos)
+        said[name] = right(photos, head)
         measured = evaluate(build.build(cache))
         found[name] = {
             "trunk": name,
             "weights": cache.weights,
             "dimension": cache.dimension,
             "photos": report.photos,
+            "looked_at": len(photos),
+            "of": photos.of,
             "accuracy": report.accuracy,
             "accuracy_interval": list(report.accuracy_interval),
             "precision_at_5": asdict(measured.precision_at_5),

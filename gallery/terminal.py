@@ -96,6 +96,9 @@ def compared(found: dict[str, Any]) -> None:
             )
         )
     _table(("trunk", "accuracy", "precision@5", "alone", "s", "bytes"), rows)
+    for one in found["trunks"]:
+        if one["looked_at"] < one["of"]:
+            print(f"{one['trunk']}: {looked_at(one['looked_at'], one['of'])}")
     print("in brackets 95 % intervals; alone: photos that it told right and no other did,")
     print(f"of {found['measured_on']} that all were measured on; seconds and bytes of one photo")
 
@@ -151,6 +154,8 @@ def neighbours(found: dict[str, Any]) -> None:
 def evaluated(found: dict[str, Any]) -> None:
     """What the search is worth, with 95 % confidence intervals."""
     print(f"{found['queries']} of {found['photos']} photos asked, {found['values']} values of {found['column']}")
+    if found["photos"] < found["of"]:
+        print(f"they were held against {looked_at(found['photos'], found['of'], 'photos that have one')}")
     names = {
         "precision_at_5": "precision@5",
         "recall_at_10": f"recall@10 ({found['recall_at_10_possible']:.3f} at most)",
@@ -272,7 +277,7 @@ AUDITED = {  # what each kind of finding is called, of one photo and of several
 
 def audited(found: dict[str, Any]) -> None:
     """How many photos are worth a look and why, and the worst of them."""
-    print(f"{found['photos']} labelled photos")
+    print(looked_at(found["photos"], found["of"]))
     for kind, count in found["found"].items():
         if count:
             print(f"{count} {AUDITED[kind].split('|')[count > 1]}")
@@ -284,6 +289,11 @@ def audited(found: dict[str, Any]) -> None:
         _table(("score", "photo", "label", "reason"), rows)
     else:
         print("nothing was found")
+
+
+def looked_at(photos: int, of: int, what: str = "labelled photos") -> str:
+    """How many photos were looked at, of how many; of very many some are drawn."""
+    return f"{photos} {what}" if photos == of else f"{photos:,} of {of:,} {what} were looked at, drawn by their digests"
 
 
 def worth_a_look(ranked: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -345,6 +355,8 @@ def exported(made: dict[str, Any]) -> None:
 def reported(made: dict[str, Any]) -> None:
     """Where the report is."""
     print(f"{printable(made['file'])}: {made['size_bytes'] / 1e6:.1f} MB, opens in any browser, needs no network")
+    if made["photos"] < made["of"]:
+        print(looked_at(made["photos"], made["of"]))
 
 
 def sampled(made: dict[str, Any]) -> None:

@@ -8,6 +8,10 @@ if TYPE_CHECKING:
     import numpy as np
 
 
+# Rows of each group that come first where some are drawn: enough for five folds, each with four.
+FEW = 20
+
+
 @dataclass(frozen=True, eq=False)
 class Digests:
     """Rows by the first 8 bytes of their digests, in the order of these.
@@ -69,6 +73,23 @@ def spans(starts: "np.ndarray", counts: "np.ndarray") -> "np.ndarray":
 
     within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
     return np.asarray(np.repeat(starts, counts) + within)
+
+
+def drawn(marks: "np.ndarray", groups: "np.ndarray", most: int) -> "np.ndarray":
+    """The places, ascending, of so many rows or all, by their marks (N,): with the same rows there, the same each time.
+
+    Of each of the groups (N,), numbers, the lowest FEW are drawn first, as long as there is room, then the lowest of
+    all. Who grows keeps most of those that were drawn.
+    """
+    import numpy as np
+
+    order = np.lexsort((marks, groups))
+    marks, groups = marks[order], groups[order]
+    first = np.flatnonzero(np.append(True, groups[1:] != groups[:-1]))
+    group = np.repeat(np.arange(len(first)), np.diff(np.append(first, len(groups))))
+    rest = np.arange(len(groups)) - first[group] >= FEW
+    best = np.lexsort((marks, np.where(rest, 0, marks[first][group]), rest))[:most]
+    return np.sort(order[best])
 
 
 def as_bytes(digests: "np.ndarray") -> list[bytes]:

@@ -12,6 +12,9 @@ class PetrieveError(Exception):
         self.what = what
         self.remedy = remedy
 
+    def __reduce__(self) -> "tuple[type[PetrieveError], tuple[str, str]]":
+        return type(self), (self.what, self.remedy)  # it may arise in another process
+
 
 def first_line(error: BaseException) -> str:
     """What another library's error says, in one line and without where in its source it arose.

@@ -80,7 +80,9 @@ def _measured(photos: Labelled, head: Head) -> "Measured":
     said = head.report
     held_out = said.evaluated_on.startswith("held-out split")
     # A head from before the photos had splits was fitted on all: to it, those that are now held out are not new.
-    as_then = held_out or said.photos == ((photos.splits == "train") & np.isin(photos.labels, head.classes)).sum()
+    trained = [(label, split) for label, split in photos.there if split == "train" and label in head.classes]
+    drawn = ((photos.splits == "train") & np.isin(photos.labels, head.classes)).sum()
+    as_then = held_out or said.photos in (drawn, sum(photos.there[one] for one in trained))
     one = plan(photos.labels, photos.splits if as_then else np.full(len(photos), ""), photos.groups)
     known = np.isin(photos.labels, head.classes)
     tested = one.tested & known & ~np.isin(photos.groups, photos.groups[one.fitted_on])

@@ -26,10 +26,10 @@ def write(
 ) -> int:
     """How many bytes were written: the page, with its photos inside.
 
-    `head` is a head's report and its `roc` curves (`label`, `points`); `store` has `weights`, `fingerprint` and the
-    number of `photos`. A suspect is `photo` (its path), `label`, `suggested`, `reason`; a mistake `photo`, `label`,
-    `predicted`, `probability`; the worst first. `picture` gives the photo at a path, or None where there is none any
-    more. The same store gives the same bytes.
+    `head` is a head's report and its `roc` curves (`label`, `points`); `store` has `weights`, `fingerprint`, the number
+    of `photos`, and how many were `looked_at` `of` how many labelled ones. A suspect is `photo` (its path), `label`,
+    `suggested`, `reason`; a mistake `photo`, `label`, `predicted`, `probability`; the worst first. `picture` gives the
+    photo at a path, or None where there is none any more. The same store gives the same bytes.
 
     Raises:
         PetrieveError: the file cannot be written.
@@ -91,11 +91,16 @@ def _page(style: str, body: str) -> str:
 def _header(head: Row, store: Row) -> str:
     names = [escaped(name) for name in head["classes"]]
     classes = " or ".join(names) if len(names) <= 4 else f"Which of {len(names)} classes"
+    drawn = ""
+    if store["looked_at"] < store["of"]:
+        drawn = f"""
+<p class="faint">The photos below, and the ROC curve, are of {store["looked_at"]:,} of the {store["of"]:,} labelled
+photos, drawn by their digests.</p>"""
     return f"""<header>
 <h1>What the head knows</h1>
 <p>{classes}? A {escaped(head["method"])} head on {head["photos"]:,} labelled photos of {store["photos"]:,}, seen by a
 {escaped(store["trunk"])} with {escaped(store["weights"])} weights.</p>
-<p class="faint">Every figure is of photos that the head had not seen: {escaped(head["evaluated_on"])}.</p>
+<p class="faint">Every figure is of photos that the head had not seen: {escaped(head["evaluated_on"])}.</p>{drawn}
 </header>"""
 
 

@@ -96,7 +96,11 @@ class Truth:
 
         wanted = min(self._wanted, len(unit))
         similarities, places = faiss.knn(self._queries, unit, wanted, metric=faiss.METRIC_INNER_PRODUCT)
-        self._heap.add_result(similarities, ids[places])
+        self.add(similarities, ids[places])
+
+    def add(self, similarities: "np.ndarray", ids: "np.ndarray") -> None:
+        """Count what is nearest to the queries among some more embeddings: cosines and ids (Q, at most `wanted`)."""
+        self._heap.add_result(similarities, ids)
 
     def found(self) -> "tuple[np.ndarray, np.ndarray]":
         """Cosines and ids (Q, wanted) of the nearest, best first; ids are -1 where there are no more."""

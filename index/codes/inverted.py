@@ -162,7 +162,6 @@ def filled(kind: str, given: "dict[str, np.ndarray]", dimension: int) -> Any:
     Raises:
         ValueError, KeyError, PetrieveError: they do not fit together.
     """
-    import faiss
     import numpy as np
 
     wanted = KIND.fullmatch(kind)
@@ -186,12 +185,22 @@ def filled(kind: str, given: "dict[str, np.ndarray]", dimension: int) -> Any:
     inner.is_trained = made.is_trained = True
     if hasattr(inner, "pq"):
         inner.precompute_table()
+    take_in(made, sizes, ids, codes)
+    return made
+
+
+def take_in(index: Any, sizes: "np.ndarray", ids: "np.ndarray", codes: "np.ndarray") -> None:
+    """Put n photos into a FAISS index's lists: ids (n,) and codes (n, B) list by list, so many of each."""
+    import faiss
+    import numpy as np
+
+    inner = ivf(index)
     for n, end in enumerate(np.cumsum(sizes).tolist()):
         if size := int(sizes[n]):
             start = end - size
             inner.invlists.add_entries(n, size, faiss.swig_ptr(ids[start:end]), faiss.swig_ptr(codes[start:end]))
-    inner.ntotal = made.ntotal = len(ids)
-    return made
+    inner.ntotal += len(ids)
+    index.ntotal = inner.ntotal
 
 
 def _fitted(inner: Any) -> Any:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 QUERIES = 1000  # photos of the cache that are asked with: half to choose by, half to measure with
 LONGEST = 512  # shortlist
+NEAREST = AT + 1  # a query itself is among its nearest
 # What a search costs: a byte of a code that is scanned, an embedding read from the cache. Measured, in nanoseconds;
 # their ratio alone matters. See benchmarks/RESULTS.md.
 BYTE, EMBEDDING = 0.12, 25_000.0
@@ -46,11 +47,11 @@ class Trial:
 
     def __init__(self, ids: "np.ndarray", unit: "np.ndarray") -> None:
         self.ids, self.unit = ids, unit
-        self._truth = Truth(unit, AT + 1)
+        self._truth = Truth(unit, NEAREST)
 
-    def show(self, unit: "np.ndarray", ids: "np.ndarray") -> None:
-        """Count some more unit-length embeddings (n, D) among those to be found."""
-        self._truth.show(unit, ids)
+    def add(self, similarities: "np.ndarray", ids: "np.ndarray") -> None:
+        """Count what is nearest among some more photos: cosines and ids (Q, `NEAREST`), with the query itself."""
+        self._truth.add(similarities, ids)
 
     @cached_property
     def truth(self) -> "np.ndarray":

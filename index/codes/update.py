@@ -6,15 +6,17 @@ from contextlib import suppress
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
-from index.codes import exact, tune
+from index.codes import encode, exact, tune
 from index.codes import inverted as lists
 from index.codes import kept as files
+from index.codes.encode import Encode
 from index.codes.exact import TAKEN
 from index.codes.inverted import Inverted
 from index.codes.kept import Card, Kept
 from store.cache import Cache
 from store.errors import PetrieveError
-from store.rows import row_ids, unit_length, vectors
+from store.rows import unit_length, vectors
+from store.slices import slices
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,14 +37,15 @@ def update(
     recall: float | None = None,
     patient: bool = False,
     tell: Callable[[str], object] | None = None,
+    encoded: Encode = encode.encoded,
 ) -> Card | None:
     """The card of the index kept in the cache's store, which holds what the cache holds afterwards; None if none is.
 
     One is built where there are too many photos to compare each, a kind is given, or the one there is damaged, of
     other weights or finds too little; else it takes in what is new and lets go of what is gone. A `patient` one waits
     until that is worth writing the file: a search compares up to one photo in a hundred, 10,000 at most, beside the
-    index in less than a millisecond. `tell` is told what is built. Whoever is killed here, or builds at the same
-    time, leaves a whole index, this one or the other's.
+    index in less than a millisecond. `tell` is told what is built; `encoded` makes the codes of a whole index. Whoever
+    is killed here, or builds at the same time, leaves a whole index, this one or the other's.
 
     Raises:
         PetrieveError: there is no such kind, or there are too few photos for it.
@@ -65,11 +68,16 @@ def update(
     own = kind or (old.card.kind if old and not old.card.chosen else None)
     target = recall or (old.card.target if old else RECALL)
     tell(f"an index of {cache.contents:,} photos is built{LONG * (cache.contents > exact.EXACT)}")
-    return _keep(build_anew(cache, kind=own, target=target), cache).card
+    return _keep(build_anew(cache, kind=own, target=target, encoded=encoded), cache).card
 
 
-def build_anew(cache: Cache, *, kind: str | None = None, target: float = RECALL) -> Kept:
-    """An index of all photos in the cache, of a kind or of the first that reaches the recall that is wanted."""
+def build_anew(
+    cache: Cache, *, kind: str | None = None, target: float = RECALL, encoded: Encode = encode.encoded
+) -> Kept:
+    """An index of all photos in the cache, of a kind or of the first that reaches the recall that is wanted.
+
+    It is fitted once, to photos that are drawn; `encoded` makes the codes of all.
+    """
     import numpy as np
 
     started, drawn = time.perf_counter(), np.random.default_rng(0)
@@ -81,10 +89,10 @@ def build_anew(cache: Cache, *, kind: str | None = None, target: float = RECALL)
         codes = lists.train(one, _unit(cache, _drawn(ids, fitted_to, drawn)))
         asked = _drawn(ids, min(tune.QUERIES, len(ids)), drawn)
         trial = tune.Trial(asked, _unit(cache, asked))
-        for photos, embeddings in cache.vectors():
-            unit, rows = unit_length(embeddings), row_ids(photos)
-            codes.add_with_ids(unit, rows)
-            trial.show(unit, rows)
+        job = encode.Job(one, lists.numbers(codes), ids, trial.unit, tune.NEAREST)
+        for part in encoded(job, slices(cache, encode.ROWS)):
+            lists.take_in(codes, part.sizes, part.ids, part.codes)
+            trial.add(part.similarities, part.nearest)
         made = Inverted(codes, ids, marks)
         effort = tune.tuned(made, trial, target)
         if effort.recall >= target - SUFFERED / 2:

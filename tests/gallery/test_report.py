@@ -187,7 +187,8 @@ def write(run: Run, page: Path, file: Path, classes: list[str], photo: str = "go
     said["roc"] = [{"label": name, "points": [(0.0, 0.0), (0.2, 0.9), (1.0, 1.0)]} for name in classes]
     wrong = {"photo": f"wrong {photo}", "label": classes[0], "predicted": classes[1], "probability": 0.9}
     doubt = {"photo": photo, "label": classes[0], "suggested": classes[1], "reason": classes[1]}
-    store = {"photos": 9, "trunk": "DenseNet-121", "weights": classes[0], "fingerprint": "0123456789abcdef"}
+    store = {"photos": 9, "looked_at": 7, "of": 8, "trunk": "DenseNet-121", "weights": classes[0]}
+    store["fingerprint"] = "0123456789abcdef"
     report.write(file, said, store=store, suspects=[doubt], mistakes=[wrong], picture=picture)
 
 

@@ -9,6 +9,7 @@ from conftest import Done
 from planting import empty_store, kept, planted
 from sklearn.metrics import average_precision_score
 
+from index import evaluate as measure
 from index.build import Index, build
 from index.evaluate import figure, index_recall, per_query
 from index.search import nearest_of_each
@@ -102,3 +103,26 @@ def test_an_index_is_held_against_exact_search(run: Run, tmp_path: Path) -> None
     assert found.value == pytest.approx(
         np.mean([np.isin(a, b).mean() for a, b in zip(nearest, ids, strict=True)]), abs=0.002
     )
+
+
+def test_of_very_many_photos_some_are_looked_at_and_how_many_is_said(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw = np.random.default_rng(5)
+    said = [{"label": ("cat", "dog")[n % 2], "pet_id": n // 3} for n in range(90)] + [
+        {"label": "rabbit"} for _ in "123"
+    ]
+    store = kept(tmp_path, draw.normal(size=(93, 1024)), said).store.path
+    whole = run("evaluate", "--store", store, "--json").json
+    assert (whole["photos"], whole["of"]) == (93, 93)
+    monkeypatch.setattr(measure, "MOST", 60)
+    done = run("evaluate", "--store", store, "--json")
+    assert (done.json["photos"], done.json["of"], done.json["values"]) == (60, 93, 3)
+    assert done.out == run("evaluate", "--store", store, "--json").out
+    assert (
+        "60 of 93 photos that have one were looked at, drawn by their digests" in run("evaluate", "--store", store).out
+    )
+    found = run("evaluate", "--store", store, "--column", "pet_id", "--json").json  # too many values for a part of each
+    assert (found["photos"], found["of"], found["values"], found["queries"]) == (60, 90, 20, 60)
+    monkeypatch.setattr(measure, "MOST", 93)
+    assert run("evaluate", "--store", store, "--json").json == whole
