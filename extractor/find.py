@@ -1,9 +1,10 @@
 """What the sources of a run hold: listed, counted, and refused where no photo is there."""
 
+import gc
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -64,16 +65,29 @@ def find_all(
         if gone:
             continue
         source, first = source_at(name, listings), len(manifest)
-        for part in _listed(name, source.parts()):
-            manifest.add(part)
-            if listing:
-                listing(len(manifest))
+        with _uncollected():
+            for part in _listed(name, source.parts()):
+                manifest.add(part)
+                if listing:
+                    listing(len(manifest))
         found.append(Found(name, Listed(manifest, first, len(manifest)), source.passed, source.words))
     manifest.write()
     none = Listed(manifest, len(manifest), len(manifest))
     found += [Found(name, none, Counter({os.path.basename(name): 1})) for name in litter]
     _check_some(found, sources, before)
     return found
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Nothing that is listed is garbage: looking for some takes a sixth of the time."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
 
 
 def _listed(name: str, parts: Iterator[Part]) -> Iterator[Part]:

@@ -100,8 +100,8 @@ class Manifest:
             return
         lengths = [len(part.photos) for part in self._waiting]
         numbers = np.repeat(list(map(self._number, self._waiting)), lengths)
-        photos = (photo for part in self._waiting for photo in part.photos)
-        columns = zip(*map(attrgetter(*COLUMNS), photos), strict=True)
+        photos = [photo for part in self._waiting for photo in part.photos]
+        columns = (list(map(attrgetter(name), photos)) for name in COLUMNS)
         kinds = (pa.string(), pa.int64(), pa.int64(), pa.string())
         arrays = [pa.array(numbers, pa.int32()), *map(pa.array, columns, kinds)]
         batch, made = pa.RecordBatch.from_arrays(arrays, names=["part", *COLUMNS]), pa.BufferOutputStream()

@@ -153,7 +153,7 @@ def _let_go(entries: list[os.DirEntry[str]]) -> Iterator[os.DirEntry[str]]:
 
 def _is_one_thing(path: str, entries: list[os.DirEntry[str]], others: Others) -> bool:
     """Whether a folder with these entries is a table of Lance, or a store, which holds no photos; `others` are told."""
-    names = {entry.name for entry in entries}
+    names = STORE.union([VERSIONS]).intersection(entry.name for entry in entries)
     if VERSIONS in names:
         others.archives[path] = None
     elif names >= STORE:

@@ -1,0 +1,88 @@
+"""What a run has listed: given out in parts that hold what is asked for, wherever the photos are, and found again."""
+
+import pickle
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sources import as_tar, as_zip, pictures, written
+
+from extractor.find import find_all, is_under, overlap, under_any
+from extractor.labelling import Telling
+from extractor.manifest import Listed, Manifest
+from extractor.plan import plan
+from extractor.sources.folder import Files
+from store.cache import Cache
+from store.known import known, nothing
+from store.photo import Photo
+
+FORMS: dict[str, Callable[[Path, Path], object]] = {
+    "pets.zip": as_zip,
+    "pets.tar": as_tar,
+    "pets.tar.gz": as_tar,
+    "pets.parquet": lambda folder, file: written(file, {"image": pictures(folder)}),
+}
+
+
+@pytest.mark.parametrize("form", ["", *FORMS, "pets.zip/cat", "pets.tar/cat"])
+def test_a_part_that_was_sent_elsewhere_gives_what_was_asked_for_with_its_words(
+    pets: Path, tmp_path: Path, form: str
+) -> None:
+    file = tmp_path / form.partition("/")[0] if form else pets
+    if form:
+        FORMS[file.name](pets, file)
+    source = str(tmp_path / form) if form else str(pets)
+    with closing(Manifest()) as manifest:
+        found = find_all([source], manifest)
+        made = plan(manifest, found, [source], nothing(), views=0, retry=False, keep_damaged=False)
+        asked = [photo.path for photo in found[0].photos][1:3]
+        tell = Telling(words={path: {"label": "lynx", "age": 3} for path in asked})
+        work = [(pickle.loads(pickle.dumps(part)), photos) for part, photos in made.work(tell)]
+    photos = {one.path: one for _, some in work for one in some}
+    read = [one for part, some in work for one in part.read({photo.uri for photo in some if photo.path in asked})]
+    assert [photo.path for photo, _ in read] == asked
+    assert all(photo == replace(photos[photo.path], size=len(data)) for photo, data in read)
+    assert {(photo.label, photo.columns["age"]) for photo, _ in read} == {("lynx", 3)}
+
+
+@given(st.lists(st.integers(1, 7), min_size=1, max_size=5), st.integers(0, 40), st.integers(0, 40))
+def test_photos_are_read_from_any_place_to_any_other(lengths: list[int], first: int, end: int) -> None:
+    every: list[Photo] = []
+    with closing(Manifest()) as manifest:
+        for length in lengths:
+            photos = [Photo("/p", f"{len(every) + one}.jpg", one, -one, version=str(one)) for one in range(length)]
+            manifest.add(Files(tuple(photos)))
+            manifest.write()  # a slice each
+            every += photos
+        listed = Listed(manifest, 0, len(manifest))
+        assert (list(listed[first:end]), len(listed)) == (every[first:end], len(every))
+
+
+def test_paths_that_share_a_mark_are_told_apart(store: Path) -> None:
+    there = known(Cache.open(store))
+    paths = list(there)
+    for path in (paths[0], paths[-1], "/somewhere/else.jpg"):
+        # As if all had the mark of this one.
+        same = replace(there, marks=np.full(len(there), hash(path)))
+        expected = paths.index(path) if path in paths else -1
+        assert same.places_of([path]).tolist() == [expected]
+        assert (path in same) == (expected >= 0)
+    assert there.places_of([*paths, "/somewhere/else.jpg"]).tolist() == [*range(len(paths)), -1]
+
+
+NAMES = st.lists(st.sampled_from(["a", "b", "ab", "ü"]), max_size=3)
+PLACES = st.builds(lambda top, names: top + "/".join(names), st.sampled_from(["/", "s3://b/"]), NAMES)
+
+
+@given(st.lists(PLACES.map(lambda one: one.rstrip("/") or "/"), min_size=1, max_size=3), PLACES)
+def test_what_lies_in_many_sources_is_what_lies_in_one_of_them(sources: list[str], path: str) -> None:
+    for one in (path, f"{path}/"):
+        if not one.endswith("//") and one not in ("/", "s3://b/"):
+            assert under_any(sources)(one) == any(is_under(one, source) for source in sources)
+    pairs = [(one, two) for place, one in enumerate(sources) for two in sources[:place] + sources[place + 1 :]]
+    assert overlap(sources) == any(is_under(one, two) for one, two in pairs)
