@@ -56,4 +56,5 @@ def placed(team: crew.Crew, count: int) -> set[tuple[str, str]]:
     while sum(hand.ready for hand in team.hands) < count and time.monotonic() < until:
         team.hire()
         assert not list(team.heard())
+    team.hire()  # which says what there is
     return {(hand.facts.node, hand.facts.hardware) for hand in team.hands if hand.facts}

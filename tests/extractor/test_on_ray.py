@@ -59,18 +59,18 @@ def test_later_runs_on_a_cluster_do_what_they_do_here(
     files = sorted(photos.rglob("*.*"))
     said.write_text("photo,label,price\n" + "".join(f"{file},pet,{n}\n" for n, file in enumerate(files)))
     stores = tmp_path / "on ray", tmp_path / "here"
-    both(run, stores, boxes, photos, "--labels", said, "--weights", "bundled", "--precision", "int8")
+    both(run, stores, boxes, photos, "--labels", said, "--weights", "bundled", "--precision", "float32")
     for file in files[:3]:
         repaint(file, "teal")
     files[5].unlink()
     kept = files[6].read_bytes()
     files[6].unlink()
     ids = row_ids(stores[0])
-    assert both(run, stores, boxes, photos, "--precision", "int8", "--prune")["missing"] == 2
+    assert both(run, stores, boxes, photos, "--precision", "float32", "--prune")["missing"] == 2
     assert {path: ids[path] for path in map(str, files[:3])}.items() <= row_ids(stores[0]).items()
     files[6].write_bytes(kept)
-    both(run, stores, boxes, photos, "--precision", "int8", "--views", 1)
-    assert run("verify", "--store", stores[0], "--precision", "int8").status == 0
+    both(run, stores, boxes, photos, "--precision", "float32", "--views", 1)
+    assert run("verify", "--store", stores[0], "--precision", "float32").status == 0
 
 
 def row_ids(store: Path) -> dict[str, int]:
