@@ -106,8 +106,7 @@ def results(
     try:
         yield from _windows(_turns(crew, work))
     finally:
-        for hand in crew.hands:
-            crew.let_go(hand)
+        crew.end()
 
 
 def _turns(crew: Crew, work: Work) -> Iterator[Window]:
@@ -116,7 +115,7 @@ def _turns(crew: Crew, work: Work) -> Iterator[Window]:
         crew.hire()
         for hand in sorted(crew.hands, key=lambda one: len(one.under_way)):
             while hand.ready and (unit := work.next(hand)):
-                hand.ask(hand.actor.embed.options(name=f"embed {len(unit)} photos").remote(unit), unit)
+                hand.ask(hand.actor.embed.options(name=f"embed {len(unit):,} photos").remote(unit), unit)
         done, blamed = list[Done](), list[Unit]()
         for one in crew.heard():
             if one.answer:
