@@ -32,8 +32,8 @@ class Head:
     dashboard: str
 
     def environment(self) -> dict[str, str]:
-        """What the environment says to those who are let in."""
-        return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN}
+        """What the environment says to those who are let in, and take the loopback for what it is."""
+        return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN, "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 
 
 @pytest.fixture(scope="module")
@@ -42,10 +42,7 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
     gcs, client, dashboard = ports
     words = ["start", "--head", "--block", f"--port={gcs}", f"--ray-client-server-port={client}", "--num-cpus=2"]
     words += [f"--dashboard-port={dashboard}", "--dashboard-host=127.0.0.1", "--object-store-memory=104857600"]
-    environment = Head("", "", "").environment() | {
-        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
-        "RAY_USAGE_STATS_ENABLED": "0",
-    }
+    environment = Head("", "", "").environment() | {"RAY_USAGE_STATS_ENABLED": "0"}
     folder = Path("/tmp", f"petrieve-test-{os.getpid()}")
     log = tmp_path_factory.mktemp("head") / "log"
     with log.open("w") as out:
@@ -73,7 +70,7 @@ def wait_for(there: Callable[[], object], seconds: float) -> None:
 
 def end(started: subprocess.Popen[bytes]) -> None:
     """End a process of ours, and all that it has started."""
-    for number, seconds in ((signal.SIGTERM, 30), (signal.SIGKILL, 10)):
+    for number, seconds in ((signal.SIGTERM, 5), (signal.SIGKILL, 10)):
         with suppress(ProcessLookupError):
             os.killpg(started.pid, number)
         with suppress(subprocess.TimeoutExpired):
@@ -109,7 +106,7 @@ def test_who_has_no_token_is_told_so_in_one_line(
     told(monkeypatch, {"HOME": str(tmp_path)})
     done = embed(start, pets, tmp_path / "s", head.client)
     assert (done.status, done.out, len(done.err.splitlines())) == (1, "", 1), done.err
-    assert "asks for a token; set RAY_AUTH_MODE=token" in done.err
+    assert "without its token; set RAY_AUTH_MODE=token" in done.err
 
 
 def test_a_job_runs_on_the_cluster_that_it_was_submitted_to(
@@ -173,8 +170,14 @@ with joined("ray"):
     all = [psutil.Process(), *psutil.Process().children(recursive=True)]
     listening = {one.laddr.ip for each in all for one in each.net_connections("inet") if one.status == "LISTEN"}
     job = json.dumps(ray.get_runtime_context().runtime_env)
+    from ray.experimental.internal_kv import _internal_kv_get
+    from extractor.engines.cluster import want
+    asked = []
+    for places in (3, 0):
+        want(places, {"CPU": 2})
+        asked.append(json.loads(_internal_kv_get("autoscaler_resource_request")))
     usage = {each.environ().get("RAY_USAGE_STATS_ENABLED") for each in all[1:] if "raylet" in each.name()}
-print(json.dumps({"worker": worker, "listening": sorted(listening), "job": job, "usage": sorted(usage)}))
+print(json.dumps({"worker": worker, "listening": sorted(listening), "job": job, "usage": sorted(usage), "asked": asked}))
 """
 
 
@@ -195,6 +198,7 @@ def test_a_cluster_of_this_machine_alone_listens_to_it_alone_and_runs_our_code_a
     found = json.loads(done.stdout)
     assert {one.removeprefix("::ffff:") for one in found["listening"]} == {"127.0.0.1"}
     assert found["usage"] == ["0"]
+    assert [len(one) for one in found["asked"]] == [3, 0]  # of an autoscaler, and taken back
     worker = found["worker"]
     assert {Path(worker[name]).parents[1] for name in ("extractor", "store")} == {Path(worker["cwd"])}
     assert str(photos) not in worker["path"]
