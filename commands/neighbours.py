@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import sys
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from commands.options import DEFAULT_STORE, Device, Endpoint, Json, Precision, Store, Trunk, Weights, note, show
+from commands.options import DEFAULT_STORE, Device, Endpoint, Json, On, Precision, Store, Trunk, Weights, note, show
 from commands.zips import ZipEncoding
 from gallery import spreadsheet, terminal, words
 
@@ -180,17 +179,17 @@ def build_index(
     recall: Annotated[
         float | None, typer.Option(min=0.5, max=1, help="Share of the ten nearest that a search must find: 0.99.")
     ] = None,
-    on: Annotated[str, typer.Option(help="Where codes are made: `local`, `ray` or `ray://HEAD:PORT`.")] = "local",
+    on: On = "local",
     as_json: Json = False,
 ) -> None:
     """Build the index, or bring it up to date. `embed` does so by itself where each photo can no longer be compared."""
+    from extractor.engines.cluster import LOCAL, check_on, joined
     from index import build
     from index.codes import encode, on_ray, update
     from store.cache import Cache
 
-    if not re.fullmatch("local|ray|ray://.+", on):
-        raise typer.BadParameter(f"{on} is neither `local` nor `ray` nor `ray://HEAD:PORT`", param_hint="--on")
-    with nullcontext() if on == "local" else on_ray.joined(on):  # before Lance is there, which bears no fork
-        cache, encoded = Cache.open(store, trunk), encode.encoded if on == "local" else on_ray.encoded
+    check_on(on)
+    with nullcontext() if on == LOCAL else joined(on):  # before Lance is there, which bears no fork
+        cache, encoded = Cache.open(store, trunk), encode.encoded if on == LOCAL else on_ray.encoded
         update.update(cache, kind=kind, recall=recall, tell=note, encoded=encoded)
     show(build.describe(cache), terminal.index, as_json)

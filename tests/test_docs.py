@@ -3,8 +3,10 @@
 import re
 import shlex
 import shutil
+import subprocess
 import tomllib
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -209,3 +211,19 @@ def test_messages_name_the_command_that_was_called(
         out = said(*words)
         assert advice in out, out
         assert "cli.py" not in out
+
+
+CLUSTER = (ROOT / "docs" / "cluster.md").read_text()
+
+
+def test_the_cluster_page_s_manifest_and_scripts_can_be_parsed_and_name_real_options() -> None:
+    yaml = pytest.importorskip("yaml")
+    found = {kind: re.findall(rf"```{kind}\n(.*?)```", CLUSTER, re.DOTALL) for kind in ("yaml", "bash", "sh")}
+    (job,) = [yaml.safe_load(one) for one in found["yaml"]]
+    assert (job["kind"], job["spec"]["rayClusterSpec"]["rayVersion"]) == ("RayJob", version("ray"))
+    for script in found["bash"] + found["sh"]:
+        subprocess.run(["bash", "-n"], input=script, text=True, check=True)
+    options = {option for parameter in COMMANDS["embed"].params for option in parameter.opts}
+    named = re.findall(r"petrieve embed [^\n`)]*", CLUSTER.replace("\\\n", " "))
+    assert {word for line in named for word in line.split() if word.startswith("--")} <= options
+    assert job["spec"]["entrypoint"] in named

@@ -1,21 +1,42 @@
 """Which cluster a run is on: joined, or started on this machine; with the code that its workers need."""
 
 import os
+import secrets
+import shutil
+import signal
+import socket
 import sys
+import threading
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+from store.buckets import ENDPOINTS
 from store.errors import PetrieveError, first_line
 
 INSTALL = 'pip install "petrieve[ray]"'
 LOCAL, RAY, ADDRESS = "local", "ray", "ray://"
-# Our packages, which go to the workers from where they are installed here; never the folder that one works in.
-PACKAGES = ("classifier", "extractor", "gallery", "index", "store")
+# Our packages that run on workers, which get them from where they are installed here; never the folder that one
+# works in. Weights go by another way.
+PACKAGES, LEFT = ("extractor", "index", "store"), ("__pycache__", "bundled")
 # What says how buckets are reached and how photos are read. Credentials are each node's own.
-SETTINGS = ("PETRIEVE_MAX_MEGAPIXELS", "PETRIEVE_ZIP_ENCODING", "OMP_WAIT_POLICY", "OPENBLAS_THREAD_TIMEOUT")
+SETTINGS = (
+    *ENDPOINTS,
+    *("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_VIRTUAL_HOSTED_STYLE_REQUEST", "AWS_SKIP_SIGNATURE"),
+    *("AZURE_STORAGE_ACCOUNT_NAME", "AZURE_STORAGE_USE_EMULATOR", "AZURITE_BLOB_STORAGE_URL", "STORAGE_EMULATOR_HOST"),
+    *("PETRIEVE_MAX_MEGAPIXELS", "PETRIEVE_ZIP_ENCODING", "OMP_WAIT_POLICY", "OPENBLAS_THREAD_TIMEOUT", "LANCE_LOG"),
+)
+# What Ray reads: a job's own environment gives way to ours where both say something; and `uv run` has no say in it.
+JOINING = {"RAY_OVERRIDE_JOB_RUNTIME_ENV": "1", "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}
+# For a cluster of this machine alone: everything listens on the loopback, as by default on Windows and macOS
+# (`ENABLE_RAY_CLUSTER` in Ray 2.60's ray_constants.py), and nothing is reported.
+ALONE = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_USAGE_STATS_ENABLED": "0"}
+LOOPBACK = "127.0.0.1"
+WAIT = 10.0  # seconds for somebody to answer
 
 
 def here(on: str, device: str, precision: str) -> tuple[str, str]:
@@ -24,11 +45,20 @@ def here(on: str, device: str, precision: str) -> tuple[str, str]:
     Raises:
         PetrieveError: it is neither `local` nor `ray` nor an address of a cluster.
     """
+    check_on(on)
     if on == LOCAL:
         return device, precision
-    if on != RAY and not on.startswith(ADDRESS):
-        raise PetrieveError(f"nothing runs on {on!r}", "use `--on local`, `--on ray` or `--on ray://HOST:10001`")
     return "cpu", "float32" if precision == "auto" else precision
+
+
+def check_on(on: str) -> None:
+    """Refuse what nothing runs on.
+
+    Raises:
+        PetrieveError: it is neither `local` nor `ray` nor an address of a cluster.
+    """
+    if on not in (LOCAL, RAY) and not (on.startswith(ADDRESS) and on.removeprefix(ADDRESS)):
+        raise PetrieveError(f"nothing runs on {on!r}", "use `--on local`, `--on ray` or `--on ray://HOST:10001`")
 
 
 @contextmanager
@@ -39,38 +69,141 @@ def joined(on: str) -> Iterator[None]:
     Raises:
         PetrieveError: Ray is not installed, or there is no cluster, or it has another Python or Ray.
     """
-    try:
-        import ray
-        from ray._private import worker as rays_own
-    except ImportError as error:
-        raise PetrieveError("a run on a cluster needs Ray, which is not installed", f"`{INSTALL}`") from error
-    settings: dict[str, Any] = {"runtime_env": _environment(), "log_to_driver": False, "logging_level": "error"}
+    where = _address() if on == RAY else on
+    alone = where == LOCAL
+    token = {"RAY_AUTH_TOKEN": os.environ.get("RAY_AUTH_TOKEN") or _token()}
+    with _environment(JOINING | (ALONE | token if alone else {})), _folder() as folder:
+        try:
+            import ray
+        except ImportError as error:
+            raise PetrieveError("a run on a cluster needs Ray, which is not installed", f"`{INSTALL}`") from error
+        _join(where, folder, alone=alone)
+        try:
+            yield
+        finally:
+            ray.shutdown()
+
+
+def _join(where: str, folder: Path, *, alone: bool) -> None:
+    import ray
+    from ray._private import worker as rays_own
+
+    warnings.filterwarnings("ignore", "Ray Client connection timed out")
     warnings.filterwarnings("ignore", "lance is not fork-safe")  # Ray's own processes are started, and use none of it
+    settings: dict[str, Any] = {"runtime_env": _code(folder), "log_to_driver": False, "logging_level": "error"}
+    if alone:  # Ray's own place is open to all users of the machine
+        settings |= {"include_dashboard": False, "_temp_dir": str(folder)}
+    elif not _listens(where):  # Ray would try for minutes, and complain line by line
+        raise PetrieveError(f"nobody listens at {where}", "see that the cluster runs and can be reached from here")
     try:
-        if on == RAY and not _is_part_of_cluster():
-            ray.init(address="local", include_dashboard=False, _node_ip_address="127.0.0.1", **settings)
-        else:
-            ray.init(address=on if on != RAY else "auto", **settings)
-    except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
-        raise PetrieveError(f"cannot join the cluster {on}: {first_line(error)}", "see that it is there") from error
+        with _signals():
+            ray.init(address=where, **settings)
+    except Exception as error:  # Ray raises plain ones too, as where a node takes too long to start
+        raise _no_cluster(where, error) from error
     rays_own._worker_logs_enabled = False  # it would write of workers that end between the results on stdout
+    if alone and ray.nodes()[0]["NodeManagerAddress"] != LOOPBACK:  # type: ignore[no-untyped-call]
+        ray.shutdown()
+        raise PetrieveError(
+            "this process has imported Ray before, whose cluster others would reach",
+            "set RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0 before it is imported",
+        )
+
+
+def want(places: int, each: Mapping[str, int]) -> None:
+    """Ask the cluster's autoscaler, if it has one, for so many places with these resources each; 0 takes it back."""
+    from ray.autoscaler.sdk import request_resources
+
+    request_resources(bundles=[dict(each)] * places)
+
+
+def _address() -> str:
+    """Where the cluster is that a job runs on, or that `ray start` has left word of here; `local` if there is none.
+
+    Of the last it is `auto`, so that Ray takes its token; word of one that is gone means nothing.
+    """
+    if address := os.environ.get("RAY_ADDRESS"):
+        return address
+    word = Path(os.environ.get("RAY_TMPDIR", "/tmp"), "ray", "ray_current_cluster")
+    return "auto" if word.exists() and _listens(word.read_text().strip()) else LOCAL
+
+
+def _listens(address: str) -> bool:
+    """Whether somebody does at `HOST:PORT`; of `auto` and the like nothing is known."""
+    host, _, port = address.removeprefix(ADDRESS).rpartition(":")
+    if not port.isdecimal():
+        return True
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=WAIT).close()
+    except (OSError, OverflowError):
+        return False
+    return True
+
+
+def _no_cluster(where: str, error: Exception) -> PetrieveError:
+    """What a person reads whose cluster cannot be joined."""
+    said = str(error)
+    if "ersion mismatch" in said:
+        there, here = said.partition("This process")[::2]
+        other = [f"{name} {_after(name, there)} (here {_after(name, here)})" for name in ("Ray", "Python")]
+        return PetrieveError(f"the cluster {where} has {' and '.join(other)}", "install the same here")
+    # Ray's client is not told why it is not let in.
+    if any(word in said.lower() for word in ("token", "unauthenticated", "client connection timeout")):
+        return PetrieveError(
+            f"the cluster {where} lets nobody in without its token",
+            "set RAY_AUTH_MODE=token, and copy its ~/.ray/auth_token here or name it in RAY_AUTH_TOKEN",
+        )
+    return PetrieveError(f"cannot join the cluster {where}: {first_line(error)}", "see that it runs and can be reached")
+
+
+def _after(name: str, said: str) -> str:
+    """The version that a message names: `Ray: 2.60.0`."""
+    return (said.partition(f"{name}: ")[2].split() or ["?"])[0]
+
+
+def _code(folder: Path) -> Mapping[str, Any]:
+    """What a worker runs with: a copy of our packages, made here, before all that is installed or lies on its node."""
+    home = Path(sys.modules[__name__].__file__ or "").parents[2]
+    for name in PACKAGES:
+        shutil.copytree(home / name, folder / "code" / name, ignore=shutil.ignore_patterns(*LEFT))
+    settings = {name: os.environ[name] for name in SETTINGS if name in os.environ}
+    return {"working_dir": str(folder / "code"), "env_vars": settings}
+
+
+@cache
+def _token() -> str:
+    """What lets into clusters that this process starts: Ray keeps the first one it has read."""
+    return secrets.token_hex(32)
+
+
+@contextmanager
+def _environment(wanted: Mapping[str, str]) -> Iterator[None]:
+    """The environment with these variables, and afterwards as it was; Ray turns its own mode of tokens on in it."""
+    before = {name: os.environ.get(name) for name in (*wanted, "RAY_AUTH_MODE")}
+    os.environ.update(wanted)
     try:
         yield
     finally:
-        ray.shutdown()
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            os.environ.update({name: value} if value is not None else {})
 
 
-def _is_part_of_cluster() -> bool:
-    """Whether a cluster runs here, or a job of one is what runs."""
-    from ray._private.services import find_gcs_addresses
+@contextmanager
+def _folder() -> Iterator[Path]:
+    """A folder of our own: below /tmp, as Ray's, because the paths of sockets are short."""
+    place = os.environ.get("RAY_TMPDIR", "/tmp")
+    with TemporaryDirectory(prefix="petrieve-", dir=place, ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
 
-    return bool(os.environ.get("RAY_ADDRESS") or find_gcs_addresses())  # type: ignore[no-untyped-call]
 
-
-def _environment() -> Mapping[str, Any]:
-    folders = [str(Path(sys.modules[__name__].__file__ or "").parents[2] / name) for name in PACKAGES]
-    return {
-        "py_modules": folders,
-        "excludes": ["**/__pycache__"],
-        "env_vars": {name: os.environ[name] for name in SETTINGS if name in os.environ},
-    }
+@contextmanager
+def _signals() -> Iterator[None]:
+    """Leave SIGTERM to whom it was left: Ray would end the process at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -5,9 +5,11 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import count
 from math import ceil
 from typing import Any
 
+from extractor.engines.cluster import want
 from extractor.engines.units import Unit
 from extractor.engines.worker import Done, Facts, Job, Worker, unlike
 from store.errors import PetrieveError
@@ -81,11 +83,13 @@ class Crew:
         self._fails: Counter[str] = Counter()
         self._slots = list[Slot]()
         self._looked, self._noted, self._met, self._said = -LOOK, 0.0, 0.0, False
+        self._made, self._wanted = count(1), False
 
     def hire(self) -> None:
         """Start a worker wherever there is room for one, and have those loaded that have answered."""
         if time.monotonic() - self._looked > LOOK:
             self._look()
+            self._want()
             taken = {hand.slot for hand in self.hands}
             for slot in self._slots:
                 full = self._most is not None and len(self.hands) >= self._most
@@ -119,11 +123,27 @@ class Crew:
         some = f"{nodes} node{'s' * (nodes > 1)}, {len(self.hands)} worker{'s' * (len(self.hands) > 1)}"
         return f"{some} ({each}), {self.precision}"
 
+    def _want(self) -> None:
+        """Ask for nodes where `most` is named, and is more than there is room for: as large ones as are there."""
+        if self._most is not None and len(self._slots) < self._most:
+            cores = max((slot.cores for slot in self._slots), default=1)
+            self._wanted = True
+            want(self._most, {"GPU": 1} if self.job.device == "cuda" else {"CPU": cores})
+
+    def end(self) -> None:
+        """End all workers, and ask for no more nodes."""
+        for hand in self.hands:
+            self.let_go(hand)
+        if self._wanted:
+            with suppress(Exception):  # the cluster may be gone
+                want(0, {})
+
     def _start(self, slot: Slot) -> None:
         import ray
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         made = ray.remote(Worker).options(
+            name=f"petrieve embed on {slot.host}, {next(self._made)}",
             num_cpus=slot.cores,
             num_gpus=int(self.job.device == "cuda"),
             max_concurrency=AT_ONCE + 1,

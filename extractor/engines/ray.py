@@ -125,8 +125,7 @@ def results(
     except (RayError, ConnectionError) as error:
         raise PetrieveError(f"the cluster fails: {first_line(error)}", GOES_ON) from error
     finally:
-        for hand in crew.hands:
-            crew.let_go(hand)
+        crew.end()
 
 
 def _turns(crew: Crew, work: Work) -> Iterator[Window]:
@@ -137,7 +136,7 @@ def _turns(crew: Crew, work: Work) -> Iterator[Window]:
         nodes = {hand.slot.node for hand in ready}
         for hand in sorted(ready, key=lambda one: len(one.under_way)):
             while unit := work.next(hand, nodes):
-                hand.ask(hand.actor.embed.options(name=f"embed {len(unit)} photos").remote(unit), unit)
+                hand.ask(hand.actor.embed.options(name=f"embed {len(unit):,} photos").remote(unit), unit)
         done, blamed = list[Done](), list[Unit]()
         for one in [*crew.heard(), *crew.hung()]:
             if isinstance(one.answer, Done):

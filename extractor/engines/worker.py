@@ -14,6 +14,7 @@ from threading import Semaphore
 from typing import TYPE_CHECKING, TypeVar
 
 from extractor.engines.clock import Clock
+from extractor.engines.cluster import PACKAGES
 from extractor.engines.local import results
 from extractor.engines.units import Unit
 from extractor.pixels.view import CROP
@@ -188,7 +189,17 @@ def unlike(facts: Facts) -> str | None:
 
 def versions() -> dict[str, str]:
     """What must be the same on all nodes, so that the same photo gives the same numbers there."""
-    return {"Python": platform.python_version(), **{name: version(name) for name in COMPARED}}
+    found = {name: version(name) for name in COMPARED}
+    return {"Python": platform.python_version(), **found, "code": _code()}
+
+
+def _code() -> str:
+    """A digest of our own packages as they are imported here: another checkout may come before what the run brought."""
+    digest = hashlib.blake2b(digest_size=4)
+    home = Path(__file__).parents[2]
+    for file in sorted(file for name in PACKAGES for file in (home / name).rglob("*.py")):
+        digest.update(file.relative_to(home).as_posix().encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()
 
 
 def sight(path: str) -> str:

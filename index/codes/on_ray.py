@@ -1,13 +1,10 @@
 """The codes of a cache, made slice by slice on the machines of a Ray cluster."""
 
-import logging
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from index.codes.encode import Encoded, Job, encode, in_order
-from store.errors import PetrieveError, first_line
+from store.errors import PetrieveError
 from store.slices import Slice
 
 if TYPE_CHECKING:
@@ -16,33 +13,6 @@ if TYPE_CHECKING:
 # Slices under way, or done and not yet merged: 2.2 GB of codes at most. The driver merges one in a tenth of a second,
 # a core makes one in half a minute, so that more than 300 cores would wait for the driver.
 DEPTH = 64
-
-
-@contextmanager
-def joined(on: str) -> Iterator[None]:
-    """A connection to a Ray cluster: `ray` is this machine's own or the one that the environment names; `ray://…`.
-
-    Raises:
-        PetrieveError: Ray is not installed, or the cluster cannot be reached.
-    """
-    try:
-        import ray
-    except ImportError as error:
-        raise PetrieveError("Ray is not installed", "run `pip install petrieve[ray]`") from error
-    code = [str(Path(__file__).parents[2] / name) for name in ("index", "store")]
-    own: Any = {"runtime_env": {"py_modules": code}, "log_to_driver": False, "logging_level": "error"}
-    logging.getLogger("ray").setLevel(logging.ERROR)
-    try:
-        if on == "ray":  # the cluster that a job runs in, or one of this machine's cores that nobody else reaches
-            ray.init(**own, include_dashboard=False, _node_ip_address="127.0.0.1")
-        else:
-            ray.init(on, **own)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        raise PetrieveError(f"cannot join the Ray cluster at {on}: {first_line(error)}", "see that it runs") from error
-    try:
-        yield
-    finally:
-        ray.shutdown()
 
 
 def encoded(job: Job, slices: Sequence[Slice]) -> Iterator[Encoded]:
