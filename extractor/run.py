@@ -187,6 +187,7 @@ def _on_cluster(
             lost=to_do.lost,
             precision=how.precision,
             workers=how.workers,
+            merges=cache.merges,
             tell=note,
         )
         with closing(windows) as ready:
@@ -197,6 +198,8 @@ def _on_cluster(
                     written.append(write_results(cache.store, cache.made, bad, job.schema, unit.known, to_do.source_of))
                 if written:
                     _commit(cache, together(written), there, ran)
+                if window.merged:
+                    cache.commit_merges(window.merged)
                 for done in window.done:
                     ran.device, ran.precision = job.device, done.precision
                     ran.node(done.host).add(done.written.outcomes.total(), done.seconds, done.stages)

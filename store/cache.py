@@ -19,7 +19,7 @@ from store.key import Key, Where
 from store.known import Known
 from store.listings import Listing, read_listings, write_listings
 from store.photo import Photo, path_of
-from store.pieces import merge_pieces
+from store.pieces import commit_merges, merge_pieces, merges
 from store.repeated import repeated
 from store.rows import (
     BY_HAND,
@@ -39,12 +39,11 @@ from store.tables import (
     append_pieces,
     check_manifests,
     let_go,
+    make_table,
     manifests,
-    newest,
     opened,
     readable,
     writable,
-    write_table,
 )
 from store.widen import widen
 from store.written import Written, row_of_result
@@ -98,8 +97,8 @@ class Cache(Contents):
         with writable(store):
             folder.path.mkdir(parents=True, exist_ok=True)
             if card is None:
-                _make(store, store.photos, photo_schema())
-            _make(store, folder.vectors, vector_schema(dimension))
+                make_table(store, store.photos, photo_schema())
+            make_table(store, folder.vectors, vector_schema(dimension))
             now = (card or Card(FORMAT, ())).with_trunk(made)
             write_card(store, now.trunks, now.manifests)
         return cls.open(store.path, made.name)
@@ -171,7 +170,25 @@ class Cache(Contents):
             if len(written.rows):
                 self._photos.insert(written.rows, mode="append")
             self._put([self._row(one, before) for one, before in self._with_rows(written.known, known)], known)
+            self._commits += 1
+            if self._commits % COMMITS_BETWEEN_MERGES == 0:
+                merge_pieces(self._photos)
         self._changed()
+        if time.time() - self._tidied > KEPT_SECONDS:
+            self.tidy(merge=False)
+
+    def merges(self) -> list[str]:
+        """Tasks of `store.pieces.merged` that make few pieces of the embeddings' many."""
+        return merges(self._vectors)
+
+    def commit_merges(self, results: Sequence[str]) -> None:
+        """Put what came of such tasks in its place, unless its rows have changed meanwhile.
+
+        Raises:
+            PetrieveError: the store cannot be written to, or is gone.
+        """
+        with self._writing():
+            commit_merges(self._vectors, results)
 
     def take_in(self, rows: Mapping[str, Mapping[str, Any]], new: Sequence[Embedded], known: Known) -> None:
         """Write rows as another store had them, by path; of photos that are known, what a row leaves out stays.
@@ -373,23 +390,6 @@ class Cache(Contents):
             )
         with writable(self.store):
             yield
-
-
-def _make(store: Store, path: Where, schema: "pa.Schema") -> None:
-    """An empty table, unless there is one: what a run leaves that is killed before the card is written.
-
-    Raises:
-        PetrieveError: it is not empty: the store has lost its card.
-    """
-    import pyarrow as pa
-
-    if newest(path) is None:
-        write_table(path, pa.Table.from_batches([], schema), mode="create", enable_stable_row_ids=True)
-    elif opened(path).count_rows() and read_card(store) is None:
-        raise PetrieveError(
-            f"{store.path} holds embeddings, and its {store.card.name} is gone",
-            "bring that file back, or run `cli.py embed` with a new `--store`",
-        )
 
 
 def _with_ids(rows: Sequence[int]) -> str:

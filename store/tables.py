@@ -74,6 +74,23 @@ def append_pieces(table: "lance.LanceDataset", path: Where, pieces: Sequence[str
         table.checkout_latest()  # type: ignore[no-untyped-call]
 
 
+def make_table(store: Store, path: Where, schema: "pa.Schema") -> None:
+    """An empty table, unless there is one: what a run leaves that is killed before the card is written.
+
+    Raises:
+        PetrieveError: it is not empty: the store has lost its card.
+    """
+    import pyarrow as pa
+
+    if newest(path) is None:
+        write_table(path, pa.Table.from_batches([], schema), mode="create", enable_stable_row_ids=True)
+    elif opened(path).count_rows() and read_card(store) is None:
+        raise PetrieveError(
+            f"{store.path} holds embeddings, and its {store.card.name} is gone",
+            "bring that file back, or run `cli.py embed` with a new `--store`",
+        )
+
+
 def address(path: Where) -> dict[str, Any]:
     """How Lance is told where a table lies."""
     if isinstance(path, Key):

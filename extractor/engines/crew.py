@@ -10,7 +10,7 @@ from math import ceil
 from typing import Any
 
 from extractor.engines.cluster import want
-from extractor.engines.units import Unit
+from extractor.engines.units import Merge, Unit
 from extractor.engines.worker import Done, Facts, Job, Worker, unlike
 from store.errors import PetrieveError
 
@@ -41,15 +41,20 @@ class Hand:
 
     actor: Any
     slot: Slot
-    under_way: dict[Any, tuple[Unit | str, float]] = field(default_factory=dict)
+    under_way: dict[Any, tuple[Unit | Merge | str, float]] = field(default_factory=dict)
     facts: Facts | None = None
     ready: bool = False
     done: bool = False  # something
     ended: bool = False
 
-    def ask(self, reference: Any, what: Unit | str) -> None:
+    def ask(self, reference: Any, what: Unit | Merge | str) -> None:
         """Note what it has been asked for."""
         self.under_way[reference] = what, time.monotonic()
+
+    @property
+    def tasks(self) -> list[Unit | Merge]:
+        """What it has to do."""
+        return [one for one, _ in self.under_way.values() if isinstance(one, Unit | Merge)]
 
     @property
     def units(self) -> list[Unit]:
@@ -64,11 +69,11 @@ class Hand:
 
 @dataclass(frozen=True, eq=False)
 class Heard:
-    """A unit that a worker had, and what came of it: an error where it failed or has ended."""
+    """A task that a worker had, and what came of it: an error where it failed or has ended."""
 
     hand: Hand
-    unit: Unit
-    answer: Done | Exception
+    task: Unit | Merge
+    answer: Done | str | Exception
     killed: bool  # whether the unit may be why: the worker has not ended with its node
 
 
@@ -166,7 +171,7 @@ class Crew:
                 hand = of[reference]
                 answer = self._answer(hand, reference)
                 what, _ = hand.under_way.pop(reference)
-                if isinstance(what, Unit):
+                if isinstance(what, Unit | Merge):
                     hand.done = hand.done or isinstance(answer, Done)
                     yield Heard(hand, what, answer, self._is_there(hand))
                 elif what == LOAD:
@@ -179,10 +184,10 @@ class Crew:
         for hand in self.hands:
             sizes = [(len(what) if isinstance(what, Unit) else 0, since) for what, since in hand.under_way.values()]
             if any(now - since > BOUND + PATIENCE * size for size, since in sizes):
-                units, there = hand.units, self._is_there(hand)
+                tasks, there = hand.tasks, self._is_there(hand)
                 hand.under_way.clear()  # of some that are lost with their node Ray never hears
                 self.let_go(hand)
-                yield from (Heard(hand, unit, TimeoutError("hangs"), there) for unit in units)
+                yield from (Heard(hand, task, TimeoutError("hangs"), there) for task in tasks)
 
     def _answer(self, hand: Hand, reference: Any) -> Any:
         """What a worker has answered, or the error of one that failed or has ended."""

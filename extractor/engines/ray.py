@@ -6,12 +6,12 @@ a run must know which photos each call had and what became of it.
 
 import time
 from collections import deque
-from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from extractor.engines.crew import AT_ONCE, Crew, Hand, Heard, Tell
-from extractor.engines.units import Among, Piece, Unit, cut, halves
+from extractor.engines.units import Among, Merge, Piece, Unit, cut, halves
 from extractor.engines.worker import Done, Job
 from store.errors import PetrieveError, first_line
 from store.forgotten import Lost
@@ -35,6 +35,38 @@ class Window:
 
     done: Sequence[Done] = ()
     blamed: Sequence[Unit] = ()  # single photos that end their workers
+    merged: Sequence[str] = ()  # what came of the tasks of one `merges`
+
+
+@dataclass(eq=False)
+class Merging:
+    """Pieces of the table that workers merge meanwhile: a round of tasks, and when all are done the next."""
+
+    plan: Callable[[], list[str]]
+    waiting: deque[Merge] = field(default_factory=deque)
+    under_way: int = 0
+    merged: list[str] = field(default_factory=list)
+
+    def begin(self) -> None:
+        """See what there is to merge, unless a round is under way."""
+        if not self.waiting and not self.under_way:
+            self.waiting.extend(map(Merge, self.plan()))
+
+    def give(self, hand: Hand) -> None:
+        """Give a worker something to merge if it has room."""
+        if self.waiting and len(hand.tasks) < AT_ONCE:
+            task = self.waiting.popleft()
+            self.under_way += 1
+            hand.ask(hand.actor.merge.options(name="merge pieces").remote(task.task), task)
+
+    def heard(self, answer: object) -> list[str]:
+        """What the round has come to, if this was the last of it; what was lost is planned again."""
+        self.under_way -= 1
+        self.merged += [answer] if isinstance(answer, str) else []
+        if self.waiting or self.under_way:
+            return []
+        merged, self.merged = self.merged, []
+        return merged
 
 
 @dataclass(eq=False)
@@ -72,14 +104,13 @@ class Work:
             self.through = True
         return unit
 
-    def lost(self, heard: Heard) -> list[Unit]:
+    def lost(self, unit: Unit, heard: Heard) -> list[Unit]:
         """Have a unit done again, in halves if it has ended KILLS workers; one photo is blamed.
 
         Raises:
             PetrieveError: that is what several workers say of it.
         """
-        self.taken -= len(heard.unit)
-        unit = heard.unit
+        self.taken -= len(unit)
         if heard.killed:
             unit = replace(unit, kills=unit.kills + 1, where=heard.hand.slot.node)
         if unit.kills >= KILLS and isinstance(heard.answer, PetrieveError):
@@ -107,9 +138,12 @@ def results(
     lost: Lost,
     precision: str,
     workers: int | None,
+    merges: Callable[[], list[str]],
     tell: Tell,
 ) -> Generator[Window, None, None]:
     """What comes of these photos, WINDOW by WINDOW and in any order: their embeddings are written, and not committed.
+
+    `merges` tells after each what pieces of the table workers can merge.
 
     Raises:
         PetrieveError: nobody in the cluster can do it, or nobody can anywhere.
@@ -118,45 +152,50 @@ def results(
     from ray.exceptions import RayError
 
     work = Work(iter(()), total, FEWEST)
-    work.units = cut(pieces, known, lambda: work.size)
+    work.units, merging = cut(pieces, known, lambda: work.size), Merging(merges)
     crew = Crew(job, [ray.put(one) for one in (weights, there, lost)], precision, workers, tell)
     try:
-        yield from _windows(_turns(crew, work))
+        yield from _windows(_turns(crew, work, merging), merging)
     except (RayError, ConnectionError) as error:
         raise PetrieveError(f"the cluster fails: {first_line(error)}", GOES_ON) from error
     finally:
         crew.end()
 
 
-def _turns(crew: Crew, work: Work) -> Iterator[Window]:
+def _turns(crew: Crew, work: Work, merging: Merging) -> Iterator[Window]:
     """What has come at each turn, until all is done."""
     while not work.over or any(hand.units for hand in crew.hands):
         crew.hire()
         ready = [hand for hand in crew.hands if hand.ready and not hand.ended]
         nodes = {hand.slot.node for hand in ready}
         for hand in sorted(ready, key=lambda one: len(one.under_way)):
+            merging.give(hand)
             while unit := work.next(hand, nodes):
                 hand.ask(hand.actor.embed.options(name=f"embed {len(unit):,} photos").remote(unit), unit)
-        done, blamed = list[Done](), list[Unit]()
+        done, blamed, merged = list[Done](), list[Unit](), list[str]()
         for one in [*crew.heard(), *crew.hung()]:
-            if isinstance(one.answer, Done):
+            if isinstance(one.task, Merge):
+                merged += merging.heard(one.answer)
+            elif isinstance(one.answer, Done):
                 done.append(one.answer)
-                work.measure(one.unit, one.answer.seconds, len(crew.hands))
+                work.measure(one.task, one.answer.seconds, len(crew.hands))
             else:
-                blamed += work.lost(one)
+                blamed += work.lost(one.task, one)
         crew.watch()
-        yield Window(done, blamed)
+        yield Window(done, blamed, merged)
 
 
-def _windows(turns: Iterable[Window]) -> Iterator[Window]:
+def _windows(turns: Iterable[Window], merging: Merging) -> Iterator[Window]:
     """What has come, together with what comes soon after it: each commit costs, and so does each look of a run."""
-    done, blamed = list[Done](), list[Unit]()
+    done, blamed, merged = list[Done](), list[Unit](), list[str]()
     last = time.monotonic()
     for turn in turns:
         done += turn.done
         blamed += turn.blamed
+        merged += turn.merged
         pieces = sum(len(one.written.pieces) for one in done)
         if time.monotonic() - last > WINDOW or pieces > PIECES:
-            yield Window(done, blamed)
-            done, blamed, last = [], [], time.monotonic()
-    yield Window(done, blamed)
+            yield Window(done, blamed, merged)
+            merging.begin()
+            done, blamed, merged, last = [], [], [], time.monotonic()
+    yield Window(done, blamed, merged)

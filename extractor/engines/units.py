@@ -39,6 +39,13 @@ class Unit:
         return [(narrowed(part, photos), photos) for part, photos in taken]
 
 
+@dataclass(frozen=True)
+class Merge:
+    """Pieces of the table of embeddings that a worker makes one of: a task of `store.pieces`."""
+
+    task: str
+
+
 def cut(pieces: Iterable[Piece], known: Among, size: Callable[[], int]) -> Iterator[Unit]:
     """These photos in units, each as large as `size` says when it is asked for; what must be read whole stays whole."""
     some, room = list[Piece](), size()

@@ -29,7 +29,9 @@ from store.folder import Made, Store
 from store.forgotten import Lost
 from store.key import Key
 from store.known import Embeddings
+from store.pieces import merged
 from store.rows import Embedded
+from store.tables import address
 from store.written import Result, Written, together, write_results
 
 if TYPE_CHECKING:
@@ -157,6 +159,10 @@ class Worker:
             raise PetrieveError(f"of {len(unit)} photos {len(left)} did not come back", "report this")
         stages = clock.shares(embed=self._workers, decode=self._cores)
         return Done(written, socket.gethostname(), trunk.precision_name, time.perf_counter() - started, stages)
+
+    def merge(self, task: str) -> str:
+        """What came of a task of `store.pieces.merges` on the table of embeddings."""
+        return merged(address(self._store.folder(self._job.made).vectors), task)
 
     def _told(self, one: Result, unit: Unit, left: set[str]) -> Result:
         """A result with what was said of the photo before it went, unless the store knows it where it is."""
