@@ -23,7 +23,6 @@ from store.pieces import commit_merges, merge_pieces, merges
 from store.repeated import repeated
 from store.rows import (
     BY_HAND,
-    LATER,
     Embedded,
     Unreadable,
     own,
@@ -37,6 +36,7 @@ from store.tables import (
     COMMITS_BETWEEN_MERGES,
     KEPT_SECONDS,
     append_pieces,
+    check_columns,
     check_manifests,
     let_go,
     make_table,
@@ -79,8 +79,8 @@ class Cache(Contents):
         there = check_manifests(store, store.tables([made]), card.manifests)
         with readable(store):
             cache = cls(store, made, there)
-            _check_columns(cache._photos.schema, photo_schema())
-            _check_columns(cache._vectors.schema, vector_schema(cache.dimension))
+            check_columns(cache._photos.schema, photo_schema())
+            check_columns(cache._vectors.schema, vector_schema(cache.dimension))
         return cache
 
     @classmethod
@@ -394,11 +394,3 @@ class Cache(Contents):
 
 def _with_ids(rows: Sequence[int]) -> str:
     return f"_rowid IN ({', '.join(map(str, rows))})"
-
-
-def _check_columns(there: "pa.Schema", wanted: "pa.Schema") -> None:
-    for column in wanted:
-        if column.name in LATER and column.name not in there.names:
-            continue
-        if column.name not in there.names or there.field(column.name).type != column.type:
-            raise ValueError(f"no column {column.name!r} of {column.type}")

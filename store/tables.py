@@ -14,6 +14,7 @@ from store.files import remove_files
 from store.folder import FORMAT, Store, read_card
 from store.key import Key, Where
 from store.near import copied, copied_manifest
+from store.rows import LATER
 
 if TYPE_CHECKING:
     import lance
@@ -284,3 +285,16 @@ def writable(store: Store) -> Iterator[None]:
             f"cannot write to the store {store.path}: {why}",
             f"{mend}, and run the command again: what was committed stays",
         ) from error
+
+
+def check_columns(there: "pa.Schema", wanted: "pa.Schema") -> None:
+    """Refuse a table that lacks what it must hold.
+
+    Raises:
+        ValueError: a column is missing, or of another type.
+    """
+    for column in wanted:
+        if column.name in LATER and column.name not in there.names:
+            continue
+        if column.name not in there.names or there.field(column.name).type != column.type:
+            raise ValueError(f"no column {column.name!r} of {column.type}")
