@@ -110,8 +110,9 @@ def run(
 
 
 def _count_once(cache: Cache, to_do: Plan, there: Known, ran: Ran) -> None:
-    """Drop what several workers have embedded at once: all photos but the first are copies, as in a run on one machine.
+    """Drop what several workers have embedded at once: all photos but one are copies, as in a run on one machine.
 
+    Of a content in several sources nobody knows any more which of them it was embedded from: the first, it is said.
     What an earlier run has left so goes too.
     """
     dropped = cache.drop_repeated()
@@ -121,7 +122,8 @@ def _count_once(cache: Cache, to_do: Plan, there: Known, ran: Ran) -> None:
             sources[row["digest"]].append(to_do.source_of(Photo(row["root"], row["uri"], 0, 0)))
     for digest, numbers in sources.items():
         ran.views -= dropped[digest]
-        for number in sorted(numbers)[-(dropped[digest] // (1 + cache.made.views)) :]:
+        some = [number for number in sorted(numbers, reverse=True) if ran.outcomes[number, "embedded"]]
+        for number in some[: dropped[digest] // (1 + cache.made.views)]:
             ran.outcomes[number, "embedded"] -= 1
             ran.outcomes[number, "copied"] += 1
 

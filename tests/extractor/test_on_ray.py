@@ -18,7 +18,8 @@ from store.photo import path_of
 
 Run = Callable[..., Done]
 Start = Callable[..., Process]
-ALIKE = (*COUNTS, "labels", "views", "sources", "precision")
+ALIKE = (*COUNTS, "labels", "views", "precision")
+FOUND = ("found", "unreadable", "passed_over")  # of a source
 
 
 def both(run: Run, stores: tuple[str | Path, str | Path], *words: object) -> dict[str, Any]:
@@ -27,7 +28,8 @@ def both(run: Run, stores: tuple[str | Path, str | Path], *words: object) -> dic
     for store, on in zip(stores, ("ray", "local"), strict=True):
         done = run("embed", *words, "--store", store, "--on", on, "--json")
         assert done.status == 0, done.err
-        told.append({name: done.json[name] for name in ALIKE})
+        sources = {name: [said[one] for one in FOUND] for name, said in done.json["sources"].items()}
+        told.append({**{name: done.json[name] for name in ALIKE}, "sources": sources})
     assert told[0] == told[1]
     assert held(stores[0]) == held(stores[1])
     return told[0]
