@@ -115,17 +115,19 @@ def _count_once(cache: Cache, to_do: Plan, there: Known, ran: Ran) -> None:
     Of a content in several sources nobody knows any more which of them it was embedded from: the first, it is said.
     What an earlier run has left so goes too.
     """
-    dropped = cache.drop_repeated()
+    dropped, views = cache.drop_repeated(), 1 + cache.made.views
     sources = defaultdict[bytes, list[int]](list)
     for row in cache.photos_of(as_array(dropped), ["root", "uri"]).to_pylist() if dropped else ():
-        if there.content(row["digest"]) is None:
-            sources[row["digest"]].append(to_do.source_of(Photo(row["root"], row["uri"], 0, 0)))
+        sources[row["digest"]].append(to_do.source_of(Photo(row["root"], row["uri"], 0, 0)))
     for digest, numbers in sources.items():
-        ran.views -= dropped[digest]
-        some = [number for number in sorted(numbers, reverse=True) if ran.outcomes[number, "embedded"]]
-        for number in some[: dropped[digest] // (1 + cache.made.views)]:
-            ran.outcomes[number, "embedded"] -= 1
-            ran.outcomes[number, "copied"] += 1
+        before = there.content(digest)
+        new = views - (before.views if before else 0)  # that this run has made of it, as often as workers met it
+        if new > 0:
+            ran.views -= dropped[digest]
+            some = [number for number in sorted(numbers, reverse=True) if ran.outcomes[number, "embedded"]]
+            for number in some[: dropped[digest] // new]:
+                ran.outcomes[number, "embedded"] -= 1
+                ran.outcomes[number, "copied"] += 1
 
 
 def _here(
