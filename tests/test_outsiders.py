@@ -1,17 +1,23 @@
 """The store and what is exported, read by other tools as the pages say, in environments that know nothing of ours."""
 
+import io
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
-from functools import cache
+import threading
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from functools import cache, partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from browser import CHROMIUM, Browser
 from conftest import ROOT, Done
 from PIL import Image
 from pyarrow import parquet
@@ -146,6 +152,16 @@ def test_clip_retrieval_indexes_its_layout(alone: Callable[..., Path], here: Pat
     assert len(parquet.read_table(here / "index" / "metadata" / "metadata_0000.parquet")) == 40
 
 
+@pytest.mark.torture
+def test_embedding_atlas_draws_a_map(alone: Callable[..., Path], here: Path) -> None:
+    tool = alone("embedding-atlas").with_name("embedding-atlas")
+    said_by(tool, "pets.parquet", "--vector", "embedding", "--export-application", "atlas.zip")
+    with zipfile.ZipFile("atlas.zip") as atlas:
+        found = parquet.read_table(io.BytesIO(atlas.read("data/dataset.parquet")))
+    assert {"projection_x", "projection_y", "photo", "label"} <= set(found.column_names)
+    assert len(found) == 40
+
+
 FORMATS = """
 import datasets
 pets = datasets.load_dataset("out", split="train")
@@ -193,3 +209,49 @@ def test_node_gives_the_probabilities_of_onnxruntime(here: Path, ours: dict[str,
     modules(here, "onnxruntime-node", "sharp")
     (here / "ask.mjs").write_text(SCRIPTS["Node"])
     assert probabilities(said_by("node", here / "ask.mjs")) == pytest.approx(ours, abs=1e-4)
+
+
+PAGE = """
+<script type="importmap">
+{"imports": {"onnxruntime-web": "./node_modules/onnxruntime-web/dist/ort.bundle.min.mjs"}}
+</script>
+<script type="module">
+import { env } from "onnxruntime-web";
+import { predict } from "./predict.mjs";
+env.wasm.numThreads = 1;
+document.title = JSON.stringify(await predict(await (await fetch("photo.jpg")).blob()));
+</script>
+"""
+
+
+@pytest.fixture
+def served(here: Path) -> Iterator[str]:
+    """The address of what lies here."""
+    handler = partial(Quiet, directory=str(here))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    """Files, without a line for each."""
+
+    def log_message(self, *words: object) -> None:
+        """Say nothing."""
+
+
+@pytest.mark.torture
+def test_a_browser_gives_the_probabilities_of_onnxruntime(here: Path, served: str, ours: dict[str, float]) -> None:
+    if not CHROMIUM:
+        pytest.skip("Chromium is not installed")
+    modules(here, "onnxruntime-web")
+    (here / "predict.mjs").write_text(SCRIPTS["Browser"])
+    (here / "page.html").write_text(PAGE)
+    with Browser(here / "browser") as page:
+        page.open(f"{served}/page.html")
+        until = time.monotonic() + 100
+        while not (said := page.evaluate("document.title")) and time.monotonic() < until:
+            time.sleep(0.2)
+        assert said, page.complaints()
+    assert probabilities(said) == pytest.approx(ours, abs=1e-4)
