@@ -19,7 +19,7 @@ IDS = ".ids.parquet"
 def export_index(cache: Cache, file: Path) -> tuple[int, Path]:
     """How many photos were written as an exact FAISS index of cosines, and the Parquet file beside it: row i is row i.
 
-    The index is an `IndexFlatIP` of embeddings of unit length, float32: as much memory as the file is large.
+    The index is an `IndexFlatIP` of embeddings of unit length, float32. While it is made all of it is in memory.
 
     Raises:
         PetrieveError: a file cannot be written, or the one beside it is there and no export.

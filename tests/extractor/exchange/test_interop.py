@@ -273,6 +273,15 @@ def test_the_users_columns_and_several_parts_come_back(
     assert said_in(back) == said_in(cache)
 
 
+def test_a_column_that_is_called_photo_is_left_out_with_a_note(run: Run, store: Path, tmp_path: Path) -> None:
+    """Words beside a photo in a tar may be called so."""
+    Cache.open(store).add_columns(pa.schema([("photo", pa.string())]))
+    done = run("export", tmp_path / "out", "--store", store)
+    assert (done.status, "the column `photo` is left out" in done.err) == (0, True)
+    assert run("import", tmp_path / "out", "--store", tmp_path / "new").status == 0
+    assert set(table(tmp_path / "new")) == set(table(store))
+
+
 def test_an_empty_store_goes_out_and_in(tmp_path: Path) -> None:
     cache = empty_store(tmp_path / "empty")
     assert embeddings.export_data_set(cache, tmp_path / "out") == 0
