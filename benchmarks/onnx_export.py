@@ -55,10 +55,10 @@ def main() -> None:
         started = time.perf_counter()
         ours = fitted.predict(trunk(canonical_view(pixels)[None]).numpy())[0]
         between = time.perf_counter()
-        (theirs,) = session.run(["probabilities"], {"photo": pixels.permute(1, 2, 0).contiguous().numpy()})
+        (theirs,) = session.run(["probabilities"], {"photo": pixels.permute(1, 2, 0)[None].contiguous().numpy()})
         seconds["ours"].append(between - started)
         seconds["onnxruntime"].append(time.perf_counter() - between)
-        differences.append(float(np.abs(ours - theirs).max()))
+        differences.append(float(np.abs(ours - theirs[0]).max()))
     figures = {
         "photos": len(photos),
         "largest_difference": max(differences),

@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from store.cache import Cache
 
 app = typer.Typer()
-EXPORTED = "`NAME.onnx` (pixels to probabilities), `NAME.safetensors` (the head alone) or a new folder (the embeddings)"
+EXPORTED = (
+    "a new folder or `NAME.parquet` (the embeddings), `NAME.faiss` (an index of them), `NAME.onnx` (pixels to "
+    "probabilities), `NAME.head.onnx` or `NAME.safetensors` (the head alone), or a folder `NAME.clip-retrieval`"
+)
 
 
 @app.command(epilog="Example: cli.py export pets.onnx")
@@ -29,38 +32,72 @@ def export(
     from store.cache import Cache
 
     kind = where.suffix.lower()
+    if where.name.lower().endswith(HEAD):
+        kind = HEAD
     if kind not in EXPORTS:
         raise PetrieveError(f"cannot tell from its name what {where} shall be", f"write {EXPORTED}")
-    show(EXPORTS[kind](where, Cache.open(store, trunk)), terminal.exported, as_json)
+    made = EXPORTS[kind](where, Cache.open(store, trunk))
+    show({"written": str(where), **made}, terminal.exported, as_json)
 
 
-def _export_onnx(file: Path, cache: "Cache") -> dict[str, Any]:
+def _onnx(file: Path, cache: "Cache") -> dict[str, Any]:
     from classifier import head
     from extractor.exchange import onnx
 
     fitted = head.load(cache)
-    made = onnx.export(file, cache, weight=fitted.weight, bias=fitted.bias, classes=fitted.classes)
-    return {"written": str(file), **asdict(made)}
+    export = onnx.export_head if file.name.lower().endswith(HEAD) else onnx.export
+    return asdict(export(file, cache, weight=fitted.weight, bias=fitted.bias, classes=fitted.classes))
 
 
-def _export_head(file: Path, cache: "Cache") -> dict[str, Any]:
+def _safetensors(file: Path, cache: "Cache") -> dict[str, Any]:
     from classifier import export, head
 
-    return {"written": str(file), "size_bytes": export.export(file, head.load(cache), cache)}
+    return {"size_bytes": export.export(file, head.load(cache), cache)}
 
 
-def _export_embeddings(folder: Path, cache: "Cache") -> dict[str, Any]:
-    from extractor.exchange.embeddings import export_embeddings
+def _data_set(folder: Path, cache: "Cache") -> dict[str, Any]:
+    from extractor.exchange.embeddings import export_data_set
 
-    return {"written": str(folder), "photos": export_embeddings(cache, folder)}
+    return {"photos": export_data_set(cache, folder)}
 
 
-EXPORTS = {".onnx": _export_onnx, ".safetensors": _export_head, "": _export_embeddings}
+def _table(file: Path, cache: "Cache") -> dict[str, Any]:
+    from extractor.exchange.embeddings import export_table
+
+    return {"photos": export_table(cache, file)}
+
+
+def _clip_retrieval(folder: Path, cache: "Cache") -> dict[str, Any]:
+    from extractor.exchange.embeddings import export_clip_retrieval
+
+    return {"photos": export_clip_retrieval(cache, folder)}
+
+
+def _faiss(file: Path, cache: "Cache") -> dict[str, Any]:
+    from extractor.exchange.faiss import export_index
+
+    count, ids = export_index(cache, file)
+    return {"photos": count, "beside": str(ids)}
+
+
+HEAD = ".head.onnx"
+EXPORTS = {
+    "": _data_set,
+    ".parquet": _table,
+    ".clip-retrieval": _clip_retrieval,
+    ".faiss": _faiss,
+    ".onnx": _onnx,
+    HEAD: _onnx,
+    ".safetensors": _safetensors,
+}
 
 
 @app.command("import", epilog="Example: cli.py import embeddings/ --photos data/")
 def import_(
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", parser=path, help="What `export` wrote.")],
+    where: Annotated[
+        Path,
+        typer.Argument(metavar="FILE_OR_FOLDER", parser=path, help="The folder or `.parquet` that `export` wrote."),
+    ],
     store: Store = DEFAULT_STORE,
     endpoint: Endpoint = None,
     photos: Annotated[
@@ -72,6 +109,6 @@ def import_(
     from extractor.exchange.imports import import_embeddings
     from index.codes import update
 
-    count, cache = import_embeddings(folder, store, photos=photos)
+    count, cache = import_embeddings(where, store, photos=photos)
     show({"store": store, "photos": count}, terminal.imported, as_json)
     update.update(cache, patient=True, tell=note)

@@ -84,12 +84,10 @@ def predict(
     while found := list(islice(results, PART)):  # embeddings of very many are never in memory at once
         embedded = [one for one in found if isinstance(one, Embedded)]
         told = iter(predicting.predict(cache, fitted, embedded, max_error))
+        places = querying.places([one.photo for one in found], cache)
         predictions += (
-            {
-                "photo": words.name(one.photo.path),
-                **(next(told) if isinstance(one, Embedded) else {"error": one.reason}),
-            }
-            for one in found
+            {**place, **(next(told) if isinstance(one, Embedded) else {"error": one.reason})}
+            for one, place in zip(found, places, strict=True)
         )
     if csv:
         spreadsheet.predictions(csv, predictions)

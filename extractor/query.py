@@ -112,6 +112,14 @@ def _held(path: str, cache: Cache) -> Embedded | None:
     return None
 
 
+def places(photos: Sequence[Photo], cache: Cache) -> list[dict[str, str]]:
+    """Of each photo `photo`, where it is below its root, and `root`: as the cache and its exports have it."""
+    rows = cache.known_of({photo.path: None for photo in photos})
+    there = {path_of(row["root"], row["uri"]): (row["uri"], row["root"]) for row in rows}
+    found = (there.get(photo.path, (photo.uri, photo.root)) for photo in photos)
+    return [{"photo": uri, "root": root} for uri, root in found]
+
+
 def same_photo(photo: Embedded, cache: Cache) -> list[str]:
     """The paths under which the cache holds this very photo: its own; else those with the same bytes."""
     rows = cache.known_of({photo.photo.path: photo.digest})

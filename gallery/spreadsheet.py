@@ -2,6 +2,7 @@
 
 import csv
 import io
+import os
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +14,7 @@ from store.rows import Unreadable
 
 
 def predictions(file: Path, found: Sequence[dict[str, Any]]) -> None:
-    """Write predictions: photo, label, probability, error, a column for each class, unsure and unfamiliar.
+    """Write predictions: photo, label, probability, error, a column for each class, unsure, unfamiliar, and the root.
 
     Raises:
         PetrieveError: the file cannot be written.
@@ -22,11 +23,12 @@ def predictions(file: Path, found: Sequence[dict[str, Any]]) -> None:
     rows = []
     for one in found:
         shares = one.get("probabilities", {})
-        start = [one["photo"], one.get("label", ""), one.get("probability", ""), one.get("error", "")]
+        photo = os.path.join(os.curdir, one["photo"]) if one["photo"].startswith(FORMULA) else one["photo"]
+        start = [photo, one.get("label", ""), one.get("probability", ""), one.get("error", "")]
         doubts = (str(one[doubt]).lower() if doubt in one else "" for doubt in ("unsure", "unfamiliar"))
-        rows.append([*start, *(shares.get(name, "") for name in classes), *doubts])
+        rows.append([*start, *(shares.get(name, "") for name in classes), *doubts, one["root"]])
     named = (f"p({name})" for name in classes)
-    write(file, ["photo", "label", "probability", "error", *named, "unsure", "unfamiliar"], rows)
+    write(file, ["photo", "label", "probability", "error", *named, "unsure", "unfamiliar", "root"], rows)
 
 
 def unreadable(file: Path, photos: Sequence[Unreadable]) -> None:

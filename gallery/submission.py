@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from gallery import spreadsheet
-from gallery.words import printable
+from gallery.words import name, printable
 from store.errors import PetrieveError, listed
+from store.photo import path_of
 
 CLASSES = ["cat", "dog"]
 LISTED = 10
@@ -59,10 +60,11 @@ def write_submission(
     prior = dogs / (cats + dogs) if cats + dogs else 0.5
     rows, unreadable = [], []
     for one in predictions:
+        photo = name(path_of(one["root"], one["photo"]))
         if "error" in one:
-            unreadable.append(one["photo"])
+            unreadable.append(photo)
         dog = one["probabilities"]["dog"] if "label" in one else prior
-        rows.append((numbers[one["photo"]], round(min(max(dog, clip), 1 - clip), 6)))
+        rows.append((numbers[photo], round(min(max(dog, clip), 1 - clip), 6)))
     spreadsheet.write(file, ["id", "label"], sorted(rows))
     if unreadable:
         what = f"{len(unreadable)} of {len(rows)} photos cannot be read ({printable(listed(unreadable, LISTED))})"

@@ -8,6 +8,7 @@ from typing import Any
 
 from gallery.words import called, name, printable
 from store.errors import listed
+from store.photo import path_of
 
 # Longer lists are cut in the terminal; `--json` has all of them.
 LINES = 40
@@ -124,11 +125,12 @@ def predicted(predictions: Sequence[dict[str, Any]]) -> None:
     """What is in which photo."""
     rows = []
     for one in predictions:
+        photo = name(path_of(one["root"], one["photo"]))
         if "error" in one:
-            rows.append((one["photo"], "unreadable", one["error"], ""))
+            rows.append((photo, "unreadable", one["error"], ""))
         else:
             doubts = ", ".join(doubt for doubt in ("unsure", "unfamiliar") if one[doubt])
-            rows.append((one["photo"], one["label"], f"{one['probability']:.1%}", doubts))
+            rows.append((photo, one["label"], f"{one['probability']:.1%}", doubts))
     _table(("photo", "label", "probability", ""), rows)
 
 

@@ -3,12 +3,13 @@
 import os
 import shutil
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 from uuid import uuid4
 
-from store.errors import PetrieveError
+from store.errors import PetrieveError, first_line
 from store.key import Key, Where
 
 # A file half written by a killed process is removed when it is older: no write takes so long.
@@ -29,14 +30,22 @@ def write_file(path: Where, *data: bytes | memoryview) -> None:
     if isinstance(path, Key):
         path.write(b"".join(data))
         return
+    with _whole(path) as file:
+        file.writelines(data)
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[BinaryIO]:
+    """A file to write to that takes the place of `path` when all is written; as by `write_file`."""
     path = path.resolve()
     if path.exists() and not path.is_file():
-        path.write_bytes(b"".join(data))
+        with path.open("wb") as file:
+            yield file
         return
     temporary = path.with_name(f".{path.name[:200]}.{uuid4().hex}")
     try:
         with temporary.open("xb") as file:
-            file.writelines(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
@@ -53,11 +62,23 @@ def write_named(file: Path, data: bytes) -> None:
     Raises:
         PetrieveError: it cannot be written.
     """
+    with named(file) as opened:
+        opened.write(data)
+
+
+@contextmanager
+def named(file: Path) -> Iterator[BinaryIO]:
+    """A file that the user has named, to write to: it is there when all is written, or not at all.
+
+    Raises:
+        PetrieveError: it cannot be written.
+    """
     try:
-        write_file(file, data)
+        with _whole(file) as opened:
+            yield opened
     except OSError as error:
         raise PetrieveError(
-            f"cannot write {file}: {error.strerror}", "name a file in a folder that is there"
+            f"cannot write {file}: {error.strerror or first_line(error)}", "name a file in a folder that is there"
         ) from error
 
 

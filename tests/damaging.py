@@ -167,3 +167,8 @@ def right(index: build.Index, seed: int) -> None:
     assert len({one.photo for one in found}) == len(found) == min(20, len(wanted))
     assert np.allclose([one.similarity for one in found], sorted(wanted.values())[:-21:-1], atol=2e-4)
     assert np.allclose([one.similarity for one in found], [wanted[one.photo] for one in found], atol=2e-4)
+
+
+def halve(file: Path) -> None:
+    """Leave the first half of a file."""
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])

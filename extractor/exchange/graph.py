@@ -1,4 +1,4 @@
-"""Decoded pixels → probabilities as an ONNX graph: resize, crop, normalisation, DenseNet, head.
+"""Decoded pixels → probabilities as an ONNX graph: resize, crop, normalisation, DenseNet, head; or the head alone.
 
 The network is torchvision's, layer by layer and under its names; a runtime folds the batch norms as it sees fit.
 """
@@ -12,7 +12,7 @@ from extractor.trunks.kinds import Kind
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import ArrayLike
-    from onnx import ModelProto, NodeProto, TensorProto
+    from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto
     from torch import Tensor
 
 EPSILON = 1e-5  # torch's own of batch norms
@@ -20,23 +20,43 @@ OPSET, IR_VERSION = 18, 8  # of December 2022: onnxruntime 1.14 and later
 
 
 def network(kind: Kind, tensors: "Mapping[str, Tensor]", weight: "np.ndarray", bias: "np.ndarray") -> "ModelProto":
-    """An ONNX model, `photo` → `probabilities` and `embedding`, of a trunk by torchvision's names and a head."""
-    from onnx import TensorProto, helper
+    """An ONNX model of a trunk by torchvision's names and a head, weight (C, D) and bias (C,).
+
+    `photo` (N, H, W, 3) → `probabilities` (N, C) and `embedding` (N, D).
+    """
+    from onnx import TensorProto
+    from onnx.helper import make_tensor_value_info
 
     graph = _Graph(tensors)
-    graph.add("Squeeze", _trunk(graph, kind, _view(graph, kind)), [0, 2, 3], name="embedding")  # (D,)
-    logits = graph.add("Gemm", graph.add("Unsqueeze", "embedding", [0]), weight, bias, transB=1)  # (1, C)
-    graph.add("Squeeze", graph.add("Softmax", logits), [0], name="probabilities")  # (C,)
-    sizes = {"probabilities": len(bias), "embedding": weight.shape[1]}
-    made = helper.make_graph(
-        graph.nodes,
-        "petrieve",
-        [helper.make_tensor_value_info("photo", TensorProto.UINT8, ["height", "width", 3])],
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, [size]) for name, size in sizes.items()],
-        list(graph.constants.values()),
-    )
+    graph.add("Flatten", _trunk(graph, kind, _view(graph, kind)), name="embedding")
+    _head(graph, weight, bias)
+    photo = make_tensor_value_info("photo", TensorProto.UINT8, ["photos", "height", "width", 3])
+    return _model(graph, photo, probabilities=len(bias), embedding=weight.shape[1])
+
+
+def head_network(weight: "np.ndarray", bias: "np.ndarray") -> "ModelProto":
+    """An ONNX model of a head alone: `embedding` (N, D) → `probabilities` (N, C)."""
+    from onnx import TensorProto
+    from onnx.helper import make_tensor_value_info
+
+    graph = _Graph({})
+    _head(graph, weight, bias)
+    embedding = make_tensor_value_info("embedding", TensorProto.FLOAT, ["photos", weight.shape[1]])
+    return _model(graph, embedding, probabilities=len(bias))
+
+
+def _head(graph: "_Graph", weight: "np.ndarray", bias: "np.ndarray") -> None:
+    graph.add("Softmax", graph.add("Gemm", "embedding", weight, bias, transB=1), name="probabilities")
+
+
+def _model(graph: "_Graph", given: "ValueInfoProto", **sizes: int) -> "ModelProto":
+    """A graph as a model, from one input to outputs (N, size) by their names."""
+    from onnx import TensorProto, helper
+
+    made = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["photos", size]) for name, size in sizes.items()]
+    whole = helper.make_graph(graph.nodes, "petrieve", [given], made, list(graph.constants.values()))
     opset = [helper.make_opsetid("", OPSET)]
-    return helper.make_model(made, opset_imports=opset, ir_version=IR_VERSION, producer_name="petrieve")
+    return helper.make_model(whole, opset_imports=opset, ir_version=IR_VERSION, producer_name="petrieve")
 
 
 class _Graph:
@@ -82,22 +102,22 @@ class _Graph:
 
 
 def _view(graph: _Graph, kind: Kind) -> str:
-    """`canonical_view` of the input, normalised: (1, 3, 224, 224)."""
+    """`canonical_view` of the input, normalised: (N, 3, 224, 224)."""
     import numpy as np
     from onnx import TensorProto
 
-    whole = graph.add("Shape", "photo", start=0, end=2)  # (H, W), from which all sizes follow, in whole numbers
+    whole = graph.add("Shape", "photo", start=1, end=3)  # (H, W), from which all sizes follow, in whole numbers
     short = graph.add("ReduceMin", whole, [0], keepdims=1)
     kept = graph.add("Min", whole, graph.add("Mul", short, [MAX_ASPECT]))
     start = _margin(graph, whole, kept)
-    pixels = graph.add("Slice", "photo", start, graph.add("Add", start, kept), [0, 1])
-    pixels = graph.add("Transpose", graph.add("Cast", pixels, to=TensorProto.FLOAT), perm=[2, 0, 1])
+    pixels = graph.add("Slice", "photo", start, graph.add("Add", start, kept), [1, 2])
+    pixels = graph.add("Transpose", graph.add("Cast", pixels, to=TensorProto.FLOAT), perm=[0, 3, 1, 2])
     resized = graph.add("Div", graph.add("Mul", kept, [RESIZE]), short)
     rows, columns = _resize(graph, kept, resized, axis=0), _resize(graph, kept, resized, axis=1)
     pixels = _rounded(graph, graph.add("MatMul", pixels, graph.add("Transpose", columns, perm=[1, 0])))
-    pixels = _rounded(graph, graph.add("MatMul", rows, pixels))  # (3, 224, 224)
+    pixels = _rounded(graph, graph.add("MatMul", rows, pixels))  # (N, 3, 224, 224)
     mean, std = (255 * np.array(three, np.float32).reshape(3, 1, 1) for three in (kind.mean, kind.std))
-    return graph.add("Unsqueeze", graph.add("Div", graph.add("Sub", pixels, mean), std), [0])
+    return graph.add("Div", graph.add("Sub", pixels, mean), std)
 
 
 def _resize(graph: _Graph, sizes: str, resized: str, *, axis: int) -> str:
@@ -149,7 +169,7 @@ def _margin(graph: _Graph, whole: str, kept: "str | ArrayLike") -> str:
 
 
 def _trunk(graph: _Graph, kind: Kind, maps: str) -> str:
-    """The network's features, ReLU, global average: (1, D, 1, 1)."""
+    """The network's features, ReLU, global average: (N, D, 1, 1)."""
     maps = graph.norm_relu(graph.convolve(maps, "conv0", pad=3, stride=2), "norm0")
     maps = graph.add("MaxPool", maps, kernel_shape=[3, 3], strides=[2, 2], pads=[1] * 4)
     for block, layers in enumerate(kind.layers, start=1):

@@ -1,13 +1,15 @@
-"""A trunk and a head → one ONNX file, held against ours before it is written."""
+"""A trunk and a head, or a head alone → an ONNX file, held against ours before it is written."""
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from extractor.exchange.graph import network
+from extractor.exchange.card import MAKER, check_own
+from extractor.exchange.graph import head_network, network
 from extractor.pixels.decode import decode
 from extractor.pixels.view import canonical_view
 from extractor.sources.reading import Reader
@@ -21,6 +23,7 @@ from store.photo import digest_of, path_of
 
 if TYPE_CHECKING:
     import numpy as np
+    from onnx import ModelProto
     from torch import Tensor
 
 COMPARED = 8  # photos; 0.1 s each
@@ -28,12 +31,23 @@ COMPARED = 8  # photos; 0.1 s each
 TOLERANCE = 1e-3
 
 
+# What goes into a model, for whoever has its file alone: JavaScript shows no metadata, and no format knows a range.
+PHOTO = {
+    "name": "photo",
+    "type": "uint8",
+    "shape": ["photos", "height", "width", 3],
+    "range": [0, 255],
+    "is": "upright photos of one size, any size; RGB, row by row from the top; transparency on white",
+}
+
+
 @dataclass(frozen=True)
 class Exported:
     """What was written, and how far its probabilities are from ours at most (None where no photo was at hand)."""
 
     size_bytes: int
-    compared: int
+    beside: str  # the file that says what goes in and what comes out
+    compared: int  # photos; of a head alone, embeddings
     largest_difference: float | None  # from ours in float32, of the same pixels
     predict_difference: float | None  # from what `predict` says: by the store's embeddings, in whatever precision
 
@@ -41,40 +55,85 @@ class Exported:
 def export(file: Path, cache: Cache, *, weight: "np.ndarray", bias: "np.ndarray", classes: Sequence[str]) -> Exported:
     """What was written: the trunk of the cache and a head, weight (C, D) and bias (C,), as one ONNX file.
 
-    Its input `photo` is uint8 (H, W, 3), upright RGB of any size; `probabilities` (C,) and `embedding` (D,) are
-    float32. Before it is written, onnxruntime's probabilities are held against ours on photos of the cache.
+    Its input `photo` is uint8 (N, H, W, 3), upright RGB of any size; `probabilities` (N, C) and `embedding` (N, D) are
+    float32. Before it is written, onnxruntime's probabilities are held against ours on photos of the cache. NAME.json
+    beside it says what goes in and what comes out.
 
     Raises:
         PetrieveError: the extra is not installed, the store's weights cannot be had or are others by now, onnxruntime
             disagrees, or the file cannot be written.
     """
-    onnx, _ = _installed()
+    _installed()
     trunk = load_trunk(cache.weights, "cpu", "float32", cache.made.kind)
     cache.check(trunk.fingerprint, cache.weights)
     own = kind(cache.made.kind)
     model = network(own, read_weights(cache.weights, own), weight, bias)
-    facts = {
-        "classes": json.dumps(list(classes)),
-        "view": own.recipe,
-        "weights": cache.weights,
-        "trunk": own.name,
-        "fingerprint": cache.fingerprint,
-    }
-    onnx.helper.set_model_props(model, facts)
-    onnx.checker.check_model(model, full_check=True)
-    data = model.SerializeToString(deterministic=True)
+    data = _model_bytes(model, facts := {**_facts(cache, classes), "view": own.recipe})
     compared = list(_differences(data, trunk, weight, bias, cache))
-    differences = [difference for difference, _ in compared]
+    predicted = [difference for _, difference in compared if difference is not None]
+    outputs = {"probabilities": len(classes), "embedding": cache.dimension}
+    beside = _write(file, data, facts, PHOTO, outputs, [difference for difference, _ in compared])
+    return replace(beside, predict_difference=max(predicted, default=None))
+
+
+def export_head(
+    file: Path, cache: Cache, *, weight: "np.ndarray", bias: "np.ndarray", classes: Sequence[str]
+) -> Exported:
+    """What was written: a head alone as an ONNX file, `embedding` (N, D) → `probabilities` (N, C), both float32.
+
+    An embedding is as the cache and its exports have it, not of unit length. It is held against ours as `export` does.
+
+    Raises:
+        PetrieveError: the extra is not installed, onnxruntime disagrees, or the file cannot be written.
+    """
+    _installed()
+    data = _model_bytes(head_network(weight, bias), facts := _facts(cache, classes))
+    _, embeddings = cache.sample(COMPARED)
+    (theirs,) = _session(data).run(["probabilities"], {"embedding": embeddings})
+    far = [_far(one, weight, bias, row) for one, row in zip(embeddings, theirs, strict=True)]
+    given = {
+        "name": "embedding",
+        "type": "float32",
+        "shape": ["photos", cache.dimension],
+        "range": [0, None],  # behind a ReLU
+        "is": "embeddings as the trunk makes them, not of unit length",
+    }
+    return _write(file, data, facts, given, {"probabilities": len(classes)}, far)
+
+
+def _facts(cache: Cache, classes: Sequence[str]) -> dict[str, Any]:
+    made = {"weights": cache.weights, "trunk": cache.made.kind, "fingerprint": cache.fingerprint}
+    return {"classes": list(classes), **made}
+
+
+def _model_bytes(model: "ModelProto", facts: dict[str, Any]) -> bytes:
+    """A model as it is written, with facts about it as its metadata, once it has been checked."""
+    onnx, _ = _installed()
+    onnx.helper.set_model_props(model, {**facts, "classes": json.dumps(facts["classes"])})
+    onnx.checker.check_model(model, full_check=True)
+    return bytes(model.SerializeToString(deterministic=True))
+
+
+def _write(
+    file: Path,
+    data: bytes,
+    facts: dict[str, Any],
+    given: dict[str, Any],
+    sizes: dict[str, int],
+    differences: list[float],
+) -> Exported:
+    """What was written of a model, and beside it, unless its probabilities differ from ours."""
     if any(not difference <= TOLERANCE for difference in differences):
         raise PetrieveError(
             f"onnxruntime's probabilities are {max(differences):.2g} from ours, more than {TOLERANCE}",
             "install another version of onnxruntime",
         )
+    check_own(beside := file.with_suffix(".json"))
+    outputs = [{"name": name, "type": "float32", "shape": ["photos", size]} for name, size in sizes.items()]
+    told = {MAKER: file.name, **facts, "inputs": [given], "outputs": outputs}
     write_named(file, data)
-    predicted = [difference for _, difference in compared if difference is not None]
-    return Exported(
-        len(data), len(compared), max(differences, default=None), predict_difference=max(predicted, default=None)
-    )
+    write_named(beside, json.dumps(told, indent=1, ensure_ascii=False).encode())
+    return Exported(len(data), str(beside), len(differences), max(differences, default=None), None)
 
 
 def _installed() -> tuple[ModuleType, ModuleType]:
@@ -89,6 +148,13 @@ def _installed() -> tuple[ModuleType, ModuleType]:
     return onnx, onnxruntime
 
 
+def _session(data: bytes) -> Any:
+    _, onnxruntime = _installed()
+    options = onnxruntime.SessionOptions()
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # as the commands ask of torch's threads
+    return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+
+
 def _differences(
     data: bytes, trunk: Trunk, weight: "np.ndarray", bias: "np.ndarray", cache: Cache
 ) -> Iterator[tuple[float, float | None]]:
@@ -96,20 +162,19 @@ def _differences(
 
     From ours of the same pixels in float32; and by the embedding that the cache has, None where the photo has changed.
     """
+    session = _session(data)
+    for pixels, held in _some_photos(cache):
+        (theirs,) = session.run(["probabilities"], {"photo": pixels.permute(1, 2, 0)[None].contiguous().numpy()})
+        far = partial(_far, weight=weight, bias=bias, theirs=theirs[0])
+        yield far(trunk(canonical_view(pixels)[None])[0].numpy()), None if held is None else far(held)
+
+
+def _far(embedding: "np.ndarray", weight: "np.ndarray", bias: "np.ndarray", theirs: "np.ndarray") -> float:
+    """How far these probabilities (C,) are from ours of an embedding (D,), at most."""
     import torch
 
-    _, onnxruntime = _installed()
-    options = onnxruntime.SessionOptions()
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # as the commands ask of torch's threads
-    session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-    for pixels, held in _some_photos(cache):
-        (theirs,) = session.run(["probabilities"], {"photo": pixels.permute(1, 2, 0).contiguous().numpy()})
-
-        def far(embedding: "Tensor", theirs: "np.ndarray" = theirs) -> float:
-            logits = embedding @ torch.from_numpy(weight).T + torch.from_numpy(bias)
-            return float((logits.softmax(0) - torch.from_numpy(theirs)).abs().max())
-
-        yield far(trunk(canonical_view(pixels)[None])[0]), None if held is None else far(torch.from_numpy(held))
+    logits = torch.from_numpy(embedding) @ torch.from_numpy(weight).T + torch.from_numpy(bias)
+    return float((logits.softmax(0) - torch.from_numpy(theirs)).abs().max())
 
 
 def _some_photos(cache: Cache) -> "Iterator[tuple[Tensor, np.ndarray | None]]":

@@ -5,9 +5,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow.compute as pc
 import pytest
 from conftest import Done
 from planting import DIMENSION, SEED, empty_store, mistaken, of_trunk, planted, whole
+from pyarrow import parquet
 from safetensors.numpy import load_file, save_file
 
 from classifier import head
@@ -196,13 +198,18 @@ def test_predict_gives_table_json_and_csv(run: Run, store: Path, drawn: Path, tm
     assert done.status == 0
     assert len(done.json) == 20
     for one in done.json:
-        assert set(one) == {"photo", "label", "probability", "probabilities", "unsure", "unfamiliar"}
+        assert set(one) == {"photo", "root", "label", "probability", "probabilities", "unsure", "unfamiliar"}
         assert one["probability"] == max(one["probabilities"].values())
         assert sum(one["probabilities"].values()) == pytest.approx(1, abs=1e-5)
     assert sum(one["label"] == "cat" for one in done.json) >= 19  # they are the photos it was fitted on
     lines = (tmp_path / "p.csv").read_text().splitlines()
-    assert lines[0] == "photo,label,probability,error,p(cat),p(dog),unsure,unfamiliar"
+    assert lines[0] == "photo,label,probability,error,p(cat),p(dog),unsure,unfamiliar,root"
     assert len(lines) == 21
+    run("export", tmp_path / "p.parquet", "--store", store)
+    exported = parquet.read_table(tmp_path / "p.parquet").filter(pc.field("label") == "cat").to_pylist()
+    keys = {(one["root"], one["photo"]) for one in exported}
+    assert {(one["root"], one["photo"]) for one in done.json} == keys
+    assert {(line.rpartition(",")[2], line.partition(",")[0]) for line in lines[1:]} == keys
     assert run("predict", drawn / "cat", "--store", store).out.splitlines()[0].split() == [
         "photo",
         "label",
@@ -213,7 +220,7 @@ def test_predict_gives_table_json_and_csv(run: Run, store: Path, drawn: Path, tm
 def test_predict_goes_on_past_an_unreadable_photo(run: Run, store: Path, photos: Path) -> None:
     (photos / "cat" / "bad.jpg").write_bytes(b"no photo")
     done = run("predict", photos / "cat", "--store", store, "--json")
-    bad = [one for one in done.json if set(one) == {"photo", "error"}]
+    bad = [one for one in done.json if set(one) == {"photo", "root", "error"}]
     assert (done.status, len(done.json), bad[0]["error"]) == (0, 21, "not a photo")
     alone = run("predict", photos / "cat" / "bad.jpg", "--store", store)
     assert (alone.status, "not one photo could be read" in alone.err) == (1, True)

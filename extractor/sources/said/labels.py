@@ -13,6 +13,7 @@ from extractor.sources.said.spellings import Photos, photos_meant
 from store.columns import carried, typed
 from store.errors import PetrieveError, listed
 from store.known import Known
+from store.photo import path_of
 from store.rows import RESERVED, by_hand
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ WORDS = {
 }
 # What stands beside photo and label where `predict --csv` and `audit --csv` have written them, and p(cat) and the like.
 RESULTS = {"probability", "error", "unsure", "unfamiliar"}, {"suggested", "reason", "score"}
+ROOT = "root"  # of `predict --csv`
 SHARE = re.compile(r"p\(.*\)")
 TASKS = {"annotation_id", "annotator"}  # of Label Studio's exports
 COLUMN = re.compile(r"[^\W\d_][\w -]*")  # Lance keeps names with a first _ to itself
@@ -98,6 +100,9 @@ def labels_of(
     names = _names(source, header, {"photo": photo, "label": label})
     cells = {name: [row[place] for row in table] for place, name in enumerate(names) if name}
     photos = cells.pop("photo")
+    if ROOT in results(header):  # below which `predict` has named the photos
+        roots = [row[header.index(ROOT)] for row in table]
+        photos = [_below(*place) for place in zip(roots, photos, strict=True)]
     columns, values = list[pa.Field](), dict[str, list[Any]]()
     for name, column in cells.items():
         check_text(source, column)
@@ -167,7 +172,15 @@ def results(header: Sequence[str]) -> set[str]:
     shares = {name for name in header if SHARE.fullmatch(name)}
     told, audited = RESULTS
     found = {name for some in (told, audited) if some <= set(header) for name in some}
+    found |= {ROOT} & set(header) if told <= set(header) else set()
     return found | shares | (told if shares else set())
+
+
+def _below(root: str, photo: str) -> str:
+    """A photo's path below a root; one that somebody has written into a file of ours, and no root, as it is."""
+    if not root or not photo.strip() or os.path.isabs(photo):
+        return photo
+    return path_of(root, photo.removeprefix("./"))
 
 
 def _split(file: str, word: str | None) -> str | None:

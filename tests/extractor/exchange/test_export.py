@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import faiss
 import numpy as np
 import onnxruntime
 import pytest
@@ -16,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 from planting import of_trunk, whole
+from pyarrow import parquet
 from safetensors.torch import load_file
 
 from classifier import head
@@ -24,8 +26,10 @@ from extractor.pixels.view import canonical_view
 from extractor.trunks.trunk import load_trunk
 from extractor.trunks.weights import BUNDLED
 from store.cache import Cache
+from store.photo import path_of
 
 Run = Callable[..., Done]
+CALLS = {"onnx": "onnxruntime.InferenceSession", "safetensors": "safe_open"}  # of the examples
 DOCUMENT = (ROOT / "docs" / "export.md").read_text()
 
 
@@ -42,9 +46,9 @@ def by_hand(file: Path, store: Path) -> float:
 
 @pytest.fixture(scope="module")
 def exported(run: Run, made_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with pets.onnx and pets.safetensors of the drawn photos' head."""
+    """A folder with what is made of the drawn photos' head."""
     folder = tmp_path_factory.mktemp("exported")
-    for suffix in ("onnx", "safetensors"):
+    for suffix in ("onnx", "head.onnx", "safetensors"):
         done = run("export", folder / f"pets.{suffix}", "--store", made_store, "--json")
         assert done.status == 0, done.err
         assert done.json["size_bytes"] == (folder / f"pets.{suffix}").stat().st_size
@@ -66,7 +70,7 @@ def session(exported: Path) -> onnxruntime.InferenceSession:
 
 
 def of_pixels(session: onnxruntime.InferenceSession, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    probabilities, embedding = session.run(["probabilities", "embedding"], {"photo": pixels})
+    (probabilities,), (embedding,) = session.run(["probabilities", "embedding"], {"photo": pixels[None]})
     return probabilities, embedding
 
 
@@ -100,7 +104,67 @@ def test_onnx_says_what_it_is(session: onnxruntime.InferenceSession, made_store:
     assert json.loads(facts["classes"]) == ["cat", "dog"]
     assert (facts["weights"], facts["fingerprint"]) == ("bundled", Cache.open(made_store).fingerprint)
     (photo,) = session.get_inputs()
-    assert (photo.name, photo.type, photo.shape) == ("photo", "tensor(uint8)", ["height", "width", 3])
+    assert (photo.name, photo.type, photo.shape) == ("photo", "tensor(uint8)", ["photos", "height", "width", 3])
+
+
+def test_a_batch_gives_what_each_of_its_photos_gives_alone(session: onnxruntime.InferenceSession) -> None:
+    batch = np.random.default_rng(0).integers(0, 256, (3, 300, 260, 3), np.uint8)
+    together = session.run(["probabilities", "embedding"], {"photo": batch})
+    for number, pixels in enumerate(batch):
+        for found, wanted in zip(together, of_pixels(session, pixels), strict=True):
+            np.testing.assert_allclose(found[number], wanted, atol=1e-5 * np.abs(wanted).max())
+
+
+def test_the_head_alone_takes_what_exports_of_embeddings_hold(run: Run, made_store: Path, exported: Path) -> None:
+    assert run("export", "pets.parquet", "--store", made_store).status == 0
+    embeddings = np.stack(parquet.read_table("pets.parquet")["embedding"].to_numpy())
+    (found,) = onnxruntime.InferenceSession(exported / "pets.head.onnx").run(None, {"embedding": embeddings})
+    wanted = head.load(Cache.open(made_store)).predict(embeddings)
+    assert np.abs(found - wanted).max() < 1e-5
+
+
+@pytest.mark.parametrize("name", ["pets", "pets.head"])
+def test_a_json_beside_a_model_says_what_its_metadata_and_shapes_say(exported: Path, name: str) -> None:
+    model = onnxruntime.InferenceSession(exported / f"{name}.onnx")
+    said = json.loads((exported / f"{name}.json").read_text())
+    facts = model.get_modelmeta().custom_metadata_map
+    assert {key: said[key] for key in facts} == {**facts, "classes": json.loads(facts["classes"])}
+    for told, there in ((said["inputs"], model.get_inputs()), (said["outputs"], model.get_outputs())):
+        types = [f"tensor({one['type'].removesuffix('32')})" for one in told]
+        assert [(one["name"], one["shape"]) for one in told] == [(one.name, one.shape) for one in there]
+        assert types == [one.type for one in there]
+    assert [one["range"] for one in said["inputs"]] == [[0, 255] if name == "pets" else [0, None]]
+
+
+def test_a_json_of_somebodys_own_is_not_written_over(run: Run, store: Path) -> None:
+    Path("pets.json").write_text('{"pets": ["Milo"]}')
+    done = run("export", "pets.onnx", "--store", store)
+    assert (done.status, "pets.json is there already, and no export; name another file" in done.err) == (1, True)
+    assert Path("pets.json").read_text() == '{"pets": ["Milo"]}'
+    assert not Path("pets.onnx").exists()
+
+
+def test_an_index_for_faiss_finds_what_similar_finds(run: Run, store: Path, drawn: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copies" / "again.jpg"
+    copy.parent.mkdir()
+    shutil.copy(sorted((drawn / "dog").iterdir())[0], copy)  # a photo more, and no content more
+    assert run("embed", copy.parent, "--store", store).status == 0
+    done = run("export", "pets.faiss", "--store", store, "--json")
+    assert done.json == {"written": "pets.faiss", "photos": 41, "beside": "pets.ids.parquet"}
+    index, ids = faiss.read_index("pets.faiss"), parquet.read_table("pets.ids.parquet").to_pylist()
+    paths = [path_of(row["root"], row["photo"]) for row in ids]
+    held = whole(Cache.open(store))
+    assert sorted(paths) == sorted(held)
+    for row, path in enumerate(paths):
+        unit = held[path].embedding / np.linalg.norm(held[path].embedding)
+        np.testing.assert_allclose(index.reconstruct(row), unit, atol=1e-6)
+    for asked in (drawn / paths[0], copy):
+        row = paths.index(str(asked))
+        ((cosines,), (rows,)) = index.search(index.reconstruct(row)[None], 41)
+        found = {paths[one]: float(cosine) for one, cosine in zip(rows, cosines, strict=True)}
+        wanted = run("similar", asked, "--store", store, "-k", 40, "--json").json["neighbours"]
+        similar = {str(Path(one["photo"]).absolute()): one["similarity"] for one in wanted}
+        assert similar == pytest.approx({path: found[path] for path in paths if path != str(asked)}, abs=2e-4)
 
 
 def test_the_same_head_gives_the_same_file(run: Run, made_store: Path, exported: Path, tmp_path: Path) -> None:
@@ -118,7 +182,7 @@ def test_the_documents_examples_run_as_they_stand(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    (example,) = [text for text in re.findall(r"```python\n(.*?)```", DOCUMENT, re.DOTALL) if f"pets.{kind}" in text]
+    (example,) = [text for text in re.findall(r"```python\n(.*?)```", DOCUMENT, re.DOTALL) if f"{CALLS[kind]}(" in text]
     shutil.copy(exported / f"pets.{kind}", tmp_path)
     photo = Image.open(sorted((drawn / "dog").iterdir())[0]).convert("RGB").resize((330, 290))
     exif = Image.Exif()
@@ -163,7 +227,7 @@ def test_an_export_whose_photos_are_gone_says_that_it_was_not_compared(run: Run,
 def test_what_cannot_be_exported_is_one_clear_line(
     run: Run, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert "write `NAME.onnx`" in run("export", "pets.pth", "--store", store).err
+    assert "`NAME.onnx`" in run("export", "pets.pth", "--store", store).err
     assert "name another file" in run("export", of_trunk(store).head, "--store", store).err
     assert "name a file in a folder that is there" in run("export", "no/x.safetensors", "--store", store).err
     monkeypatch.setitem(sys.modules, "onnxruntime", None)

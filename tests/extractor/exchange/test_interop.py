@@ -1,24 +1,28 @@
-"""Embeddings out and in again, in the layout that others read; nothing of a stranger's file is run or trusted."""
+"""Embeddings out and in again, as others read them; nothing of a stranger's file is run or trusted."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
-from conftest import Done, table
+from conftest import ROOT, Done, table
+from damaging import halve
 from embedding import again, repaint
 from planting import DIMENSION, empty_store, kept, of_trunk, said_in, whole
 from pyarrow import parquet
 
-import extractor.exchange.embeddings as interop
-from extractor.exchange import imports
+from extractor.exchange import embeddings, imports, rows
 from store.cache import Cache
+from store.photo import path_of
 
 Run = Callable[..., Done]
+FILE = "data/photos-0000.parquet"
 
 
 @pytest.fixture
@@ -28,9 +32,29 @@ def exported(run: Run, store: Path, tmp_path: Path) -> Path:
     return tmp_path / "out"
 
 
-def test_the_layout_is_the_one_that_others_read(exported: Path, store: Path) -> None:
-    embeddings = np.load(exported / "img_emb" / "img_emb_0000.npy", allow_pickle=False)
-    metadata = parquet.read_table(exported / "metadata" / "metadata_0000.parquet")
+@pytest.fixture
+def laid_out(run: Run, store: Path, tmp_path: Path) -> Path:
+    """The layout of clip-retrieval."""
+    done = run("export", tmp_path / "out.clip-retrieval", "--store", store)
+    assert (done.status, done.out) == (0, f"{tmp_path}/out.clip-retrieval: 40 photos\n"), done.err
+    return tmp_path / "out.clip-retrieval"
+
+
+def test_a_folder_holds_one_kind_of_table_and_says_what_is_in_it(exported: Path, store: Path) -> None:
+    files = sorted(str(file.relative_to(exported)) for file in exported.rglob("*") if file.is_file())
+    assert files == ["README.md", FILE, "petrieve.json"]
+    assert "# 40 photos and their embeddings" in (exported / "README.md").read_text()
+    found = parquet.read_table(exported / FILE)
+    said = json.loads(found.schema.metadata[b"petrieve"])
+    assert (said["fingerprint"], said["unit_length"]) == (Cache.open(store).fingerprint, False)
+    assert found.schema.field("embedding").metadata[b"unit_length"] == b"false"
+    assert not {pa.timestamp("us", "UTC"), pa.date32()} & set(found.schema.types)  # torch's format takes neither
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", found["modified"][0].as_py())
+
+
+def test_the_layout_of_clip_retrieval_is_a_form_of_its_own(run: Run, laid_out: Path, store: Path) -> None:
+    embeddings = np.load(laid_out / "img_emb" / "img_emb_0000.npy", allow_pickle=False)
+    metadata = parquet.read_table(laid_out / "metadata" / "metadata_0000.parquet")
     assert (embeddings.shape, embeddings.dtype) == ((40, DIMENSION), np.float16)
     assert np.allclose(np.linalg.norm(embeddings.astype(np.float32), axis=1), 1, atol=1e-3)
     there = table(store)
@@ -38,26 +62,62 @@ def test_the_layout_is_the_one_that_others_read(exported: Path, store: Path) -> 
         own = np.frombuffer(there[path][2], np.float32)
         unit = vector.astype(np.float32)
         assert unit @ own / np.linalg.norm(own) / np.linalg.norm(unit) > 0.99999
+    done = run("import", laid_out, "--store", "new")
+    assert (done.status, "of unit length" in done.err, Path("new").exists()) == (1, True, False)
 
 
-def test_embedding_reader_reads_it(exported: Path) -> None:
+def test_embedding_reader_reads_it(laid_out: Path) -> None:
     reader = pytest.importorskip("embedding_reader").EmbeddingReader(
-        embeddings_folder=str(exported / "img_emb"), metadata_folder=str(exported / "metadata"),
+        embeddings_folder=str(laid_out / "img_emb"), metadata_folder=str(laid_out / "metadata"),
         meta_columns=["image_path", "label"], file_format="parquet_npy",
     )  # fmt: skip
     assert (reader.count, reader.dimension) == (40, DIMENSION)
     ((embeddings, metadata),) = list(reader(batch_size=100, show_progress=False))
-    assert np.array_equal(embeddings, np.load(exported / "img_emb" / "img_emb_0000.npy"))
-    assert (
-        metadata["image_path"].tolist() == parquet.read_table(exported / "embeddings.parquet")["image_path"].to_pylist()
-    )
+    assert np.array_equal(embeddings, np.load(laid_out / "img_emb" / "img_emb_0000.npy"))
+    paths = parquet.read_table(laid_out / "metadata" / "metadata_0000.parquet")["image_path"].to_pylist()
+    assert metadata["image_path"].tolist() == paths
 
 
-def test_one_table_holds_the_embeddings_as_they_are(exported: Path, store: Path) -> None:
-    found = parquet.read_table(exported / "embeddings.parquet")
+def test_one_file_holds_the_embeddings_as_they_are(run: Run, exported: Path, store: Path, tmp_path: Path) -> None:
+    assert run("export", tmp_path / "pets.parquet", "--store", store).status == 0
+    found = parquet.read_table(tmp_path / "pets.parquet")
+    assert found.equals(parquet.read_table(exported / FILE), check_metadata=True)
     there = table(store)
-    for path, vector in zip(found["image_path"].to_pylist(), found["embedding"].to_pylist(), strict=True):
-        assert np.array_equal(np.array(vector, np.float32), np.frombuffer(there[path][2], np.float32))
+    for row in found.to_pylist():
+        own = there[path_of(row["root"], row["photo"])]
+        assert row["digest"] == own[1].hex()
+        assert np.array_equal(np.array(row["embedding"], np.float32), np.frombuffer(own[2], np.float32))
+
+
+def test_one_file_comes_back_and_takes_no_other_tables_place(run: Run, store: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "mine.parquet"
+    parquet.write_table(pa.table({"photo": ["a.jpg"]}), mine)
+    before = mine.read_bytes()
+    assert "no export; name another file" in run("export", mine, "--store", store).err
+    assert "nothing says which network" in run("import", mine, "--store", store).err
+    assert mine.read_bytes() == before
+    for _ in range(2):  # one of its own it replaces
+        assert run("export", tmp_path / "pets.parquet", "--store", store).status == 0
+    assert run("import", tmp_path / "pets.parquet", "--store", tmp_path / "new").status == 0
+    assert rows_of(tmp_path / "new") == rows_of(store)
+    halve(tmp_path / "pets.parquet")
+    assert "cannot be read" in run("import", tmp_path / "pets.parquet", "--store", tmp_path / "newer").err
+
+
+def test_what_an_earlier_release_exported_comes_back(run: Run, tmp_path: Path) -> None:
+    """`embeddings.parquet` with names in `uri` and moments of Parquet's, and a card that says no format."""
+    earlier = ROOT / "tests" / "exports" / "1"
+    assert run("import", earlier, "--store", tmp_path / "s").status == 0
+    cache = Cache.open(tmp_path / "s")
+    moment = datetime(2026, 10, 1, 10, tzinfo=UTC)
+    (named,) = [row for row in said_in(cache).values() if row["name"]]
+    told = {"name": "Milo", "found_on": moment.date(), "seen": moment.replace(tzinfo=None), "at": moment}
+    assert named == {"label": "cat", "split": None, **told}
+    found = parquet.read_table(earlier / "embeddings.parquet").to_pylist()
+    there = {row["uri"]: np.array(row["embedding"], np.float32) for row in found}
+    held = {one.photo.uri: one.embedding for one in whole(cache).values()}
+    assert held.keys() == there.keys()
+    assert all(np.array_equal(held[uri], there[uri]) for uri in held)
 
 
 def rows_of(store: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
@@ -187,9 +247,8 @@ def test_a_photo_that_is_gone_is_marked(run: Run, few: Path, tmp_path: Path) -> 
     gone.unlink()
     run("embed", few, "--store", store)
     run("export", tmp_path / "out", "--store", store)
-    for name in ("embeddings.parquet", "metadata/metadata_0000.parquet"):
-        rows = parquet.read_table(tmp_path / "out" / name, columns=["image_path", "gone"]).to_pylist()
-        assert [row["image_path"] for row in rows if row["gone"]] == [str(gone)]
+    found = parquet.read_table(tmp_path / "out" / FILE, columns=["root", "photo", "gone"]).to_pylist()
+    assert [path_of(row["root"], row["photo"]) for row in found if row["gone"]] == [str(gone)]
 
 
 def test_moved_photos_are_found_where_they_are_now(run: Run, exported: Path, drawn: Path, tmp_path: Path) -> None:
@@ -205,110 +264,29 @@ def test_the_users_columns_and_several_parts_come_back(
     said = [{"pet_id": number, "label": "cat" if number % 2 else None} for number in range(50)]
     vectors = np.random.default_rng(0).normal(size=(50, DIMENSION))
     cache = kept(tmp_path, vectors, said)
-    monkeypatch.setattr(interop, "PART", 20)
+    monkeypatch.setattr(rows, "PART", 20)
     monkeypatch.setattr("store.contents.SCAN", 10)
-    assert interop.export_embeddings(cache, tmp_path / "out") == 50
-    assert len(list((tmp_path / "out" / "img_emb").iterdir())) == 3
+    assert embeddings.export_data_set(cache, tmp_path / "out") == 50
+    assert len(list((tmp_path / "out" / "data").iterdir())) == 3
     count, back = imports.import_embeddings(tmp_path / "out", tmp_path / "new")
     assert count == 50
     assert said_in(back) == said_in(cache)
 
 
+def test_a_column_that_is_called_photo_is_left_out_with_a_note(run: Run, store: Path, tmp_path: Path) -> None:
+    """Words beside a photo in a tar may be called so."""
+    Cache.open(store).add_columns(pa.schema([("photo", pa.string())]))
+    done = run("export", tmp_path / "out", "--store", store)
+    assert (done.status, "the column `photo` is left out" in done.err) == (0, True)
+    assert run("import", tmp_path / "out", "--store", tmp_path / "new").status == 0
+    assert set(table(tmp_path / "new")) == set(table(store))
+
+
 def test_an_empty_store_goes_out_and_in(tmp_path: Path) -> None:
     cache = empty_store(tmp_path / "empty")
-    assert interop.export_embeddings(cache, tmp_path / "out") == 0
+    assert embeddings.export_data_set(cache, tmp_path / "out") == 0
     count, back = imports.import_embeddings(tmp_path / "out", tmp_path / "new")
     assert (count, len(back)) == (0, 0)
-
-
-DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
-    "no card": (lambda f: (f / "petrieve.json").unlink(), "nothing says which network"),
-    "a card of other weights": (
-        lambda f: card(f, fingerprint="0" * 64),
-        "was made with densenet121 and weights bundled",
-    ),
-    "a card that names a file": (lambda f: card(f, weights="/etc/passwd"), "weights from a file"),
-    "a card that is none": (lambda f: (f / "petrieve.json").write_text("[]"), "cannot be read"),
-    "a card without columns": (lambda f: card(f, columns=["coat"]), "no column coat"),
-    "too few photos": (lambda f: card(f, photos=41), "its card says 41"),
-    "another dimension": (lambda f: save(f, np.zeros((40, 512), np.float32)), "[512], not 1024 × float32"),
-    "another type": (lambda f: save(f, np.zeros((40, DIMENSION), np.float64)), "double"),
-    "zeros": (lambda f: save(f, np.zeros((40, DIMENSION), np.float32)), "zeros alone"),
-    "no numbers": (lambda f: save(f, np.full((40, DIMENSION), np.nan, np.float32)), "holds no numbers"),
-    "numbers that are too large": (lambda f: save(f, np.full((40, DIMENSION), 1e6, np.float32)), "holds no numbers"),
-    "an embedding that is missing": (lambda f: change(f, "embedding", [None] * 40, EMBEDDING), "is missing"),
-    "an empty file": (lambda f: (f / "embeddings.parquet").write_bytes(b""), "cannot be read"),
-    "no file": (lambda f: (f / "embeddings.parquet").unlink(), "cannot be read"),
-    "no end of photos": (lambda f: card(f, photos=float("inf")), "cannot be read"),
-    "a card without end": (lambda f: (f / "petrieve.json").write_text("[" * 99999), "cannot be read"),
-    "a photo without a name": (lambda f: change(f, "uri", ["", *map(str, range(39))]), "no path inside"),
-    "cut short": (lambda f: cut(f / "embeddings.parquet"), "cannot be read"),
-    "a path that leads outside": (lambda f: change(f, "uri", ["../../etc/passwd"] * 40), "no path inside"),
-    "an absolute path": (lambda f: change(f, "uri", ["/etc/passwd"] * 40), "no path inside"),
-    "a path of two ways": (lambda f: change(f, "uri", ["a/./b.jpg", *map(str, range(39))]), "no path inside"),
-    "a root that is none": (lambda f: change(f, "root", ["data"] * 40), "no path inside"),
-    "a root with a way back": (lambda f: change(f, "root", ["/data/../etc"] * 40), "no path inside"),
-    "a photo twice": (lambda f: change(f, "uri", ["a.jpg"] * 40), "names a photo twice"),
-    "a digest that is none": (lambda f: change(f, "digest", ["x" * 32] * 40), "cannot be used"),
-    "a short digest": (lambda f: change(f, "digest", ["00"] * 40), "cannot be used"),
-    "a size that is none": (lambda f: change(f, "size", ["large"] * 40), "cannot be used"),
-    "a date that is none": (lambda f: change(f, "modified", [1 << 60] * 40, pa.timestamp("us", "UTC")), "is damaged"),
-    "a column that is the cache's own": (lambda f: card(f, columns=["digest"]), "cannot be stored"),
-    "no column": (lambda f: drop(f, "digest"), "no column digest"),
-}
-EMBEDDING = pa.list_(pa.float32(), DIMENSION)
-
-
-def card(folder: Path, **changed: object) -> None:
-    file = folder / "petrieve.json"
-    file.write_text(json.dumps({**json.loads(file.read_text()), **changed}))
-
-
-def save(folder: Path, array: np.ndarray) -> None:
-    vectors = pa.FixedSizeListArray.from_arrays(pa.array(array.reshape(-1)), array.shape[1])
-    change(folder, "embedding", vectors.to_pylist(), vectors.type)
-
-
-def cut(file: Path) -> None:
-    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
-
-
-def change(folder: Path, column: str, values: list[Any], type_: pa.DataType | None = None) -> None:
-    file = folder / "embeddings.parquet"
-    found = parquet.read_table(file).drop_columns([column])
-    parquet.write_table(found.append_column(column, pa.array(values, type_)), file)
-
-
-def drop(folder: Path, column: str) -> None:
-    file = folder / "embeddings.parquet"
-    parquet.write_table(parquet.read_table(file).drop_columns([column]), file)
-
-
-@pytest.mark.parametrize("damage", DAMAGES)
-def test_what_cannot_be_trusted_is_refused_in_one_line(
-    run: Run, exported: Path, store: Path, tmp_path: Path, damage: str
-) -> None:
-    harm, said = DAMAGES[damage]
-    harm(exported)
-    before = table(store)
-    done = run("import", exported, "--store", store)
-    assert (done.status, done.out, done.err.count("\n")) == (1, "", 1), done.err
-    assert said in done.err
-    assert table(store) == before
-    if "other weights" not in damage:
-        assert run("import", exported, "--store", tmp_path / "new").status == 1
-        assert not (tmp_path / "new").exists()
-
-
-def test_what_is_wrong_with_the_last_photo_keeps_the_first_out_too(
-    run: Run, exported: Path, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(imports, "GROUP", 8)
-    change(exported, "uri", [*(f"{n}.jpg" for n in range(39)), "../x.jpg"])
-    before = table(store)
-    for into in (store, tmp_path / "new"):
-        assert run("import", exported, "--store", into).status == 1
-    assert (table(store), (tmp_path / "new").exists()) == (before, False)
 
 
 def test_columns_of_any_language_are_stored_asked_for_and_brought_back(
@@ -361,7 +339,7 @@ def test_an_address_is_refused_in_one_line_and_nothing_is_made(
 
 def test_an_export_that_fails_leaves_nothing(run: Run, store: Path, tmp_path: Path) -> None:
     for file in (of_trunk(store).vectors / "data").iterdir():
-        cut(file)
+        halve(file)
     (tmp_path / "mine").mkdir()
     for folder in (tmp_path / "new", tmp_path / "mine"):
         done = run("export", folder, "--store", store)

@@ -91,7 +91,7 @@ def test_another_kind_as_an_onnx_file_computes_the_same() -> None:
     made = network(kind, tensors, weight, bias).SerializeToString()
     session = onnxruntime.InferenceSession(made, providers=["CPUExecutionProvider"])
     photo = draw.integers(0, 256, (300, 260, 3), np.uint8)
-    (embedding,) = session.run(["embedding"], {"photo": photo})
+    ((embedding,),) = session.run(["embedding"], {"photo": photo[None]})
     with torch.inference_mode():
         ours = DenseNet(kind, plain(tensors), device=CPU, dtype=torch.float32)
         wanted = ours(canonical_view(torch.from_numpy(photo).permute(2, 0, 1))[None])[0].numpy()

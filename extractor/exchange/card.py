@@ -1,0 +1,42 @@
+"""What an export says of itself: what its embeddings depend on, and that it is ours."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from store.cache import Cache
+from store.errors import PetrieveError
+from store.rows import own
+
+MAKER = "petrieve"  # the key of what we say in a Parquet file; in a JSON, of the name of the file that it is about
+CARD = "petrieve.json"  # a folder's
+FORMAT = 2  # 1, which is not said, had `embeddings.parquet`, and times that are none for torch
+
+
+def card(cache: Cache, *, unit_length: bool = False) -> dict[str, Any]:
+    """What exported embeddings depend on, and which of the columns beside them are the user's own."""
+    made = {"trunk": cache.made.kind, "fingerprint": cache.fingerprint, "weights": cache.weights}
+    columns = [name for name in own(cache.photo_schema) if name != "photo"]  # so is called what photos are known by
+    return {"format": FORMAT, **made, "unit_length": unit_length, "columns": columns}
+
+
+def check_own(file: Path) -> None:
+    """Refuse to put an export in the place of a Parquet or JSON file that is none.
+
+    Raises:
+        PetrieveError: the file is there, and does not say that we have written it.
+    """
+    if file.is_file() and file.stat().st_size and not _is_own(file):
+        raise PetrieveError(f"{file} is there already, and no export", "name another file")
+
+
+def _is_own(file: Path) -> bool:
+    from pyarrow import parquet
+
+    try:
+        if file.suffix == ".json":
+            return MAKER in json.loads(file.read_bytes())
+        with file.open("rb") as opened:  # by its path, Arrow would take run:1 for an address
+            return MAKER.encode() in (parquet.read_schema(opened).metadata or {})
+    except (OSError, ValueError, TypeError, RecursionError):
+        return False
