@@ -178,7 +178,7 @@ def embed(
     if photos and unreadable == photos:
         raise PetrieveError(f"none of {photos} photos can be read", "`cli.py info --unreadable` lists the reasons")
     seconds = time.perf_counter() - started
-    used = loaded.cache_info().currsize > 0
+    used = on == LOCAL and loaded.cache_info().currsize > 0
     return Summary(
         found=photos,
         embedded=counts["embedded"],

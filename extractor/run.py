@@ -230,7 +230,7 @@ def _job(cache: Cache, to_do: Plan, how: How) -> Job:
         sources=to_do.sources,
         made=cache.made,
         schema=cache.photo_schema,
-        device=crew.device(how.device),
+        device=crew.device(how.device, how.workers),
         keep_damaged=how.keep_damaged,
     )
 
