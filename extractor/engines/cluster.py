@@ -36,7 +36,7 @@ JOINING = {"RAY_OVERRIDE_JOB_RUNTIME_ENV": "1", "RAY_ENABLE_UV_RUN_RUNTIME_ENV":
 # (`ENABLE_RAY_CLUSTER` in Ray 2.60's ray_constants.py), and nothing is reported.
 ALONE = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_USAGE_STATS_ENABLED": "0"}
 LOOPBACK = "127.0.0.1"
-WAIT = 10.0  # seconds for somebody to answer
+WAIT, ASKING = 10.0, 60.0  # seconds for somebody to answer, and for a process on the cluster that asks for nodes
 
 
 def here(on: str, device: str, precision: str) -> tuple[str, str]:
@@ -111,6 +111,16 @@ def _join(where: str, folder: Path, *, alone: bool) -> None:
 
 def want(places: int, each: Mapping[str, int]) -> None:
     """Ask the cluster's autoscaler, if it has one, for so many places with these resources each; 0 takes it back."""
+    import ray
+
+    # Who has joined by Ray's client has no part in the cluster, and cannot ask by itself.
+    if ray.util.client.ray.is_connected():  # type: ignore[no-untyped-call]
+        ray.get(ray.remote(_want).options(num_cpus=0).remote(places, each), timeout=ASKING)
+    else:
+        _want(places, each)
+
+
+def _want(places: int, each: Mapping[str, int]) -> None:
     from ray.autoscaler.sdk import request_resources
 
     request_resources(bundles=[dict(each)] * places)

@@ -93,7 +93,7 @@ def test_a_cluster_joined_by_ray_s_client_gives_the_local_store(
     head: Head, pets: Path, tmp_path: Path, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told(monkeypatch, head.environment())
-    done = embed(start, pets, tmp_path / "far", head.client)
+    done = embed(start, pets, tmp_path / "far", head.client, "--workers", 2)  # one more than there is room for
     assert done.status == 0, done.err
     assert done.err.splitlines() == ["note: 1 node, 1 worker (1 × 2 cores), " + done.json["precision"]]
     assert start("embed", pets, "--store", tmp_path / "near", "--weights", "bundled").done().status == 0
