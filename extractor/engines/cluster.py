@@ -1,5 +1,6 @@
 """Which cluster a run is on: joined, or started on this machine; with the code that its workers need."""
 
+import logging
 import os
 import secrets
 import shutil
@@ -30,8 +31,13 @@ SETTINGS = (
     *("AZURE_STORAGE_ACCOUNT_NAME", "AZURE_STORAGE_USE_EMULATOR", "AZURITE_BLOB_STORAGE_URL", "STORAGE_EMULATOR_HOST"),
     *("PETRIEVE_MAX_MEGAPIXELS", "PETRIEVE_ZIP_ENCODING", "OMP_WAIT_POLICY", "OPENBLAS_THREAD_TIMEOUT", "LANCE_LOG"),
 )
-# What Ray reads: a job's own environment gives way to ours where both say something; and `uv run` has no say in it.
-JOINING = {"RAY_OVERRIDE_JOB_RUNTIME_ENV": "1", "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}
+# What Ray reads: a job's own environment gives way to ours where both say something; `uv run` has no say in it; and a
+# call when the cluster is gone starts no other here, which would listen to everybody.
+JOINING = {
+    "RAY_OVERRIDE_JOB_RUNTIME_ENV": "1",
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+    "RAY_ENABLE_AUTO_CONNECT": "0",
+}
 # For a cluster of this machine alone: everything listens on the loopback, as by default on Windows and macOS
 # (`ENABLE_RAY_CLUSTER` in Ray 2.60's ray_constants.py), and nothing is reported.
 ALONE = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_USAGE_STATS_ENABLED": "0"}
@@ -89,6 +95,7 @@ def _join(where: str, folder: Path, *, alone: bool) -> None:
     from ray._private import worker as rays_own
 
     warnings.filterwarnings("ignore", "Ray Client connection timed out")
+    logging.getLogger("ray.util.client.logsclient").setLevel(logging.ERROR)  # that it tries to reach a lost cluster
     warnings.filterwarnings("ignore", "lance is not fork-safe")  # Ray's own processes are started, and use none of it
     settings: dict[str, Any] = {"runtime_env": _code(folder), "log_to_driver": False, "logging_level": "error"}
     if alone:  # Ray's own place is open to all users of the machine
