@@ -95,7 +95,7 @@ def _join(where: str, folder: Path, *, alone: bool) -> None:
     from ray._private import worker as rays_own
 
     warnings.filterwarnings("ignore", "Ray Client connection timed out")
-    logging.getLogger("ray.util.client.logsclient").setLevel(logging.ERROR)  # that it tries to reach a lost cluster
+    logging.getLogger("ray.util.client.logsclient").disabled = True  # it says that it tries to reach a lost cluster
     warnings.filterwarnings("ignore", "lance is not fork-safe")  # Ray's own processes are started, and use none of it
     settings: dict[str, Any] = {"runtime_env": _code(folder), "log_to_driver": False, "logging_level": "error"}
     if alone:  # Ray's own place is open to all users of the machine
