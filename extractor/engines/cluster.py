@@ -180,8 +180,15 @@ def _after(name: str, said: str) -> str:
 def _code(folder: Path) -> Mapping[str, Any]:
     """What a worker runs with: a copy of our packages, made here, before all that is installed or lies on its node."""
     home = Path(sys.modules[__name__].__file__ or "").parents[2]
-    for name in PACKAGES:
-        shutil.copytree(home / name, folder / "code" / name, ignore=shutil.ignore_patterns(*LEFT))
+    try:
+        for name in PACKAGES:
+            shutil.copytree(home / name, folder / "code" / name, ignore=shutil.ignore_patterns(*LEFT))
+    except OSError as error:  # of several files, `shutil` has what the last of them said in a list
+        why = error.args[0][-1][-1] if isinstance(error, shutil.Error) else error.strerror or error
+        raise PetrieveError(
+            f"cannot copy the workers' code to {folder.parent}: {why}",
+            "make room, or name another folder in RAY_TMPDIR",
+        ) from error
     settings = {name: os.environ[name] for name in SETTINGS if name in os.environ}
     return {"working_dir": str(folder / "code"), "env_vars": settings}
 
