@@ -60,7 +60,7 @@ def embed(
     precision: Precision = "auto",
     on: On = "local",
     workers: Annotated[
-        int | None, typer.Option(min=1, help="With `--on`: how many, if not one for each GPU, or 16 cores.")
+        int | None, typer.Option(min=1, help="With `--on`: how many at most, by default one for each GPU, or 16 cores.")
     ] = None,
     views: Annotated[
         int, typer.Option(help="Embed so many augmented views of each photo too, now and in later runs.")
@@ -88,6 +88,8 @@ def embed(
         raise typer.BadParameter("these are columns of a CSV: name it with `--labels`")
     if forget is not None and not prune:
         raise typer.BadParameter("`--forget` goes with `--prune`")
+    if workers is not None and on == "local":
+        raise typer.BadParameter("`--workers` goes with `--on`")
     with progress.progress(as_json) as (listing, draw), asked_to_stop() as asked:
         summary, cache = extractor.embed(
             sources,

@@ -161,7 +161,7 @@ def embed(
             to_do = replace(to_do, lost=cache.lost(sorted({*gone, *to_do.missing}), there))
         cache.keep_views(views, RECIPE)
         cache.keep_listings({**listings.then, **listings.now})
-        how = How(on, workers, device, precision, keep_damaged, wanted)
+        how = How(on, workers, device, precision, keep_damaged, found)
         ran = run(to_do, tell, cache, there, loaded, how, progress=progress, note=note, stop=stop)
         left = to_do.todo - ran.outcomes.total()
         if not left:
@@ -178,7 +178,7 @@ def embed(
     if photos and unreadable == photos:
         raise PetrieveError(f"none of {photos} photos can be read", "`cli.py info --unreadable` lists the reasons")
     seconds = time.perf_counter() - started
-    used = loaded.cache_info().currsize > 0
+    used = on == LOCAL and loaded.cache_info().currsize > 0
     return Summary(
         found=photos,
         embedded=counts["embedded"],

@@ -12,13 +12,17 @@ from typing import Any
 from extractor.engines.clock import Clock
 from extractor.engines.cluster import LOCAL, joined
 from extractor.engines.local import CORES, results
-from extractor.engines.worker import Job, sight
+from extractor.engines.worker import THERE, Job, sight
+from extractor.find import Found
 from extractor.plan import Plan, Tell
+from extractor.sources.places import container_of
 from extractor.trunks.kinds import kind
 from extractor.trunks.trunk import Trunk, batch_of, workers_of
 from extractor.trunks.weights import read_weights
+from store.buckets import parted
 from store.cache import Cache
 from store.digests import as_array
+from store.folder import Store
 from store.key import Key
 from store.known import Known
 from store.photo import Photo, is_address
@@ -38,7 +42,7 @@ class How:
     device: str
     precision: str
     keep_damaged: bool
-    sources: Sequence[str]
+    found: Sequence[Found]
 
 
 @dataclass
@@ -223,16 +227,24 @@ def _job(cache: Cache, to_do: Plan, how: How) -> Job:
 
     store = cache.store
     place = str(store.path) if isinstance(store.path, Key) else os.path.abspath(store.path)
-    seen = [*how.sources, *([] if isinstance(store.path, Key) else [os.path.abspath(str(store.card))])]
+    paths = [os.path.abspath(str(store.card))] if not isinstance(store.path, Key) else []
+    paths += [one.name for one in how.found if not is_address(one.name)]
     return Job(
         store=place,
-        seen=tuple((path, sight(path)) for path in seen if not is_address(path)),
+        seen=(*((path, sight(path)) for path in paths), *((one, THERE) for one in _in_buckets(store, how.found))),
         sources=to_do.sources,
         made=cache.made,
         schema=cache.photo_schema,
-        device=crew.device(how.device),
+        device=crew.device(how.device, how.workers),
         keep_damaged=how.keep_damaged,
     )
+
+
+def _in_buckets(store: Store, found: Sequence[Found]) -> list[str]:
+    """The store's card and a photo, or the archive that it is in, of each bucket: as shown to be within reach here."""
+    photos = {parted(one.name)[0]: one.photos[0].path for one in reversed(found) if is_address(one.name) and one.photos}
+    cards = [str(store.card)] if isinstance(store.path, Key) else []
+    return cards + [(container_of(path) or (path,))[0] for path in photos.values()]
 
 
 def _told(one: Result, to_do: Plan, there: Known) -> Result:

@@ -1,5 +1,6 @@
 """Which cluster a run is on: joined, or started on this machine; with the code that its workers need."""
 
+import logging
 import os
 import secrets
 import shutil
@@ -30,13 +31,18 @@ SETTINGS = (
     *("AZURE_STORAGE_ACCOUNT_NAME", "AZURE_STORAGE_USE_EMULATOR", "AZURITE_BLOB_STORAGE_URL", "STORAGE_EMULATOR_HOST"),
     *("PETRIEVE_MAX_MEGAPIXELS", "PETRIEVE_ZIP_ENCODING", "OMP_WAIT_POLICY", "OPENBLAS_THREAD_TIMEOUT", "LANCE_LOG"),
 )
-# What Ray reads: a job's own environment gives way to ours where both say something; and `uv run` has no say in it.
-JOINING = {"RAY_OVERRIDE_JOB_RUNTIME_ENV": "1", "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}
+# What Ray reads: a job's own environment gives way to ours where both say something; `uv run` has no say in it; and a
+# call when the cluster is gone starts no other here, which would listen to everybody.
+JOINING = {
+    "RAY_OVERRIDE_JOB_RUNTIME_ENV": "1",
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+    "RAY_ENABLE_AUTO_CONNECT": "0",
+}
 # For a cluster of this machine alone: everything listens on the loopback, as by default on Windows and macOS
 # (`ENABLE_RAY_CLUSTER` in Ray 2.60's ray_constants.py), and nothing is reported.
 ALONE = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_USAGE_STATS_ENABLED": "0"}
 LOOPBACK = "127.0.0.1"
-WAIT = 10.0  # seconds for somebody to answer
+WAIT, ASKING = 10.0, 60.0  # seconds for somebody to answer, and for a process on the cluster that asks for nodes
 
 
 def here(on: str, device: str, precision: str) -> tuple[str, str]:
@@ -89,6 +95,7 @@ def _join(where: str, folder: Path, *, alone: bool) -> None:
     from ray._private import worker as rays_own
 
     warnings.filterwarnings("ignore", "Ray Client connection timed out")
+    logging.getLogger("ray.util.client.logsclient").disabled = True  # it says that it tries to reach a lost cluster
     warnings.filterwarnings("ignore", "lance is not fork-safe")  # Ray's own processes are started, and use none of it
     settings: dict[str, Any] = {"runtime_env": _code(folder), "log_to_driver": False, "logging_level": "error"}
     if alone:  # Ray's own place is open to all users of the machine
@@ -111,6 +118,16 @@ def _join(where: str, folder: Path, *, alone: bool) -> None:
 
 def want(places: int, each: Mapping[str, int]) -> None:
     """Ask the cluster's autoscaler, if it has one, for so many places with these resources each; 0 takes it back."""
+    import ray
+
+    # Who has joined by Ray's client has no part in the cluster, and cannot ask by itself.
+    if ray.util.client.ray.is_connected():  # type: ignore[no-untyped-call]
+        ray.get(ray.remote(_want).options(num_cpus=0).remote(places, each), timeout=ASKING)
+    else:
+        _want(places, each)
+
+
+def _want(places: int, each: Mapping[str, int]) -> None:
     from ray.autoscaler.sdk import request_resources
 
     request_resources(bundles=[dict(each)] * places)
@@ -163,8 +180,15 @@ def _after(name: str, said: str) -> str:
 def _code(folder: Path) -> Mapping[str, Any]:
     """What a worker runs with: a copy of our packages, made here, before all that is installed or lies on its node."""
     home = Path(sys.modules[__name__].__file__ or "").parents[2]
-    for name in PACKAGES:
-        shutil.copytree(home / name, folder / "code" / name, ignore=shutil.ignore_patterns(*LEFT))
+    try:
+        for name in PACKAGES:
+            shutil.copytree(home / name, folder / "code" / name, ignore=shutil.ignore_patterns(*LEFT))
+    except OSError as error:  # of several files, `shutil` has what the last of them said in a list
+        why = error.args[0][-1][-1] if isinstance(error, shutil.Error) else error.strerror or error
+        raise PetrieveError(
+            f"cannot copy the workers' code to {folder.parent}: {why}",
+            "make room, or name another folder in RAY_TMPDIR",
+        ) from error
     settings = {name: os.environ[name] for name in SETTINGS if name in os.environ}
     return {"working_dir": str(folder / "code"), "env_vars": settings}
 

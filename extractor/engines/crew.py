@@ -273,15 +273,21 @@ def _why(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()
 
 
-def device(name: str) -> str:
-    """What a run computes on: `auto` is GPUs where the cluster has one.
+def device(name: str, most: int | None) -> str:
+    """What a run with `most` workers, if named, computes on: `auto` is GPUs where the cluster has one.
 
     Raises:
-        PetrieveError: it is one GPU among others, which in a cluster has no name; or the cluster has none.
+        PetrieveError: it is one GPU among others, which in a cluster has no name; or the cluster has none, and with
+            `most` unnamed asks for none.
     """
     if name not in ("auto", "cpu", "cuda"):
         raise PetrieveError(f"a cluster has no device {name!r}", "use `--device cpu`, `cuda` or `auto`")
-    return ("cuda" if slots("cuda") else "cpu") if name == "auto" else name
+    gpus = name != "cpu" and bool(slots("cuda"))
+    if name == "cuda" and not gpus and most is None:
+        raise PetrieveError(
+            "the cluster has no GPU", "use `--device cpu`; where an autoscaler can start some, name `--workers`"
+        )
+    return ("cuda" if gpus else "cpu") if name == "auto" else name
 
 
 def slots(device: str) -> list[Slot]:

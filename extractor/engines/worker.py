@@ -19,6 +19,7 @@ from extractor.engines.local import results
 from extractor.engines.units import Unit
 from extractor.pixels.view import CROP
 from extractor.sources.ahead import batched
+from extractor.sources.buckets.objects import trouble_at
 from extractor.sources.places import exists
 from extractor.sources.source import number_of
 from extractor.trunks.kinds import kind
@@ -29,6 +30,7 @@ from store.folder import Made, Store
 from store.forgotten import Lost
 from store.key import Key
 from store.known import Embeddings
+from store.photo import is_address
 from store.pieces import merged
 from store.rows import Embedded
 from store.tables import address
@@ -43,6 +45,7 @@ Answer = TypeVar("Answer")
 # Embeddings are written so many photos at a time: 32 MB of 1,024 numbers.
 TOGETHER = 16_384
 SMALL = 1 << 20  # bytes of a file that is compared whole
+THERE = "there"
 COMPARED = ("torch", "pylance", "pyarrow", "pillow", "simplejpeg", "torchcodec")
 
 
@@ -51,7 +54,7 @@ class Job:
     """What all units of a run have in common, beside the trunk's weights and what the store knows."""
 
     store: str  # its path or address
-    seen: tuple[tuple[str, str], ...]  # paths on this machine, and what each worker must see there
+    seen: tuple[tuple[str, str], ...]  # paths and addresses, and what each worker must see there
     sources: Mapping[str, int]  # their numbers, as `number_of` takes them
     made: Made
     schema: "pa.Schema"  # of the table of photos
@@ -68,7 +71,7 @@ class Facts:
     hardware: str  # the GPU's name, or how many cores
     precision: str  # that it would choose by itself
     versions: Mapping[str, str]
-    unseen: tuple[str, ...]  # of the paths that it must see
+    unseen: tuple[tuple[str, str], ...]  # of what it must see, where it sees something else, and what
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +107,7 @@ class Worker:
             _hardware(self._job.device, self._cores),
             own_precision(self._job.device),
             versions(),
-            tuple(path for path, there in self._job.seen if sight(path) != there),
+            tuple((path, seen) for path, there in self._job.seen if (seen := sight(path)) != there),
         )
 
     def load(self, precision: str) -> None:
@@ -185,8 +188,10 @@ def _so_many(make: Callable[[Item], Answer], at_once: int) -> Callable[[Item], A
 
 def unlike(facts: Facts) -> str | None:
     """Why a worker can do nothing for this run: it sees other files, or would make other numbers; None if it can."""
-    if facts.unseen:
-        return f"it does not see {facts.unseen[0]} as this machine does; name a folder that both share, or a bucket"
+    for path, seen in facts.unseen:
+        if is_address(path):
+            return f"{seen}; see to its network and to its own credentials"
+        return f"it does not see {path} as this machine does; name a folder that both share, or a bucket"
     other = [(name, there, here) for name, here in versions().items() if (there := facts.versions.get(name)) != here]
     return (
         f"it has {other[0][0]} {other[0][1]}, and this machine {other[0][2]}; install the same there" if other else None
@@ -209,10 +214,15 @@ def _code() -> str:
 
 
 def sight(path: str) -> str:
-    """What is to be seen at a path, so that a worker can be told to see the same: of a file, its content."""
+    """What is to be seen at a path, so that a worker can be told to see the same: of a file, its content.
+
+    At an address it is THERE, whatever there is, where the bucket answers; else why it does not.
+    """
+    if is_address(path):
+        return trouble_at(path) or THERE
     if os.path.isfile(path) and os.path.getsize(path) < SMALL:
         return hashlib.blake2b(Path(path).read_bytes(), digest_size=8).hexdigest()
-    return "there" if exists(path) else "nothing"
+    return THERE if exists(path) else "nothing"
 
 
 def _held() -> None:

@@ -9,6 +9,7 @@ from clusters import Nodes
 from extractor.engines import crew
 from extractor.engines.cluster import joined
 from extractor.engines.worker import Facts, Job, versions
+from store.errors import PetrieveError
 
 
 def test_each_gpu_has_one_worker_and_nodes_that_come_get_theirs(
@@ -32,11 +33,14 @@ def test_each_gpu_has_one_worker_and_nodes_that_come_get_theirs(
 
     monkeypatch.setattr(crew, "Worker", Placed)
     monkeypatch.setattr(crew, "LOOK", 0.5)
-    job: Any = Job("s", (), None, None, "cuda", False)  # type: ignore[arg-type]
+    job: Any = Job("s", (), {}, None, None, "cuda", False)  # type: ignore[arg-type]
     with joined("ray"):
-        assert crew.device("auto") == "cpu"
+        assert crew.device("auto", None) == "cpu"
+        with pytest.raises(PetrieveError, match="has no GPU"):
+            crew.device("cuda", None)
+        assert crew.device("cuda", 2) == "cuda"  # which are asked for
         added = [cluster.add(num_gpus=2, num_cpus=3)]
-        assert crew.device("auto") == "cuda"
+        assert crew.device("auto", None) == "cuda"
         assert [slot.cores for slot in crew.slots("cuda")] == [1, 2]
         said: list[str] = []
         team = crew.Crew(job, [], "auto", None, said.append)

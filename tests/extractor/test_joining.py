@@ -93,7 +93,7 @@ def test_a_cluster_joined_by_ray_s_client_gives_the_local_store(
     head: Head, pets: Path, tmp_path: Path, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told(monkeypatch, head.environment())
-    done = embed(start, pets, tmp_path / "far", head.client)
+    done = embed(start, pets, tmp_path / "far", head.client, "--workers", 2)  # one more than there is room for
     assert done.status == 0, done.err
     assert done.err.splitlines() == ["note: 1 node, 1 worker (1 × 2 cores), " + done.json["precision"]]
     assert start("embed", pets, "--store", tmp_path / "near", "--weights", "bundled").done().status == 0
@@ -181,7 +181,14 @@ with joined("ray"):
         want(places, {"CPU": 2})
         asked.append(json.loads(_internal_kv_get("autoscaler_resource_request")))
     usage = {each.environ().get("RAY_USAGE_STATS_ENABLED") for each in all[1:] if "raylet" in each.name()}
-found = {"worker": worker, "listening": sorted(listening), "job": job, "usage": sorted(usage), "asked": asked}
+    ray.shutdown()
+    try:
+        ray.put(1)
+    except Exception:
+        pass
+    anew = ray.is_initialized()
+found = {"worker": worker, "listening": sorted(listening), "job": job, "usage": sorted(usage), "asked": asked,
+         "anew": anew}
 print(json.dumps(found))
 """
 
@@ -205,11 +212,12 @@ def test_a_cluster_of_this_machine_alone_listens_to_it_alone_and_runs_our_code_a
     found = json.loads(done.stdout)
     assert {one.removeprefix("::ffff:") for one in found["listening"]} == {"127.0.0.1"}
     assert found["usage"] == ["0"]
+    assert not found["anew"]  # a cluster, by a call after the first has gone
     assert [len(one) for one in found["asked"]] == [3, 0]  # of an autoscaler, and taken back
     worker = found["worker"]
     assert {Path(worker[name]).parents[1] for name in ("extractor", "store")} == {Path(worker["cwd"])}
     assert str(photos) not in worker["path"]
-    assert all(one.startswith(("extractor/", "store/")) and one.endswith(".py") for one in worker["files"])
+    assert all(one.startswith(("extractor/", "index/", "store/")) and one.endswith(".py") for one in worker["files"])
     assert worker["size"] < 2 << 20
     assert worker["endpoint"] == "http://127.0.0.1:9"
     assert KEYS["AWS_SECRET_ACCESS_KEY"] not in found["job"]

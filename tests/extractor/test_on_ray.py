@@ -81,6 +81,23 @@ def row_ids(store: Path) -> dict[str, int]:
     return {path_of(row["root"], row["uri"]): row["_rowid"] for row in rows}
 
 
+def test_a_node_without_credentials_gets_no_work_and_a_line_says_why(
+    run: Run, few: Path, bucket: Any, cluster: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    servers.put_folder(bucket, few, "pets/")
+    with monkeypatch.context() as without:
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            without.delenv(name)
+        poor = cluster.add(num_cpus=2)
+    cluster.proxy.fault = lambda asked: None if "authorization" in asked.headers else "403"
+    source = f"s3://{bucket.name}/pets"
+    done = run("embed", source, "--store", f"s3://{bucket.name}/s", "--weights", "bundled", "--on", "ray", "--json")
+    cluster.ray.remove_node(poor)
+    assert done.status == 0, done.err
+    assert (done.json["embedded"], done.json["unreadable"]) == (6, 0)
+    assert f"gets no work: no access to s3://{bucket.name}; see to its network and to its own credentials" in done.err
+
+
 @pytest.mark.real
 def test_real_photos_are_embedded_alike(run: Run, cluster: Nodes, small: None, tmp_path: Path) -> None:
     real = tmp_path / "real"

@@ -11,6 +11,7 @@ from extractor.sources.buckets import odd_keys
 from extractor.sources.buckets.fetching import fetching
 from store.asking import CUT_OFF, Ended, asked, refused, says_slow_down, trouble_of, unreached, wait_after, waits
 from store.buckets import connected, parted
+from store.errors import PetrieveError, first_line
 from store.rows import microseconds
 
 Item = TypeVar("Item")
@@ -45,18 +46,35 @@ def object_at(address: str) -> Object | None:
     Raises:
         PetrieveError: the bucket is not there, not to be read or not to be reached.
     """
-    store: Any
-    store, key = connected(address, retries=0)
-    if not key or key.endswith("/"):
-        return None
     try:
-        known = asked(address, lambda: odd_keys.head(address, store) if odd_keys.is_odd(key) else dict(store.head(key)))
+        return _asked_for(address)
     except (FileNotFoundError, PermissionError) as error:
         if isinstance(error, Ended):
             raise refused(address, error) from None
         return None  # nothing, or nothing that may be asked for by itself: a listing says more
     except OSError as error:
         raise refused(address, error) from None
+
+
+def trouble_at(address: str) -> str | None:
+    """Why a bucket does not tell who asks here what there is of an object; None where it does, or nothing is there."""
+    try:
+        _asked_for(address)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        return error.strerror or first_line(error)
+    except PetrieveError as error:
+        return error.what
+    return None
+
+
+def _asked_for(address: str) -> Object | None:
+    store: Any
+    store, key = connected(address, retries=0)
+    if not key or key.endswith("/"):
+        return None
+    known = asked(address, lambda: odd_keys.head(address, store) if odd_keys.is_odd(key) else dict(store.head(key)))
     return _object(key, known)
 
 
