@@ -123,13 +123,13 @@ def left_over(store: Path) -> set[str]:
     import lance
 
     found = set()
-    for table in store.rglob("*.lance"):
+    for table in (versions.parent for versions in store.rglob("_versions")):
         every = lance.dataset(str(table))
         named = {
             Path(file.path).name
             for version in every.versions()
             for piece in lance.dataset(str(table), version=version["version"]).get_fragments()
-            for file in piece.metadata.data_files()
+            for file in piece.metadata.files
         }
         found |= {str(file) for file in (table / "data").glob("*") if file.name not in named}
     return found
