@@ -32,7 +32,7 @@ def test_each_gpu_has_one_worker_and_nodes_that_come_get_theirs(
 
     monkeypatch.setattr(crew, "Worker", Placed)
     monkeypatch.setattr(crew, "LOOK", 0.5)
-    job: Any = Job("s", (), None, None, "cuda", False)  # type: ignore[arg-type]
+    job: Any = Job("s", (), {}, None, None, "cuda", False)  # type: ignore[arg-type]
     with joined("ray"):
         assert crew.device("auto") == "cpu"
         added = [cluster.add(num_gpus=2, num_cpus=3)]

@@ -54,6 +54,7 @@ def test_a_store_made_on_a_cluster_is_the_store_made_here(
     assert (first["embedded"], first["copied"], first["unreadable"]) == (40, 40, 1)
 
 
+@pytest.mark.torture
 def test_later_runs_on_a_cluster_do_what_they_do_here(
     run: Run, photos: Path, cluster: Nodes, small: None, tmp_path: Path
 ) -> None:
@@ -88,9 +89,10 @@ def row_ids(store: Path) -> dict[str, int]:
 
 
 def test_workers_merge_pieces_while_a_run_goes_on(
-    run: Run, drawn: Path, cluster: Nodes, small: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Run, drawn: Path, cluster: Nodes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pieces, "SIZES", ((16, 2), (64, 2)))
+    monkeypatch.setattr(ray, "FEWEST", 1)
     monkeypatch.setattr(ray, "WINDOW", 0.1)
     stores = tmp_path / "on ray", tmp_path / "here"
     assert both(run, stores, drawn, "--weights", "bundled", "--precision", "float32")["embedded"] == 40
@@ -112,6 +114,7 @@ def test_a_precision_that_is_fitted_to_photos_gives_the_same_store(
     assert (told["embedded"], told["precision"]) == (170, "int8")
 
 
+@pytest.mark.torture
 @pytest.mark.real
 def test_real_photos_are_embedded_alike(run: Run, cluster: Nodes, small: None, tmp_path: Path) -> None:
     real = tmp_path / "real"
