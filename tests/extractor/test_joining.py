@@ -212,7 +212,7 @@ def test_a_cluster_of_this_machine_alone_listens_to_it_alone_and_runs_our_code_a
     worker = found["worker"]
     assert {Path(worker[name]).parents[1] for name in ("extractor", "store")} == {Path(worker["cwd"])}
     assert str(photos) not in worker["path"]
-    assert all(one.startswith(("extractor/", "store/")) and one.endswith(".py") for one in worker["files"])
+    assert all(one.startswith(("extractor/", "index/", "store/")) and one.endswith(".py") for one in worker["files"])
     assert worker["size"] < 2 << 20
     assert worker["endpoint"] == "http://127.0.0.1:9"
     assert KEYS["AWS_SECRET_ACCESS_KEY"] not in found["job"]
