@@ -118,7 +118,7 @@ def embed(
     wanted = paths_of(sources)
     place = Store.at(store)
     csv = read_labels(labels, photo=photo_column, label=label_column) if labels is not None else None
-    with writing(place), closing(Manifest()) as manifest:
+    with writing(place) as held, closing(Manifest()) as manifest:
         upgrade(place)
         cache, network = _opened(place, trunk, weights, *own)
         if cache is not None:
@@ -163,7 +163,7 @@ def embed(
         cache.keep_listings({**listings.then, **listings.now})
         how = How(on, workers, device, precision, keep_damaged, found)
         ran = run(to_do, tell, cache, there, loaded, how, progress=progress, note=note, stop=stop)
-        left = to_do.todo - ran.outcomes.total()
+        left, held.leaves = to_do.todo - ran.outcomes.total(), ran.leaves
         if not left:
             settle(cache, to_do, there, tell, naming=naming if label_level is not None else None, prune=prune)
         cache.sign()

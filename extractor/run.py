@@ -54,6 +54,7 @@ class Ran:
     size: int = 0  # bytes read
     device: str | None = None  # None where the trunk had nothing to do
     precision: str | None = None
+    leaves: bool = False  # whether workers may have written what nobody has committed
     nodes: dict[str, "Node"] = field(default_factory=dict)  # by host
 
     def node(self, host: str) -> "Node":
@@ -182,6 +183,7 @@ def _on_cluster(
 ) -> Generator[None, None, None]:
     from extractor.engines import ray
 
+    lost, ran.leaves = False, True  # until the last window
     with joined(how.on):
         job = _job(cache, to_do, how)
         weights = read_weights(trunk().weights, kind(cache.made.kind))
@@ -206,12 +208,14 @@ def _on_cluster(
                     written.append(write_results(cache.store, cache.made, bad, job.schema, unit.known, to_do.source_of))
                 if written:
                     _commit(cache, together(written), there, ran)
+                lost = lost or window.lost
                 if window.merged:
-                    cache.commit_merges(window.merged)
+                    lost = not cache.commit_merges(window.merged) or lost
                 for done in window.done:
                     ran.device, ran.precision = job.device, done.precision
                     ran.node(done.host).add(done.written.outcomes.total(), done.seconds, done.stages)
                 yield
+        ran.leaves = lost
 
 
 def _commit(cache: Cache, written: Written, there: Known, ran: Ran) -> None:

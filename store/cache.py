@@ -181,14 +181,14 @@ class Cache(Contents):
         """Tasks of `store.pieces.merged` that make few pieces of the embeddings' many."""
         return merges(self._vectors)
 
-    def commit_merges(self, results: Sequence[str]) -> None:
-        """Put what came of such tasks in its place, unless its rows have changed meanwhile.
+    def commit_merges(self, results: Sequence[str]) -> bool:
+        """Whether what came of such tasks is in its place: not where its rows have changed meanwhile.
 
         Raises:
             PetrieveError: the store cannot be written to, or is gone.
         """
         with self._writing():
-            commit_merges(self._vectors, results)
+            return commit_merges(self._vectors, results)
 
     def take_in(self, rows: Mapping[str, Mapping[str, Any]], new: Sequence[Embedded], known: Known) -> None:
         """Write rows as another store had them, by path; of photos that are known, what a row leaves out stays.

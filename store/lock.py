@@ -4,6 +4,7 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from store.errors import PetrieveError
@@ -14,8 +15,19 @@ from store.lease import leased
 from store.tables import cut_off, remove_leftovers
 
 
+@dataclass
+class Held:
+    """What a run that holds a store for writing says of itself."""
+
+    leaves: bool = False  # files that no version names, it may be: for the next run to remove, as after a failure
+
+
+class _LeavesError(Exception):
+    pass
+
+
 @contextmanager
-def writing(store: Store) -> Iterator[None]:
+def writing(store: Store) -> Iterator[Held]:
     """Hold the store for writing. The system frees it when the process ends, however it ends; a bucket, soon after.
 
     Raises:
@@ -23,14 +35,17 @@ def writing(store: Store) -> Iterator[None]:
     """
     lock = store.lock
     ready = leased(lock) if isinstance(lock, Key) else _locked(store, lock)
-    with ready as after_a_failure:
+    held = Held()
+    with suppress(_LeavesError), ready as after_a_failure:
         if after_a_failure:
             if isinstance(lock, Key):
                 cut_off(store)
             remove_leftovers(store)
-        yield
+        yield held
         if after_a_failure:  # workers of that run may have written on for a while
             remove_leftovers(store)
+        if held.leaves:
+            raise _LeavesError
 
 
 @contextmanager

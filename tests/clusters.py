@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
@@ -47,6 +48,13 @@ class Nodes:
                     found.append(int(process.name))
         return found
 
+    def wait_for_workers_to_end(self) -> None:
+        """All workers end by themselves."""
+        until = time.monotonic() + 30
+        while self.workers() and time.monotonic() < until:
+            time.sleep(0.1)
+        assert not self.workers()
+
     def kill_who_asks(self, port: int) -> bool:
         """Kill the worker whose connection has this port on its side; whether there is one."""
         tcp = (line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:])
@@ -89,6 +97,7 @@ def cluster(three_nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> Iterator[Nod
     monkeypatch.setenv("RAY_ADDRESS", three_nodes.ray.address)
     while len(three_nodes.ray.worker_nodes) < 2:
         three_nodes.add()
+    three_nodes.wait_for_workers_to_end()  # of the test before
     yield three_nodes
     three_nodes.proxy.fault, three_nodes.proxy.delay = (lambda _: None), 0.0
 
@@ -114,13 +123,13 @@ def left_over(store: Path) -> set[str]:
     import lance
 
     found = set()
-    for table in store.rglob("*.lance"):
+    for table in (versions.parent for versions in store.rglob("_versions")):
         every = lance.dataset(str(table))
         named = {
             Path(file.path).name
             for version in every.versions()
             for piece in lance.dataset(str(table), version=version["version"]).get_fragments()
-            for file in piece.metadata.data_files()
+            for file in piece.metadata.files
         }
         found |= {str(file) for file in (table / "data").glob("*") if file.name not in named}
     return found

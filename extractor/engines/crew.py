@@ -46,6 +46,7 @@ class Hand:
     ready: bool = False
     done: bool = False  # something
     ended: bool = False
+    merged: bool = False  # whether it merged pieces when it ended, which may be why
 
     def ask(self, reference: Any, what: Unit | Merge | str) -> None:
         """Note what it has been asked for."""
@@ -74,7 +75,7 @@ class Heard:
     hand: Hand
     task: Unit | Merge
     answer: Done | str | Exception
-    killed: bool  # whether the unit may be why: the worker has not ended with its node
+    killed: bool  # whether the task may be why: the worker has not ended with its node
 
 
 class Crew:
@@ -173,7 +174,7 @@ class Crew:
                 what, _ = hand.under_way.pop(reference)
                 if isinstance(what, Unit | Merge):
                     hand.done = hand.done or isinstance(answer, Done)
-                    yield Heard(hand, what, answer, self._is_there(hand))
+                    yield Heard(hand, what, answer, self._may_be_why(hand, what))
                 elif what == LOAD:
                     hand.ready = not hand.ended
         self.hands = [hand for hand in self.hands if hand.under_way or not hand.ended]
@@ -184,10 +185,10 @@ class Crew:
         for hand in self.hands:
             sizes = [(len(what) if isinstance(what, Unit) else 0, since) for what, since in hand.under_way.values()]
             if any(now - since > BOUND + PATIENCE * size for size, since in sizes):
-                tasks, there = hand.tasks, self._is_there(hand)
-                hand.under_way.clear()  # of some that are lost with their node Ray never hears
+                tasks = hand.tasks
                 self.let_go(hand)
-                yield from (Heard(hand, task, TimeoutError("hangs"), there) for task in tasks)
+                hand.under_way.clear()  # of some that are lost with their node Ray never hears
+                yield from (Heard(hand, task, TimeoutError("hangs"), self._may_be_why(hand, task)) for task in tasks)
 
     def _answer(self, hand: Hand, reference: Any) -> Any:
         """What a worker has answered, or the error of one that failed or has ended."""
@@ -232,11 +233,15 @@ class Crew:
         """Whether a worker's node is there, as it was seen when the last one ended."""
         return any(slot.node == hand.slot.node for slot in self._slots)
 
+    def _may_be_why(self, hand: Hand, task: Unit | Merge) -> bool:
+        """Whether a task may be why its worker has ended: not where the node went, nor photos where pieces merged."""
+        return self._is_there(hand) and (isinstance(task, Merge) or not hand.merged)
+
     def let_go(self, hand: Hand) -> None:
         """End a worker."""
         import ray
 
-        hand.ended = True
+        hand.ended, hand.merged = True, hand.merged or len(hand.tasks) > len(hand.units)
         with suppress(Exception):  # it may be gone with its node
             ray.kill(hand.actor)
 

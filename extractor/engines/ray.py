@@ -36,6 +36,7 @@ class Window:
     done: Sequence[Done] = ()
     blamed: Sequence[Unit] = ()  # single photos that end their workers
     merged: Sequence[str] = ()  # what came of the tasks of one `merges`
+    lost: bool = False  # whether a worker may have written what nobody knows of
 
 
 @dataclass(eq=False)
@@ -45,11 +46,17 @@ class Merging:
     plan: Callable[[], list[str]]
     waiting: deque[Merge] = field(default_factory=deque)
     under_way: int = 0
+    fails: int = 0  # of workers whose nodes are still there
     merged: list[str] = field(default_factory=list)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a round is under way."""
+        return bool(self.waiting or self.under_way)
 
     def begin(self) -> None:
         """See what there is to merge, unless a round is under way."""
-        if not self.waiting and not self.under_way:
+        if not self.busy and self.fails < KILLS:
             self.waiting.extend(map(Merge, self.plan()))
 
     def give(self, hand: Hand) -> None:
@@ -59,11 +66,17 @@ class Merging:
             self.under_way += 1
             hand.ask(hand.actor.merge.options(name="merge pieces").remote(task.task), task)
 
-    def heard(self, answer: object) -> list[str]:
-        """What the round has come to, if this was the last of it; what was lost is planned again."""
+    def heard(self, heard: Heard) -> list[str]:
+        """What the round has come to, if this was the last of it; what was lost is planned again.
+
+        Where merging is what fails, it is left to the end of the run.
+        """
         self.under_way -= 1
-        self.merged += [answer] if isinstance(answer, str) else []
-        if self.waiting or self.under_way:
+        if isinstance(heard.answer, str):
+            self.merged.append(heard.answer)
+        else:
+            self.fails += heard.killed
+        if self.busy:
             return []
         merged, self.merged = self.merged, []
         return merged
@@ -152,7 +165,7 @@ def results(
     from ray.exceptions import RayError
 
     work = Work(iter(()), total, FEWEST)
-    work.units, merging = cut(pieces, known, lambda: work.size), Merging(merges)
+    work.units, merging = cut(pieces, known, lambda: work.size), Merging(lambda: [] if work.over else merges())
     crew = Crew(job, [ray.put(one) for one in (weights, there, lost)], precision, workers, tell)
     try:
         yield from _windows(_turns(crew, work, merging), merging)
@@ -164,7 +177,7 @@ def results(
 
 def _turns(crew: Crew, work: Work, merging: Merging) -> Iterator[Window]:
     """What has come at each turn, until all is done."""
-    while not work.over or any(hand.units for hand in crew.hands):
+    while not work.over or merging.busy or any(hand.units for hand in crew.hands):
         crew.hire()
         ready = [hand for hand in crew.hands if hand.ready and not hand.ended]
         nodes = {hand.slot.node for hand in ready}
@@ -172,30 +185,38 @@ def _turns(crew: Crew, work: Work, merging: Merging) -> Iterator[Window]:
             merging.give(hand)
             while unit := work.next(hand, nodes):
                 hand.ask(hand.actor.embed.options(name=f"embed {len(unit):,} photos").remote(unit), unit)
-        done, blamed, merged = list[Done](), list[Unit](), list[str]()
+        done, blamed, merged, lost = list[Done](), list[Unit](), list[str](), False
         for one in [*crew.heard(), *crew.hung()]:
+            lost = lost or isinstance(one.answer, Exception)
             if isinstance(one.task, Merge):
-                merged += merging.heard(one.answer)
+                merged += merging.heard(one)
             elif isinstance(one.answer, Done):
                 done.append(one.answer)
                 work.measure(one.task, one.answer.seconds, len(crew.hands))
             else:
                 blamed += work.lost(one.task, one)
         crew.watch()
-        yield Window(done, blamed, merged)
+        yield Window(done, blamed, merged, lost)
 
 
 def _windows(turns: Iterable[Window], merging: Merging) -> Iterator[Window]:
     """What has come, together with what comes soon after it: each commit costs, and so does each look of a run."""
-    done, blamed, merged = list[Done](), list[Unit](), list[str]()
-    last = time.monotonic()
+    some, last = list[Window](), time.monotonic()
     for turn in turns:
-        done += turn.done
-        blamed += turn.blamed
-        merged += turn.merged
-        pieces = sum(len(one.written.pieces) for one in done)
+        some.append(turn)
+        pieces = sum(len(one.written.pieces) for each in some for one in each.done)
         if time.monotonic() - last > WINDOW or pieces > PIECES:
-            yield Window(done, blamed, merged)
+            yield _together(some)
             merging.begin()
-            done, blamed, merged, last = [], [], [], time.monotonic()
-    yield Window(done, blamed, merged)
+            some, last = [], time.monotonic()
+    yield _together(some)
+
+
+def _together(some: Sequence[Window]) -> Window:
+    """Several as one."""
+    return Window(
+        [done for one in some for done in one.done],
+        [unit for one in some for unit in one.blamed],
+        [merged for one in some for merged in one.merged],
+        any(one.lost for one in some),
+    )

@@ -100,6 +100,7 @@ def test_a_cluster_joined_by_ray_s_client_gives_the_local_store(
     assert bits(tmp_path / "far") == bits(tmp_path / "near")
 
 
+@pytest.mark.torture
 def test_who_has_no_token_is_told_so_in_one_line(
     head: Head, pets: Path, tmp_path: Path, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -109,6 +110,7 @@ def test_who_has_no_token_is_told_so_in_one_line(
     assert "without its token; set RAY_AUTH_MODE=token" in done.err
 
 
+@pytest.mark.torture
 def test_a_job_runs_on_the_cluster_that_it_was_submitted_to(
     head: Head, pets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -125,6 +127,7 @@ def test_a_job_runs_on_the_cluster_that_it_was_submitted_to(
     assert len(bits(tmp_path / "s")) == 6
 
 
+@pytest.mark.torture
 def test_another_ray_is_named_with_what_to_do(
     head: Head, pets: Path, tmp_path: Path, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:

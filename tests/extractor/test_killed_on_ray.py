@@ -4,6 +4,7 @@ import os
 import random
 import signal
 import time
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -11,12 +12,17 @@ from typing import Any
 
 import pytest
 import servers
-from clusters import Nodes, held
+from clusters import Nodes, held, left_over
 from conftest import Done, Process
 from embedding import NEW, listed, torture
 
-from extractor.engines import crew, ray
+from extractor.engines import crew, ray, worker
+from extractor.engines.cluster import joined
+from extractor.engines.units import Unit
+from extractor.sources.folder import Files
 from store.cache import Cache
+from store.photo import Photo
+from store.written import Written
 
 Run = Callable[..., Done]
 Start = Callable[..., Process]
@@ -29,6 +35,7 @@ def drawn_in_bucket(drawn: Path, bucket: Any) -> str:
     return f"s3://{bucket.name}/pets"
 
 
+@pytest.mark.torture
 def test_a_photo_that_ends_its_worker_is_found_and_no_other_is_blamed(
     run: Run, drawn_in_bucket: str, cluster: Nodes, small: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -58,8 +65,8 @@ def test_a_photo_that_ends_its_worker_is_found_and_no_other_is_blamed(
 
 def kill_actor(cluster: Nodes, driver: Process, chance: random.Random) -> None:
     driver.wait_for(cluster.workers)
-    for worker in cluster.workers()[:1]:
-        os.kill(worker, signal.SIGKILL)
+    for one in cluster.workers()[:1]:
+        os.kill(one, signal.SIGKILL)
 
 
 def kill_node(cluster: Nodes, driver: Process, chance: random.Random) -> None:
@@ -101,26 +108,20 @@ def test_whatever_is_killed_the_next_run_completes_the_store(
         while len(cluster.ray.worker_nodes) < 2:
             cluster.add()
         driver.done()
-        workers_end(cluster)
-        time.sleep(3 if store.startswith("s3") else 0)  # the lease of a killed driver
+        cluster.wait_for_workers_to_end()
+        time.sleep(5 if store.startswith("s3") else 0)  # the lease of a killed driver, by a clock of whole seconds
         done = run("embed", source, *NEW, store, "--on", "ray")
         assert done.status == 0, (number, done.err)
         assert held(store) == held(tmp_path / "here"), f"round {number}"
-        assert run("verify", "--store", store, "--sample", 2).status == 0
-
-
-def workers_end(cluster: Nodes) -> None:
-    """All workers end by themselves."""
-    until = time.monotonic() + 30
-    while cluster.workers() and time.monotonic() < until:
-        time.sleep(0.1)
-    assert not cluster.workers()
+        assert store.startswith("s3") or not left_over(Path(store)), f"round {number}"
+        assert run("verify", "--store", store, "--sample", 2).status == 0, f"round {number}"
+        print(f"round {number} is whole after {', '.join(kill.__name__ for kill in killers)}", flush=True)
 
 
 def test_a_run_that_is_stopped_keeps_what_is_ready_and_leaves_no_worker(
     run: Run, start: Start, drawn_in_bucket: str, cluster: Nodes, tmp_path: Path
 ) -> None:
-    """A second run is refused meanwhile, and told who holds the store."""
+    """A second run is refused meanwhile, and told who holds the store; a later one removes what was not kept."""
     store, cluster.proxy.delay = tmp_path / "s", 0.2
     driver = start("embed", drawn_in_bucket, *NEW, store, "--on", "ray", first=SHORT)
     driver.wait_for(lambda: (store / "store.json").exists() and len(Cache.open(store)) > 0)
@@ -133,9 +134,13 @@ def test_a_run_that_is_stopped_keeps_what_is_ready_and_leaves_no_worker(
     left = done.json["left"]
     assert f"stopped with {left} photos left; the next `embed` goes on from here" in done.err
     assert len(Cache.open(store)) == 40 - left > 0
-    workers_end(cluster)
+    cluster.proxy.delay = 0.0
+    assert run("embed", drawn_in_bucket, *NEW, store).json["embedded"] == left
+    assert not left_over(store)
+    cluster.wait_for_workers_to_end()
 
 
+@pytest.mark.torture
 def test_a_unit_whose_worker_hangs_is_done_by_another(
     run: Run, drawn_in_bucket: str, cluster: Nodes, small: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -159,3 +164,55 @@ def test_a_unit_whose_worker_hangs_is_done_by_another(
     assert stopped
     assert "s the run waits for" in done.err
     assert done.json["embedded"] == 40
+
+
+@pytest.mark.torture
+def test_a_merge_that_ends_its_worker_blames_no_photo(cluster: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The workers are made up, and after two of them no other is asked to merge."""
+    there = worker.versions()
+
+    class Ending:
+        def __init__(self, *words: Any) -> None:
+            pass
+
+        def facts(self) -> worker.Facts:
+            return worker.Facts("node", "here", "made up", "float32", there, ())
+
+        def load(self, precision: str) -> None:
+            pass
+
+        def embed(self, unit: Unit) -> worker.Done:
+            time.sleep(0.3)
+            count = Counter({(0, "embedded"): len(unit)})
+            return worker.Done(Written((), None, (), count, 0, 0), "here", "float32", 0.3, {})  # type: ignore[arg-type]
+
+        def merge(self, _: str) -> str:
+            os._exit(1)
+
+    monkeypatch.setattr(crew, "Worker", Ending)
+    for name, value in (("FEWEST", 1), ("MOST", 1), ("WINDOW", 0.1)):
+        monkeypatch.setattr(ray, name, value)
+    monkeypatch.setattr(crew, "LOOK", 0.5)
+    photos = [Photo("/r", str(number), 1, 2) for number in range(40)]
+    job: Any = worker.Job("s", (), {}, None, None, "cpu", False)  # type: ignore[arg-type]
+    asked: list[int] = []
+    shared: Any = {"weights": {}, "there": None, "lost": None}
+    with joined("ray"):
+        windows = list(
+            ray.results(
+                [(Files(photos), photos)],
+                frozenset,
+                len(photos),
+                job=job,
+                **shared,
+                precision="float32",
+                workers=None,
+                merges=lambda: asked.append(0) or ["a", "b"],  # type: ignore[func-returns-value]
+                tell=print,
+            )
+        )
+    done = sum((one.written.outcomes for window in windows for one in window.done), Counter())
+    assert done[0, "embedded"] == len(photos)
+    assert [unit for window in windows for unit in window.blamed] == []
+    assert any(window.lost for window in windows)
+    assert len(asked) == 1

@@ -6,13 +6,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import lance
 import pytest
 import servers
-from clusters import Nodes, held
+from clusters import Nodes, held, left_over
 from conftest import PHOTOS, Done, Process, need
 from embedding import COUNTS, repaint
+from lance import LanceOperation
 from sources import as_tar, as_zip, pictures, written
 
+from extractor.engines import ray
+from extractor.sources.sample import draw_sample
+from extractor.trunks.trunk import lacks
+from store import pieces
 from store.cache import Cache
 from store.photo import path_of
 
@@ -48,6 +54,7 @@ def test_a_store_made_on_a_cluster_is_the_store_made_here(
     assert (first["embedded"], first["copied"], first["unreadable"]) == (40, 40, 1)
 
 
+@pytest.mark.torture
 def test_later_runs_on_a_cluster_do_what_they_do_here(
     run: Run, photos: Path, cluster: Nodes, small: None, tmp_path: Path
 ) -> None:
@@ -98,6 +105,33 @@ def test_a_node_without_credentials_gets_no_work_and_a_line_says_why(
     assert f"gets no work: no access to s3://{bucket.name}; see to its network and to its own credentials" in done.err
 
 
+def test_workers_merge_pieces_while_a_run_goes_on(
+    run: Run, drawn: Path, cluster: Nodes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pieces, "SIZES", ((16, 2), (64, 2)))
+    monkeypatch.setattr(ray, "FEWEST", 1)
+    monkeypatch.setattr(ray, "WINDOW", 0.1)
+    stores = tmp_path / "on ray", tmp_path / "here"
+    assert both(run, stores, drawn, "--weights", "bundled", "--precision", "float32")["embedded"] == 40
+    table = lance.dataset(str(Cache.open(stores[0]).folder.vectors))
+    made = [type(table.read_transaction(one["version"]).operation) for one in table.versions()[1:]]
+    assert LanceOperation.Append in made[made.index(LanceOperation.Rewrite) :], "others were added after a merge"
+    assert not left_over(stores[0])
+
+
+@pytest.mark.torture
+def test_a_precision_that_is_fitted_to_photos_gives_the_same_store(
+    run: Run, cluster: Nodes, small: None, tmp_path: Path
+) -> None:
+    if why := lacks("cpu", "int8"):
+        pytest.skip(why)
+    draw_sample(tmp_path / "many", photos=170)
+    stores = tmp_path / "on ray", tmp_path / "here"
+    told = both(run, stores, tmp_path / "many", "--weights", "bundled", "--precision", "int8")
+    assert (told["embedded"], told["precision"]) == (170, "int8")
+
+
+@pytest.mark.torture
 @pytest.mark.real
 def test_real_photos_are_embedded_alike(run: Run, cluster: Nodes, small: None, tmp_path: Path) -> None:
     real = tmp_path / "real"
