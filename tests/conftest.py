@@ -31,6 +31,8 @@ from store.photo import path_of
 # As the commands have it, before a library starts its threads.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "10")
+# No test joins a cluster that happens to run here: who wants one says which.
+os.environ["RAY_ADDRESS"] = "local"
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
 PHOTOS, ODD = SHARED / "photos", SHARED / "odd"

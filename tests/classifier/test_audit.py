@@ -186,7 +186,7 @@ def test_each_finding_says_why(run: Run, photos: Path, tmp_path: Path) -> None:
     done = run("audit", "--store", "s", "--json", "--csv", "a.csv", "--sheet", "a.jpg")
     assert done.status == 0
     document = done.json
-    assert set(document) == {"photos", "found", "expected_wrong", "ranked"}
+    assert set(document) == {"photos", "of", "found", "expected_wrong", "ranked"}
     by_name = {Path(one["photo"]).name: one for one in document["ranked"]}
     assert (
         f"the same file as {Path('photos/cat') / cats[0].name}, which is labelled cat" in by_name["twin.jpg"]["reason"]
