@@ -72,21 +72,20 @@ def three_nodes(moto: str) -> Iterator[Nodes]:
     """Ray's own cluster of three nodes with a core each."""
     from ray.cluster_utils import Cluster
 
-    before = dict(os.environ)
     with servers.proxied(moto) as proxy:
-        for name in [name for name in os.environ if name.startswith("AWS_")]:
-            del os.environ[name]
-        os.environ.update(servers.environment(proxy.endpoint))  # nodes are started with it
-        head = {**SMALL, "include_dashboard": False}
-        made = Nodes(Cluster(initialize_head=True, head_node_args=head), proxy)
-        try:
+        with pytest.MonkeyPatch.context() as patch:
+            for name in [name for name in os.environ if name.startswith("AWS_")]:
+                patch.delenv(name)
+            for name, value in servers.environment(proxy.endpoint).items():  # nodes are started with it
+                patch.setenv(name, value)
+            head = {**SMALL, "include_dashboard": False}
+            made = Nodes(Cluster(initialize_head=True, head_node_args=head), proxy)
             for _ in range(2):
                 made.add()
+        try:
             yield made
         finally:
             made.ray.shutdown()
-            os.environ.clear()
-            os.environ.update(before)
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """The codes of an index are made slice by slice, and are the same whoever makes them."""
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,10 +9,11 @@ from typing import Any
 import faiss
 import numpy as np
 import pytest
+from clusters import Nodes
 from conftest import Done, Process
 from planting import KIND, empty_store, made_up
 from safetensors.numpy import load_file
-from servers import environment, put_folder
+from servers import put_folder
 
 from extractor.engines.cluster import joined
 from index.codes import encode, inverted, on_ray, update
@@ -90,33 +91,24 @@ def test_three_slices_on_ray_give_the_same_index(pieces: Cache, in_three: None, 
     same_file(other, load_file(pieces.folder.index))
 
 
-@pytest.fixture(scope="module")
-def cluster(moto: str) -> Iterator[None]:
-    """A cluster of this machine's cores that can reach the server of buckets; this process has joined it."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in environment(moto).items():
-            patch.setenv(name, value)
-        with joined("ray"):
-            yield
-
-
 def test_slices_of_a_bucket_on_ray_give_the_same_index(
-    pieces: Cache, in_three: None, bucket: Any, cluster: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    pieces: Cache, in_three: None, bucket: Any, cluster: Nodes, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "near"))
     put_folder(bucket, Path(str(pieces.store.path)), "pets.petrieve/")
     update.update(pieces, kind=KIND)
     wanted, there = load_file(pieces.folder.index), Cache.open(f"s3://{bucket.name}/pets.petrieve")
-    update.update(there, kind=KIND, encoded=on_ray.encoded)
+    with joined("ray"):
+        update.update(there, kind=KIND, encoded=on_ray.encoded)
     pieces.folder.index.write_bytes(there.folder.index.read_bytes())
     same_file(pieces, wanted)
 
 
-def test_a_slice_that_cannot_be_read_on_ray_is_one_line(pieces: Cache, in_three: None, cluster: None) -> None:
+def test_a_slice_that_cannot_be_read_on_ray_is_one_line(pieces: Cache, in_three: None, cluster: Nodes) -> None:
     fitted = inverted.numbers(inverted.train("IVF4,SQ8", unit_length(pieces.sample(100)[1])))
     job = encode.Job("IVF4,SQ8", fitted, pieces.marks()[0], unit_length(pieces.sample(2)[1]), 11)
     one, *others = slices(pieces, ROWS)
-    with pytest.raises(PetrieveError, match="cannot read the embeddings"):
+    with joined("ray"), pytest.raises(PetrieveError, match="cannot read the embeddings"):
         list(on_ray.encoded(job, [one, replace(one, version=10**6), *others]))
 
 
