@@ -116,7 +116,7 @@ def embedded(folder: Path, on: str, device: str, constants: dict[str, float]) ->
             weights="bundled",
             device=device,
             on=on,
-            tell=lambda _: ready.append(time.perf_counter()),
+            note=lambda _: ready.append(time.perf_counter()),
         )
         ended = time.perf_counter()
         start = ready[0] if ready else began

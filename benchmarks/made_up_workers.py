@@ -185,6 +185,7 @@ def drive(folder: Path, workers: int, photos: int) -> dict[str, Any]:
             lost=Lost(),
             precision="float32",
             workers=workers,
+            merges=list,
             tell=tell,
         )
         for window in windows:
