@@ -173,8 +173,8 @@ def drive(folder: Path, workers: int, photos: int) -> dict[str, Any]:
         clock.seconds.clear()
         print(words, file=sys.stderr)
 
-    clock_stages(clock, began)
     with joined("ray"):
+        clock_stages(clock, began)
         windows = engine.results(
             clock.each("list", pieces_of(photos)),
             known.among,
