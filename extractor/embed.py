@@ -11,12 +11,13 @@ from typing import Any
 from extractor.engines.cluster import LOCAL, here
 from extractor.engines.drawn import drawn
 from extractor.engines.local import load
+from extractor.engines.units import Piece
 from extractor.find import Found, Listing, find_all
 from extractor.labelling import Telling, named, said_by
 from extractor.manifest import Manifest
 from extractor.pixels.augment import RECIPE, check_views
 from extractor.plan import Plan, check_loss, plan
-from extractor.run import How, Note, Progress, run
+from extractor.run import Note, Progress, Run, run
 from extractor.settle import settle
 from extractor.sources.ahead import more_each_time
 from extractor.sources.as_before import Listings
@@ -24,7 +25,6 @@ from extractor.sources.buckets.fetching import fetching
 from extractor.sources.formats import FORMATS
 from extractor.sources.places import Place, paths_of
 from extractor.sources.said.labels import read_labels
-from extractor.sources.source import Part
 from extractor.trunks.fitting import asks, fitting_trunk, made_by, new_trunk
 from extractor.trunks.ranges import SAMPLE, quantised
 from extractor.trunks.trunk import Trunk
@@ -34,13 +34,10 @@ from store.folder import Store, read_card
 from store.known import known, nothing
 from store.listings import read_listings
 from store.lock import writing
-from store.photo import Photo
 from store.rows import Unreadable, photo_schema
 from store.trunks import drop, trunks_of
 from store.upgrade import upgrade
 from store.written import Outcome
-
-Work = Iterable[tuple[Part, Sequence[Photo]]]  # photos to do, with what is said of them, in parts that hold no others
 
 
 @dataclass(frozen=True)
@@ -161,8 +158,21 @@ def embed(
             to_do = replace(to_do, lost=cache.lost(sorted({*gone, *to_do.missing}), there))
         cache.keep_views(views, RECIPE)
         cache.keep_listings({**listings.then, **listings.now})
-        how = How(on, workers, device, precision, keep_damaged, found)
-        ran = run(to_do, tell, cache, there, loaded, how, progress=progress, note=note, stop=stop)
+        one = Run(
+            found=found,
+            to_do=to_do,
+            tell=tell,
+            cache=cache,
+            there=there,
+            trunk=loaded,
+            on=on,
+            workers=workers,
+            device=device,
+            precision=precision,
+            keep_damaged=keep_damaged,
+            note=note,
+        )
+        ran = run(one, progress=progress, stop=stop)
         left, held.leaves = to_do.todo - ran.outcomes.total(), ran.leaves
         if not left:
             settle(cache, to_do, there, tell, naming=naming if label_level is not None else None, prune=prune)
@@ -229,7 +239,7 @@ def _check_another(place: Store, name: str, cache: Cache) -> None:
         raise PetrieveError(f"{name} is what this run embeds with", "name the trunk that stays with `--trunk`")
 
 
-def _check_one_is_readable(parts: Work, keep_damaged: bool) -> None:
+def _check_one_is_readable(parts: Iterable[Piece], keep_damaged: bool) -> None:
     """A new store is made for the first photo that can be read, and not for files that only look like photos."""
     failures, first, may_pass = 0, None, True
     for part, photos in parts:

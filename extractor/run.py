@@ -6,7 +6,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from extractor.engines.clock import Clock
@@ -27,22 +27,28 @@ from store.key import Key
 from store.known import Known
 from store.photo import Photo, is_address
 from store.rows import Embedded, Unreadable
-from store.written import Outcome, Result, Written, outcome, together, write_results
+from store.written import Outcome, Written, outcome, together, write_results
 
 Progress = Callable[[int, int, int], None]  # photos done, photos in all, bytes read
 Note = Callable[[str], None]
 
 
-@dataclass(frozen=True)
-class How:
-    """How a run embeds."""
+@dataclass(frozen=True, eq=False)
+class Run:
+    """What a run is to do, into which store, and how."""
 
+    found: Sequence[Found]
+    to_do: Plan
+    tell: Tell
+    cache: Cache
+    there: Known  # what the store knew before
+    trunk: Callable[[], Trunk]  # this machine's own
     on: str  # `local`, `ray`, or a cluster's address
     workers: int | None  # of a cluster
     device: str
     precision: str
     keep_damaged: bool
-    found: Sequence[Found]
+    note: Note  # told what runs where
 
 
 @dataclass
@@ -83,49 +89,36 @@ class Node:
         return {"photos": self.photos, "photos_per_second": round(self.photos / seconds, 2), "busy": busy}
 
 
-def run(
-    to_do: Plan,
-    tell: Tell,
-    cache: Cache,
-    there: Known,
-    trunk: Callable[[], Trunk],
-    how: How,
-    *,
-    progress: Progress | None,
-    note: Note,
-    stop: Callable[[], bool],
-) -> Ran:
+def run(one: Run, *, progress: Progress | None, stop: Callable[[], bool]) -> Ran:
     """What came of the photos that are to do; each commit is followed by `progress`.
 
     Raises:
         PetrieveError: the store, the device or the cluster cannot be used.
     """
-    ran = Ran()
-    engine = _here if how.on == LOCAL else _on_cluster
-    commits = engine(to_do, tell, cache, there, trunk, how, ran, note)
-    with closing(commits):
-        for _ in commits if to_do.todo else ():
+    ran, todo = Ran(), one.to_do.todo
+    with closing((_here if one.on == LOCAL else _on_cluster)(one, ran)) as commits:
+        for _ in commits if todo else ():
             if progress:
-                progress(ran.outcomes.total(), to_do.todo, ran.size)
+                progress(ran.outcomes.total(), todo, ran.size)
             if stop():
                 break
-    if how.on != LOCAL and ran.outcomes.total() == to_do.todo:
-        _count_once(cache, to_do, there, ran)
+    if one.on != LOCAL and ran.outcomes.total() == todo:
+        _count_once(one, ran)
     return ran
 
 
-def _count_once(cache: Cache, to_do: Plan, there: Known, ran: Ran) -> None:
+def _count_once(one: Run, ran: Ran) -> None:
     """Drop what several workers have embedded at once: all photos but one are copies, as in a run on one machine.
 
     Of a content in several sources nobody knows any more which of them it was embedded from: the first, it is said.
     What an earlier run has left so goes too.
     """
-    dropped, views = cache.drop_repeated(), 1 + cache.made.views
+    dropped, views = one.cache.drop_repeated(), 1 + one.cache.made.views
     sources = defaultdict[bytes, list[int]](list)
-    for row in cache.photos_of(as_array(dropped), ["root", "uri"]).to_pylist() if dropped else ():
-        sources[row["digest"]].append(to_do.source_of(Photo(row["root"], row["uri"], 0, 0)))
+    for row in one.cache.photos_of(as_array(dropped), ["root", "uri"]).to_pylist() if dropped else ():
+        sources[row["digest"]].append(one.to_do.source_of(Photo(row["root"], row["uri"], 0, 0)))
     for digest, numbers in sources.items():
-        before = there.content(digest)
+        before = one.there.content(digest)
         new = views - (before.views if before else 0)  # that this run has made of it, as often as workers met it
         if new > 0:
             ran.views -= dropped[digest]
@@ -135,74 +128,57 @@ def _count_once(cache: Cache, to_do: Plan, there: Known, ran: Ran) -> None:
                 ran.outcomes[number, "copied"] += 1
 
 
-def _here(
-    to_do: Plan,
-    tell: Tell,
-    cache: Cache,
-    there: Known,
-    trunk: Callable[[], Trunk],
-    how: How,
-    ran: Ran,
-    note: Note,  # noqa: ARG001
-) -> Generator[None, None, None]:
+def _here(one: Run, ran: Ran) -> Generator[None, None, None]:
     clock, started = Clock(), time.perf_counter()
-    workers = workers_of(how.device)
+    workers = workers_of(one.device)
     made = results(
-        to_do.work(tell),
-        trunk=trunk,
-        there=there.content,
-        batch=batch_of(how.device),
+        one.to_do.work(one.tell),
+        trunk=one.trunk,
+        there=one.there.content,
+        batch=batch_of(one.device),
         workers=workers,
-        views=cache.made.views,
-        keep_damaged=how.keep_damaged,
+        views=one.cache.made.views,
+        keep_damaged=one.keep_damaged,
         clock=clock,
     )
     try:
         with closing(made) as ready:
             for some in ready:
                 with clock.during("write"):
-                    cache.commit([_told(one, to_do, there) for one in some], there)
-                ran.outcomes.update((to_do.source_of(one.photo), outcome(one)) for one in some)
-                ran.views += sum(len(one.views) for one in some if isinstance(one, Embedded))
-                ran.size += sum(max(one.photo.size, 0) for one in some)
+                    one.cache.commit([one.to_do.lost.told(each, one.there) for each in some], one.there)
+                ran.outcomes.update((one.to_do.source_of(each.photo), outcome(each)) for each in some)
+                ran.views += sum(len(each.views) for each in some if isinstance(each, Embedded))
+                ran.size += sum(max(each.photo.size, 0) for each in some)
                 yield
     finally:
         stages = clock.shares(embed=workers, decode=CORES)
         ran.node(socket.gethostname()).add(ran.outcomes.total(), time.perf_counter() - started, stages)
 
 
-def _on_cluster(
-    to_do: Plan,
-    tell: Tell,
-    cache: Cache,
-    there: Known,
-    trunk: Callable[[], Trunk],
-    how: How,
-    ran: Ran,
-    note: Note,
-) -> Generator[None, None, None]:
+def _on_cluster(one: Run, ran: Ran) -> Generator[None, None, None]:
     from extractor.engines import ray
 
+    cache, to_do, there = one.cache, one.to_do, one.there
     lost, ran.leaves = False, True  # until the last window
-    with joined(how.on):
-        job = _job(cache, to_do, how)
-        weights = read_weights(trunk().weights, kind(cache.made.kind))
+    with joined(one.on):
+        job = _job(one)
+        weights = read_weights(one.trunk().weights, kind(cache.made.kind))
         windows = ray.results(
-            to_do.work(tell),
+            to_do.work(one.tell),
             there.among,
             to_do.todo,
             job=job,
             weights=weights,
             there=there.embeddings,
             lost=to_do.lost,
-            precision=how.precision,
-            workers=how.workers,
+            precision=one.precision,
+            workers=one.workers,
             merges=cache.merges,
-            tell=note,
+            tell=one.note,
         )
         with closing(windows) as ready:
             for window in ready:
-                written = [one.written for one in window.done]
+                written = [done.written for done in window.done]
                 for unit in window.blamed:
                     bad = [Unreadable(photo, ray.REASON) for photo in unit.photos]
                     written.append(write_results(cache.store, cache.made, bad, job.schema, unit.known, to_do.source_of))
@@ -225,22 +201,22 @@ def _commit(cache: Cache, written: Written, there: Known, ran: Ran) -> None:
     ran.size += written.size
 
 
-def _job(cache: Cache, to_do: Plan, how: How) -> Job:
+def _job(one: Run) -> Job:
     """What all workers are told; paths on this machine's disks are those of a folder that they must share."""
     from extractor.engines import crew
 
-    store = cache.store
-    place = str(store.path) if isinstance(store.path, Key) else os.path.abspath(store.path)
+    store = one.cache.store
     paths = [os.path.abspath(str(store.card))] if not isinstance(store.path, Key) else []
-    paths += [one.name for one in how.found if not is_address(one.name)]
+    paths += [source.name for source in one.found if not is_address(source.name)]
+    within_reach = ((place, THERE) for place in _in_buckets(store, one.found))
     return Job(
-        store=place,
-        seen=(*((path, sight(path)) for path in paths), *((one, THERE) for one in _in_buckets(store, how.found))),
-        sources=to_do.sources,
-        made=cache.made,
-        schema=cache.photo_schema,
-        device=crew.device(how.device, how.workers),
-        keep_damaged=how.keep_damaged,
+        store=store.place,
+        seen=(*((path, sight(path)) for path in paths), *within_reach),
+        sources=one.to_do.sources,
+        made=one.cache.made,
+        schema=one.cache.photo_schema,
+        device=crew.device(one.device, one.workers),
+        keep_damaged=one.keep_damaged,
     )
 
 
@@ -249,10 +225,3 @@ def _in_buckets(store: Store, found: Sequence[Found]) -> list[str]:
     photos = {parted(one.name)[0]: one.photos[0].path for one in reversed(found) if is_address(one.name) and one.photos}
     cards = [str(store.card)] if isinstance(store.path, Key) else []
     return cards + [(container_of(path) or (path,))[0] for path in photos.values()]
-
-
-def _told(one: Result, to_do: Plan, there: Known) -> Result:
-    """A result with what the CSV, its name and its folders say of the photo, and what was said of it before it went."""
-    if one.photo.path in there:
-        return one
-    return replace(one, photo=to_do.lost.told(one.photo, one.digest if isinstance(one, Embedded) else None))

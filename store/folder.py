@@ -115,6 +115,11 @@ class Store:
         return cls(where(place))
 
     @property
+    def place(self) -> str:
+        """What other processes call it: its address, or its path from the root."""
+        return str(self.path) if isinstance(self.path, Key) else os.path.abspath(self.path)
+
+    @property
     def photos(self) -> Where:
         """The table of photos."""
         return self.path / "photos.lance"

@@ -1,15 +1,15 @@
 """What people have said of photos that are gone or forgotten: it comes back when the path or the content does."""
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Container, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from store.columns import carried
 from store.folder import Store
-from store.photo import Photo, path_of
-from store.rows import BY_HAND, own, photo_checksums, photo_table, told
+from store.photo import path_of
+from store.rows import BY_HAND, Embedded, Unreadable, own, photo_checksums, photo_table, told
 from store.tables import let_go, newest, opened, readable, writable, write_table
 
 if TYPE_CHECKING:
@@ -29,12 +29,17 @@ class Lost:
         """What was said of the photo that was at this path, or else had this content."""
         return self.by_path.get(path) or (self.by_content.get(digest, {}) if digest else {})
 
-    def told(self, photo: Photo, digest: bytes | None) -> Photo:
-        """A photo that is new, with what was said of it before it went, but for what its CSV says."""
-        before = self.of(photo.path, digest)
-        return told(
-            photo, {name: value for name, value in before.items() if BY_HAND.get(name, name) not in photo.columns}
-        )
+    def told(self, one: Embedded | Unreadable, known: Container[str]) -> Embedded | Unreadable:
+        """A result with what was said of its photo before that went, but for what its CSV says.
+
+        One whose path is `known` is as it was: its row says it.
+        """
+        photo = one.photo
+        if photo.path in known:
+            return one
+        before = self.of(photo.path, one.digest if isinstance(one, Embedded) else None)
+        words = {name: value for name, value in before.items() if BY_HAND.get(name, name) not in photo.columns}
+        return replace(one, photo=told(photo, words))
 
 
 def lost(forgotten: Mapping[str, Row], gone: Iterable[Row], schema: "pa.Schema") -> Lost:

@@ -12,6 +12,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 from uuid import uuid4
@@ -23,11 +24,18 @@ if TYPE_CHECKING:
     from obstore import UpdateVersion as Tag
 
 SECONDS = 60  # that a lease lasts unless it is renewed, which is tried four times in it
-LOCK = re.compile(
-    rb"(\d+ \S+)?"
-)  # what is in the lock's file of a store on a disk, which may have been copied from there
+# What is in the lock's file of a store on a disk, which may have been copied from there.
+LOCK = re.compile(rb"(\d+ \S+)?")
 ROUNDING = 1  # second: servers say when a file was written in whole ones
 UNFIT = "it would let two runs write at once (it has no conditional puts)"
+
+
+@dataclass
+class Held:
+    """How a run came to hold a store for writing, and how it leaves it."""
+
+    after_a_failure: bool  # the run that held it last did not come to its end, or may still believe that it holds it
+    leaves: bool = False  # files that no version names, it may be: for the next run to remove, as after a failure
 
 
 class Lease:
@@ -152,22 +160,20 @@ def _now(key: Key) -> datetime:
 
 
 @contextmanager
-def leased(key: Key) -> Iterator[bool]:
+def leased(key: Key) -> Iterator[Held]:
     """Hold the store whose lock's file is `key` for writing, and renew that until the end.
-
-    It yields whether the lease was another run's, which failed, or may still believe that it has it.
 
     Raises:
         PetrieveError: another run holds it, or the bucket cannot be written to, or is none that a store can lie in.
     """
     lease, over = Lease(key), threading.Event()
-    from_another = lease.take()
+    held = Held(lease.take())
     thread = threading.Thread(target=_keep, args=(lease, over), daemon=True)
     thread.start()
     key.bucket.renew, well = lease.renew, False
     try:
-        yield from_another
-        well = True
+        yield held
+        well = not held.leaves
     finally:
         key.bucket.renew = None
         over.set()

@@ -4,26 +4,14 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from store.errors import PetrieveError
 from store.files import remove_abandoned
 from store.folder import Store
 from store.key import Key
-from store.lease import leased
+from store.lease import Held, leased
 from store.tables import cut_off, remove_leftovers
-
-
-@dataclass
-class Held:
-    """What a run that holds a store for writing says of itself."""
-
-    leaves: bool = False  # files that no version names, it may be: for the next run to remove, as after a failure
-
-
-class _LeavesError(Exception):
-    pass
 
 
 @contextmanager
@@ -34,23 +22,19 @@ def writing(store: Store) -> Iterator[Held]:
         PetrieveError: another run holds it, or nothing can be written there.
     """
     lock = store.lock
-    ready = leased(lock) if isinstance(lock, Key) else _locked(store, lock)
-    held = Held()
-    with suppress(_LeavesError), ready as after_a_failure:
-        if after_a_failure:
+    with leased(lock) if isinstance(lock, Key) else _locked(store, lock) as held:
+        if held.after_a_failure:
             if isinstance(lock, Key):
                 cut_off(store)
             remove_leftovers(store)
         yield held
-        if after_a_failure:  # workers of that run may have written on for a while
+        if held.after_a_failure:  # workers of that run may have written on for a while
             remove_leftovers(store)
-        if held.leaves:
-            raise _LeavesError
 
 
 @contextmanager
-def _locked(store: Store, file: Path) -> Iterator[bool]:
-    """Hold the lock of a store on a disk; yields whether the run that held it last did not come to its end."""
+def _locked(store: Store, file: Path) -> Iterator[Held]:
+    """Hold the lock of a store on a disk."""
     from filelock import FileLock, Timeout
 
     folder, left = file.parent, list[bytes]()
@@ -69,9 +53,11 @@ def _locked(store: Store, file: Path) -> Iterator[bool]:
         ) from error
     try:
         remove_abandoned(folder)
-        yield any(left)
-        with suppress(OSError):
-            os.truncate(file, 0)
+        held = Held(any(left))
+        yield held
+        if not held.leaves:
+            with suppress(OSError):
+                os.truncate(file, 0)
     finally:
         if made and not store.card.exists():  # a run that failed before its first embedding leaves no trace
             file.unlink(missing_ok=True)

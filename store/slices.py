@@ -1,13 +1,11 @@
 """A trunk's embeddings in slices, each of which any process can read that reaches the store."""
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from store.contents import CANONICAL, SCAN, Contents
 from store.folder import Made, Store
-from store.key import Key
 from store.rows import row_ids, vectors
 from store.tables import REMEMBERED_BYTES, address, readable
 
@@ -35,9 +33,7 @@ def slices(cache: Contents, rows: int) -> list[Slice]:
                 size = 0
             parts[-1].append(piece.fragment_id)
             size += piece.physical_rows
-    place = cache.store.path
-    named = str(place) if isinstance(place, Key) else os.path.abspath(place)
-    return [Slice(named, cache.made, int(cache._vectors.version), tuple(part)) for part in parts]
+    return [Slice(cache.store.place, cache.made, int(cache._vectors.version), tuple(part)) for part in parts]
 
 
 def read(one: Slice) -> "Iterator[tuple[np.ndarray, np.ndarray]]":

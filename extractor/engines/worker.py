@@ -7,7 +7,7 @@ import socket
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from importlib.metadata import version
 from pathlib import Path
 from threading import Semaphore
@@ -32,7 +32,6 @@ from store.key import Key
 from store.known import Embeddings
 from store.photo import is_address
 from store.pieces import merged
-from store.rows import Embedded
 from store.tables import address
 from store.written import Result, Written, together, write_results
 
@@ -127,9 +126,8 @@ class Worker:
             raise PetrieveError(f"{socket.gethostname()} was given other weights than the run's", "run it again")
         if precision == "int8":
             trunk = quantised(trunk, self._store.folder(job.made).ranges, tensors=self._weights)
-        trunk(
-            torch.zeros(trunk.batch, 3, CROP, CROP, dtype=torch.uint8)
-        )  # what cannot hold it ends before it has photos
+        # A worker that cannot hold a batch ends before it has photos.
+        trunk(torch.zeros(trunk.batch, 3, CROP, CROP, dtype=torch.uint8))
         # Torch's number of threads is that of the thread that asks, and a unit under way changes it for those after it.
         self._workers = trunk.workers
         self._trunk = replace(trunk, network=_so_many(trunk.network, self._workers))
@@ -142,8 +140,9 @@ class Worker:
         """
         started, clock, trunk = time.perf_counter(), Clock(), self._trunk
         assert trunk, "it is loaded before it is given work"
+        pieces = unit.pieces
         made = results(
-            unit.pieces,
+            pieces,
             trunk=lambda: trunk,
             there=self._there.content,
             batch=trunk.batch,
@@ -153,7 +152,7 @@ class Worker:
             keep_damaged=self._job.keep_damaged,
             clock=clock,
         )
-        left = {photo.path for photo in unit.photos}
+        left = {photo.path for _, photos in pieces for photo in photos}
         told = (self._told(one, unit, left) for some in made for one in some)
         write = clock.timed("write", partial(write_results, self._store, self._job.made))
         source = partial(number_of, self._job.sources)
@@ -170,9 +169,7 @@ class Worker:
     def _told(self, one: Result, unit: Unit, left: set[str]) -> Result:
         """A result with what was said of the photo before it went, unless the store knows it where it is."""
         left.remove(one.photo.path)  # a KeyError where it comes twice
-        if one.photo.path in unit.known:
-            return one
-        return replace(one, photo=self._lost.told(one.photo, one.digest if isinstance(one, Embedded) else None))
+        return self._lost.told(one, unit.known)
 
 
 def _so_many(make: Callable[[Item], Answer], at_once: int) -> Callable[[Item], Answer]:
@@ -198,7 +195,8 @@ def unlike(facts: Facts) -> str | None:
     )
 
 
-def versions() -> dict[str, str]:
+@cache
+def versions() -> Mapping[str, str]:
     """What must be the same on all nodes, so that the same photo gives the same numbers there."""
     found = {name: version(name) for name in COMPARED}
     return {"Python": platform.python_version(), **found, "code": _code()}
