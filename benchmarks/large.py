@@ -99,7 +99,7 @@ def store(folder: Path, photos: int, *, seed: int = 0) -> None:
     from store.cache import Cache
     from store.folder import Made, Store
     from store.rows import photo_schema, vector_schema
-    from store.tables import PIECE
+    from store.pieces import PIECE
 
     cache = Cache.create(Store(folder), Made(FIRST.name, "made-up", "bundled"), dimension=DIMENSION)
     made = (vectors_table(vectors, n * BATCH) for n, vectors in enumerate(batches(photos, seed)))
