@@ -11,11 +11,11 @@ from typing import Annotated
 
 import typer
 
-from commands import embeddings, exports, heads, neighbours, trunks
-from commands.options import Notes
-from extractor.sources.bounds import max_megapixels
-from gallery import words
-from store.errors import PetrieveError, first_line
+from petrieve.commands import embeddings, exports, heads, neighbours, trunks
+from petrieve.commands.options import Notes
+from petrieve.extractor.sources.bounds import max_megapixels
+from petrieve.gallery import words
+from petrieve.store.errors import PetrieveError, first_line
 
 VERSION = "0.1.0"
 app = typer.Typer(

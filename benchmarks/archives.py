@@ -30,9 +30,9 @@ from machine import machine
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from extractor.sources.folder import find
-from extractor.sources.places import source_at
-from store.rows import Unreadable
+from petrieve.extractor.sources.folder import find
+from petrieve.extractor.sources.places import source_at
+from petrieve.store.rows import Unreadable
 
 JPEG = b"\xff\xd8\xff\xe0"
 LARGE, LARGE_ONES = 1 << 30, 50  # bytes of an entry that is a hole, and how many there are

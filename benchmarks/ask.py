@@ -14,10 +14,10 @@ import numpy as np
 from large import store
 from machine import machine
 
-from index.build import build
-from index.question import ask
-from index.search import search
-from store.cache import Cache
+from petrieve.index.build import build
+from petrieve.index.question import ask
+from petrieve.index.search import search
+from petrieve.store.cache import Cache
 
 REPEATS = 100
 

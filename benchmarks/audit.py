@@ -24,9 +24,9 @@ from machine import machine
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from classifier import copies as near
-from classifier.auditing import alike, suspects
-from classifier.auditing.audit import out_of_fold
+from petrieve.classifier import copies as near
+from petrieve.classifier.auditing import alike, suspects
+from petrieve.classifier.auditing.audit import out_of_fold
 
 FIRST = 0.05  # of the list
 

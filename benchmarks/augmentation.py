@@ -25,7 +25,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[1] / part) for part in ("."
 
 from planting import whole
 
-from extractor.embed import embed
+from petrieve.extractor.embed import embed
 
 GRID = 10.0 ** np.arange(-4, 1)
 FOLDS, REPEATS, RESAMPLED = 3, 5, 2000

@@ -22,12 +22,12 @@ import numpy as np
 import servers
 from machine import machine
 
-from classifier.labelled import read
-from extractor.embed import embed
-from extractor.sources.sample import draw_sample
-from index.build import build
-from index.search import search
-from store.cache import Cache
+from petrieve.classifier.labelled import read
+from petrieve.extractor.embed import embed
+from petrieve.extractor.sources.sample import draw_sample
+from petrieve.index.build import build
+from petrieve.index.search import search
+from petrieve.store.cache import Cache
 
 DELAY = 0.02  # seconds
 

@@ -30,9 +30,9 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 from servers import environment
 from sources import seen
 
-from extractor.embed import embed
-from extractor.sources.ahead import one_ahead
-from extractor.sources.buckets.bucket import Bucket
+from petrieve.extractor.embed import embed
+from petrieve.extractor.sources.ahead import one_ahead
+from petrieve.extractor.sources.buckets.bucket import Bucket
 
 DELAY, MEGABYTES = "0.02", "100"
 ADDRESS = "s3://made-up/pets"

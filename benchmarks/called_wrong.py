@@ -24,11 +24,11 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[1] / part) for part in ("."
 
 from planting import drawn
 
-from classifier import copies as near
-from classifier.auditing import alike, suspects
-from classifier.auditing.audit import WORTH_A_LOOK, out_of_fold
-from classifier.labelled import read
-from store.cache import Cache
+from petrieve.classifier import copies as near
+from petrieve.classifier.auditing import alike, suspects
+from petrieve.classifier.auditing.audit import WORTH_A_LOOK, out_of_fold
+from petrieve.classifier.labelled import read
+from petrieve.store.cache import Cache
 
 REAL = Path(__file__).resolve().parents[2] / "shared" / "embeddings"
 RATE = 0.03

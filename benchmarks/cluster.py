@@ -87,9 +87,9 @@ def simulation() -> dict[str, Any]:
 
 def embedded(folder: Path, on: str, device: str, constants: dict[str, float]) -> dict[str, Any]:
     """One run, in this process: its start, its rate without that, and the memory that it takes."""
-    from extractor.embed import embed
-    from extractor.engines import crew
-    from extractor.engines import ray as engine
+    from petrieve.extractor.embed import embed
+    from petrieve.extractor.engines import crew
+    from petrieve.extractor.engines import ray as engine
 
     for name, value in constants.items():
         for module in (crew, engine):

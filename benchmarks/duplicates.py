@@ -18,9 +18,9 @@ import numpy as np
 from large import store, unit
 from machine import machine
 
-from index.duplicates.near import near, pairs
-from store.cache import Cache
-from store.digests import as_bytes
+from petrieve.index.duplicates.near import near, pairs
+from petrieve.store.cache import Cache
+from petrieve.store.digests import as_bytes
 
 PLANTED, LEAST, NEIGHBOURS = 1000, 0.9, 10
 

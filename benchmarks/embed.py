@@ -29,12 +29,12 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 from planting import seen, whole
 from reference import reference_embeddings, reference_trunk
 
-from extractor.embed import embed
-from extractor.engines.local import CORES, View, pool
-from extractor.sources.folder import find
-from extractor.sources.sample import draw_sample
-from extractor.trunks.kinds import MEAN, STD
-from extractor.trunks.trunk import load_trunk
+from petrieve.extractor.embed import embed
+from petrieve.extractor.engines.local import CORES, View, pool
+from petrieve.extractor.sources.folder import find
+from petrieve.extractor.sources.sample import draw_sample
+from petrieve.extractor.trunks.kinds import MEAN, STD
+from petrieve.extractor.trunks.trunk import load_trunk
 
 REAL = ROOT.parent / "shared" / "photos" / "train"
 # For every way: threads that wait by spinning would measure their neighbours on a shared machine.

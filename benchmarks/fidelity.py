@@ -21,10 +21,10 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from reference import reference_embeddings
 
-from extractor.pixels.decode import decode, upright_image
-from extractor.pixels.view import canonical_view
-from extractor.sources.folder import find
-from extractor.trunks.trunk import load_trunk
+from petrieve.extractor.pixels.decode import decode, upright_image
+from petrieve.extractor.pixels.view import canonical_view
+from petrieve.extractor.sources.folder import find
+from petrieve.extractor.trunks.trunk import load_trunk
 
 BATCH = 16
 

@@ -27,11 +27,11 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[1] / part) for part in ("."
 
 from planting import DIMENSION, empty_store
 
-from classifier.fitting.linear import STRENGTHS
-from store.cache import Cache
-from store.known import nothing
-from store.photo import Photo
-from store.rows import Embedded
+from petrieve.classifier.fitting.linear import STRENGTHS
+from petrieve.store.cache import Cache
+from petrieve.store.known import nothing
+from petrieve.store.photo import Photo
+from petrieve.store.rows import Embedded
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -111,7 +111,7 @@ def timed(*words: object) -> dict[str, object]:
 
 
 def held_out_loss(store: Path, x: np.ndarray, targets: np.ndarray) -> float:
-    from classifier import head
+    from petrieve.classifier import head
 
     p = head.load(Cache.open(store)).predict(x)
     return round(float(-np.log(p[np.arange(len(targets)), targets]).mean()), 5)

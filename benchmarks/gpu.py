@@ -27,12 +27,12 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[1] / part) for part in ("."
 
 from planting import seen
 
-from extractor.embed import embed
-from extractor.engines.local import CORES, View, pool
-from extractor.pixels.view import canonical_view
-from extractor.sources.folder import find
-from extractor.trunks.trunk import Trunk, load_trunk
-from store.photo import Photo
+from petrieve.extractor.embed import embed
+from petrieve.extractor.engines.local import CORES, View, pool
+from petrieve.extractor.pixels.view import canonical_view
+from petrieve.extractor.sources.folder import find
+from petrieve.extractor.trunks.trunk import Trunk, load_trunk
+from petrieve.store.photo import Photo
 
 NEAR = 0.995  # cosine, DESIGN.md's bound in half precision
 TIMES = 5

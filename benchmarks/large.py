@@ -95,11 +95,11 @@ def store(folder: Path, photos: int, *, seed: int = 0) -> None:
     import lance
     import pyarrow as pa
 
-    from extractor.trunks.kinds import FIRST
-    from store.cache import Cache
-    from store.folder import Made, Store
-    from store.rows import photo_schema, vector_schema
-    from store.pieces import PIECE
+    from petrieve.extractor.trunks.kinds import FIRST
+    from petrieve.store.cache import Cache
+    from petrieve.store.folder import Made, Store
+    from petrieve.store.pieces import PIECE
+    from petrieve.store.rows import photo_schema, vector_schema
 
     cache = Cache.create(Store(folder), Made(FIRST.name, "made-up", "bundled"), dimension=DIMENSION)
     made = (vectors_table(vectors, n * BATCH) for n, vectors in enumerate(batches(photos, seed)))
@@ -134,7 +134,7 @@ def vectors_table(vectors: np.ndarray, start: int, name: str = "pets") -> "pa.Re
     """Rows of a trunk's table for made-up photos, numbered from `start`."""
     import pyarrow as pa
 
-    from store.rows import vector_schema
+    from petrieve.store.rows import vector_schema
 
     count = len(vectors)
     columns = [
@@ -150,7 +150,7 @@ def photos_table(start: int, count: int, name: str = "pets") -> "pa.RecordBatch"
     """Rows of the table of photos for made-up ones, numbered from `start`."""
     import pyarrow as pa
 
-    from store.rows import photo_schema
+    from petrieve.store.rows import photo_schema
 
     numbers = range(start, start + count)
     columns = {

@@ -12,12 +12,12 @@ from collections import Counter
 from contextlib import closing
 from pathlib import Path
 
-from extractor.find import Found
-from extractor.manifest import Listed, Manifest
-from extractor.plan import plan
-from extractor.sources.folder import Files
-from store.known import nothing
-from store.photo import Photo
+from petrieve.extractor.find import Found
+from petrieve.extractor.manifest import Listed, Manifest
+from petrieve.extractor.plan import plan
+from petrieve.extractor.sources.folder import Files
+from petrieve.store.known import nothing
+from petrieve.store.photo import Photo
 
 PART = 256  # photos
 

@@ -25,17 +25,17 @@ sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
 from machine import named, resident
 
-from extractor.engines.clock import Clock
-from extractor.engines.cluster import joined
-from extractor.engines.units import Piece, Unit
-from extractor.engines.worker import Done, Facts, Job, versions
-from extractor.sources.buckets.bucket import Objects
-from store.cache import Cache
-from store.folder import Made, Store
-from store.forgotten import Lost
-from store.known import nothing
-from store.photo import Photo
-from store.written import Written, together
+from petrieve.extractor.engines.clock import Clock
+from petrieve.extractor.engines.cluster import joined
+from petrieve.extractor.engines.units import Piece, Unit
+from petrieve.extractor.engines.worker import Done, Facts, Job, versions
+from petrieve.extractor.sources.buckets.bucket import Objects
+from petrieve.store.cache import Cache
+from petrieve.store.folder import Made, Store
+from petrieve.store.forgotten import Lost
+from petrieve.store.known import nothing
+from petrieve.store.photo import Photo
+from petrieve.store.written import Written, together
 
 BATCH, DIMENSION = 256, 1024
 LOOKS = 20  # at memory
@@ -76,7 +76,7 @@ class MadeUp:
         import lance
         import pyarrow as pa
 
-        from store.rows import CHECKSUM, vector_schema
+        from petrieve.store.rows import CHECKSUM, vector_schema
 
         count, schema = len(digests) // 16, vector_schema(DIMENSION)
         numbers = pa.Array.from_buffers(pa.float16(), count * DIMENSION, [None, pa.py_buffer(bytes(2048 * count))])
@@ -101,7 +101,7 @@ def written_of(unit: Unit, pieces: list[str], digests: bytes, job: Job) -> Writt
     """The results of a unit, whose photos' rows have made-up digests and checksums."""
     import pyarrow as pa
 
-    from store.rows import CHECKSUM
+    from petrieve.store.rows import CHECKSUM
 
     photos, count = unit.photos, len(unit)
     given = {name: [getattr(photo, name) for photo in photos] for name in ("root", "uri", "size", "version", "label")}
@@ -143,9 +143,9 @@ def clock_stages(clock: Clock, began: list[float]) -> None:
     import ray
     import ray.actor
 
-    from extractor.engines import crew
-    from extractor.engines import ray as engine
-    from store import cache
+    from petrieve.extractor.engines import crew
+    from petrieve.extractor.engines import ray as engine
+    from petrieve.store import cache
 
     crew.Worker = MadeUp  # type: ignore[misc, assignment]
     cut, following = engine.cut, engine.Work.next
@@ -160,7 +160,7 @@ def clock_stages(clock: Clock, began: list[float]) -> None:
 
 def drive(folder: Path, workers: int, photos: int) -> dict[str, Any]:
     """Run so many photos through so many workers; what the driver did, from when all of these were ready."""
-    from extractor.engines import ray as engine
+    from petrieve.extractor.engines import ray as engine
 
     clock, known = Clock(), nothing()
     cache = Cache.create(Store.at(folder), Made("densenet121", "madeup00", "bundled"), dimension=DIMENSION)

@@ -23,10 +23,10 @@ from scipy.special import bdtr
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from classifier.figures.measure import risk_coverage
-from classifier.fitting import calibrate, logistic
-from classifier.fitting.split import grouped
-from classifier.head import DOUBT, fewest, passing, softmax
+from petrieve.classifier.figures.measure import risk_coverage
+from petrieve.classifier.fitting import calibrate, logistic
+from petrieve.classifier.fitting.split import grouped
+from petrieve.classifier.head import DOUBT, fewest, passing, softmax
 
 REAL = Path(__file__).resolve().parents[2] / "shared" / "embeddings"
 RATES = (0.01, 0.03, 0.05)

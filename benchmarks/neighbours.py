@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from machine import machine
 
-from index.evaluate import figure, per_query
+from petrieve.index.evaluate import figure, per_query
 
 Ranker = Callable[[np.ndarray, np.ndarray], np.ndarray]  # all photos, the rows that are asked → similarities (Q, Q)
 

@@ -20,13 +20,13 @@ from machine import machine
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from classifier import head
-from extractor.exchange import onnx
-from extractor.pixels.decode import decode
-from extractor.pixels.view import canonical_view
-from extractor.sources.folder import find
-from extractor.trunks.trunk import load_trunk
-from store.cache import Cache
+from petrieve.classifier import head
+from petrieve.extractor.exchange import onnx
+from petrieve.extractor.pixels.decode import decode
+from petrieve.extractor.pixels.view import canonical_view
+from petrieve.extractor.sources.folder import find
+from petrieve.extractor.trunks.trunk import load_trunk
+from petrieve.store.cache import Cache
 
 
 def main() -> None:

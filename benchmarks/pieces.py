@@ -32,9 +32,9 @@ from machine import machine
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from store import pieces
-from store.rows import vector_schema
-from store.tables import leftovers, newest, opened, write_table
+from petrieve.store import pieces
+from petrieve.store.rows import vector_schema
+from petrieve.store.tables import leftovers, newest, opened, write_table
 
 CHANCE = np.random.default_rng(0)
 TIMES = 5

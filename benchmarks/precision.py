@@ -31,12 +31,12 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[1] / part) for part in ("."
 
 from planting import seen
 
-from extractor.engines.drawn import drawn
-from extractor.engines.local import View
-from extractor.sources.folder import Folder, find
-from extractor.trunks.ranges import quantised
-from extractor.trunks.trunk import Trunk, load_trunk
-from store.photo import Photo
+from petrieve.extractor.engines.drawn import drawn
+from petrieve.extractor.engines.local import View
+from petrieve.extractor.sources.folder import Folder, find
+from petrieve.extractor.trunks.ranges import quantised
+from petrieve.extractor.trunks.trunk import Trunk, load_trunk
+from petrieve.store.photo import Photo
 
 PRECISIONS = ("float32", "bfloat16", "int8")
 BATCH, TIMED, NEAREST = 8, 128, 10

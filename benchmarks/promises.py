@@ -20,14 +20,14 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[1] / part) for part in ("."
 
 from planting import DIMENSION, empty_store
 
-from classifier.figures import familiar
-from classifier.fitting.fit import fit
-from classifier.head import Head, threshold
-from classifier.labelled import read
-from store.cache import Cache
-from store.known import nothing
-from store.photo import Photo
-from store.rows import Embedded
+from petrieve.classifier.figures import familiar
+from petrieve.classifier.fitting.fit import fit
+from petrieve.classifier.head import Head, threshold
+from petrieve.classifier.labelled import read
+from petrieve.store.cache import Cache
+from petrieve.store.known import nothing
+from petrieve.store.photo import Photo
+from petrieve.store.rows import Embedded
 
 REAL = Path(__file__).resolve().parents[2] / "shared" / "embeddings"
 RATES = (0.01, 0.02, 0.05)

@@ -32,11 +32,11 @@ from machine import machine
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from extractor.pixels.decode import decode_small
-from extractor.pixels.view import canonical_view
-from extractor.trunks.kinds import MEAN, STD
-from store.cache import Cache
-from store.photo import path_of
+from petrieve.extractor.pixels.decode import decode_small
+from petrieve.extractor.pixels.view import canonical_view
+from petrieve.extractor.trunks.kinds import MEAN, STD
+from petrieve.store.cache import Cache
+from petrieve.store.photo import path_of
 
 INPUTS = 3 * 224 * 224
 FOLDS, BATCH, PASSES, SEED = 5, 64, 10, 0

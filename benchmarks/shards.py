@@ -25,9 +25,9 @@ from embed import Pooled, transforms
 from machine import machine
 from PIL import Image
 
-from extractor.embed import embed
-from extractor.find import find_parts
-from extractor.sources.sample import draw_sample
+from petrieve.extractor.embed import embed
+from petrieve.extractor.find import find_parts
+from petrieve.extractor.sources.sample import draw_sample
 
 
 def embedded(sources: Sequence[str], count: int) -> float:

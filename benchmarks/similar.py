@@ -36,11 +36,11 @@ import large
 import numpy as np
 from machine import machine
 
-from index import build, search
-from index.codes import exact, update
-from store.cache import Cache
-from store.folder import Store
-from store.rows import unit_length
+from petrieve.index import build, search
+from petrieve.index.codes import exact, update
+from petrieve.store.cache import Cache
+from petrieve.store.folder import Store
+from petrieve.store.rows import unit_length
 
 RESULTS = Path(__file__).parent / "results" / "similar.jsonl"
 QUERIES, WARM, K = 500, 50, 10

@@ -29,9 +29,9 @@ IN_A_FOLDER = 1000
 ASK = """
 import hashlib, json, pathlib, sys
 try:
-    from extractor.trunks.trunk import load_trunk
+    from petrieve.extractor.trunks.trunk import load_trunk
 except ImportError:
-    from extractor.trunk import load_trunk
+    from petrieve.extractor.trunk import load_trunk
 print(json.dumps(load_trunk("bundled").fingerprint))
 """
 

@@ -30,13 +30,13 @@ from machine import machine
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from extractor.sources.sample import draw_sample
-from store.cache import Cache
+from petrieve.extractor.sources.sample import draw_sample
+from petrieve.store.cache import Cache
 
 READ = """
 import json, re, sys, time
 import lance, numpy, pyarrow.compute, pyarrow.parquet
-from extractor.sources.places import source_at
+from petrieve.extractor.sources.places import source_at
 
 def peak():
     return int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]) / 1024

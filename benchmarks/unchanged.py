@@ -30,7 +30,7 @@ DATA = b"\xff\xd8\xff no photo"
 RUN = """
 import json, re, sys, time
 started, cpu = time.perf_counter(), time.process_time()
-from extractor.embed import embed
+from petrieve.extractor.embed import embed
 summary, _ = embed(sys.argv[2:], store=sys.argv[1], weights="bundled")
 seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
 peak = int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]) >> 10
@@ -85,8 +85,8 @@ def store(path: Path, source: Path, vectors: Path, fingerprint: str, count: int)
 
 def photos(source: Path, count: int) -> Iterator[pa.RecordBatch]:
     """A row for each photo of a source, which says what it does."""
-    from extractor.find import find_parts
-    from store.rows import photo_schema
+    from petrieve.extractor.find import find_parts
+    from petrieve.store.rows import photo_schema
 
     schema = photo_schema()
     listed = (photo for part in find_parts([str(source)]) for photo in part.photos)
@@ -107,7 +107,7 @@ def digest(number: int) -> bytes:
 
 
 def embeddings(count: int) -> Iterator[pa.RecordBatch]:
-    from store.rows import vector_schema
+    from petrieve.store.rows import vector_schema
 
     for start in range(0, count, stores.PIECE):
         size = min(stores.PIECE, count - start)
@@ -135,7 +135,7 @@ def main() -> None:
     parser.add_argument("--kind", action="append", choices=KINDS, help="only these")
     parser.add_argument("--runs", type=int, default=3)
     asked = parser.parse_args()
-    from extractor.trunks.trunk import load_trunk
+    from petrieve.extractor.trunks.trunk import load_trunk
 
     fingerprint = load_trunk("bundled").fingerprint
     folder, count = asked.folder.absolute(), asked.photos

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from itertools import product
 from typing import TYPE_CHECKING
 
-from store.rows import lengths, unit_length
+from petrieve.store.rows import lengths, unit_length
 
 if TYPE_CHECKING:
     import numpy as np

@@ -3,10 +3,10 @@
 import json
 from pathlib import Path
 
-from classifier.head import Head
-from store.cache import Cache
-from store.errors import PetrieveError
-from store.files import write_named
+from petrieve.classifier.head import Head
+from petrieve.store.cache import Cache
+from petrieve.store.errors import PetrieveError
+from petrieve.store.files import write_named
 
 
 def export(file: Path, head: Head, cache: Cache) -> int:

@@ -7,10 +7,10 @@ from collections.abc import Collection
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from store.cache import Cache
-from store.errors import PetrieveError, listed
-from store.files import write_file
-from store.near import local
+from petrieve.store.cache import Cache
+from petrieve.store.errors import PetrieveError, listed
+from petrieve.store.files import write_file
+from petrieve.store.near import local
 
 if TYPE_CHECKING:
     import numpy as np

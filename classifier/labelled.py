@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from classifier import copies as near
-from store.cache import Cache
-from store.digests import drawn, marks_of, spans
-from store.errors import PetrieveError
-from store.photo import path_of
-from store.rows import digests, row_ids
+from petrieve.classifier import copies as near
+from petrieve.store.cache import Cache
+from petrieve.store.digests import drawn, marks_of, spans
+from petrieve.store.errors import PetrieveError
+from petrieve.store.photo import path_of
+from petrieve.store.rows import digests, row_ids
 
 if TYPE_CHECKING:
     import numpy as np

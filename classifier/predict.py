@@ -5,11 +5,11 @@ import warnings
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from classifier.figures import familiar
-from classifier.head import Head, check_classes, fewest, threshold
-from store.cache import Cache
-from store.errors import PetrieveError
-from store.rows import Embedded, digests
+from petrieve.classifier.figures import familiar
+from petrieve.classifier.head import Head, check_classes, fewest, threshold
+from petrieve.store.cache import Cache
+from petrieve.store.errors import PetrieveError
+from petrieve.store.rows import Embedded, digests
 
 if TYPE_CHECKING:
     import numpy as np

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from commands.options import (
+from petrieve.commands.options import (
     DEFAULT_STORE,
     Device,
     Endpoint,
@@ -23,12 +23,12 @@ from commands.options import (
     show,
     to_imagenet,
 )
-from commands.zips import ZipEncoding
-from gallery import progress, spreadsheet, terminal, words
-from gallery.stop import asked_to_stop
-from store.columns import alike
-from store.errors import PetrieveError
-from store.key import where
+from petrieve.commands.zips import ZipEncoding
+from petrieve.gallery import progress, spreadsheet, terminal, words
+from petrieve.gallery.stop import asked_to_stop
+from petrieve.store.columns import alike
+from petrieve.store.errors import PetrieveError
+from petrieve.store.key import where
 
 app = typer.Typer()
 
@@ -81,8 +81,8 @@ def embed(
     as_json: Json = False,
 ) -> None:
     """Embed the photos that are new or have changed, and keep their embeddings."""
-    from extractor import embed as extractor
-    from index.codes import update
+    from petrieve.extractor import embed as extractor
+    from petrieve.index.codes import update
 
     if labels is None and (photo_column or label_column):
         raise typer.BadParameter("these are columns of a CSV: name it with `--labels`")
@@ -138,10 +138,10 @@ def info(
     as_json: Json = False,
 ) -> None:
     """Say what the store holds, and whether the head fits it."""
-    from classifier import head
-    from index import build
-    from store.cache import Cache
-    from store.trunks import trunks_of
+    from petrieve.classifier import head
+    from petrieve.index import build
+    from petrieve.store.cache import Cache
+    from petrieve.store.trunks import trunks_of
 
     cache = Cache.open(store, trunk)
     listed = [bad for _, bad in sorted(cache.unreadable().items())]
@@ -176,10 +176,10 @@ def verify(
     as_json: Json = False,
 ) -> None:
     """Hold the store against itself and against some of its photos: what is wrong, and what mends it."""
-    from classifier import head
-    from extractor.checks import verify as extractor
-    from index import build
-    from store.cache import Cache
+    from petrieve.classifier import head
+    from petrieve.extractor.checks import verify as extractor
+    from petrieve.index import build
+    from petrieve.store.cache import Cache
 
     cache = Cache.open(where(store, near=False), trunk)
     found = asdict(extractor.verify(cache, sample=sample, every=every, device=device, precision=precision))
@@ -203,7 +203,7 @@ def doctor(
     as_json: Json = False,
 ) -> None:
     """Measure each step of embedding on your own photos, and name the one that holds up the rest."""
-    from extractor.checks.doctor import diagnose
+    from petrieve.extractor.checks.doctor import diagnose
 
     found = diagnose(sources, store=store, weights=weights, device=device, precision=precision)
     show(asdict(found), terminal.diagnosed, as_json)
@@ -218,7 +218,7 @@ def sample(
     as_json: Json = False,
 ) -> None:
     """Draw labelled pictures of cats and dogs, or fetch real ones, to try things with."""
-    from extractor.sources.sample import draw_sample, fetch_oxford_pets
+    from petrieve.extractor.sources.sample import draw_sample, fetch_oxford_pets
 
     if origin not in (None, "oxford-iiit-pet"):
         raise PetrieveError(f"no photos can be had from {origin!r}", "use `--from oxford-iiit-pet`")

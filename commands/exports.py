@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from commands.options import DEFAULT_STORE, Endpoint, Json, Store, Trunk, note, path, show
-from gallery import terminal
-from store.errors import PetrieveError
+from petrieve.commands.options import DEFAULT_STORE, Endpoint, Json, Store, Trunk, note, path, show
+from petrieve.gallery import terminal
+from petrieve.store.errors import PetrieveError
 
 if TYPE_CHECKING:
-    from store.cache import Cache
+    from petrieve.store.cache import Cache
 
 app = typer.Typer()
 EXPORTED = (
@@ -29,7 +29,7 @@ def export(
     as_json: Json = False,
 ) -> None:
     """Write the head, or the embeddings, for use elsewhere."""
-    from store.cache import Cache
+    from petrieve.store.cache import Cache
 
     kind = where.suffix.lower()
     if where.name.lower().endswith(HEAD):
@@ -41,8 +41,8 @@ def export(
 
 
 def _onnx(file: Path, cache: "Cache") -> dict[str, Any]:
-    from classifier import head
-    from extractor.exchange import onnx
+    from petrieve.classifier import head
+    from petrieve.extractor.exchange import onnx
 
     fitted = head.load(cache)
     export = onnx.export_head if file.name.lower().endswith(HEAD) else onnx.export
@@ -50,31 +50,31 @@ def _onnx(file: Path, cache: "Cache") -> dict[str, Any]:
 
 
 def _safetensors(file: Path, cache: "Cache") -> dict[str, Any]:
-    from classifier import export, head
+    from petrieve.classifier import export, head
 
     return {"size_bytes": export.export(file, head.load(cache), cache)}
 
 
 def _data_set(folder: Path, cache: "Cache") -> dict[str, Any]:
-    from extractor.exchange.embeddings import export_data_set
+    from petrieve.extractor.exchange.embeddings import export_data_set
 
     return {"photos": export_data_set(cache, folder)}
 
 
 def _table(file: Path, cache: "Cache") -> dict[str, Any]:
-    from extractor.exchange.embeddings import export_table
+    from petrieve.extractor.exchange.embeddings import export_table
 
     return {"photos": export_table(cache, file)}
 
 
 def _clip_retrieval(folder: Path, cache: "Cache") -> dict[str, Any]:
-    from extractor.exchange.embeddings import export_clip_retrieval
+    from petrieve.extractor.exchange.embeddings import export_clip_retrieval
 
     return {"photos": export_clip_retrieval(cache, folder)}
 
 
 def _faiss(file: Path, cache: "Cache") -> dict[str, Any]:
-    from extractor.exchange.faiss import export_index
+    from petrieve.extractor.exchange.faiss import export_index
 
     count, ids = export_index(cache, file)
     return {"photos": count, "beside": str(ids)}
@@ -106,8 +106,8 @@ def import_(
     as_json: Json = False,
 ) -> None:
     """Read exported embeddings into a store, a new one or one of the same weights."""
-    from extractor.exchange.imports import import_embeddings
-    from index.codes import update
+    from petrieve.extractor.exchange.imports import import_embeddings
+    from petrieve.index.codes import update
 
     count, cache = import_embeddings(where, store, photos=photos)
     show({"store": store, "photos": count}, terminal.imported, as_json)

@@ -7,12 +7,23 @@ from typing import Annotated, Any
 
 import typer
 
-from commands.options import DEFAULT_STORE, Device, Endpoint, Json, Precision, Store, Trunk, Weights, note, show
-from commands.zips import ZipEncoding
-from extractor.sources.formats import FORMATS
-from extractor.sources.places import paths_of
-from gallery import spreadsheet, terminal, words
-from store.errors import PetrieveError
+from petrieve.commands.options import (
+    DEFAULT_STORE,
+    Device,
+    Endpoint,
+    Json,
+    Precision,
+    Store,
+    Trunk,
+    Weights,
+    note,
+    show,
+)
+from petrieve.commands.zips import ZipEncoding
+from petrieve.extractor.sources.formats import FORMATS
+from petrieve.extractor.sources.places import paths_of
+from petrieve.gallery import spreadsheet, terminal, words
+from petrieve.store.errors import PetrieveError
 
 app = typer.Typer()
 PART = 4096  # photos that are predicted at a time: each part is held against the whole store
@@ -33,9 +44,9 @@ def fit_head(
     as_json: Json = False,
 ) -> None:
     """Fit a head on the labelled photos, and say how well it does on photos that it has not seen."""
-    from classifier import head
-    from classifier.fitting import fit
-    from store.cache import Cache
+    from petrieve.classifier import head
+    from petrieve.classifier.fitting import fit
+    from petrieve.store.cache import Cache
 
     cache = Cache.open(store, trunk)
     fitted, report = fit.fit(cache, method=method, l2=l2, balanced=balanced, device=device)
@@ -64,13 +75,13 @@ def predict(
     as_json: Json = False,
 ) -> None:
     """Say what is in photos, and how sure that is."""
-    from classifier import head
-    from classifier import predict as predicting
-    from extractor import query as querying
-    from extractor.find import find_parts, photos_of
-    from gallery import submission
-    from store.cache import Cache
-    from store.rows import Embedded
+    from petrieve.classifier import head
+    from petrieve.classifier import predict as predicting
+    from petrieve.extractor import query as querying
+    from petrieve.extractor.find import find_parts, photos_of
+    from petrieve.gallery import submission
+    from petrieve.store.cache import Cache
+    from petrieve.store.rows import Embedded
 
     cache = Cache.open(store, trunk)
     fitted = head.load(cache)
@@ -110,11 +121,11 @@ def audit(
     as_json: Json = False,
 ) -> None:
     """Find labels that are probably wrong or in doubt, near-copies that contradict them, leaks, and outliers."""
-    from classifier import labelled
-    from classifier.auditing import audit as classifier
-    from extractor.picture import pictures
-    from gallery.sheet import findings_sheet
-    from store.cache import Cache
+    from petrieve.classifier import labelled
+    from petrieve.classifier.auditing import audit as classifier
+    from petrieve.extractor.picture import pictures
+    from petrieve.gallery.sheet import findings_sheet
+    from petrieve.store.cache import Cache
 
     cache = Cache.open(store, trunk)
     photos = labelled.read(cache, bounded=True)
@@ -141,13 +152,13 @@ def report(
     as_json: Json = False,
 ) -> None:
     """Write what is known of the head and of the labels as one HTML page, with its photos inside."""
-    from classifier import head, labelled
-    from classifier.auditing import audit as classifier
-    from classifier.auditing.outcomes import outcomes
-    from extractor.picture import pictures
-    from extractor.trunks.kinds import kind
-    from gallery.report import page
-    from store.cache import Cache
+    from petrieve.classifier import head, labelled
+    from petrieve.classifier.auditing import audit as classifier
+    from petrieve.classifier.auditing.outcomes import outcomes
+    from petrieve.extractor.picture import pictures
+    from petrieve.extractor.trunks.kinds import kind
+    from petrieve.gallery.report import page
+    from petrieve.store.cache import Cache
 
     cache = Cache.open(store, trunk)
     fitted = head.load(cache)

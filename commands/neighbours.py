@@ -12,13 +12,25 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from commands.options import DEFAULT_STORE, Device, Endpoint, Json, On, Precision, Store, Trunk, Weights, note, show
-from commands.zips import ZipEncoding
-from gallery import spreadsheet, terminal, words
+from petrieve.commands.options import (
+    DEFAULT_STORE,
+    Device,
+    Endpoint,
+    Json,
+    On,
+    Precision,
+    Store,
+    Trunk,
+    Weights,
+    note,
+    show,
+)
+from petrieve.commands.zips import ZipEncoding
+from petrieve.gallery import spreadsheet, terminal, words
 
 if TYPE_CHECKING:
-    from index.question import Match
-    from store.cache import Cache
+    from petrieve.index.question import Match
+    from petrieve.store.cache import Cache
 
 app = typer.Typer()
 
@@ -42,12 +54,12 @@ def similar(
     as_json: Json = False,
 ) -> None:
     """Find the embedded photos that look most like a pet."""
-    from extractor.picture import pictures
-    from extractor.query import query_one, same_photo
-    from extractor.sources.places import gone
-    from gallery.sheet import contact_sheet
-    from index import build, question
-    from store.cache import Cache
+    from petrieve.extractor.picture import pictures
+    from petrieve.extractor.query import query_one, same_photo
+    from petrieve.extractor.sources.places import gone
+    from petrieve.gallery.sheet import contact_sheet
+    from petrieve.index import build, question
+    from petrieve.store.cache import Cache
 
     if bool(photos) == bool(watch) or (watch and sheet):
         raise typer.BadParameter("name photos, or a folder to `--watch`, which draws no sheet")
@@ -92,10 +104,10 @@ def _watch(folder: Path, cache: "Cache", ask: Callable[..., Any], **settings: st
     """Print a line of JSON for each photo that appears, until Ctrl-C; what `embed` adds meanwhile is found too."""
     import numpy as np
 
-    from extractor.query import same_photo
-    from extractor.watch import watch
-    from index import build
-    from store.rows import Unreadable
+    from petrieve.extractor.query import same_photo
+    from petrieve.extractor.watch import watch
+    from petrieve.index import build
+    from petrieve.store.rows import Unreadable
 
     index = build.build(cache)
     ask(index, [np.ones(cache.dimension, np.float32)])  # a slip in what is asked is told before the first photo comes
@@ -121,9 +133,9 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Measure how many of a photo's neighbours are of its own kind, by its label, and what the index misses."""
-    from index import build
-    from index import evaluate as measure
-    from store.cache import Cache
+    from petrieve.index import build
+    from petrieve.index import evaluate as measure
+    from petrieve.store.cache import Cache
 
     show(asdict(measure.evaluate(build.build(Cache.open(store, trunk)), column=column)), terminal.evaluated, as_json)
 
@@ -141,13 +153,13 @@ def duplicates(
     as_json: Json = False,
 ) -> None:
     """Find near-copies: same bytes, same picture, same scene. Says which is the best, and deletes nothing."""
-    from extractor.checks import copies
-    from extractor.checks.files import files
-    from extractor.picture import picture
-    from extractor.sources.reading import Reader
-    from gallery.sheet import group_sheet
-    from index.duplicates.find import find_duplicates
-    from store.cache import Cache
+    from petrieve.extractor.checks import copies
+    from petrieve.extractor.checks.files import files
+    from petrieve.extractor.picture import picture
+    from petrieve.extractor.sources.reading import Reader
+    from petrieve.gallery.sheet import group_sheet
+    from petrieve.index.duplicates.find import find_duplicates
+    from petrieve.store.cache import Cache
 
     cache = Cache.open(store, trunk)
     read = Reader(cache)
@@ -183,10 +195,10 @@ def build_index(
     as_json: Json = False,
 ) -> None:
     """Build the index, or bring it up to date. `embed` does so by itself where each photo can no longer be compared."""
-    from extractor.engines.cluster import LOCAL, check_on, joined
-    from index import build
-    from index.codes import encode, on_ray, update
-    from store.cache import Cache
+    from petrieve.extractor.engines.cluster import LOCAL, check_on, joined
+    from petrieve.index import build
+    from petrieve.index.codes import encode, on_ray, update
+    from petrieve.store.cache import Cache
 
     check_on(on)
     with nullcontext() if on == LOCAL else joined(on):  # before Lance is there, which bears no fork

@@ -13,9 +13,9 @@ from typing import Annotated, Any
 
 import typer
 
-from gallery.words import called, printable, program
-from store.buckets import ENDPOINTS, is_address
-from store.errors import PetrieveError
+from petrieve.gallery.words import called, printable, program
+from petrieve.store.buckets import ENDPOINTS, is_address
+from petrieve.store.errors import PetrieveError
 
 
 def path(named: str | os.PathLike[str]) -> Path:

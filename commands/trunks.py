@@ -5,9 +5,9 @@ from typing import Annotated, Any
 
 import typer
 
-from commands.options import DEFAULT_STORE, Device, Endpoint, Json, Precision, Store, show
-from gallery import terminal
-from store.errors import PetrieveError
+from petrieve.commands.options import DEFAULT_STORE, Device, Endpoint, Json, Precision, Store, show
+from petrieve.gallery import terminal
+from petrieve.store.errors import PetrieveError
 
 app = typer.Typer()
 
@@ -24,15 +24,15 @@ def compare_trunks(
     as_json: Json = False,
 ) -> None:
     """Put the store's trunks side by side on your own labels: how often each is right, and what it costs."""
-    from classifier import labelled
-    from classifier.auditing.outcomes import right
-    from classifier.figures import apart
-    from classifier.fitting.fit import fit
-    from extractor.checks import speed
-    from index import build
-    from index.evaluate import evaluate
-    from store.cache import Cache
-    from store.trunks import trunks_of
+    from petrieve.classifier import labelled
+    from petrieve.classifier.auditing.outcomes import right
+    from petrieve.classifier.figures import apart
+    from petrieve.classifier.fitting.fit import fit
+    from petrieve.extractor.checks import speed
+    from petrieve.index import build
+    from petrieve.index.evaluate import evaluate
+    from petrieve.store.cache import Cache
+    from petrieve.store.trunks import trunks_of
 
     found: dict[str, dict[str, Any]] = {}
     said: dict[str, dict[str, bool]] = {}

@@ -7,7 +7,7 @@ import typer
 
 def _names(encoding: str | None) -> None:
     """Take the names in zips to be in an encoding that a person has named, in all that this command reads."""
-    from extractor.sources.zips.directory import names_are_in
+    from petrieve.extractor.sources.zips.directory import names_are_in
 
     try:
         names_are_in(encoding)

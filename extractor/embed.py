@@ -8,36 +8,36 @@ from dataclasses import dataclass, replace
 from functools import cache as once
 from typing import Any
 
-from extractor.engines.cluster import LOCAL, here
-from extractor.engines.drawn import drawn
-from extractor.engines.local import load
-from extractor.engines.units import Piece
-from extractor.find import Found, Listing, find_all
-from extractor.labelling import Telling, named, said_by
-from extractor.manifest import Manifest
-from extractor.pixels.augment import RECIPE, check_views
-from extractor.plan import Plan, check_loss, plan
-from extractor.run import Note, Progress, Run, run
-from extractor.settle import settle
-from extractor.sources.ahead import more_each_time
-from extractor.sources.as_before import Listings
-from extractor.sources.buckets.fetching import fetching
-from extractor.sources.formats import FORMATS
-from extractor.sources.places import Place, paths_of
-from extractor.sources.said.labels import read_labels
-from extractor.trunks.fitting import asks, fitting_trunk, made_by, new_trunk
-from extractor.trunks.ranges import SAMPLE, quantised
-from extractor.trunks.trunk import Trunk
-from store.cache import Cache
-from store.errors import PetrieveError
-from store.folder import Store, read_card
-from store.known import known, nothing
-from store.listings import read_listings
-from store.lock import writing
-from store.rows import Unreadable, photo_schema
-from store.trunks import drop, trunks_of
-from store.upgrade import upgrade
-from store.written import Outcome
+from petrieve.extractor.engines.cluster import LOCAL, here
+from petrieve.extractor.engines.drawn import drawn
+from petrieve.extractor.engines.local import load
+from petrieve.extractor.engines.units import Piece
+from petrieve.extractor.find import Found, Listing, find_all
+from petrieve.extractor.labelling import Telling, named, said_by
+from petrieve.extractor.manifest import Manifest
+from petrieve.extractor.pixels.augment import RECIPE, check_views
+from petrieve.extractor.plan import Plan, check_loss, plan
+from petrieve.extractor.run import Note, Progress, Run, run
+from petrieve.extractor.settle import settle
+from petrieve.extractor.sources.ahead import more_each_time
+from petrieve.extractor.sources.as_before import Listings
+from petrieve.extractor.sources.buckets.fetching import fetching
+from petrieve.extractor.sources.formats import FORMATS
+from petrieve.extractor.sources.places import Place, paths_of
+from petrieve.extractor.sources.said.labels import read_labels
+from petrieve.extractor.trunks.fitting import asks, fitting_trunk, made_by, new_trunk
+from petrieve.extractor.trunks.ranges import SAMPLE, quantised
+from petrieve.extractor.trunks.trunk import Trunk
+from petrieve.store.cache import Cache
+from petrieve.store.errors import PetrieveError
+from petrieve.store.folder import Store, read_card
+from petrieve.store.known import known, nothing
+from petrieve.store.listings import read_listings
+from petrieve.store.lock import writing
+from petrieve.store.rows import Unreadable, photo_schema
+from petrieve.store.trunks import drop, trunks_of
+from petrieve.store.upgrade import upgrade
+from petrieve.store.written import Outcome
 
 
 @dataclass(frozen=True)

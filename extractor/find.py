@@ -8,15 +8,15 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 
-from extractor.manifest import Listed, Manifest
-from extractor.sources.as_before import Listings
-from extractor.sources.formats import FORMATS
-from extractor.sources.inside import ARCHIVES, LITTER, ending_of
-from extractor.sources.places import exists, source_at
-from extractor.sources.said.words import Words
-from extractor.sources.source import Part
-from store.errors import PetrieveError, first_line, listed
-from store.photo import Photo, is_address
+from petrieve.extractor.manifest import Listed, Manifest
+from petrieve.extractor.sources.as_before import Listings
+from petrieve.extractor.sources.formats import FORMATS
+from petrieve.extractor.sources.inside import ARCHIVES, LITTER, ending_of
+from petrieve.extractor.sources.places import exists, source_at
+from petrieve.extractor.sources.said.words import Words
+from petrieve.extractor.sources.source import Part
+from petrieve.store.errors import PetrieveError, first_line, listed
+from petrieve.store.photo import Photo, is_address
 
 Listing = Callable[[int], None]  # told how many photos have been found so far
 NAMED, KINDS = 10, 10  # of sources without photos, and of what they hold, so many are named

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
-from extractor.find import Found
-from extractor.plan import ABOVE, CLOSED, EVERY, NEW, Plan, Rows
-from extractor.sources.said.labels import Labels
-from extractor.sources.said.names import (
+from petrieve.extractor.find import Found
+from petrieve.extractor.plan import ABOVE, CLOSED, EVERY, NEW, Plan, Rows
+from petrieve.extractor.sources.said.labels import Labels
+from petrieve.extractor.sources.said.names import (
     PARENT,
     SPLITS,
     Folder,
@@ -23,13 +23,13 @@ from extractor.sources.said.names import (
     tree_of,
     ways_of,
 )
-from extractor.sources.said.words import Words, together
-from store.cache import Cache
-from store.columns import plain
-from store.errors import PetrieveError
-from store.known import Known
-from store.photo import Photo, as_text
-from store.rows import BY_HAND, by_hand, told
+from petrieve.extractor.sources.said.words import Words, together
+from petrieve.store.cache import Cache
+from petrieve.store.columns import plain
+from petrieve.store.errors import PetrieveError
+from petrieve.store.known import Known
+from petrieve.store.photo import Photo, as_text
+from petrieve.store.rows import BY_HAND, by_hand, told
 
 SAMPLE = 1000  # photos of the store, whose labels tell by what it is labelled
 AGREE = 0.1  # of their labels at least; those of a CSV may be some folder's name by chance

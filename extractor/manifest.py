@@ -10,11 +10,11 @@ from tempfile import SpooledTemporaryFile, gettempdir
 from threading import Lock
 from typing import TYPE_CHECKING, Any, overload
 
-from extractor.sources.as_before import Unopened
-from extractor.sources.source import Part
-from extractor.sources.within import Within, narrowed
-from store.errors import PetrieveError
-from store.photo import Photo, path_of
+from petrieve.extractor.sources.as_before import Unopened
+from petrieve.extractor.sources.source import Part
+from petrieve.extractor.sources.within import Within, narrowed
+from petrieve.store.errors import PetrieveError
+from petrieve.store.photo import Photo, path_of
 
 if TYPE_CHECKING:
     import numpy as np

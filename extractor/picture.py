@@ -4,10 +4,10 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from extractor.pixels.decode import upright_image
-from extractor.sources.reading import Reader
-from store.cache import Cache
-from store.errors import Undecodable
+from petrieve.extractor.pixels.decode import upright_image
+from petrieve.extractor.sources.reading import Reader
+from petrieve.store.cache import Cache
+from petrieve.store.errors import Undecodable
 
 if TYPE_CHECKING:
     from PIL import Image

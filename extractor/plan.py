@@ -5,16 +5,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from extractor.find import Found, is_under, overlap, under_any
-from extractor.manifest import Manifest, Slice
-from extractor.sources.folder import is_folder
-from extractor.sources.source import Part, number_of
-from store.contents import SCAN
-from store.errors import PetrieveError
-from store.forgotten import Lost
-from store.known import Known
-from store.photo import Photo
-from store.rows import is_damage, may_pass
+from petrieve.extractor.find import Found, is_under, overlap, under_any
+from petrieve.extractor.manifest import Manifest, Slice
+from petrieve.extractor.sources.folder import is_folder
+from petrieve.extractor.sources.source import Part, number_of
+from petrieve.store.contents import SCAN
+from petrieve.store.errors import PetrieveError
+from petrieve.store.forgotten import Lost
+from petrieve.store.known import Known
+from petrieve.store.photo import Photo
+from petrieve.store.rows import is_damage, may_pass
 
 if TYPE_CHECKING:
     import numpy as np

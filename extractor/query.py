@@ -7,18 +7,18 @@ from dataclasses import replace
 from functools import cache as once
 from functools import partial
 
-from extractor.engines.local import results
-from extractor.find import chosen, find_parts, photos_of
-from extractor.pixels.augment import RECIPE, check_views
-from extractor.sources.places import Place, container_of, paths_of
-from extractor.sources.source import Part
-from extractor.trunks.fitting import asking_trunk, asks
-from store.cache import Cache
-from store.contents import Content
-from store.errors import PetrieveError
-from store.known import known
-from store.photo import UNTOLD, Photo, digest_of, is_address, path_of
-from store.rows import Embedded, Unreadable
+from petrieve.extractor.engines.local import results
+from petrieve.extractor.find import chosen, find_parts, photos_of
+from petrieve.extractor.pixels.augment import RECIPE, check_views
+from petrieve.extractor.sources.places import Place, container_of, paths_of
+from petrieve.extractor.sources.source import Part
+from petrieve.extractor.trunks.fitting import asking_trunk, asks
+from petrieve.store.cache import Cache
+from petrieve.store.contents import Content
+from petrieve.store.errors import PetrieveError
+from petrieve.store.known import known
+from petrieve.store.photo import UNTOLD, Photo, digest_of, is_address, path_of
+from petrieve.store.rows import Embedded, Unreadable
 
 # Of photos that are looked up; a single one need not wait for a full batch.
 QUERY_BATCH = 8

@@ -9,25 +9,25 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
-from extractor.engines.clock import Clock
-from extractor.engines.cluster import LOCAL, joined
-from extractor.engines.local import CORES, results
-from extractor.engines.worker import THERE, Job, sight
-from extractor.find import Found
-from extractor.plan import Plan, Tell
-from extractor.sources.places import container_of
-from extractor.trunks.kinds import kind
-from extractor.trunks.trunk import Trunk, batch_of, workers_of
-from extractor.trunks.weights import read_weights
-from store.buckets import parted
-from store.cache import Cache
-from store.digests import as_array
-from store.folder import Store
-from store.key import Key
-from store.known import Known
-from store.photo import Photo, is_address
-from store.rows import Embedded, Unreadable
-from store.written import Outcome, Written, outcome, together, write_results
+from petrieve.extractor.engines.clock import Clock
+from petrieve.extractor.engines.cluster import LOCAL, joined
+from petrieve.extractor.engines.local import CORES, results
+from petrieve.extractor.engines.worker import THERE, Job, sight
+from petrieve.extractor.find import Found
+from petrieve.extractor.plan import Plan, Tell
+from petrieve.extractor.sources.places import container_of
+from petrieve.extractor.trunks.kinds import kind
+from petrieve.extractor.trunks.trunk import Trunk, batch_of, workers_of
+from petrieve.extractor.trunks.weights import read_weights
+from petrieve.store.buckets import parted
+from petrieve.store.cache import Cache
+from petrieve.store.digests import as_array
+from petrieve.store.folder import Store
+from petrieve.store.key import Key
+from petrieve.store.known import Known
+from petrieve.store.photo import Photo, is_address
+from petrieve.store.rows import Embedded, Unreadable
+from petrieve.store.written import Outcome, Written, outcome, together, write_results
 
 Progress = Callable[[int, int, int], None]  # photos done, photos in all, bytes read
 Note = Callable[[str], None]
@@ -156,7 +156,7 @@ def _here(one: Run, ran: Ran) -> Generator[None, None, None]:
 
 
 def _on_cluster(one: Run, ran: Ran) -> Generator[None, None, None]:
-    from extractor.engines import ray
+    from petrieve.extractor.engines import ray
 
     cache, to_do, there = one.cache, one.to_do, one.there
     lost, ran.leaves = False, True  # until the last window
@@ -203,7 +203,7 @@ def _commit(cache: Cache, written: Written, there: Known, ran: Ran) -> None:
 
 def _job(one: Run) -> Job:
     """What all workers are told; paths on this machine's disks are those of a folder that they must share."""
-    from extractor.engines import crew
+    from petrieve.extractor.engines import crew
 
     store = one.cache.store
     paths = [os.path.abspath(str(store.card))] if not isinstance(store.path, Key) else []

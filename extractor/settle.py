@@ -3,15 +3,15 @@
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
-from extractor.labelling import Telling, anew
-from extractor.manifest import Slice
-from extractor.plan import ABOVE, BACK, CLOSED, KNOWN, UNREADABLE, Plan
-from extractor.sources.said.names import Naming
-from store.cache import Cache
-from store.columns import plain
-from store.known import Known
-from store.photo import path_of
-from store.rows import BY_HAND, said_of
+from petrieve.extractor.labelling import Telling, anew
+from petrieve.extractor.manifest import Slice
+from petrieve.extractor.plan import ABOVE, BACK, CLOSED, KNOWN, UNREADABLE, Plan
+from petrieve.extractor.sources.said.names import Naming
+from petrieve.store.cache import Cache
+from petrieve.store.columns import plain
+from petrieve.store.known import Known
+from petrieve.store.photo import path_of
+from petrieve.store.rows import BY_HAND, said_of
 
 if TYPE_CHECKING:
     import numpy as np

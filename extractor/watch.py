@@ -5,15 +5,15 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 
-from extractor.engines.local import results
-from extractor.sources.folder import find
-from extractor.sources.places import parts_of
-from extractor.trunks.fitting import asking_trunk
-from extractor.trunks.trunk import Trunk
-from store.cache import Cache
-from store.errors import PetrieveError
-from store.photo import Photo
-from store.rows import Embedded, Unreadable
+from petrieve.extractor.engines.local import results
+from petrieve.extractor.sources.folder import find
+from petrieve.extractor.sources.places import parts_of
+from petrieve.extractor.trunks.fitting import asking_trunk
+from petrieve.extractor.trunks.trunk import Trunk
+from petrieve.store.cache import Cache
+from petrieve.store.errors import PetrieveError
+from petrieve.store.photo import Photo
+from petrieve.store.rows import Embedded, Unreadable
 
 # Between two looks at the folder; longer where a look itself takes long.
 SECONDS = 0.25

@@ -6,8 +6,8 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from store.errors import PetrieveError
-from store.files import write_named
+from petrieve.store.errors import PetrieveError
+from petrieve.store.files import write_named
 
 if TYPE_CHECKING:
     from PIL import Image

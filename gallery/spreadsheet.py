@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from gallery.words import name
-from store.files import FORMULA, write_named
-from store.rows import Unreadable
+from petrieve.gallery.words import name
+from petrieve.store.files import FORMULA, write_named
+from petrieve.store.rows import Unreadable
 
 
 def predictions(file: Path, found: Sequence[dict[str, Any]]) -> None:

@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gallery import spreadsheet
-from gallery.words import name, printable
-from store.errors import PetrieveError, listed
-from store.photo import path_of
+from petrieve.gallery import spreadsheet
+from petrieve.gallery.words import name, printable
+from petrieve.store.errors import PetrieveError, listed
+from petrieve.store.photo import path_of
 
 CLASSES = ["cat", "dog"]
 LISTED = 10

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from gallery.words import called, name, printable
-from store.errors import listed
-from store.photo import path_of
+from petrieve.gallery.words import called, name, printable
+from petrieve.store.errors import listed
+from petrieve.store.photo import path_of
 
 # Longer lists are cut in the terminal; `--json` has all of them.
 LINES = 40

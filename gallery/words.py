@@ -4,8 +4,8 @@ import os
 import re
 import sys
 
-from store.files import FORMULA
-from store.photo import is_address
+from petrieve.store.files import FORMULA
+from petrieve.store.photo import is_address
 
 
 def printable(text: str) -> str:

@@ -9,12 +9,12 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from index.codes import exact
-from index.codes import kept as files
-from index.codes.exact import Exact, held, taken
-from index.codes.kept import Kept
-from store.cache import Cache
-from store.errors import PetrieveError
+from petrieve.index.codes import exact
+from petrieve.index.codes import kept as files
+from petrieve.index.codes.exact import Exact, held, taken
+from petrieve.index.codes.kept import Kept
+from petrieve.store.cache import Cache
+from petrieve.store.errors import PetrieveError
 
 if TYPE_CHECKING:
     import numpy as np

@@ -3,14 +3,14 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from index.build import Index
-from index.codes.exact import streamed
-from index.search import nearest_of_each
-from store.cache import Cache
-from store.digests import drawn, marks_of
-from store.errors import PetrieveError
-from store.rows import digests as digests_of
-from store.rows import row_ids, unit_length
+from petrieve.index.build import Index
+from petrieve.index.codes.exact import streamed
+from petrieve.index.search import nearest_of_each
+from petrieve.store.cache import Cache
+from petrieve.store.digests import drawn, marks_of
+from petrieve.store.errors import PetrieveError
+from petrieve.store.rows import digests as digests_of
+from petrieve.store.rows import row_ids, unit_length
 
 if TYPE_CHECKING:
     import numpy as np

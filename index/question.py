@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from index.build import Index
-from index.reading import reading
-from index.search import GROWTH, NAMES, Found, check_k, found_of, ranked
-from store.errors import PetrieveError
-from store.rows import digests, lengths, row_ids, unit_length
+from petrieve.index.build import Index
+from petrieve.index.reading import reading
+from petrieve.index.search import GROWTH, NAMES, Found, check_k, found_of, ranked
+from petrieve.store.errors import PetrieveError
+from petrieve.store.rows import digests, lengths, row_ids, unit_length
 
 if TYPE_CHECKING:
     import numpy as np

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from store.cache import Cache
-from store.rows import unit_length
+from petrieve.store.cache import Cache
+from petrieve.store.rows import unit_length
 
 if TYPE_CHECKING:
     import numpy as np

@@ -5,12 +5,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from index.build import Index
-from index.codes.exact import streamed
-from store.digests import as_bytes
-from store.errors import PetrieveError
-from store.photo import path_of
-from store.rows import digests, unit_length
+from petrieve.index.build import Index
+from petrieve.index.codes.exact import streamed
+from petrieve.store.digests import as_bytes
+from petrieve.store.errors import PetrieveError
+from petrieve.store.photo import path_of
+from petrieve.store.rows import digests, unit_length
 
 if TYPE_CHECKING:
     import numpy as np

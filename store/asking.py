@@ -9,8 +9,8 @@ import warnings
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
-from store.buckets import ENDED, parted
-from store.errors import PetrieveError
+from petrieve.store.buckets import ENDED, parted
+from petrieve.store.errors import PetrieveError
 
 Answer = TypeVar("Answer")
 # A request is tried again after up to so many seconds, twice as many each time; all tries begin within PATIENCE.

@@ -9,9 +9,9 @@ from functools import lru_cache
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from store.errors import PetrieveError
-from store.photo import ADDRESS
-from store.photo import is_address as is_address
+from petrieve.store.errors import PetrieveError
+from petrieve.store.photo import ADDRESS
+from petrieve.store.photo import is_address as is_address
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore, S3Credential

@@ -9,19 +9,19 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from store.columns import check_case, joined
-from store.contents import SCAN, Contents
-from store.digests import as_array, as_bytes
-from store.errors import PetrieveError
-from store.folder import FORMAT, NONE_YET, UPDATE, Card, Made, Store, read_card, write_card
-from store.forgotten import Lost, lost, remember, remembered, said_by_hand
-from store.key import Key, Where
-from store.known import Known
-from store.listings import Listing, read_listings, write_listings
-from store.photo import Photo, path_of
-from store.pieces import commit_merges, merge_pieces, merges
-from store.repeated import repeated
-from store.rows import (
+from petrieve.store.columns import check_case, joined
+from petrieve.store.contents import SCAN, Contents
+from petrieve.store.digests import as_array, as_bytes
+from petrieve.store.errors import PetrieveError
+from petrieve.store.folder import FORMAT, NONE_YET, UPDATE, Card, Made, Store, read_card, write_card
+from petrieve.store.forgotten import Lost, lost, remember, remembered, said_by_hand
+from petrieve.store.key import Key, Where
+from petrieve.store.known import Known
+from petrieve.store.listings import Listing, read_listings, write_listings
+from petrieve.store.photo import Photo, path_of
+from petrieve.store.pieces import commit_merges, merge_pieces, merges
+from petrieve.store.repeated import repeated
+from petrieve.store.rows import (
     BY_HAND,
     Embedded,
     Unreadable,
@@ -32,7 +32,7 @@ from store.rows import (
     vector_schema,
     vector_table,
 )
-from store.tables import (
+from petrieve.store.tables import (
     COMMITS_BETWEEN_MERGES,
     KEPT_SECONDS,
     append_pieces,
@@ -45,8 +45,8 @@ from store.tables import (
     readable,
     writable,
 )
-from store.widen import widen
-from store.written import Written, row_of_result
+from petrieve.store.widen import widen
+from petrieve.store.written import Written, row_of_result
 
 if TYPE_CHECKING:
     import pyarrow as pa

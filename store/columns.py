@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from store.errors import PetrieveError
+from petrieve.store.errors import PetrieveError
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -5,13 +5,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from store.digests import Digests, as_array, marks_of, sorted_by_digest
-from store.filters import filtered
-from store.folder import Made, Store
-from store.key import Where
-from store.photo import path_of, uris_of
-from store.rows import Unreadable, check_dates, digests, one_batch, own, photo_of, row_ids, said, vectors
-from store.tables import opened, readable
+from petrieve.store.digests import Digests, as_array, marks_of, sorted_by_digest
+from petrieve.store.filters import filtered
+from petrieve.store.folder import Made, Store
+from petrieve.store.key import Where
+from petrieve.store.photo import path_of, uris_of
+from petrieve.store.rows import Unreadable, check_dates, digests, one_batch, own, photo_of, row_ids, said, vectors
+from petrieve.store.tables import opened, readable
 
 if TYPE_CHECKING:
     import lance

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import BinaryIO
 from uuid import uuid4
 
-from store.errors import PetrieveError, first_line
-from store.key import Key, Where
+from petrieve.store.errors import PetrieveError, first_line
+from petrieve.store.key import Key, Where
 
 # A file half written by a killed process is removed when it is older: no write takes so long.
 ABANDONED_SECONDS = 3600

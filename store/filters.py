@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from store.errors import PetrieveError
+from petrieve.store.errors import PetrieveError
 
 if TYPE_CHECKING:
     import lance

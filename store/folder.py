@@ -15,9 +15,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from store.errors import PetrieveError
-from store.files import write_file
-from store.key import Key, Where, where
+from petrieve.store.errors import PetrieveError
+from petrieve.store.files import write_file
+from petrieve.store.key import Key, Where, where
 
 FORMAT = 4  # of everything in a store; raised when an older release could misread it
 OLD_FORMATS = (1, 2, 3)  # one table of photos with their embeddings; `embed` brings them up to date

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from store.columns import carried
-from store.folder import Store
-from store.photo import path_of
-from store.rows import BY_HAND, Embedded, Unreadable, own, photo_checksums, photo_table, told
-from store.tables import let_go, newest, opened, readable, writable, write_table
+from petrieve.store.columns import carried
+from petrieve.store.folder import Store
+from petrieve.store.photo import path_of
+from petrieve.store.rows import BY_HAND, Embedded, Unreadable, own, photo_checksums, photo_table, told
+from petrieve.store.tables import let_go, newest, opened, readable, writable, write_table
 
 if TYPE_CHECKING:
     import pyarrow as pa

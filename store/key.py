@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from store.asking import PATIENCE, Answer, asked, refused
-from store.buckets import connected, is_address, parted
-from store.errors import PetrieveError
+from petrieve.store.asking import PATIENCE, Answer, asked, refused
+from petrieve.store.buckets import connected, is_address, parted
+from petrieve.store.errors import PetrieveError
 
 if TYPE_CHECKING:
     from obstore import ObjectMeta

@@ -4,10 +4,10 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from store.contents import SCAN, Content, Contents
-from store.digests import as_bytes
-from store.photo import UNTOLD, Photo, path_of, uris_of
-from store.rows import microseconds, photo_schema
+from petrieve.store.contents import SCAN, Content, Contents
+from petrieve.store.digests import as_bytes
+from petrieve.store.photo import UNTOLD, Photo, path_of, uris_of
+from petrieve.store.rows import microseconds, photo_schema
 
 if TYPE_CHECKING:
     import numpy as np

@@ -17,8 +17,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 from uuid import uuid4
 
-from store.errors import PetrieveError
-from store.key import Key, tag_of
+from petrieve.store.errors import PetrieveError
+from petrieve.store.key import Key, tag_of
 
 if TYPE_CHECKING:
     from obstore import UpdateVersion as Tag

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from store.files import write_file
-from store.folder import Store
-from store.photo import UNTOLD, Photo, Stamp
+from petrieve.store.files import write_file
+from petrieve.store.folder import Store
+from petrieve.store.photo import UNTOLD, Photo, Stamp
 
 
 @dataclass(frozen=True)

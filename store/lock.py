@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from store.errors import PetrieveError
-from store.files import remove_abandoned
-from store.folder import Store
-from store.key import Key
-from store.lease import Held, leased
-from store.tables import cut_off, remove_leftovers
+from petrieve.store.errors import PetrieveError
+from petrieve.store.files import remove_abandoned
+from petrieve.store.folder import Store
+from petrieve.store.key import Key
+from petrieve.store.lease import Held, leased
+from petrieve.store.tables import cut_off, remove_leftovers
 
 
 @contextmanager

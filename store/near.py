@@ -13,9 +13,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from store.errors import PetrieveError
-from store.files import write_file
-from store.key import Key, Where
+from petrieve.store.errors import PetrieveError
+from petrieve.store.files import write_file
+from petrieve.store.key import Key, Where
 
 # A larger table is read where it is: 100,000 embeddings of 1,024 numbers, up to which every search compares each.
 MOST_BYTES = 256 << 20

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from math import ceil
 from typing import TYPE_CHECKING
 
-from store.contents import Contents
-from store.digests import marks_of
-from store.rows import digests, row_ids
+from petrieve.store.contents import Contents
+from petrieve.store.digests import marks_of
+from petrieve.store.rows import digests, row_ids
 
 if TYPE_CHECKING:
     import numpy as np

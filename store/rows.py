@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from store.columns import plain
-from store.errors import NO_MEMORY
-from store.photo import Photo
+from petrieve.store.columns import plain
+from petrieve.store.errors import NO_MEMORY
+from petrieve.store.photo import Photo
 
 if TYPE_CHECKING:
     import numpy as np

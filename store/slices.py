@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from store.contents import CANONICAL, SCAN, Contents
-from store.folder import Made, Store
-from store.rows import row_ids, vectors
-from store.tables import REMEMBERED_BYTES, address, readable
+from petrieve.store.contents import CANONICAL, SCAN, Contents
+from petrieve.store.folder import Made, Store
+from petrieve.store.rows import row_ids, vectors
+from petrieve.store.tables import REMEMBERED_BYTES, address, readable
 
 if TYPE_CHECKING:
     import numpy as np

@@ -9,12 +9,12 @@ from contextlib import contextmanager, suppress
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from store.errors import PetrieveError, first_line
-from store.files import remove_files
-from store.folder import FORMAT, Store, read_card
-from store.key import Key, Where
-from store.near import copied, copied_manifest
-from store.rows import LATER
+from petrieve.store.errors import PetrieveError, first_line
+from petrieve.store.files import remove_files
+from petrieve.store.folder import FORMAT, Store, read_card
+from petrieve.store.key import Key, Where
+from petrieve.store.near import copied, copied_manifest
+from petrieve.store.rows import LATER
 
 if TYPE_CHECKING:
     import lance

@@ -3,11 +3,11 @@
 import os
 from collections.abc import Sequence
 
-from store.errors import PetrieveError
-from store.files import remove_folder
-from store.folder import NONE_YET, Store, read_card, write_card
-from store.key import Key
-from store.tables import manifests, writable
+from petrieve.store.errors import PetrieveError
+from petrieve.store.files import remove_folder
+from petrieve.store.folder import NONE_YET, Store, read_card, write_card
+from petrieve.store.key import Key
+from petrieve.store.tables import manifests, writable
 
 
 def trunks_of(path: str | os.PathLike[str] | Key, names: Sequence[str] | None = None) -> list[str]:

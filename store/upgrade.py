@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING
 
-from store.errors import PetrieveError
-from store.folder import OLD_FORMATS, Made, Store, read_card, write_card
-from store.key import Key, Where
-from store.photo import path_of
-from store.pieces import PIECE
-from store.rows import (
+from petrieve.store.errors import PetrieveError
+from petrieve.store.folder import OLD_FORMATS, Made, Store, read_card, write_card
+from petrieve.store.key import Key, Where
+from petrieve.store.photo import path_of
+from petrieve.store.pieces import PIECE
+from petrieve.store.rows import (
     CHECKSUM,
     PASSING,
     RESERVED,
@@ -30,7 +30,7 @@ from store.rows import (
     vector_schema,
     vectors,
 )
-from store.tables import check_manifests, manifests, opened, readable, writable, write_table
+from petrieve.store.tables import check_manifests, manifests, opened, readable, writable, write_table
 
 if TYPE_CHECKING:
     import lance

@@ -4,10 +4,10 @@ import warnings
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from store.columns import carried
-from store.key import Where
-from store.rows import CHECKSUM, one_batch, photo_checksums, photo_table
-from store.tables import write_table
+from petrieve.store.columns import carried
+from petrieve.store.key import Where
+from petrieve.store.rows import CHECKSUM, one_batch, photo_checksums, photo_table
+from petrieve.store.tables import write_table
 
 if TYPE_CHECKING:
     import pyarrow as pa

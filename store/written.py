@@ -6,11 +6,11 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from store.errors import PetrieveError
-from store.folder import Made, Store
-from store.photo import Photo
-from store.rows import Embedded, Unreadable, photo_table, row_of, vector_table
-from store.tables import address, writable
+from petrieve.store.errors import PetrieveError
+from petrieve.store.folder import Made, Store
+from petrieve.store.photo import Photo
+from petrieve.store.rows import Embedded, Unreadable, photo_table, row_of, vector_table
+from petrieve.store.tables import address, writable
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 import servers
 
-from extractor.engines import ray
-from store.cache import Cache
-from store.photo import path_of
+from petrieve.extractor.engines import ray
+from petrieve.store.cache import Cache
+from petrieve.store.photo import path_of
 
 SMALL = {"num_cpus": 1, "object_store_memory": 100 << 20}
 Row = tuple[Any, ...]

@@ -22,11 +22,11 @@ from clusters import small as small
 from clusters import three_nodes as three_nodes
 from planting import KIND, planted
 
-import cli
-from extractor.sources.sample import draw_sample
-from index.codes import update
-from store.cache import Cache
-from store.photo import path_of
+from petrieve import cli
+from petrieve.extractor.sources.sample import draw_sample
+from petrieve.index.codes import update
+from petrieve.store.cache import Cache
+from petrieve.store.photo import path_of
 
 # As the commands have it, before a library starts its threads.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -81,7 +81,7 @@ class Process(subprocess.Popen[str]):
     """
 
     def __init__(self, *words: object, first: str = "") -> None:
-        code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); {first}; import cli; cli.main()"
+        code = f"import sys; {first}; from petrieve import cli; cli.main()"
         program = ["-c", code] if first else [str(ROOT / "cli.py")]
         command = [sys.executable, *program, *map(str, words)]
         pipe = subprocess.PIPE

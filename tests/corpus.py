@@ -13,7 +13,7 @@ import numpy as np
 import pillow_heif
 from PIL import Image
 
-from extractor.sources.sample import draw_sample
+from petrieve.extractor.sources.sample import draw_sample
 
 pillow_heif.register_heif_opener()
 # The scene, and near its embedding; some other photo; no photo; damaged, so one of the two.

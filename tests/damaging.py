@@ -21,10 +21,10 @@ from embedding import vectors
 from planting import DIMENSION, brute_force, of_trunk, thorough, whole
 from reference import TENSOR, VIEW, reference_trunk
 
-from classifier import head
-from index import build, search
-from store.cache import Cache
-from store.photo import path_of
+from petrieve.classifier import head
+from petrieve.index import build, search
+from petrieve.store.cache import Cache
+from petrieve.store.photo import path_of
 
 Run = Callable[..., Done]
 

@@ -11,7 +11,7 @@ from PIL import Image
 from planting import whole
 from reference import reference_trunk
 
-from store.cache import Cache
+from petrieve.store.cache import Cache
 
 Run = Callable[..., Done]
 

@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from extractor.engines.local import View, load
-from extractor.sources.folder import Files, read_photo
-from extractor.trunks.kinds import FIRST
-from index import build, search
-from store.cache import Cache
-from store.folder import Folder, Made, Store, read_card
-from store.known import nothing
-from store.photo import Photo, path_of
-from store.rows import Embedded, Unreadable, own, photo_of, unit_length
+from petrieve.extractor.engines.local import View, load
+from petrieve.extractor.sources.folder import Files, read_photo
+from petrieve.extractor.trunks.kinds import FIRST
+from petrieve.index import build, search
+from petrieve.store.cache import Cache
+from petrieve.store.folder import Folder, Made, Store, read_card
+from petrieve.store.known import nothing
+from petrieve.store.photo import Photo, path_of
+from petrieve.store.rows import Embedded, Unreadable, own, photo_of, unit_length
 
 DIMENSION = FIRST.dimension
 

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from torchvision.models import densenet121
 from torchvision.transforms import CenterCrop, Compose, Normalize, Resize, ToTensor
 
-from extractor.trunks.weights import BUNDLED
+from petrieve.extractor.trunks.weights import BUNDLED
 
 VIEW = Compose([Resize(255), CenterCrop(224)])
 TENSOR = Compose([ToTensor(), Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))])

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from extractor.sources.places import source_at
-from store.rows import Unreadable
+from petrieve.extractor.sources.places import source_at
+from petrieve.store.rows import Unreadable
 
 FORMATS = {"ustar": tarfile.USTAR_FORMAT, "gnu": tarfile.GNU_FORMAT, "pax": tarfile.PAX_FORMAT}
 PACKINGS = ("", ".gz", ".zst", ".bz2")

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from embedding import Run, again
 
-from store.cache import Cache
-from store.photo import path_of
+from petrieve.store.cache import Cache
+from petrieve.store.photo import path_of
 
 IMAGE = {"_type": "Image"}
 PET = {"_type": "ClassLabel", "names": ["cat", "dog"]}

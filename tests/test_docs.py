@@ -15,7 +15,7 @@ from conftest import Done
 from PIL import Image
 from planting import of_trunk, planted
 
-import cli
+from petrieve import cli
 
 Run = Callable[..., Done]
 ROOT = Path(__file__).resolve().parents[1]

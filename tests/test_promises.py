@@ -17,12 +17,12 @@ from embedding import vectors
 from PIL import Image
 from planting import Endless, kept, nothing_there, of_trunk, seen, whole
 
-from commands import heads
-from extractor.engines import local as stream
-from extractor.query import query
-from extractor.sources.folder import find
-from extractor.trunks.trunk import load_trunk
-from store.cache import Cache
+from petrieve.commands import heads
+from petrieve.extractor.engines import local as stream
+from petrieve.extractor.query import query
+from petrieve.extractor.sources.folder import find
+from petrieve.extractor.trunks.trunk import load_trunk
+from petrieve.store.cache import Cache
 
 Run = Callable[..., Done]
 Start = Callable[..., Process]
@@ -95,7 +95,7 @@ def test_3_what_was_committed_stays_after_a_kill(
 
 
 def test_3_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
-    from store.files import write_file
+    from petrieve.store.files import write_file
 
     write_file(tmp_path / "f", b"old")
     with pytest.raises(TypeError):

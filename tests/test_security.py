@@ -16,8 +16,8 @@ from conftest import Done
 from PIL import Image
 from planting import of_trunk
 
-from gallery import spreadsheet
-from gallery.words import FORMULA
+from petrieve.gallery import spreadsheet
+from petrieve.gallery.words import FORMULA
 
 Run = Callable[..., Done]
 ROOT = Path(__file__).resolve().parents[1]

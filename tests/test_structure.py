@@ -41,11 +41,11 @@ def modules() -> Graph:
 def imported(file: Path, names: set[str]) -> Iterator[str]:
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names if alias.name in names)
+            yield from {alias.name.removeprefix("petrieve.") for alias in node.names} & names
         if isinstance(node, ast.ImportFrom) and node.module:
             for alias in node.names:
-                whole = f"{node.module}.{alias.name}"
-                yield from (name for name in (whole if whole in names else node.module,) if name in names)
+                whole = f"{node.module}.{alias.name}".removeprefix("petrieve.")
+                yield from {whole if whole in names else whole.rpartition(".")[0]} & names
 
 
 def room(module: str) -> str:

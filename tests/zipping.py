@@ -9,10 +9,10 @@ from pathlib import Path
 
 from PIL import Image
 
-from extractor.sources.blob import blob_at
-from extractor.sources.source import Source
-from extractor.sources.zips.entries import Zip
-from store.rows import Unreadable
+from petrieve.extractor.sources.blob import blob_at
+from petrieve.extractor.sources.source import Source
+from petrieve.extractor.sources.zips.entries import Zip
+from petrieve.store.rows import Unreadable
 
 STREAMED, ENCRYPTED, UTF8 = 8, 1, 0x800
 LINK = 0o120777

@@ -5,7 +5,7 @@ N photos, D numbers each, K = 32 look-alikes of each (fewer where there are fewe
 
 from typing import TYPE_CHECKING
 
-from store.rows import unit_length
+from petrieve.store.rows import unit_length
 
 if TYPE_CHECKING:
     import numpy as np

@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from classifier.auditing import alike, suspects
-from classifier.fitting import logistic
-from classifier.fitting.split import grouped, to_fit_on
-from classifier.head import softmax
-from classifier.labelled import Labelled
-from store.errors import PetrieveError, listed
+from petrieve.classifier.auditing import alike, suspects
+from petrieve.classifier.fitting import logistic
+from petrieve.classifier.fitting.split import grouped, to_fit_on
+from petrieve.classifier.head import softmax
+from petrieve.classifier.labelled import Labelled
+from petrieve.store.errors import PetrieveError, listed
 
 if TYPE_CHECKING:
     import numpy as np

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from classifier.fitting import fit
-from classifier.fitting.split import pictures, plan
-from classifier.head import Head, check_classes
-from classifier.labelled import Labelled
+from petrieve.classifier.fitting import fit
+from petrieve.classifier.fitting.split import pictures, plan
+from petrieve.classifier.head import Head, check_classes
+from petrieve.classifier.labelled import Labelled
 
 if TYPE_CHECKING:
     import numpy as np

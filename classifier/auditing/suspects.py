@@ -5,7 +5,7 @@ N photos, C classes, K neighbours.
 
 from typing import TYPE_CHECKING
 
-from classifier.head import softmax
+from petrieve.classifier.head import softmax
 
 if TYPE_CHECKING:
     import numpy as np

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from store.rows import lengths, unit_length
+from petrieve.store.rows import lengths, unit_length
 
 if TYPE_CHECKING:
     import numpy as np

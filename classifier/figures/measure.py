@@ -112,7 +112,7 @@ def risk_coverage(probabilities: "np.ndarray", targets: "np.ndarray", points: in
 
 def figures(before: "np.ndarray", after: "np.ndarray", targets: "np.ndarray", classes: list[str]) -> dict[str, Any]:
     """A report's figures, of probabilities (N, C) before and after calibration."""
-    from classifier.figures.clip import clip
+    from petrieve.classifier.figures.clip import clip
 
     said = after.argmax(axis=1)
     table = confusion(targets, said, len(classes))

@@ -6,14 +6,14 @@ import warnings
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from classifier import labelled
-from classifier.figures import familiar, measure
-from classifier.fitting import calibrate, logistic
-from classifier.fitting.split import FOLDS, Fitted, Plan, grouped, pictures, plan, warn_of_copies
-from classifier.head import Head, Report, softmax
-from classifier.labelled import Labelled, read
-from store.cache import Cache
-from store.errors import PetrieveError
+from petrieve.classifier import labelled
+from petrieve.classifier.figures import familiar, measure
+from petrieve.classifier.fitting import calibrate, logistic
+from petrieve.classifier.fitting.split import FOLDS, Fitted, Plan, grouped, pictures, plan, warn_of_copies
+from petrieve.classifier.head import Head, Report, softmax
+from petrieve.classifier.labelled import Labelled, read
+from petrieve.store.cache import Cache
+from petrieve.store.errors import PetrieveError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -57,7 +57,7 @@ def fit(
             f"an L2 strength of {l2} makes no head", f"give `--l2` a number from {least:g} to {most:g}, such as 10"
         )
     if method == "linear":
-        from classifier.fitting.linear import fit_linear
+        from petrieve.classifier.fitting.linear import fit_linear
 
         classes, fitted = fit_linear(cache, l2=l2, balanced=balanced, device=device)
     elif device not in ("auto", "cpu"):

@@ -11,22 +11,22 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import IO, TYPE_CHECKING, Any
 
-from classifier import copies as near
-from classifier.figures import familiar
-from classifier.fitting import calibrate
-from classifier.fitting.split import FOLDS, SEED, grouped, pictures
-from classifier.head import softmax
-from classifier.labelled import Names, chunks, names
-from extractor.trunks import device as devices
-from store.cache import Cache
-from store.errors import PetrieveError
-from store.near import scratch
+from petrieve.classifier import copies as near
+from petrieve.classifier.figures import familiar
+from petrieve.classifier.fitting import calibrate
+from petrieve.classifier.fitting.split import FOLDS, SEED, grouped, pictures
+from petrieve.classifier.head import softmax
+from petrieve.classifier.labelled import Names, chunks, names
+from petrieve.extractor.trunks import device as devices
+from petrieve.store.cache import Cache
+from petrieve.store.errors import PetrieveError
+from petrieve.store.near import scratch
 
 if TYPE_CHECKING:
     import numpy as np
     import torch
 
-    from classifier.fitting.split import Fitted
+    from petrieve.classifier.fitting.split import Fitted
 
 BATCH = 1024
 BLOCK = 8192
@@ -81,7 +81,7 @@ def fit_linear(cache: Cache, *, l2: float | None, balanced: bool, device: str) -
     """
     import numpy as np
 
-    from classifier.fitting.split import Fitted, plan, warn_of_copies
+    from petrieve.classifier.fitting.split import Fitted, plan, warn_of_copies
 
     place = devices.named(device)
     listed = names(cache)

@@ -9,7 +9,7 @@ from the solution of the one before.
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from classifier.copies import deviations
+from petrieve.classifier.copies import deviations
 
 if TYPE_CHECKING:
     import numpy as np

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from heapq import heapreplace
 from typing import TYPE_CHECKING, Any
 
-from store.columns import alike
-from store.errors import PetrieveError, listed
+from petrieve.store.columns import alike
+from petrieve.store.errors import PetrieveError, listed
 
 if TYPE_CHECKING:
     import numpy as np

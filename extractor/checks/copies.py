@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from extractor.engines.local import CORES
-from extractor.pixels.decode import decode, decode_small, upright_image
-from extractor.pixels.view import canonical_view
-from extractor.sources.reading import Reader
-from extractor.trunks.fitting import asking_trunk
-from extractor.trunks.trunk import Trunk
-from store.cache import Cache
-from store.digests import as_bytes
-from store.errors import Undecodable
-from store.photo import path_of
+from petrieve.extractor.engines.local import CORES
+from petrieve.extractor.pixels.decode import decode, decode_small, upright_image
+from petrieve.extractor.pixels.view import canonical_view
+from petrieve.extractor.sources.reading import Reader
+from petrieve.extractor.trunks.fitting import asking_trunk
+from petrieve.extractor.trunks.trunk import Trunk
+from petrieve.store.cache import Cache
+from petrieve.store.digests import as_bytes
+from petrieve.store.errors import Undecodable
+from petrieve.store.photo import path_of
 
 if TYPE_CHECKING:
     import numpy as np

@@ -9,23 +9,23 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from extractor.engines.local import CORES, pool
-from extractor.find import chosen, find_parts, photos_of
-from extractor.pixels.decode import decode_small
-from extractor.pixels.view import canonical_view
-from extractor.sources.buckets.fetching import fetching
-from extractor.sources.formats import FORMATS
-from extractor.sources.places import Place, paths_of
-from extractor.sources.source import Part
-from extractor.trunks.fitting import made_by, new_trunk
-from extractor.trunks.ranges import quantised
-from extractor.trunks.trunk import Trunk
-from store.cache import Cache
-from store.errors import PetrieveError, Undecodable
-from store.folder import Store, read_card
-from store.known import nothing
-from store.photo import Photo, is_address
-from store.rows import Embedded, Unreadable
+from petrieve.extractor.engines.local import CORES, pool
+from petrieve.extractor.find import chosen, find_parts, photos_of
+from petrieve.extractor.pixels.decode import decode_small
+from petrieve.extractor.pixels.view import canonical_view
+from petrieve.extractor.sources.buckets.fetching import fetching
+from petrieve.extractor.sources.formats import FORMATS
+from petrieve.extractor.sources.places import Place, paths_of
+from petrieve.extractor.sources.source import Part
+from petrieve.extractor.trunks.fitting import made_by, new_trunk
+from petrieve.extractor.trunks.ranges import quantised
+from petrieve.extractor.trunks.trunk import Trunk
+from petrieve.store.cache import Cache
+from petrieve.store.errors import PetrieveError, Undecodable
+from petrieve.store.folder import Store, read_card
+from petrieve.store.known import nothing
+from petrieve.store.photo import Photo, is_address
+from petrieve.store.rows import Embedded, Unreadable
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -6,13 +6,13 @@ from collections import Counter, defaultdict
 from collections.abc import Hashable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
-from extractor.sources.buckets.fetching import AT_ONCE
-from extractor.sources.buckets.objects import object_at
-from extractor.sources.folder import READERS
-from extractor.sources.places import container_of, found_at
-from extractor.sources.reading import Reader
-from store.errors import Undecodable
-from store.photo import UNTOLD, digest_of, is_address
+from petrieve.extractor.sources.buckets.fetching import AT_ONCE
+from petrieve.extractor.sources.buckets.objects import object_at
+from petrieve.extractor.sources.folder import READERS
+from petrieve.extractor.sources.places import container_of, found_at
+from petrieve.extractor.sources.reading import Reader
+from petrieve.store.errors import Undecodable
+from petrieve.store.photo import UNTOLD, digest_of, is_address
 
 Seen = tuple[int, int, Hashable]  # size, time in microseconds, and what all names of a photo have in common
 Then = tuple[int, int, bytes]  # size, time in microseconds and digest of what was embedded

@@ -3,11 +3,11 @@
 import time
 from itertools import chain
 
-from extractor.engines.local import pool
-from extractor.pixels.view import CROP
-from extractor.trunks.fitting import asking_trunk
-from store.cache import Cache
-from store.files import size_bytes
+from petrieve.extractor.engines.local import pool
+from petrieve.extractor.pixels.view import CROP
+from petrieve.extractor.trunks.fitting import asking_trunk
+from petrieve.store.cache import Cache
+from petrieve.store.files import size_bytes
 
 ROUNDS = 2  # batches that each worker is timed with
 

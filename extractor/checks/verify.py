@@ -7,15 +7,15 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from extractor.engines.local import results
-from extractor.sources.places import parts_of
-from extractor.trunks.fitting import asking_trunk
-from extractor.trunks.ranges import kept
-from store.cache import Cache
-from store.errors import PetrieveError
-from store.forgotten import damaged_rows
-from store.photo import Photo, digest_of
-from store.rows import Embedded, Unreadable, is_damage, own, photo_checksums, photo_of, vector_checksums
+from petrieve.extractor.engines.local import results
+from petrieve.extractor.sources.places import parts_of
+from petrieve.extractor.trunks.fitting import asking_trunk
+from petrieve.extractor.trunks.ranges import kept
+from petrieve.store.cache import Cache
+from petrieve.store.errors import PetrieveError
+from petrieve.store.forgotten import damaged_rows
+from petrieve.store.photo import Photo, digest_of
+from petrieve.store.rows import Embedded, Unreadable, is_damage, own, photo_checksums, photo_of, vector_checksums
 
 if TYPE_CHECKING:
     import numpy as np

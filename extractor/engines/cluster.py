@@ -6,7 +6,6 @@ import secrets
 import shutil
 import signal
 import socket
-import sys
 import threading
 import warnings
 from collections.abc import Iterator, Mapping
@@ -16,8 +15,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from store.buckets import ENDPOINTS
-from store.errors import PetrieveError, first_line
+from petrieve.store.buckets import ENDPOINTS
+from petrieve.store.errors import PetrieveError, first_line
 
 INSTALL = 'pip install "petrieve[ray]"'
 LOCAL, RAY, ADDRESS = "local", "ray", "ray://"
@@ -179,10 +178,11 @@ def _after(name: str, said: str) -> str:
 
 def _code(folder: Path) -> Mapping[str, Any]:
     """What a worker runs with: a copy of our packages, made here, before all that is installed or lies on its node."""
-    home = Path(sys.modules[__name__].__file__ or "").parents[2]
+    home, copy = Path(__file__).parents[2], folder / "code" / "petrieve"
     try:
         for name in PACKAGES:
-            shutil.copytree(home / name, folder / "code" / name, ignore=shutil.ignore_patterns(*LEFT))
+            shutil.copytree(home / name, copy / name, ignore=shutil.ignore_patterns(*LEFT))
+        shutil.copy(home / "__init__.py", copy)
     except OSError as error:  # of several files, `shutil` has what the last of them said in a list
         why = error.args[0][-1][-1] if isinstance(error, shutil.Error) else error.strerror or error
         raise PetrieveError(

@@ -9,10 +9,10 @@ from itertools import count
 from math import ceil
 from typing import Any
 
-from extractor.engines.cluster import want
-from extractor.engines.units import Merge, Unit
-from extractor.engines.worker import Done, Facts, Job, Worker, unlike
-from store.errors import PetrieveError
+from petrieve.extractor.engines.cluster import want
+from petrieve.extractor.engines.units import Merge, Unit
+from petrieve.extractor.engines.worker import Done, Facts, Job, Worker, unlike
+from petrieve.store.errors import PetrieveError
 
 TICK, LOOK = 0.5, 5.0  # seconds: a run looks up so often though nothing comes, and for nodes that have come
 NOTE, BOUND = 60.0, 600.0  # seconds without anything new, after which a run says what it waits for, and gives up

@@ -6,10 +6,10 @@ from heapq import nsmallest
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
-from extractor.engines.local import View, load
-from extractor.sources.ahead import batched
-from extractor.sources.source import Part
-from store.photo import Photo
+from petrieve.extractor.engines.local import View, load
+from petrieve.extractor.sources.ahead import batched
+from petrieve.extractor.sources.source import Part
+from petrieve.store.photo import Photo
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -12,16 +12,16 @@ from itertools import chain
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from extractor.engines.clock import Clock
-from extractor.pixels.augment import views_of
-from extractor.pixels.decode import decode_small
-from extractor.sources.ahead import batched, in_order, one_ahead
-from extractor.sources.source import Part
-from extractor.trunks.trunk import Trunk
-from store.contents import Content
-from store.errors import Undecodable
-from store.photo import Photo, digest_of
-from store.rows import Embedded, Unreadable, unreadable
+from petrieve.extractor.engines.clock import Clock
+from petrieve.extractor.pixels.augment import views_of
+from petrieve.extractor.pixels.decode import decode_small
+from petrieve.extractor.sources.ahead import batched, in_order, one_ahead
+from petrieve.extractor.sources.source import Part
+from petrieve.extractor.trunks.trunk import Trunk
+from petrieve.store.contents import Content
+from petrieve.store.errors import Undecodable
+from petrieve.store.photo import Photo, digest_of
+from petrieve.store.rows import Embedded, Unreadable, unreadable
 
 if TYPE_CHECKING:
     import numpy as np

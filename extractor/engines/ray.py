@@ -10,12 +10,12 @@ from collections.abc import Callable, Collection, Generator, Iterable, Iterator,
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from extractor.engines.crew import AT_ONCE, Crew, Hand, Heard, Tell
-from extractor.engines.units import Among, Merge, Piece, Unit, cut, halves
-from extractor.engines.worker import Done, Job
-from store.errors import PetrieveError, first_line
-from store.forgotten import Lost
-from store.known import Embeddings
+from petrieve.extractor.engines.crew import AT_ONCE, Crew, Hand, Heard, Tell
+from petrieve.extractor.engines.units import Among, Merge, Piece, Unit, cut, halves
+from petrieve.extractor.engines.worker import Done, Job
+from petrieve.store.errors import PetrieveError, first_line
+from petrieve.store.forgotten import Lost
+from petrieve.store.known import Embeddings
 
 if TYPE_CHECKING:
     from torch import Tensor

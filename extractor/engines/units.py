@@ -4,10 +4,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
-from extractor.sources.held import is_costly
-from extractor.sources.source import Part
-from extractor.sources.within import narrowed
-from store.photo import Columns, Photo, in_columns
+from petrieve.extractor.sources.held import is_costly
+from petrieve.extractor.sources.source import Part
+from petrieve.extractor.sources.within import narrowed
+from petrieve.store.photo import Columns, Photo, in_columns
 
 Piece = tuple[Part, Sequence[Photo]]  # photos of a part that are to do, with what is said of them
 Among = Callable[[Sequence[str]], frozenset[str]]  # those of some paths that a store knows

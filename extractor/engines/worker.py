@@ -13,27 +13,27 @@ from pathlib import Path
 from threading import Semaphore
 from typing import TYPE_CHECKING, TypeVar
 
-from extractor.engines.clock import Clock
-from extractor.engines.cluster import PACKAGES
-from extractor.engines.local import results
-from extractor.engines.units import Unit
-from extractor.pixels.view import CROP
-from extractor.sources.ahead import batched
-from extractor.sources.buckets.objects import trouble_at
-from extractor.sources.places import exists
-from extractor.sources.source import number_of
-from extractor.trunks.kinds import kind
-from extractor.trunks.ranges import quantised
-from extractor.trunks.trunk import Trunk, lacks, made_of, own_precision
-from store.errors import PetrieveError
-from store.folder import Made, Store
-from store.forgotten import Lost
-from store.key import Key
-from store.known import Embeddings
-from store.photo import is_address
-from store.pieces import merged
-from store.tables import address
-from store.written import Result, Written, together, write_results
+from petrieve.extractor.engines.clock import Clock
+from petrieve.extractor.engines.cluster import PACKAGES
+from petrieve.extractor.engines.local import results
+from petrieve.extractor.engines.units import Unit
+from petrieve.extractor.pixels.view import CROP
+from petrieve.extractor.sources.ahead import batched
+from petrieve.extractor.sources.buckets.objects import trouble_at
+from petrieve.extractor.sources.places import exists
+from petrieve.extractor.sources.source import number_of
+from petrieve.extractor.trunks.kinds import kind
+from petrieve.extractor.trunks.ranges import quantised
+from petrieve.extractor.trunks.trunk import Trunk, lacks, made_of, own_precision
+from petrieve.store.errors import PetrieveError
+from petrieve.store.folder import Made, Store
+from petrieve.store.forgotten import Lost
+from petrieve.store.key import Key
+from petrieve.store.known import Embeddings
+from petrieve.store.photo import is_address
+from petrieve.store.pieces import merged
+from petrieve.store.tables import address
+from petrieve.store.written import Result, Written, together, write_results
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from store.cache import Cache
-from store.errors import PetrieveError
-from store.rows import own
+from petrieve.store.cache import Cache
+from petrieve.store.errors import PetrieveError
+from petrieve.store.rows import own
 
 MAKER = "petrieve"  # the key of what we say in a Parquet file; in a JSON, of the name of the file that it is about
 CARD = "petrieve.json"  # a folder's

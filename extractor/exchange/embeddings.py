@@ -19,14 +19,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from extractor.exchange.card import CARD, card, check_own
-from extractor.exchange.rows import parts, signed, with_embeddings
-from extractor.exchange.words import data_set_card
-from store.cache import Cache
-from store.errors import PetrieveError, first_line
-from store.files import named, write_file
-from store.photo import path_of
-from store.rows import unit_length
+from petrieve.extractor.exchange.card import CARD, card, check_own
+from petrieve.extractor.exchange.rows import parts, signed, with_embeddings
+from petrieve.extractor.exchange.words import data_set_card
+from petrieve.store.cache import Cache
+from petrieve.store.errors import PetrieveError, first_line
+from petrieve.store.files import named, write_file
+from petrieve.store.photo import path_of
+from petrieve.store.rows import unit_length
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -11,17 +11,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from extractor.exchange.card import CARD, MAKER
-from extractor.exchange.embeddings import DATA, GROUP
-from extractor.exchange.rows import TYPE
-from extractor.sources.said.labels import check_columns
-from extractor.trunks.kinds import KINDS, kind
-from store.buckets import SCHEMES
-from store.columns import FORM
-from store.errors import PetrieveError, first_line
-from store.folder import Made
-from store.photo import as_text, is_address, path_of
-from store.rows import RESERVED, check_dates, photo_schema, vectors
+from petrieve.extractor.exchange.card import CARD, MAKER
+from petrieve.extractor.exchange.embeddings import DATA, GROUP
+from petrieve.extractor.exchange.rows import TYPE
+from petrieve.extractor.sources.said.labels import check_columns
+from petrieve.extractor.trunks.kinds import KINDS, kind
+from petrieve.store.buckets import SCHEMES
+from petrieve.store.columns import FORM
+from petrieve.store.errors import PetrieveError, first_line
+from petrieve.store.folder import Made
+from petrieve.store.photo import as_text, is_address, path_of
+from petrieve.store.rows import RESERVED, check_dates, photo_schema, vectors
 
 if TYPE_CHECKING:
     import numpy as np

@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from extractor.exchange.card import check_own
-from extractor.exchange.rows import parts, signed
-from store.cache import Cache
-from store.files import named
-from store.rows import unit_length
+from petrieve.extractor.exchange.card import check_own
+from petrieve.extractor.exchange.rows import parts, signed
+from petrieve.store.cache import Cache
+from petrieve.store.files import named
+from petrieve.store.rows import unit_length
 
 if TYPE_CHECKING:
     import pyarrow as pa

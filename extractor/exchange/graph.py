@@ -6,8 +6,8 @@ The network is torchvision's, layer by layer and under its names; a runtime fold
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from extractor.pixels.view import CROP, MAX_ASPECT, RESIZE
-from extractor.trunks.kinds import Kind
+from petrieve.extractor.pixels.view import CROP, MAX_ASPECT, RESIZE
+from petrieve.extractor.trunks.kinds import Kind
 
 if TYPE_CHECKING:
     import numpy as np

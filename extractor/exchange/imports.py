@@ -6,21 +6,21 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from extractor.exchange.exported import batches, folder_of_all, opened
-from extractor.trunks.kinds import kind
-from store.cache import Cache
-from store.columns import carried
-from store.folder import Made, Store, read_card
-from store.forgotten import Lost, said_by_hand
-from store.known import Known, known
-from store.lock import writing
-from store.rows import BY_HAND, Embedded, microseconds, own, photo_of, photo_schema
-from store.upgrade import upgrade
+from petrieve.extractor.exchange.exported import batches, folder_of_all, opened
+from petrieve.extractor.trunks.kinds import kind
+from petrieve.store.cache import Cache
+from petrieve.store.columns import carried
+from petrieve.store.folder import Made, Store, read_card
+from petrieve.store.forgotten import Lost, said_by_hand
+from petrieve.store.known import Known, known
+from petrieve.store.lock import writing
+from petrieve.store.rows import BY_HAND, Embedded, microseconds, own, photo_of, photo_schema
+from petrieve.store.upgrade import upgrade
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from extractor.exchange.exported import Rows
+    from petrieve.extractor.exchange.exported import Rows
 
 # What the store knows of a photo's file, and does not mix with what another store knows.
 OF_THE_FILE = ("size", "modified", "version", "digest", "width", "height", "reason", "caveat", "gone")

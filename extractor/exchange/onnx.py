@@ -8,18 +8,18 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from extractor.exchange.card import MAKER, check_own
-from extractor.exchange.graph import head_network, network
-from extractor.pixels.decode import decode
-from extractor.pixels.view import canonical_view
-from extractor.sources.reading import Reader
-from extractor.trunks.kinds import kind
-from extractor.trunks.trunk import Trunk, load_trunk
-from extractor.trunks.weights import read_weights
-from store.cache import Cache
-from store.errors import PetrieveError, Undecodable
-from store.files import write_named
-from store.photo import digest_of, path_of
+from petrieve.extractor.exchange.card import MAKER, check_own
+from petrieve.extractor.exchange.graph import head_network, network
+from petrieve.extractor.pixels.decode import decode
+from petrieve.extractor.pixels.view import canonical_view
+from petrieve.extractor.sources.reading import Reader
+from petrieve.extractor.trunks.kinds import kind
+from petrieve.extractor.trunks.trunk import Trunk, load_trunk
+from petrieve.extractor.trunks.weights import read_weights
+from petrieve.store.cache import Cache
+from petrieve.store.errors import PetrieveError, Undecodable
+from petrieve.store.files import write_named
+from petrieve.store.photo import digest_of, path_of
 
 if TYPE_CHECKING:
     import numpy as np

@@ -9,9 +9,9 @@ import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from extractor.exchange.card import MAKER, card
-from store.cache import Cache
-from store.rows import BY_HAND, lengths, own
+from petrieve.extractor.exchange.card import MAKER, card
+from petrieve.store.cache import Cache
+from petrieve.store.rows import BY_HAND, lengths, own
 
 if TYPE_CHECKING:
     import numpy as np

@@ -1,9 +1,9 @@
 """The data set card that stands in an exported folder: what is in it, for people and for Hugging Face's datasets."""
 
-from extractor.exchange.rows import REST
-from extractor.trunks.kinds import kind
-from store.cache import Cache
-from store.rows import own
+from petrieve.extractor.exchange.rows import REST
+from petrieve.extractor.trunks.kinds import kind
+from petrieve.store.cache import Cache
+from petrieve.store.rows import own
 
 CARD = """\
 ---

@@ -13,14 +13,13 @@ import struct
 import subprocess
 import sys
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from extractor.pixels import jpeg
-from extractor.pixels.orientation import orientation, turned
-from extractor.pixels.pillow import ALL, JPEG, Damaged, is_lost, opened, rgb
-from extractor.sources.bounds import MEGAPIXELS, max_megapixels
-from store.errors import NO_MEMORY, Undecodable
+from petrieve.extractor.pixels import jpeg
+from petrieve.extractor.pixels.orientation import orientation, turned
+from petrieve.extractor.pixels.pillow import ALL, JPEG, Damaged, is_lost, opened, rgb
+from petrieve.extractor.sources.bounds import MEGAPIXELS, max_megapixels
+from petrieve.store.errors import NO_MEMORY, Undecodable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -80,11 +79,11 @@ def _take() -> Child:
 def _start() -> Child:
     """A decoding process. It ends when its input does, so when this process ends, however it ends."""
     return subprocess.Popen(
-        [sys.executable, "-m", "extractor.pixels.apart", str(_scaled(SECONDS))],
+        # Nothing is imported from the folder that the photos may be in.
+        [sys.executable, "-P", "-m", "petrieve.extractor.pixels.apart", str(_scaled(SECONDS))],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,  # libtiff and others print there
-        cwd=Path(__file__).parents[2],  # `-m` imports from the working folder: this very code, whatever is installed
         env={**os.environ, "MALLOC_ARENA_MAX": "2"},
         process_group=0,  # Ctrl-C is for the run, which finishes what it has begun
     )

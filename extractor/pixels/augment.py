@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from extractor.pixels.view import CROP, MAX_ASPECT, canonical_view, centred
-from store.errors import PetrieveError
+from petrieve.extractor.pixels.view import CROP, MAX_ASPECT, canonical_view, centred
+from petrieve.store.errors import PetrieveError
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -4,12 +4,12 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from extractor.pixels import jpeg
-from extractor.pixels.apart import decode_apart
-from extractor.pixels.orientation import LYING, orientation, turned
-from extractor.pixels.pillow import JPEG, PLAIN, Damaged, is_lost, opened, rgb
-from extractor.pixels.raw import is_raw, preview
-from extractor.pixels.view import ENOUGH
+from petrieve.extractor.pixels import jpeg
+from petrieve.extractor.pixels.apart import decode_apart
+from petrieve.extractor.pixels.orientation import LYING, orientation, turned
+from petrieve.extractor.pixels.pillow import JPEG, PLAIN, Damaged, is_lost, opened, rgb
+from petrieve.extractor.pixels.raw import is_raw, preview
+from petrieve.extractor.pixels.view import ENOUGH
 
 if TYPE_CHECKING:
     import numpy as np

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from store.errors import Undecodable
+from petrieve.store.errors import Undecodable
 
 if TYPE_CHECKING:
     import numpy as np

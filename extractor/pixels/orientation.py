@@ -9,7 +9,7 @@ import struct
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from extractor.pixels.ifd import entries, numbers
+from petrieve.extractor.pixels.ifd import entries, numbers
 
 if TYPE_CHECKING:
     import numpy as np

@@ -6,12 +6,12 @@ from io import BytesIO
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from extractor.pixels.levels import check_colours, eight_bits, is_deep
-from extractor.pixels.orientation import taken_out
-from extractor.pixels.png import SIGNATURE, bare
-from extractor.sources.bounds import max_megapixels
-from extractor.sources.formats import is_photo
-from store.errors import NO_MEMORY, Undecodable
+from petrieve.extractor.pixels.levels import check_colours, eight_bits, is_deep
+from petrieve.extractor.pixels.orientation import taken_out
+from petrieve.extractor.pixels.png import SIGNATURE, bare
+from petrieve.extractor.sources.bounds import max_megapixels
+from petrieve.extractor.sources.formats import is_photo
+from petrieve.store.errors import NO_MEMORY, Undecodable
 
 if TYPE_CHECKING:
     import numpy as np

@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 
-from extractor.pixels.ifd import entries, numbers
-from extractor.pixels.jpeg import SCAN, START, segments
-from extractor.pixels.orientation import first_of
-from extractor.pixels.view import CROP
-from extractor.sources.formats import begins_as_raw
-from store.errors import Undecodable
+from petrieve.extractor.pixels.ifd import entries, numbers
+from petrieve.extractor.pixels.jpeg import SCAN, START, segments
+from petrieve.extractor.pixels.orientation import first_of
+from petrieve.extractor.pixels.view import CROP
+from petrieve.extractor.sources.formats import begins_as_raw
+from petrieve.store.errors import Undecodable
 
 # TIFF 6.0, TIFF/EP (ISO 12234-2) and DNG 1.7: tags, and values of how pixels are to be understood.
 SUBFILE, PHOTOMETRIC, SUB_IFDS, DNG = 254, 262, 330, 50706

@@ -4,16 +4,16 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Protocol
 
-from extractor.sources.blob import Blob, is_table
-from extractor.sources.formats import is_photo
-from extractor.sources.source import Part, Source
-from extractor.sources.tables.lances import lance_table
-from extractor.sources.tables.parquet import parquet
-from extractor.sources.tars.entries import Tar
-from extractor.sources.tars.headers import is_tar
-from extractor.sources.tars.unpacked import PACKED
-from extractor.sources.zips.entries import ZIPS, Zip, ends_as_zip
-from store.photo import Photo
+from petrieve.extractor.sources.blob import Blob, is_table
+from petrieve.extractor.sources.formats import is_photo
+from petrieve.extractor.sources.source import Part, Source
+from petrieve.extractor.sources.tables.lances import lance_table
+from petrieve.extractor.sources.tables.parquet import parquet
+from petrieve.extractor.sources.tars.entries import Tar
+from petrieve.extractor.sources.tars.headers import is_tar
+from petrieve.extractor.sources.tars.unpacked import PACKED
+from petrieve.extractor.sources.zips.entries import ZIPS, Zip, ends_as_zip
+from petrieve.store.photo import Photo
 
 
 class Archive(Source, Protocol):

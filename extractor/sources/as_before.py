@@ -7,18 +7,18 @@ from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
-from extractor.sources.ahead import batched
-from extractor.sources.archives import Archive, archive
-from extractor.sources.blob import Blob
-from extractor.sources.inside import told_bad
-from extractor.sources.said.words import Words
-from extractor.sources.source import Part
-from extractor.sources.zips.directory import named_in
-from store.errors import Undecodable
-from store.known import Known
-from store.listings import Listing, Tally, tally
-from store.photo import Photo, Stamp, as_text
-from store.rows import Unreadable, unreadable
+from petrieve.extractor.sources.ahead import batched
+from petrieve.extractor.sources.archives import Archive, archive
+from petrieve.extractor.sources.blob import Blob
+from petrieve.extractor.sources.inside import told_bad
+from petrieve.extractor.sources.said.words import Words
+from petrieve.extractor.sources.source import Part
+from petrieve.extractor.sources.zips.directory import named_in
+from petrieve.store.errors import Undecodable
+from petrieve.store.known import Known
+from petrieve.store.listings import Listing, Tally, tally
+from petrieve.store.photo import Photo, Stamp, as_text
+from petrieve.store.rows import Unreadable, unreadable
 
 if TYPE_CHECKING:
     import numpy as np

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import BinaryIO, cast
 
-from extractor.sources.buckets.objects import bytes_of, object_at
-from extractor.sources.buckets.remote import Remote
-from store.photo import is_address
+from petrieve.extractor.sources.buckets.objects import bytes_of, object_at
+from petrieve.extractor.sources.buckets.remote import Remote
+from petrieve.store.photo import is_address
 
 VERSIONS = "_versions"  # the folder that a table of Lance is known by
 HEAD = 512  # first bytes, which tell what a file is: a tar says so in its first 265

@@ -2,7 +2,7 @@
 
 import os
 
-from store.errors import PetrieveError
+from petrieve.store.errors import PetrieveError
 
 VARIABLE = "PETRIEVE_MAX_MEGAPIXELS"
 # The largest phone camera makes 16,320 × 12,240; decoded, that is 600 MB.

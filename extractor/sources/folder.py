@@ -10,20 +10,20 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from operator import attrgetter
 
-from extractor.sources.ahead import in_order
-from extractor.sources.archives import holds_photos
-from extractor.sources.as_before import Listings
-from extractor.sources.blob import HEAD, VERSIONS
-from extractor.sources.bounds import max_bytes
-from extractor.sources.formats import SUFFIXES, is_photo
-from extractor.sources.inside import LITTER, ending_of
-from extractor.sources.others import Others
-from extractor.sources.said.beside import is_sheet
-from extractor.sources.said.words import Words
-from extractor.sources.source import Part
-from store.errors import PetrieveError, Undecodable
-from store.photo import Photo, as_text
-from store.rows import Unreadable, unreadable
+from petrieve.extractor.sources.ahead import in_order
+from petrieve.extractor.sources.archives import holds_photos
+from petrieve.extractor.sources.as_before import Listings
+from petrieve.extractor.sources.blob import HEAD, VERSIONS
+from petrieve.extractor.sources.bounds import max_bytes
+from petrieve.extractor.sources.formats import SUFFIXES, is_photo
+from petrieve.extractor.sources.inside import LITTER, ending_of
+from petrieve.extractor.sources.others import Others
+from petrieve.extractor.sources.said.beside import is_sheet
+from petrieve.extractor.sources.said.words import Words
+from petrieve.extractor.sources.source import Part
+from petrieve.store.errors import PetrieveError, Undecodable
+from petrieve.store.photo import Photo, as_text
+from petrieve.store.rows import Unreadable, unreadable
 
 READERS = 4  # files of a part at a time: a disk or a network answers several as soon as one
 # Seconds between two times that a file can bear on Linux at 100 Hz. A later change must show: what has changed just

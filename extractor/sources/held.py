@@ -5,12 +5,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from threading import Lock
 
-from extractor.sources.source import Part
-from extractor.sources.tables.rows import Rows
-from extractor.sources.tars.entries import Entries
-from extractor.sources.within import Within
-from store.photo import Photo
-from store.rows import Unreadable
+from petrieve.extractor.sources.source import Part
+from petrieve.extractor.sources.tables.rows import Rows
+from petrieve.extractor.sources.tars.entries import Entries
+from petrieve.extractor.sources.within import Within
+from petrieve.store.photo import Photo
+from petrieve.store.rows import Unreadable
 
 MOST = 256 << 20  # bytes that are held
 OPEN = 8  # archives that are open at a time

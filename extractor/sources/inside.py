@@ -4,9 +4,9 @@ import warnings
 from collections import Counter
 from dataclasses import dataclass, field
 
-from extractor.sources.blob import Blob
-from store.photo import Photo, as_text
-from store.rows import Unreadable
+from petrieve.extractor.sources.blob import Blob
+from petrieve.store.photo import Photo, as_text
+from petrieve.store.rows import Unreadable
 
 # Folders in which systems keep thumbnails, old versions and what was thrown away, casefolded: Synology's, QNAP's,
 # NetApp's, those of Windows, Linux and macOS, and the one that macOS adds to an archive.

@@ -2,10 +2,10 @@
 
 import os
 
-from extractor.sources.blob import HEAD, Blob
-from extractor.sources.formats import is_photo
-from extractor.sources.said.names import called
-from store.errors import PetrieveError
+from petrieve.extractor.sources.blob import HEAD, Blob
+from petrieve.extractor.sources.formats import is_photo
+from petrieve.extractor.sources.said.names import called
+from petrieve.store.errors import PetrieveError
 
 # By first bytes, of archives that are not read, and of what is found in the place of one.
 _PACKED = {

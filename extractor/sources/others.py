@@ -5,14 +5,14 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from extractor.sources.ahead import batched
-from extractor.sources.archives import Archive
-from extractor.sources.as_before import Listings, opened
-from extractor.sources.blob import Blob, blob_at
-from extractor.sources.said.beside import Beside, Sheet
-from extractor.sources.said.words import Words, together
-from extractor.sources.source import Part
-from store.photo import Photo, as_text
+from petrieve.extractor.sources.ahead import batched
+from petrieve.extractor.sources.archives import Archive
+from petrieve.extractor.sources.as_before import Listings, opened
+from petrieve.extractor.sources.blob import Blob, blob_at
+from petrieve.extractor.sources.said.beside import Beside, Sheet
+from petrieve.extractor.sources.said.words import Words, together
+from petrieve.extractor.sources.source import Part
+from petrieve.store.photo import Photo, as_text
 
 PART = 256  # photos that lie together
 Makes = Callable[[tuple[Photo, ...]], Part]

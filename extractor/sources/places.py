@@ -9,18 +9,18 @@ from functools import lru_cache
 from itertools import product
 from threading import Lock
 
-from extractor.sources.archives import archive
-from extractor.sources.as_before import Listings, opened
-from extractor.sources.blob import Blob, blob_at, is_table
-from extractor.sources.buckets.bucket import Bucket, Objects, is_named_like_archive
-from extractor.sources.buckets.objects import bytes_of
-from extractor.sources.folder import STORE, Files, Folder, read
-from extractor.sources.instead import check_name
-from extractor.sources.source import Part, Source
-from extractor.sources.within import Below, known_within
-from store.errors import PetrieveError, Undecodable
-from store.photo import Photo, as_text, is_address
-from store.rows import Unreadable
+from petrieve.extractor.sources.archives import archive
+from petrieve.extractor.sources.as_before import Listings, opened
+from petrieve.extractor.sources.blob import Blob, blob_at, is_table
+from petrieve.extractor.sources.buckets.bucket import Bucket, Objects, is_named_like_archive
+from petrieve.extractor.sources.buckets.objects import bytes_of
+from petrieve.extractor.sources.folder import STORE, Files, Folder, read
+from petrieve.extractor.sources.instead import check_name
+from petrieve.extractor.sources.source import Part, Source
+from petrieve.extractor.sources.within import Below, known_within
+from petrieve.store.errors import PetrieveError, Undecodable
+from petrieve.store.photo import Photo, as_text, is_address
+from petrieve.store.rows import Unreadable
 
 Place = str | os.PathLike[str]
 _BRACES = re.compile(r"\{([^{}]*)\}")

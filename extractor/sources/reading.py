@@ -4,12 +4,12 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from extractor.sources.held import Held, is_costly
-from extractor.sources.places import container_of, parts_of, read_at, read_known
-from store.cache import Cache
-from store.errors import Undecodable
-from store.known import photos_at
-from store.photo import Photo
+from petrieve.extractor.sources.held import Held, is_costly
+from petrieve.extractor.sources.places import container_of, parts_of, read_at, read_known
+from petrieve.store.cache import Cache
+from petrieve.store.errors import Undecodable
+from petrieve.store.known import photos_at
+from petrieve.store.photo import Photo
 
 
 @dataclass(eq=False)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from store.errors import PetrieveError
+from petrieve.store.errors import PetrieveError
 
 if TYPE_CHECKING:
     from PIL import Image, ImageDraw

@@ -4,9 +4,9 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Protocol
 
-from extractor.sources.said.words import Words
-from store.photo import Photo
-from store.rows import Unreadable
+from petrieve.extractor.sources.said.words import Words
+from petrieve.store.photo import Photo
+from petrieve.store.rows import Unreadable
 
 
 class Part(Protocol):

@@ -5,12 +5,12 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
-from extractor.sources.archives import Archive
-from extractor.sources.folder import is_folder
-from extractor.sources.said.words import Words
-from extractor.sources.source import Part
-from store.photo import Photo
-from store.rows import Unreadable
+from petrieve.extractor.sources.archives import Archive
+from petrieve.extractor.sources.folder import is_folder
+from petrieve.extractor.sources.said.words import Words
+from petrieve.extractor.sources.source import Part
+from petrieve.store.photo import Photo
+from petrieve.store.rows import Unreadable
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, conv2d, max_pool2d
 
-from extractor.trunks.kinds import Kind
+from petrieve.extractor.trunks.kinds import Kind
 
 EPSILON = 1e-5  # torch's own of batch norms
 # A channel so many standard deviations from its edge never crosses it; activations reach 30 or so.

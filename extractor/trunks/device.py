@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from store.errors import PetrieveError
+from petrieve.store.errors import PetrieveError
 
 if TYPE_CHECKING:
     import torch

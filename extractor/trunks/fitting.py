@@ -2,12 +2,12 @@
 
 import warnings
 
-from extractor.trunks import kinds
-from extractor.trunks.ranges import quantised
-from extractor.trunks.trunk import Trunk, load_trunk
-from extractor.trunks.weights import at_hand, resolve
-from store.cache import Cache
-from store.folder import Made
+from petrieve.extractor.trunks import kinds
+from petrieve.extractor.trunks.ranges import quantised
+from petrieve.extractor.trunks.trunk import Trunk, load_trunk
+from petrieve.extractor.trunks.weights import at_hand, resolve
+from petrieve.store.cache import Cache
+from petrieve.store.folder import Made
 
 BUNDLED = "bundled"
 

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from extractor.trunks.densenet import DenseNet, Step, affine, levels
-from extractor.trunks.kinds import Kind
+from petrieve.extractor.trunks.densenet import DenseNet, Step, affine, levels
+from petrieve.extractor.trunks.kinds import Kind
 
 TOP, WEIGHT_TOP = 255, 127  # of uint8 and int8
 # Other photos reach further than those that were measured. Chosen for the nearness to float32: benchmarks/RESULTS.md.

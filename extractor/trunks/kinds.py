@@ -6,8 +6,8 @@ for 161 torchvision's, whose layers add half as many channels again.
 
 from dataclasses import dataclass
 
-from extractor.pixels.view import RECIPE
-from store.errors import PetrieveError
+from petrieve.extractor.pixels.view import RECIPE
+from petrieve.store.errors import PetrieveError
 
 WEIGHTS = "https://download.pytorch.org/models"
 MEAN = (0.485, 0.456, 0.406)  # of ImageNet's training photos, as torchvision gives them

@@ -5,13 +5,13 @@ from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from extractor.trunks.kinds import kind
-from extractor.trunks.trunk import Trunk
-from extractor.trunks.weights import fingerprint, plain, read_weights
-from store.errors import PetrieveError
-from store.files import write_file
-from store.key import Where
-from store.near import local
+from petrieve.extractor.trunks.kinds import kind
+from petrieve.extractor.trunks.trunk import Trunk
+from petrieve.extractor.trunks.weights import fingerprint, plain, read_weights
+from petrieve.store.errors import PetrieveError
+from petrieve.store.files import write_file
+from petrieve.store.key import Where
+from petrieve.store.near import local
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,7 +33,7 @@ def quantised(
     """
     import torch
 
-    from extractor.trunks.int8 import Int8DenseNet
+    from petrieve.extractor.trunks.int8 import Int8DenseNet
 
     _check_device(trunk)
     own = kind(trunk.kind)
@@ -50,7 +50,7 @@ def kept(file: Where, weights: str, name: str) -> "dict[str, Tensor] | None":
     """
     from safetensors import SafetensorError, safe_open
 
-    from extractor.trunks.int8 import shapes
+    from petrieve.extractor.trunks.int8 import shapes
 
     if not file.exists():
         return None
@@ -85,8 +85,8 @@ def _measured(trunk: Trunk, file: Where, views: "Iterable[Tensor]") -> "dict[str
     import torch
     from safetensors.torch import save
 
-    from extractor.trunks.densenet import DenseNet
-    from extractor.trunks.int8 import measure
+    from petrieve.extractor.trunks.densenet import DenseNet
+    from petrieve.extractor.trunks.int8 import measure
 
     some = list(islice(views, SAMPLE))
     if not some:

@@ -8,11 +8,11 @@ from functools import lru_cache
 from queue import Queue
 from typing import TYPE_CHECKING
 
-from extractor.trunks.device import named
-from extractor.trunks.kinds import FIRST, KINDS, Kind
-from extractor.trunks.kinds import kind as named_kind
-from extractor.trunks.weights import fingerprint, plain, read_weights, resolve
-from store.errors import PetrieveError
+from petrieve.extractor.trunks.device import named
+from petrieve.extractor.trunks.kinds import FIRST, KINDS, Kind
+from petrieve.extractor.trunks.kinds import kind as named_kind
+from petrieve.extractor.trunks.weights import fingerprint, plain, read_weights, resolve
+from petrieve.store.errors import PetrieveError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -151,7 +151,7 @@ def made_of(tensors: "dict[str, Tensor]", weights: str, device: str, precision: 
     Raises:
         PetrieveError: no such device, a precision it lacks, or weights of another network.
     """
-    from extractor.trunks.densenet import DenseNet
+    from petrieve.extractor.trunks.densenet import DenseNet
 
     place = named(device)
     dtype = _precision(precision, place)
@@ -252,7 +252,7 @@ def _check_shapes(tensors: dict[str, "Tensor"], weights: str, own: Kind) -> None
 
 def _misfit(tensors: dict[str, "Tensor"], own: Kind) -> str | None:
     """The first tensor that is missing, has another shape or is none of a network of this kind."""
-    from extractor.trunks.densenet import shapes
+    from petrieve.extractor.trunks.densenet import shapes
 
     wanted = {f"features.{name}": shape for name, shape in shapes(own).items()}
     for name in (*wanted, *tensors):

@@ -13,9 +13,9 @@ from threading import Thread
 from typing import TYPE_CHECKING, Any
 from urllib.request import Request, urlopen
 
-from extractor.trunks.kinds import FIRST, Kind
-from store.errors import PetrieveError
-from store.files import write_file
+from petrieve.extractor.trunks.kinds import FIRST, Kind
+from petrieve.store.errors import PetrieveError
+from petrieve.store.files import write_file
 
 if TYPE_CHECKING:
     from torch import Tensor

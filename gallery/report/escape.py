@@ -2,7 +2,7 @@
 
 import html
 
-from gallery.words import printable
+from petrieve.gallery.words import printable
 
 
 def escaped(words: str) -> str:

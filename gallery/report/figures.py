@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from gallery.report.escape import escaped
-from gallery.report.plots import Series, decades, intervals, matrix, numbers, percent, plot
+from petrieve.gallery.report.escape import escaped
+from petrieve.gallery.report.plots import Series, decades, intervals, matrix, numbers, percent, plot
 
 Row = dict[str, Any]
 CONFUSED = 8  # pairs of classes

@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gallery import words
-from gallery.report import figures
-from gallery.report.escape import escaped
-from store.files import write_named
+from petrieve.gallery import words
+from petrieve.gallery.report import figures
+from petrieve.gallery.report.escape import escaped
+from petrieve.store.files import write_named
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -12,10 +12,10 @@ from functools import partial
 from threading import Event
 from typing import TYPE_CHECKING, TypeVar
 
-from index.codes import inverted as lists
-from index.codes.exact import Truth
-from store.rows import unit_length
-from store.slices import Slice, read
+from petrieve.index.codes import inverted as lists
+from petrieve.index.codes.exact import Truth
+from petrieve.store.rows import unit_length
+from petrieve.store.slices import Slice, read
 
 if TYPE_CHECKING:
     import numpy as np

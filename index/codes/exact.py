@@ -4,8 +4,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from store.cache import Cache
-from store.rows import digests, lengths, row_ids, unit_length, vectors
+from petrieve.store.cache import Cache
+from petrieve.store.rows import digests, lengths, row_ids, unit_length, vectors
 
 if TYPE_CHECKING:
     import numpy as np

@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from store.errors import PetrieveError, first_line
+from petrieve.store.errors import PetrieveError, first_line
 
 if TYPE_CHECKING:
     import numpy as np

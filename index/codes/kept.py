@@ -12,12 +12,12 @@ from dataclasses import asdict, dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
-from index.codes.inverted import Inverted, filled, numbers
-from store.cache import Cache
-from store.errors import PetrieveError, first_line
-from store.files import remove_abandoned, write_file
-from store.near import local
-from store.rows import unit_length, vectors
+from petrieve.index.codes.inverted import Inverted, filled, numbers
+from petrieve.store.cache import Cache
+from petrieve.store.errors import PetrieveError, first_line
+from petrieve.store.files import remove_abandoned, write_file
+from petrieve.store.near import local
+from petrieve.store.rows import unit_length, vectors
 
 if TYPE_CHECKING:
     import numpy as np

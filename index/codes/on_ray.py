@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from index.codes.encode import Encoded, Job, encode, in_order
-from store.errors import PetrieveError
-from store.slices import Slice
+from petrieve.index.codes.encode import Encoded, Job, encode, in_order
+from petrieve.store.errors import PetrieveError
+from petrieve.store.slices import Slice
 
 if TYPE_CHECKING:
     import ray

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from index.codes.exact import Truth
-from index.codes.inverted import Inverted
-from index.codes.kept import AT
+from petrieve.index.codes.exact import Truth
+from petrieve.index.codes.inverted import Inverted
+from petrieve.index.codes.kept import AT
 
 if TYPE_CHECKING:
     import numpy as np

@@ -6,17 +6,17 @@ from contextlib import suppress
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
-from index.codes import encode, exact, tune
-from index.codes import inverted as lists
-from index.codes import kept as files
-from index.codes.encode import Encode
-from index.codes.exact import TAKEN
-from index.codes.inverted import Inverted
-from index.codes.kept import Card, Kept
-from store.cache import Cache
-from store.errors import PetrieveError
-from store.rows import unit_length, vectors
-from store.slices import slices
+from petrieve.index.codes import encode, exact, tune
+from petrieve.index.codes import inverted as lists
+from petrieve.index.codes import kept as files
+from petrieve.index.codes.encode import Encode
+from petrieve.index.codes.exact import TAKEN
+from petrieve.index.codes.inverted import Inverted
+from petrieve.index.codes.kept import Card, Kept
+from petrieve.store.cache import Cache
+from petrieve.store.errors import PetrieveError
+from petrieve.store.rows import unit_length, vectors
+from petrieve.store.slices import slices
 
 if TYPE_CHECKING:
     import numpy as np

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
-from index.duplicates.groups import BYTES, Group, grouped
-from index.duplicates.looks import as_picture, as_scene, as_scene_closely, as_whole
-from index.duplicates.near import Near, near, pairs
-from index.duplicates.present import Files, Present, present
-from store.cache import Cache
-from store.errors import PetrieveError
-from store.rows import unit_length
+from petrieve.index.duplicates.groups import BYTES, Group, grouped
+from petrieve.index.duplicates.looks import as_picture, as_scene, as_scene_closely, as_whole
+from petrieve.index.duplicates.near import Near, near, pairs
+from petrieve.index.duplicates.present import Files, Present, present
+from petrieve.store.cache import Cache
+from petrieve.store.errors import PetrieveError
+from petrieve.store.rows import unit_length
 
 if TYPE_CHECKING:
     import numpy as np

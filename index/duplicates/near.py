@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from store.cache import Cache
-from store.rows import digests, row_ids, unit_length
+from petrieve.store.cache import Cache
+from petrieve.store.rows import digests, row_ids, unit_length
 
 if TYPE_CHECKING:
     import numpy as np

@@ -4,11 +4,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from index.duplicates.groups import Copy
-from index.duplicates.near import Near
-from store.cache import Cache
-from store.photo import path_of
-from store.rows import microseconds
+from petrieve.index.duplicates.groups import Copy
+from petrieve.index.duplicates.near import Near
+from petrieve.store.cache import Cache
+from petrieve.store.photo import path_of
+from petrieve.store.rows import microseconds
 
 if TYPE_CHECKING:
     import numpy as np

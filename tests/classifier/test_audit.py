@@ -13,15 +13,15 @@ from conftest import SHARED, Done, need
 from PIL import Image
 from planting import DIMENSION, drawn, empty_store
 
-from classifier import copies as near
-from classifier.auditing import alike
-from classifier.auditing.audit import out_of_fold
-from classifier.labelled import read
-from extractor.sources.sample import draw_sample
-from store.cache import Cache
-from store.known import nothing
-from store.photo import Photo
-from store.rows import Embedded
+from petrieve.classifier import copies as near
+from petrieve.classifier.auditing import alike
+from petrieve.classifier.auditing.audit import out_of_fold
+from petrieve.classifier.labelled import read
+from petrieve.extractor.sources.sample import draw_sample
+from petrieve.store.cache import Cache
+from petrieve.store.known import nothing
+from petrieve.store.photo import Photo
+from petrieve.store.rows import Embedded
 
 Run = Callable[..., Done]
 COLUMNS = ["photo", "label", "suggested", "reason", "score"]

@@ -9,13 +9,13 @@ from conftest import Done
 from PIL import Image, ImageDraw
 from planting import DIMENSION, Row, cache_of, drawn
 
-from classifier.figures import familiar, measure
-from classifier.fitting.fit import fit
-from classifier.head import passing
-from classifier.predict import predict, share
-from store.errors import PetrieveError
-from store.photo import Photo
-from store.rows import Embedded
+from petrieve.classifier.figures import familiar, measure
+from petrieve.classifier.fitting.fit import fit
+from petrieve.classifier.head import passing
+from petrieve.classifier.predict import predict, share
+from petrieve.store.errors import PetrieveError
+from petrieve.store.photo import Photo
+from petrieve.store.rows import Embedded
 
 Run = Callable[..., Done]
 

@@ -12,14 +12,14 @@ from conftest import SHARED, Done, need
 from planting import DIMENSION, Row, cache_of, drawn, mistaken, of_trunk
 from sklearn.metrics import precision_recall_fscore_support, roc_auc_score
 
-from classifier import copies, head
-from classifier.figures import measure
-from classifier.fitting import calibrate, logistic
-from classifier.fitting.fit import fit, out_of_fold
-from classifier.fitting.split import grouped, plan
-from classifier.head import softmax
-from classifier.labelled import read
-from store.cache import Cache
+from petrieve.classifier import copies, head
+from petrieve.classifier.figures import measure
+from petrieve.classifier.fitting import calibrate, logistic
+from petrieve.classifier.fitting.fit import fit, out_of_fold
+from petrieve.classifier.fitting.split import grouped, plan
+from petrieve.classifier.head import softmax
+from petrieve.classifier.labelled import read
+from petrieve.store.cache import Cache
 
 Run = Callable[..., Done]
 

@@ -12,13 +12,13 @@ from planting import DIMENSION, SEED, empty_store, mistaken, of_trunk, planted, 
 from pyarrow import parquet
 from safetensors.numpy import load_file, save_file
 
-from classifier import head
-from classifier.export import export
-from classifier.fitting.fit import fit
-from store.cache import Cache
-from store.known import nothing
-from store.photo import Photo
-from store.rows import Embedded
+from petrieve.classifier import head
+from petrieve.classifier.export import export
+from petrieve.classifier.fitting.fit import fit
+from petrieve.store.cache import Cache
+from petrieve.store.known import nothing
+from petrieve.store.photo import Photo
+from petrieve.store.rows import Embedded
 
 Run = Callable[..., Done]
 

@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from planting import DIMENSION, Row, arrays, cache_of, drawn
 from sklearn.linear_model import LogisticRegression
 
-from classifier import copies as near
-from classifier.figures import measure
-from classifier.fitting import logistic
-from classifier.fitting.fit import fit
-from classifier.fitting.split import grouped
-from classifier.head import softmax
-from store.rows import unit_length
+from petrieve.classifier import copies as near
+from petrieve.classifier.figures import measure
+from petrieve.classifier.fitting import logistic
+from petrieve.classifier.fitting.fit import fit
+from petrieve.classifier.fitting.split import grouped
+from petrieve.classifier.head import softmax
+from petrieve.store.rows import unit_length
 
 Run = Callable[..., Done]
 

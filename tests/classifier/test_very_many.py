@@ -13,13 +13,13 @@ from hypothesis.extra import numpy as arrays
 from planting import cache_of, drawn
 from servers import Proxy, put_folder
 
-from classifier import labelled
-from classifier.fitting import linear
-from classifier.labelled import read
-from store import near
-from store.cache import Cache
-from store.digests import FEW
-from store.digests import drawn as drawn_of
+from petrieve.classifier import labelled
+from petrieve.classifier.fitting import linear
+from petrieve.classifier.labelled import read
+from petrieve.store import near
+from petrieve.store.cache import Cache
+from petrieve.store.digests import FEW
+from petrieve.store.digests import drawn as drawn_of
 
 Run = Callable[..., Done]
 MANY = {"cat": 300, "dog": 250, "rabbit": 6}

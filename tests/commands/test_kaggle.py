@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from planting import said_in
 
-from classifier.figures.clip import LEAST, clip
-from store.cache import Cache
+from petrieve.classifier.figures.clip import LEAST, clip
+from petrieve.store.cache import Cache
 
 Run = Callable[..., Done]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from conftest import Done
 
-import cli
+from petrieve import cli
 
 Run = Callable[..., Done]
 

@@ -7,8 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
-from extractor.pixels import augment as views
-from extractor.pixels.view import ENOUGH
+from petrieve.extractor.pixels import augment as views
+from petrieve.extractor.pixels.view import ENOUGH
 
 
 @given(seed=some.integers(0, 2**32), height=some.integers(1, 700), width=some.integers(1, 700))

@@ -19,12 +19,12 @@ from damaging import check, check_the_scene
 from PIL import Image
 from planting import seen
 
-from extractor.engines.local import View
-from extractor.pixels import apart
-from extractor.pixels.decode import decode_small, upright_image
-from extractor.sources.folder import find, read_photo
-from store.errors import Undecodable
-from store.rows import Unreadable
+from petrieve.extractor.engines.local import View
+from petrieve.extractor.pixels import apart
+from petrieve.extractor.pixels.decode import decode_small, upright_image
+from petrieve.extractor.sources.folder import find, read_photo
+from petrieve.store.errors import Undecodable
+from petrieve.store.rows import Unreadable
 
 Run = Callable[..., Done]
 ROOT = Path(__file__).resolve().parents[2]
@@ -55,7 +55,7 @@ def of_this_process(pid: int = os.getpid()) -> set[int]:
     """The pids of the decoding processes that this one has started."""
     listed = (file.read_text().split() for file in Path(f"/proc/{pid}/task").glob("*/children"))
     found = {int(child) for children in listed for child in children}
-    return {child for child in found if b"extractor.pixels.apart" in Path(f"/proc/{child}/cmdline").read_bytes()}
+    return {child for child in found if b".pixels.apart" in Path(f"/proc/{child}/cmdline").read_bytes()}
 
 
 TIFF = corpus.encoded(Image.new("RGB", (300, 260), "teal"), format="TIFF")
@@ -136,7 +136,7 @@ def test_decoders_end_with_their_run_however_it_ends(busy: bool, tmp_path: Path)
     (tmp_path / "slow.png").write_bytes(corpus.slow(9_000))
     (tmp_path / "good.tif").write_bytes(TIFF)
     script = (
-        f"import sys; sys.path.insert(0, {str(ROOT)!r}); from extractor.pixels.apart import decode_apart;"
+        "from petrieve.extractor.pixels.apart import decode_apart;"
         "decode_apart(open('good.tif', 'rb').read()); print(flush=True);"
         + ("decode_apart(open('slow.png', 'rb').read())" if busy else "input()")
     )
@@ -158,7 +158,7 @@ def test_ctrl_c_is_not_for_the_decoders(tmp_path: Path) -> None:
     (tmp_path / "slow.png").write_bytes(corpus.slow(6000))
     (tmp_path / "good.tif").write_bytes(TIFF)
     script = (
-        f"import signal, sys; sys.path.insert(0, {str(ROOT)!r}); from extractor.pixels import apart;"
+        "import signal; from petrieve.extractor.pixels import apart;"
         "signal.signal(signal.SIGINT, lambda *_: print('interrupted', flush=True));"
         "apart.decode_apart(open('good.tif', 'rb').read()); before = apart._idle[0]; print(flush=True);"
         "print(apart.decode_apart(open('slow.png', 'rb').read())[:2], apart._idle == [before])"
@@ -181,7 +181,7 @@ def test_a_new_plain_photo_starts_no_decoder(store: Path, drawn: Path, tmp_path:
             data = data[:2] + b"\xff\xe1\0\x20http://ns.adobe.com/xap/1.0/\0\0" + data[2:]
         (tmp_path / f"new.{ending}").write_bytes(data)
     script = (
-        f"import sys; sys.path.insert(0, {str(ROOT)!r}); import cli; from extractor.pixels import apart\n"
+        "import sys; from petrieve import cli; from petrieve.extractor.pixels import apart\n"
         "for ending in ('jpg', 'png', 'webp'):\n"
         f"    sys.argv = ['cli.py', 'similar', f'new.{{ending}}', '--store', {str(store)!r}]\n"
         "    cli.app(standalone_mode=False)\n"

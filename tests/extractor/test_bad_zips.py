@@ -12,7 +12,7 @@ import pytest
 from embedding import Run, again, listed, torture
 from zipping import BLUE, ENCRYPTED, GREEN, LINK, RED, STREAMED, Item, body, end, line, of, zip_at, zipped
 
-from store.rows import Unreadable
+from petrieve.store.rows import Unreadable
 
 
 def bomb() -> bytes:

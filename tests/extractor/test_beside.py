@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sources import as_tar
 
-from extractor.sources.said.beside import MAX_BYTES, Sheet, words_beside
-from store.cache import Cache
+from petrieve.extractor.sources.said.beside import MAX_BYTES, Sheet, words_beside
+from petrieve.store.cache import Cache
 
 NEW = ("--weights", "bundled", "--store")
 

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 from clusters import Nodes
 
-from extractor.engines import crew
-from extractor.engines.cluster import joined
-from extractor.engines.worker import Facts, Job, versions
-from store.errors import PetrieveError
+from petrieve.extractor.engines import crew
+from petrieve.extractor.engines.cluster import joined
+from petrieve.extractor.engines.worker import Facts, Job, versions
+from petrieve.store.errors import PetrieveError
 
 
 def test_each_gpu_has_one_worker_and_nodes_that_come_get_theirs(

@@ -13,10 +13,10 @@ import pytest
 from conftest import Done
 from embedding import column, rows, told, uris
 
-from extractor.sources.said.labels import read_labels
-from store.cache import Cache
-from store.errors import PetrieveError
-from store.known import nothing
+from petrieve.extractor.sources.said.labels import read_labels
+from petrieve.store.cache import Cache
+from petrieve.store.errors import PetrieveError
+from petrieve.store.known import nothing
 
 Run = Callable[..., Done]
 HEADER = "photo,label\n"
@@ -168,7 +168,7 @@ NFC, NFD = (unicodedata.normalize(form, "Müsli.jpg") for form in ("NFC", "NFD")
 def test_a_photo_is_found_by_a_name_that_looks_the_same(
     tmp_path: Path, names: list[str], asked: str, meant: str | None
 ) -> None:
-    from extractor.sources.folder import find
+    from petrieve.extractor.sources.folder import find
 
     for name in [*names, "other.jpg"]:
         (tmp_path / "photos" / name).parent.mkdir(parents=True, exist_ok=True)
@@ -187,7 +187,7 @@ def test_one_photo_named_in_two_ways_is_refused(run: Run, store: Path, drawn: Pa
 
 
 def test_a_name_that_is_one_photo_from_the_source_and_another_from_here_is_refused(tmp_path: Path) -> None:
-    from extractor.sources.folder import find
+    from petrieve.extractor.sources.folder import find
 
     for name in ("data/cat/1.jpg", "data/data/cat/1.jpg"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)

@@ -13,8 +13,8 @@ import torch
 from conftest import Done
 from PIL import Image
 
-from extractor.pixels.decode import decode, decode_small, upright_image
-from store.errors import Undecodable
+from petrieve.extractor.pixels.decode import decode, decode_small, upright_image
+from petrieve.store.errors import Undecodable
 
 Run = Callable[..., Done]
 END = b"\xff\xd9"

@@ -14,12 +14,12 @@ from conftest import Done
 from embedding import again, repaint, rows, vectors
 from planting import of_trunk, whole
 
-from extractor.embed import embed
-from extractor.query import query
-from extractor.trunks.trunk import load_trunk
-from store.cache import Cache
-from store.known import nothing
-from store.tables import opened
+from petrieve.extractor.embed import embed
+from petrieve.extractor.query import query
+from petrieve.extractor.trunks.trunk import load_trunk
+from petrieve.store.cache import Cache
+from petrieve.store.known import nothing
+from petrieve.store.tables import opened
 
 Run = Callable[..., Done]
 

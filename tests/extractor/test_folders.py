@@ -10,11 +10,11 @@ import pytest
 from conftest import Done
 from embedding import again, rows
 
-from extractor.find import find_all
-from extractor.labelling import Telling, named
-from extractor.manifest import Manifest
-from extractor.plan import plan
-from store.known import nothing
+from petrieve.extractor.find import find_all
+from petrieve.extractor.labelling import Telling, named
+from petrieve.extractor.manifest import Manifest
+from petrieve.extractor.plan import plan
+from petrieve.store.known import nothing
 
 Run = Callable[..., Done]
 

@@ -162,13 +162,13 @@ def test_without_the_extra_its_name_is_said(pets: Path, tmp_path: Path, start: S
 # What a worker sees, said by one that a run's own way of joining has started.
 ASKED = """
 import json, os, sys
-from extractor.engines.cluster import joined
+from petrieve.extractor.engines.cluster import joined
 with joined("ray"):
     import ray
     import psutil  # Ray brings it
     @ray.remote
     def seen():
-        import extractor, store
+        from petrieve import extractor, store
         files = [os.path.join(at, one) for at, _, some in os.walk(os.getcwd()) for one in some]
         return {"extractor": extractor.__file__, "store": store.__file__, "cwd": os.getcwd(), "path": sys.path,
                 "endpoint": os.environ.get("AWS_ENDPOINT_URL"), "files": [os.path.relpath(one) for one in files],
@@ -178,7 +178,7 @@ with joined("ray"):
     listening = {one.laddr.ip for each in all for one in each.net_connections("inet") if one.status == "LISTEN"}
     job = json.dumps(ray.get_runtime_context().runtime_env)
     from ray.experimental.internal_kv import _internal_kv_get
-    from extractor.engines.cluster import want
+    from petrieve.extractor.engines.cluster import want
     asked = []
     for places in (3, 0):
         want(places, {"CPU": 2})
@@ -205,11 +205,10 @@ def test_a_cluster_of_this_machine_alone_listens_to_it_alone_and_runs_our_code_a
     place.mkdir()
     where = {"RAY_ADDRESS": "local", "HOME": str(home), "RAY_TMPDIR": str(place)}
     told(monkeypatch, {**KEYS, **where, "AWS_ENDPOINT_URL": "http://127.0.0.1:9"})
-    for name in ("store", "extractor"):  # another checkout, in the folder with the photos
-        (photos / name).mkdir()
-        (photos / name / "__init__.py").write_text("raise ImportError('not this one')")
+    (photos / "petrieve").mkdir()  # another checkout, in the folder with the photos
+    (photos / "petrieve" / "__init__.py").write_text("raise ImportError('not this one')")
     program = tmp_path / "program.py"
-    program.write_text(f"import sys; sys.path.insert(0, {str(ROOT)!r})\n{ASKED}")
+    program.write_text(ASKED)
     done = subprocess.run([sys.executable, program], cwd=photos, capture_output=True, text=True, timeout=200)
     assert (done.returncode, done.stderr) == (0, "")
     found = json.loads(done.stdout)
@@ -218,9 +217,11 @@ def test_a_cluster_of_this_machine_alone_listens_to_it_alone_and_runs_our_code_a
     assert not found["anew"]  # a cluster, by a call after the first has gone
     assert [len(one) for one in found["asked"]] == [3, 0]  # of an autoscaler, and taken back
     worker = found["worker"]
-    assert {Path(worker[name]).parents[1] for name in ("extractor", "store")} == {Path(worker["cwd"])}
+    assert {Path(worker[name]).parents[2] for name in ("extractor", "store")} == {Path(worker["cwd"])}
     assert str(photos) not in worker["path"]
-    assert all(one.startswith(("extractor/", "index/", "store/")) and one.endswith(".py") for one in worker["files"])
+    assert {one.split("/")[0] for one in worker["files"]} == {"petrieve"}
+    assert {one.split("/")[1] for one in worker["files"]} == {"__init__.py", "extractor", "index", "store"}
+    assert all(one.endswith(".py") for one in worker["files"])
     assert worker["size"] < 2 << 20
     assert worker["endpoint"] == "http://127.0.0.1:9"
     assert KEYS["AWS_SECRET_ACCESS_KEY"] not in found["job"]

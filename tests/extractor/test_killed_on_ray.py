@@ -16,17 +16,19 @@ from clusters import Nodes, held, left_over
 from conftest import Done, Process
 from embedding import NEW, listed, torture
 
-from extractor.engines import crew, ray, worker
-from extractor.engines.cluster import joined
-from extractor.engines.units import Unit
-from extractor.sources.folder import Files
-from store.cache import Cache
-from store.photo import Photo
-from store.written import Written
+from petrieve.extractor.engines import crew, ray, worker
+from petrieve.extractor.engines.cluster import joined
+from petrieve.extractor.engines.units import Unit
+from petrieve.extractor.sources.folder import Files
+from petrieve.store.cache import Cache
+from petrieve.store.photo import Photo
+from petrieve.store.written import Written
 
 Run = Callable[..., Done]
 Start = Callable[..., Process]
-SHORT = "from extractor.engines import ray; ray.FEWEST = 4; from store import lease; lease.SECONDS = 2"
+SHORT = (
+    "from petrieve.extractor.engines import ray; ray.FEWEST = 4; from petrieve.store import lease; lease.SECONDS = 2"
+)
 
 
 @pytest.fixture

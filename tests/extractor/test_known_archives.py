@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 from PIL import Image, ImageStat
 from sources import as_tar, as_zip, pictures, seen
 
-from extractor.sources.as_before import AsBefore, Listings
-from extractor.sources.blob import blob_at
-from store.cache import Cache
-from store.folder import Store
-from store.known import known
-from store.listings import read_listings
-from store.rows import microseconds
+from petrieve.extractor.sources.as_before import AsBefore, Listings
+from petrieve.extractor.sources.blob import blob_at
+from petrieve.store.cache import Cache
+from petrieve.store.folder import Store
+from petrieve.store.known import known
+from petrieve.store.listings import read_listings
+from petrieve.store.rows import microseconds
 
 OLD = 1_760_000_000  # seconds: long enough ago that a change must show
 

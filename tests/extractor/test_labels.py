@@ -7,7 +7,7 @@ import pytest
 from conftest import Done
 from embedding import again, repaint, rows
 
-from store.cache import Cache
+from petrieve.store.cache import Cache
 
 Run = Callable[..., Done]
 

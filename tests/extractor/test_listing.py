@@ -11,8 +11,8 @@ import pytest
 from conftest import ROOT, Done
 from embedding import again, listed, rows
 
-from extractor.sources.folder import find, read_photo
-from store.cache import Cache
+from petrieve.extractor.sources.folder import find, read_photo
+from petrieve.store.cache import Cache
 
 Run = Callable[..., Done]
 # A process of root's may look into every folder, but for one that has given that up.

@@ -12,14 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sources import as_tar, as_zip, pictures, written
 
-from extractor.find import find_all, is_under, overlap, under_any
-from extractor.labelling import Telling
-from extractor.manifest import Listed, Manifest
-from extractor.plan import plan
-from extractor.sources.folder import Files
-from store.cache import Cache
-from store.known import known, nothing
-from store.photo import Photo
+from petrieve.extractor.find import find_all, is_under, overlap, under_any
+from petrieve.extractor.labelling import Telling
+from petrieve.extractor.manifest import Listed, Manifest
+from petrieve.extractor.plan import plan
+from petrieve.extractor.sources.folder import Files
+from petrieve.store.cache import Cache
+from petrieve.store.known import known, nothing
+from petrieve.store.photo import Photo
 
 FORMS: dict[str, Callable[[Path, Path], object]] = {
     "pets.zip": as_zip,

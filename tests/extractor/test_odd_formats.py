@@ -12,10 +12,10 @@ import torch
 from conftest import Done
 from PIL import Image, PngImagePlugin
 
-from extractor.pixels.decode import PREVIEW, decode, decode_small, upright_image
-from extractor.sources.folder import find
-from extractor.sources.formats import is_photo
-from store.errors import Undecodable
+from petrieve.extractor.pixels.decode import PREVIEW, decode, decode_small, upright_image
+from petrieve.extractor.sources.folder import find
+from petrieve.extractor.sources.formats import is_photo
+from petrieve.store.errors import Undecodable
 
 Run = Callable[..., Done]
 

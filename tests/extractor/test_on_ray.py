@@ -15,12 +15,12 @@ from embedding import COUNTS, repaint
 from lance import LanceOperation
 from sources import as_tar, as_zip, pictures, written
 
-from extractor.engines import ray
-from extractor.sources.sample import draw_sample
-from extractor.trunks.trunk import lacks
-from store import pieces
-from store.cache import Cache
-from store.photo import path_of
+from petrieve.extractor.engines import ray
+from petrieve.extractor.sources.sample import draw_sample
+from petrieve.extractor.trunks.trunk import lacks
+from petrieve.store import pieces
+from petrieve.store.cache import Cache
+from petrieve.store.photo import path_of
 
 Run = Callable[..., Done]
 Start = Callable[..., Process]

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from turning import BLUE, GREEN, HELD, RED, picture
 
-from extractor.pixels.decode import decode, decode_small, upright_image
-from store.cache import Cache
+from petrieve.extractor.pixels.decode import decode, decode_small, upright_image
+from petrieve.store.cache import Cache
 
 Run = Callable[..., Done]
 WIDTHS = {1: 1, 3: 2, 4: 4, 6: 1, 7: 1, 8: 2, 9: 4}  # bytes of a number of each type (TIFF 6.0)

@@ -22,9 +22,9 @@ from hypothesis import strategies as st
 from planting import whole
 from sources import IMAGE, PET, embedded, pictures, written
 
-from extractor.sources.places import parts_of, source_at
-from store.cache import Cache
-from store.rows import Unreadable
+from petrieve.extractor.sources.places import parts_of, source_at
+from petrieve.store.cache import Cache
+from petrieve.store.rows import Unreadable
 
 NOON = datetime.fromisoformat("2026-10-01T12:00:00")
 CODECS = ("none", "snappy", "gzip", "zstd", "lz4", "brotli")
@@ -282,7 +282,7 @@ def test_a_row_is_held_to_the_size_that_any_photo_may_have(
     pets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     small, large = sorted(data_of(pets), key=len)[:: len(data_of(pets)) - 1]
-    monkeypatch.setattr("extractor.sources.tables.rows.max_bytes", lambda: len(large) - 1)
+    monkeypatch.setattr("petrieve.extractor.sources.tables.rows.max_bytes", lambda: len(large) - 1)
     found = held(written(tmp_path / "pets.parquet", {"image": [small, large]}))
     assert found == {"row 0": small, "row 1": f"over {len(large) - 1 >> 20} MB"}
 
@@ -316,7 +316,7 @@ def test_flipped_bytes_never_break_more_than_they_hit(pets: Path, tmp_path: Path
 MEMORY = """
 import re, sys
 import pyarrow.compute, pyarrow.parquet
-from extractor.sources.places import source_at
+from petrieve.extractor.sources.places import source_at
 
 def taken(what):
     return int(re.search(what + r":\\s+(\\d+)", open("/proc/self/status").read())[1])

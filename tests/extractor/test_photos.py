@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from extractor.sources.folder import find
-from extractor.sources.formats import is_photo
-from extractor.sources.said.labels import read_labels
-from store.errors import PetrieveError
+from petrieve.extractor.sources.folder import find
+from petrieve.extractor.sources.formats import is_photo
+from petrieve.extractor.sources.said.labels import read_labels
+from petrieve.store.errors import PetrieveError
 
 
 def touch(folder: Path, *uris: str, content: bytes = b"\xff\xd8\xff") -> None:

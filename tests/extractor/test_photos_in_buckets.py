@@ -14,14 +14,14 @@ from hypothesis import strategies as st
 from servers import KEYS, Asked, Proxy, one_of_five, put_folder
 from sources import embedded, seen
 
-from extractor.sources import others
-from extractor.sources.ahead import one_ahead
-from extractor.sources.blob import blob_at
-from extractor.sources.buckets import fetching, remote
-from extractor.sources.places import source_at
-from store import asking
-from store.asking import Unreached
-from store.cache import Cache
+from petrieve.extractor.sources import others
+from petrieve.extractor.sources.ahead import one_ahead
+from petrieve.extractor.sources.blob import blob_at
+from petrieve.extractor.sources.buckets import fetching, remote
+from petrieve.extractor.sources.places import source_at
+from petrieve.store import asking
+from petrieve.store.asking import Unreached
+from petrieve.store.cache import Cache
 
 ODD = ("a b.jpg", "a+b.jpg", "a%20b.jpg", "a#b?c.jpg", "ü.jpg", "/x.jpg", "A.jpg", "a.jpg", "d//y.jpg", "t\t.jpg")
 

@@ -16,9 +16,9 @@ from reference import reference_view
 from torchvision.transforms.v2 import functional
 from turning import BLUE, GREEN, HELD, RED, picture
 
-from extractor.pixels.decode import decode, upright_image
-from extractor.pixels.view import canonical_view
-from store.errors import Undecodable
+from petrieve.extractor.pixels.decode import decode, upright_image
+from petrieve.extractor.pixels.view import canonical_view
+from petrieve.store.errors import Undecodable
 
 
 def corners(pixels: torch.Tensor) -> list[tuple[int, ...]]:

@@ -7,7 +7,7 @@ from typing import Any
 from embedding import Run, again
 from servers import Proxy
 
-from extractor.sources.buckets.remote import BLOCK
+from petrieve.extractor.sources.buckets.remote import BLOCK
 
 
 def test_the_parts_of_an_archive_ask_for_no_byte_twice(

@@ -9,8 +9,8 @@ import pytest
 from embedding import Run, again
 from servers import Proxy, put_folder
 
-from extractor.sources import as_before
-from store.buckets import connected
+from petrieve.extractor.sources import as_before
+from petrieve.store.buckets import connected
 
 
 @pytest.fixture

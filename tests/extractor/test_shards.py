@@ -11,7 +11,7 @@ from embedding import Run, again, column, rows
 from shards import packed, tar_of
 from sources import seen
 
-from extractor.sources.places import source_at
+from petrieve.extractor.sources.places import source_at
 
 KINDS = ("tar", "zip")
 JPEG = b"\xff\xd8\xff\xe0"

@@ -21,11 +21,11 @@ from hypothesis import strategies as st
 from shards import FORMATS, PACKINGS, entry, held, packed, tar_in, tar_of, tarred
 from sources import embedded, seen
 
-from extractor.sources.archives import archive
-from extractor.sources.blob import blob_at
-from extractor.sources.bounds import max_bytes
-from extractor.sources.places import source_at
-from store.rows import Unreadable
+from petrieve.extractor.sources.archives import archive
+from petrieve.extractor.sources.blob import blob_at
+from petrieve.extractor.sources.bounds import max_bytes
+from petrieve.extractor.sources.places import source_at
+from petrieve.store.rows import Unreadable
 
 JPEG = b"\xff\xd8\xff\xe0"
 THREE = {"a/1.jpg": JPEG + b"1" * 700, "a/2.jpg": JPEG + b"2" * 1500, "b/3.jpg": JPEG + b"3" * 300}

@@ -7,11 +7,11 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from extractor.engines.units import Unit, cut, halves
-from extractor.sources.folder import Files
-from extractor.sources.places import source_at
-from store.photo import Photo, in_columns
-from store.rows import told
+from petrieve.extractor.engines.units import Unit, cut, halves
+from petrieve.extractor.sources.folder import Files
+from petrieve.extractor.sources.places import source_at
+from petrieve.store.photo import Photo, in_columns
+from petrieve.store.rows import told
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=5)
 WORDS = st.dictionaries(TEXT, st.one_of(TEXT, st.integers(), st.just(date(2020, 1, 1)), st.none()), max_size=2)

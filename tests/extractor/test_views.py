@@ -15,17 +15,17 @@ from conftest import Done, Process
 from embedding import repaint
 from planting import DIMENSION, Endless, nothing_there, of_trunk, whole
 
-from classifier import head
-from extractor.engines import local as stream
-from extractor.pixels import augment as views
-from extractor.pixels.decode import Decoded
-from extractor.query import query
-from extractor.sources.folder import find
-from extractor.trunks.trunk import load_trunk
-from store.cache import Cache
-from store.known import Known, known
-from store.photo import path_of
-from store.rows import Embedded
+from petrieve.classifier import head
+from petrieve.extractor.engines import local as stream
+from petrieve.extractor.pixels import augment as views
+from petrieve.extractor.pixels.decode import Decoded
+from petrieve.extractor.query import query
+from petrieve.extractor.sources.folder import find
+from petrieve.extractor.trunks.trunk import load_trunk
+from petrieve.store.cache import Cache
+from petrieve.store.known import Known, known
+from petrieve.store.photo import path_of
+from petrieve.store.rows import Embedded
 
 Run = Callable[..., Done]
 WEIGHTS = ("--weights", "bundled")

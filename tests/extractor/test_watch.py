@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 from conftest import Done, Process
 
-from extractor import watch as watching
-from extractor.watch import watch
-from store.cache import Cache
-from store.errors import PetrieveError
-from store.rows import Unreadable
+from petrieve.extractor import watch as watching
+from petrieve.extractor.watch import watch
+from petrieve.store.cache import Cache
+from petrieve.store.errors import PetrieveError
+from petrieve.store.rows import Unreadable
 
 Run = Callable[..., Done]
 

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from sources import embedded, seen
 from zipping import BLUE, GREEN, RED, STREAMED, UTF8, Item, body, end, held, line, of, zip_at, zipped
 
-from extractor.sources.folder import Folder
-from extractor.sources.places import source_at
-from extractor.sources.zips.directory import names_are_in
+from petrieve.extractor.sources.folder import Folder
+from petrieve.extractor.sources.places import source_at
+from petrieve.extractor.sources.zips.directory import names_are_in
 
 
 def zip_of(folder: Path, file: Path, method: int = zipfile.ZIP_DEFLATED) -> Path:

@@ -17,14 +17,14 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 from planting import of_trunk
 
-from classifier import head
-from classifier.auditing.outcomes import outcomes
-from classifier.labelled import read
-from extractor.picture import picture
-from gallery.report import page as report
-from gallery.report import plots
-from gallery.words import printable
-from store.cache import Cache
+from petrieve.classifier import head
+from petrieve.classifier.auditing.outcomes import outcomes
+from petrieve.classifier.labelled import read
+from petrieve.extractor.picture import picture
+from petrieve.gallery.report import page as report
+from petrieve.gallery.report import plots
+from petrieve.gallery.words import printable
+from petrieve.store.cache import Cache
 
 Run = Callable[..., Done]
 EVIL = ["<img src=x onerror=alert(1)>.jpg", "\"quoted' &amp; <b>.jpg", "javascript:alert(2) \u202e.jpg"]

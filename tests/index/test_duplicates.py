@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageOps
 from planting import kept
 
-from index.duplicates.groups import Copy, grouped
-from index.duplicates.looks import as_picture, as_scene
-from index.duplicates.near import near, pairs
+from petrieve.index.duplicates.groups import Copy, grouped
+from petrieve.index.duplicates.looks import as_picture, as_scene
+from petrieve.index.duplicates.near import near, pairs
 
 Run = Callable[..., Done]
 LINKS = st.lists(st.tuples(st.integers(0, 30), st.integers(0, 30)))

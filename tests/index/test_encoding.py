@@ -15,18 +15,18 @@ from planting import KIND, empty_store, made_up
 from safetensors.numpy import load_file
 from servers import put_folder
 
-from extractor.engines.cluster import joined
-from index.codes import encode, inverted, on_ray, update
-from store.cache import Cache
-from store.errors import PetrieveError
-from store.known import known, nothing
-from store.rows import row_ids, unit_length
-from store.slices import slices
+from petrieve.extractor.engines.cluster import joined
+from petrieve.index.codes import encode, inverted, on_ray, update
+from petrieve.store.cache import Cache
+from petrieve.store.errors import PetrieveError
+from petrieve.store.known import known, nothing
+from petrieve.store.rows import row_ids, unit_length
+from petrieve.store.slices import slices
 
 ROWS = 160  # of a slice: the store below has three slices
 Run = Callable[..., Done]
 Start = Callable[..., Process]
-OURS = f"from index.codes import encode; encode.ROWS = {ROWS}"
+OURS = f"from petrieve.index.codes import encode; encode.ROWS = {ROWS}"
 
 
 @pytest.fixture

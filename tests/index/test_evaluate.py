@@ -9,10 +9,10 @@ from conftest import Done
 from planting import empty_store, kept, planted
 from sklearn.metrics import average_precision_score
 
-from index import evaluate as measure
-from index.build import Index, build
-from index.evaluate import figure, index_recall, per_query
-from index.search import nearest_of_each
+from petrieve.index import evaluate as measure
+from petrieve.index.build import Index, build
+from petrieve.index.evaluate import figure, index_recall, per_query
+from petrieve.index.search import nearest_of_each
 
 Run = Callable[..., Done]
 

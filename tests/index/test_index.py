@@ -11,10 +11,10 @@ from conftest import Done
 from PIL import Image
 from planting import planted
 
-from index.build import build
-from index.search import search
-from store.cache import Cache
-from store.rows import unit_length
+from petrieve.index.build import build
+from petrieve.index.search import search
+from petrieve.store.cache import Cache
+from petrieve.store.rows import unit_length
 
 Run = Callable[..., Done]
 
@@ -41,15 +41,11 @@ def test_neighbours_are_those_of_brute_force(tmp_path: Path) -> None:
 def test_a_cached_photo_is_found_without_torch_and_left_out_of_its_neighbours(store: Path, drawn: Path) -> None:
     photo = sorted((drawn / "cat").iterdir())[0]
     script = (
-        "import cli; cli.app(['similar', *sys.argv[1:]], standalone_mode=False);"
+        "from petrieve import cli; cli.app(['similar', *sys.argv[1:]], standalone_mode=False);"
         "assert 'torch' not in sys.modules, 'torch was imported'"
     )
     words = [str(photo), "--store", str(store), "--json", "--sheet", "sheet.jpg"]
-    root = Path(__file__).resolve().parents[2]
-    done = subprocess.run(
-        [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(root)!r}); {script}", *words],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    done = subprocess.run([sys.executable, "-c", f"import sys; {script}", *words], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert '"neighbours"' in done.stdout
     assert str(photo) not in done.stdout.split('"neighbours"')[1]

@@ -12,10 +12,10 @@ from conftest import Done, fill
 from damaging import right
 from planting import KIND, made_up, of_trunk
 
-from index import build
-from index.codes import exact, kept, update
-from store.cache import Cache
-from store.known import known
+from petrieve.index import build
+from petrieve.index.codes import exact, kept, update
+from petrieve.store.cache import Cache
+from petrieve.store.known import known
 
 Run = Callable[..., Done]
 

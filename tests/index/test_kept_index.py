@@ -10,12 +10,12 @@ from conftest import Done
 from planting import DIMENSION, KIND, agree, empty_store, first, of_trunk
 from safetensors.numpy import load_file, save_file
 
-from index import build, search
-from index.codes import exact, kept, update
-from index.codes.inverted import KINDS
-from store.cache import Cache
-from store.errors import PetrieveError
-from store.rows import unit_length
+from petrieve.index import build, search
+from petrieve.index.codes import exact, kept, update
+from petrieve.index.codes.inverted import KINDS
+from petrieve.store.cache import Cache
+from petrieve.store.errors import PetrieveError
+from petrieve.store.rows import unit_length
 
 Run = Callable[..., Done]
 

@@ -14,11 +14,11 @@ from PIL import Image
 from planting import DIMENSION, KIND, agree, empty_store, first, made_up, of_trunk
 from safetensors.numpy import load_file
 
-from index import build, search
-from index.codes import exact, kept, tune, update
-from store.cache import Cache
-from store.known import known, nothing
-from store.rows import unit_length
+from petrieve.index import build, search
+from petrieve.index.codes import exact, kept, tune, update
+from petrieve.store.cache import Cache
+from petrieve.store.known import known, nothing
+from petrieve.store.rows import unit_length
 
 Run = Callable[..., Done]
 

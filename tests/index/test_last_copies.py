@@ -11,8 +11,8 @@ import pytest
 from conftest import Done
 from embedding import again
 
-from extractor.checks.files import files
-from store.photo import digest_of
+from petrieve.extractor.checks.files import files
+from petrieve.store.photo import digest_of
 
 Run = Callable[..., Done]
 

@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 from PIL import Image
 from planting import DIMENSION, kept
 
-from index.build import build
-from index.question import ask
-from index.reading import reading
-from store.cache import Cache
-from store.errors import PetrieveError
-from store.known import known
-from store.rows import unit_length
+from petrieve.index.build import build
+from petrieve.index.question import ask
+from petrieve.index.reading import reading
+from petrieve.store.cache import Cache
+from petrieve.store.errors import PetrieveError
+from petrieve.store.known import known
+from petrieve.store.rows import unit_length
 
 Run = Callable[..., Done]
 

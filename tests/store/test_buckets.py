@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from servers import KEYS, Proxy, one_of_five
 
-from store import asking, buckets
-from store.asking import Ended, Unreached, asked, refused, says_slow_down, waits
-from store.buckets import connected, is_address, parted
-from store.errors import PetrieveError
+from petrieve.store import asking, buckets
+from petrieve.store.asking import Ended, Unreached, asked, refused, says_slow_down, waits
+from petrieve.store.buckets import connected, is_address, parted
+from petrieve.store.errors import PetrieveError
 
 
 def get(address: str) -> bytes:

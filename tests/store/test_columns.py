@@ -10,8 +10,8 @@ from embedding import column, told, uris
 from hypothesis import given
 from hypothesis import strategies as st
 
-from store.cache import Cache
-from store.columns import NAN, carried, plain, typed
+from petrieve.store.cache import Cache
+from petrieve.store.columns import NAN, carried, plain, typed
 
 Run = Callable[..., Done]
 

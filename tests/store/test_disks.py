@@ -10,8 +10,8 @@ from conftest import Done, bits, fill
 from embedding import again, repaint
 from planting import of_trunk
 
-from extractor.embed import embed
-from store.errors import PetrieveError
+from petrieve.extractor.embed import embed
+from petrieve.store.errors import PetrieveError
 
 Run = Callable[..., Done]
 

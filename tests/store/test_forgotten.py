@@ -11,7 +11,7 @@ from conftest import Done, bits
 from embedding import again, repaint
 from planting import said_in
 
-from store.cache import Cache
+from petrieve.store.cache import Cache
 
 Run = Callable[..., Done]
 NOTHING = {"pet_id": None, "found_on": None}

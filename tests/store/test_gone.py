@@ -10,8 +10,8 @@ from conftest import Done, table
 from embedding import again, repaint
 from planting import of_trunk, whole
 
-from extractor.trunks.trunk import Trunk
-from store.cache import Cache
+from petrieve.extractor.trunks.trunk import Trunk
+from petrieve.store.cache import Cache
 
 Run = Callable[..., Done]
 

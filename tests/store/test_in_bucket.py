@@ -19,17 +19,17 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from servers import KEYS, Asked, Proxy, environment, made_bucket, nanio_server, put_folder
 
-from store import lease, tables
-from store import near as near_by
-from store.cache import Cache
-from store.errors import PetrieveError, first_line
-from store.folder import Store
-from store.lock import writing
-from store.tables import newest, write_table
+from petrieve.store import lease, tables
+from petrieve.store import near as near_by
+from petrieve.store.cache import Cache
+from petrieve.store.errors import PetrieveError, first_line
+from petrieve.store.folder import Store
+from petrieve.store.lock import writing
+from petrieve.store.tables import newest, write_table
 
 Run = Callable[..., Done]
 Start = Callable[..., Process]
-SHORT = "from store import lease; lease.SECONDS = 2"  # seconds
+SHORT = "from petrieve.store import lease; lease.SECONDS = 2"  # seconds
 
 
 @pytest.fixture

@@ -14,15 +14,15 @@ from conftest import Done
 from embedding import NEW
 from servers import Proxy, put_folder
 
-from store import pieces, tables
-from store.cache import Cache
-from store.folder import Store
-from store.key import Where
-from store.lock import writing
-from store.photo import Photo
-from store.pieces import commit_merges, merge_pieces, merged, merges
-from store.rows import Embedded, vector_schema, vector_table
-from store.tables import address, leftovers, let_go, opened, remove_leftovers, write_table
+from petrieve.store import pieces, tables
+from petrieve.store.cache import Cache
+from petrieve.store.folder import Store
+from petrieve.store.key import Where
+from petrieve.store.lock import writing
+from petrieve.store.photo import Photo
+from petrieve.store.pieces import commit_merges, merge_pieces, merged, merges
+from petrieve.store.rows import Embedded, vector_schema, vector_table
+from petrieve.store.tables import address, leftovers, let_go, opened, remove_leftovers, write_table
 
 Run = Callable[..., Done]
 WIDTH = 8

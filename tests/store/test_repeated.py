@@ -6,10 +6,10 @@ import numpy as np
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from store.cache import Cache
-from store.photo import Photo
-from store.repeated import repeated
-from store.rows import Embedded, vector_table
+from petrieve.store.cache import Cache
+from petrieve.store.photo import Photo
+from petrieve.store.repeated import repeated
+from petrieve.store.rows import Embedded, vector_table
 
 Row = tuple[int, int]  # content, view
 

@@ -19,11 +19,11 @@ from filelock import FileLock
 from PIL import Image
 from planting import of_trunk
 
-from extractor.embed import embed
-from gallery import progress
-from store import tables
-from store.cache import Cache
-from store.known import known
+from petrieve.extractor.embed import embed
+from petrieve.gallery import progress
+from petrieve.store import tables
+from petrieve.store.cache import Cache
+from petrieve.store.known import known
 
 Run = Callable[..., Done]
 Start = Callable[..., Process]

@@ -16,10 +16,10 @@ from conftest import Done, Process, table
 from embedding import again, repaint
 from planting import of_trunk, said_in, whole
 
-from extractor.pixels.augment import RECIPE
-from store import upgrade
-from store.cache import Cache
-from store.folder import FORMAT, OLD_FORMATS
+from petrieve.extractor.pixels.augment import RECIPE
+from petrieve.store import upgrade
+from petrieve.store.cache import Cache
+from petrieve.store.folder import FORMAT, OLD_FORMATS
 
 Run = Callable[..., Done]
 Start = Callable[..., Process]

@@ -9,8 +9,8 @@ import pytest
 from corpus import flipped
 from sources import IMAGE, PET, written
 
-from extractor.sources.places import source_at
-from store.rows import Unreadable
+from petrieve.extractor.sources.places import source_at
+from petrieve.store.rows import Unreadable
 
 pytestmark = pytest.mark.torture
 

@@ -12,9 +12,9 @@ import pytest
 from damaging import UGLY
 from PIL import Image
 
-from extractor.pixels.decode import decode_small
-from extractor.pixels.view import canonical_view
-from store.errors import Undecodable
+from petrieve.extractor.pixels.decode import decode_small
+from petrieve.extractor.pixels.view import canonical_view
+from petrieve.store.errors import Undecodable
 
 pytestmark = pytest.mark.torture
 

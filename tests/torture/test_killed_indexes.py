@@ -14,10 +14,10 @@ from damaging import right
 from PIL import Image
 from planting import DIMENSION, of_trunk
 
-from index import build, search
-from index.codes import kept
-from store.cache import Cache
-from store.known import known
+from petrieve.index import build, search
+from petrieve.index.codes import kept
+from petrieve.store.cache import Cache
+from petrieve.store.known import known
 
 pytestmark = pytest.mark.torture
 

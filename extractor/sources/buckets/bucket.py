@@ -5,22 +5,22 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from extractor.sources.as_before import Listings
-from extractor.sources.blob import Blob
-from extractor.sources.bounds import max_bytes
-from extractor.sources.buckets.fetching import Fetch, fetching
-from extractor.sources.buckets.objects import Object, bytes_of, objects_below
-from extractor.sources.formats import SUFFIXES, is_photo
-from extractor.sources.inside import LITTER, ending_of
-from extractor.sources.others import Others
-from extractor.sources.said.beside import is_sheet
-from extractor.sources.said.names import ARCHIVE
-from extractor.sources.said.words import Words
-from extractor.sources.source import Part
-from store.buckets import parted
-from store.errors import Undecodable
-from store.photo import Photo
-from store.rows import Unreadable, unreadable
+from petrieve.extractor.sources.as_before import Listings
+from petrieve.extractor.sources.blob import Blob
+from petrieve.extractor.sources.bounds import max_bytes
+from petrieve.extractor.sources.buckets.fetching import Fetch, fetching
+from petrieve.extractor.sources.buckets.objects import Object, bytes_of, objects_below
+from petrieve.extractor.sources.formats import SUFFIXES, is_photo
+from petrieve.extractor.sources.inside import LITTER, ending_of
+from petrieve.extractor.sources.others import Others
+from petrieve.extractor.sources.said.beside import is_sheet
+from petrieve.extractor.sources.said.names import ARCHIVE
+from petrieve.extractor.sources.said.words import Words
+from petrieve.extractor.sources.source import Part
+from petrieve.store.buckets import parted
+from petrieve.store.errors import Undecodable
+from petrieve.store.photo import Photo
+from petrieve.store.rows import Unreadable, unreadable
 
 Read = tuple[Photo, bytes] | Unreadable
 

@@ -11,9 +11,9 @@ from functools import cache
 from itertools import count
 from typing import Any, Generic, TypeVar
 
-from store import asking
-from store.asking import Unreached, trouble_of, unreached, wait_after, waits
-from store.buckets import parted
+from petrieve.store import asking
+from petrieve.store.asking import Unreached, trouble_of, unreached, wait_after, waits
+from petrieve.store.buckets import parted
 
 Answer = TypeVar("Answer")
 Known = TypeVar("Known")

@@ -7,12 +7,22 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from extractor.sources.buckets import odd_keys
-from extractor.sources.buckets.fetching import fetching
-from store.asking import CUT_OFF, Ended, asked, refused, says_slow_down, trouble_of, unreached, wait_after, waits
-from store.buckets import connected, parted
-from store.errors import PetrieveError, first_line
-from store.rows import microseconds
+from petrieve.extractor.sources.buckets import odd_keys
+from petrieve.extractor.sources.buckets.fetching import fetching
+from petrieve.store.asking import (
+    CUT_OFF,
+    Ended,
+    asked,
+    refused,
+    says_slow_down,
+    trouble_of,
+    unreached,
+    wait_after,
+    waits,
+)
+from petrieve.store.buckets import connected, parted
+from petrieve.store.errors import PetrieveError, first_line
+from petrieve.store.rows import microseconds
 
 Item = TypeVar("Item")
 # Keys that are handled while the next are asked for: S3 sends no more with one page.

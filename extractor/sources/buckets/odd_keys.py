@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
-from store.buckets import YES, parted
-from store.errors import PetrieveError
+from petrieve.store.buckets import YES, parted
+from petrieve.store.errors import PetrieveError
 
 CHANGED = "it changed while it was read"
 

@@ -6,9 +6,9 @@ import os
 from collections import OrderedDict
 from functools import partial
 
-from extractor.sources.buckets.fetching import Fetch, fetching
-from extractor.sources.buckets.objects import bytes_of
-from extractor.sources.buckets.odd_keys import CHANGED
+from petrieve.extractor.sources.buckets.fetching import Fetch, fetching
+from petrieve.extractor.sources.buckets.objects import bytes_of
+from petrieve.extractor.sources.buckets.odd_keys import CHANGED
 
 # A block takes as long over 100 MB/s as its request does over 20 ms, or half: what is read at one place costs little
 # more than the wait for it. With so many ahead, a link of that kind is full.

@@ -15,14 +15,14 @@ from functools import cache as once
 from functools import partial
 from typing import Any, TypeVar
 
-from extractor.sources.said.labels import WORDS, Labels, labels_of, results
-from extractor.sources.said.sheets import table_of
-from extractor.sources.said.spellings import loose
-from extractor.sources.said.words import Words, together
-from extractor.sources.source import Part
-from store.errors import PetrieveError, Undecodable, listed
-from store.photo import Photo, as_text
-from store.rows import Unreadable
+from petrieve.extractor.sources.said.labels import WORDS, Labels, labels_of, results
+from petrieve.extractor.sources.said.sheets import table_of
+from petrieve.extractor.sources.said.spellings import loose
+from petrieve.extractor.sources.said.words import Words, together
+from petrieve.extractor.sources.source import Part
+from petrieve.store.errors import PetrieveError, Undecodable, listed
+from petrieve.store.photo import Photo, as_text
+from petrieve.store.rows import Unreadable
 
 One = TypeVar("One", bound=Part)
 Made = TypeVar("Made")

@@ -7,14 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from extractor.sources.said.names import SPLITS
-from extractor.sources.said.sheets import cell_text, check_text, read_sheet, table_of
-from extractor.sources.said.spellings import Photos, photos_meant
-from store.columns import carried, typed
-from store.errors import PetrieveError, listed
-from store.known import Known
-from store.photo import path_of
-from store.rows import RESERVED, by_hand
+from petrieve.extractor.sources.said.names import SPLITS
+from petrieve.extractor.sources.said.sheets import cell_text, check_text, read_sheet, table_of
+from petrieve.extractor.sources.said.spellings import Photos, photos_meant
+from petrieve.store.columns import carried, typed
+from petrieve.store.errors import PetrieveError, listed
+from petrieve.store.known import Known
+from petrieve.store.photo import path_of
+from petrieve.store.rows import RESERVED, by_hand
 
 if TYPE_CHECKING:
     import numpy as np

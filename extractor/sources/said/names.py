@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from typing import NamedTuple
 
-from store.columns import plain
-from store.photo import Photo
+from petrieve.store.columns import plain
+from petrieve.store.photo import Photo
 
 SPLITS = {
     "train": "train",

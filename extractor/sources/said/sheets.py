@@ -5,9 +5,9 @@ import io
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
-from store.columns import plain
-from store.errors import PetrieveError, first_line
-from store.files import FORMULA
+from petrieve.store.columns import plain
+from petrieve.store.errors import PetrieveError, first_line
+from petrieve.store.files import FORMULA
 
 SEPARATORS = ",;\t"
 REMEDY = "give a CSV in UTF-8, with a header and a column `photo`"

@@ -6,8 +6,8 @@ import unicodedata
 from collections.abc import Callable, Collection, Container, Iterable
 from urllib.parse import unquote
 
-from store.errors import PetrieveError
-from store.photo import Photo, as_text, path_of
+from petrieve.store.errors import PetrieveError
+from petrieve.store.photo import Photo, as_text, path_of
 
 # What a photo is called that somebody serves: by its path, and by Label Studio by that, or by its name behind 8 digits
 # (django's `get_valid_name` of it).

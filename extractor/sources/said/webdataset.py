@@ -13,10 +13,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from extractor.sources.inside import ending_of
-from extractor.sources.said.labels import WORDS
-from extractor.sources.said.words import Texts, Words, words_of
-from store.photo import Photo
+from petrieve.extractor.sources.inside import ending_of
+from petrieve.extractor.sources.said.labels import WORDS
+from petrieve.extractor.sources.said.words import Texts, Words, words_of
+from petrieve.store.photo import Photo
 
 ENDINGS = frozenset({".cls", ".txt", ".json"})
 MOST = 1 << 20  # bytes of one file: captions and metadata have some hundred

@@ -5,11 +5,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from extractor.sources.said.labels import COLUMN
-from extractor.sources.said.names import SPLITS
-from store.columns import carried, joined, typed
-from store.errors import listed
-from store.rows import RESERVED
+from petrieve.extractor.sources.said.labels import COLUMN
+from petrieve.extractor.sources.said.names import SPLITS
+from petrieve.store.columns import carried, joined, typed
+from petrieve.store.errors import listed
+from petrieve.store.rows import RESERVED
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -8,10 +8,10 @@ from functools import cached_property
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
-from extractor.sources.ahead import batched
-from extractor.sources.blob import Blob
-from extractor.sources.tables.rows import Group, Tabled, inner
-from store.errors import Undecodable, first_line
+from petrieve.extractor.sources.ahead import batched
+from petrieve.extractor.sources.blob import Blob
+from petrieve.extractor.sources.tables.rows import Group, Tabled, inner
+from petrieve.store.errors import Undecodable, first_line
 
 if TYPE_CHECKING:
     import lance

@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from extractor.sources.formats import is_photo
-from extractor.sources.said.labels import WORDS as NAMED
-from extractor.sources.said.words import Words, has_room, words_in
-from extractor.sources.tables.texts import is_text, is_whole, is_word, texts_of
-from store.errors import Undecodable, listed
-from store.photo import as_text
+from petrieve.extractor.sources.formats import is_photo
+from petrieve.extractor.sources.said.labels import WORDS as NAMED
+from petrieve.extractor.sources.said.words import Words, has_room, words_in
+from petrieve.extractor.sources.tables.texts import is_text, is_whole, is_word, texts_of
+from petrieve.store.errors import Undecodable, listed
+from petrieve.store.photo import as_text
 
 if TYPE_CHECKING:
     import pyarrow as pa

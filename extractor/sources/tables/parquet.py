@@ -7,10 +7,10 @@ from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING, BinaryIO
 
-from extractor.sources.blob import Blob
-from extractor.sources.tables.rows import Group, Tabled, inner
-from extractor.sources.tables.texts import is_text
-from store.errors import Undecodable, first_line
+from petrieve.extractor.sources.blob import Blob
+from petrieve.extractor.sources.tables.rows import Group, Tabled, inner
+from petrieve.extractor.sources.tables.texts import is_text
+from petrieve.store.errors import Undecodable, first_line
 
 if TYPE_CHECKING:
     import pyarrow as pa

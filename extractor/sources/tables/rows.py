@@ -8,14 +8,14 @@ from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from extractor.sources.blob import Blob, blob_at
-from extractor.sources.bounds import max_bytes
-from extractor.sources.inside import rest, told_bad
-from extractor.sources.said.words import Words
-from extractor.sources.tables.layouts import Layout, called, layout, photo_in, said
-from store.errors import PetrieveError, Undecodable
-from store.photo import UNTOLD, Photo, path_of
-from store.rows import Unreadable, unreadable
+from petrieve.extractor.sources.blob import Blob, blob_at
+from petrieve.extractor.sources.bounds import max_bytes
+from petrieve.extractor.sources.inside import rest, told_bad
+from petrieve.extractor.sources.said.words import Words
+from petrieve.extractor.sources.tables.layouts import Layout, called, layout, photo_in, said
+from petrieve.store.errors import PetrieveError, Undecodable
+from petrieve.store.photo import UNTOLD, Photo, path_of
+from petrieve.store.rows import Unreadable, unreadable
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -9,15 +9,15 @@ from dataclasses import dataclass, field, replace
 from operator import itemgetter
 from posixpath import dirname, join, normpath
 
-from extractor.sources.ahead import batched
-from extractor.sources.blob import Blob
-from extractor.sources.bounds import max_bytes
-from extractor.sources.formats import SUFFIXES, is_photo
-from extractor.sources.inside import Names, bad, clean, ending_of, rest, told_bad
-from extractor.sources.said.beside import Beside, is_sheet
-from extractor.sources.said.webdataset import ENDINGS, Siblings
-from extractor.sources.said.words import Words, together
-from extractor.sources.tars.headers import (
+from petrieve.extractor.sources.ahead import batched
+from petrieve.extractor.sources.blob import Blob
+from petrieve.extractor.sources.bounds import max_bytes
+from petrieve.extractor.sources.formats import SUFFIXES, is_photo
+from petrieve.extractor.sources.inside import Names, bad, clean, ending_of, rest, told_bad
+from petrieve.extractor.sources.said.beside import Beside, is_sheet
+from petrieve.extractor.sources.said.webdataset import ENDINGS, Siblings
+from petrieve.extractor.sources.said.words import Words, together
+from petrieve.extractor.sources.tars.headers import (
     BLOCK,
     HARD_LINK,
     OTHERS,
@@ -28,10 +28,10 @@ from extractor.sources.tars.headers import (
     entries,
     is_tar,
 )
-from extractor.sources.tars.unpacked import Bytes, opened
-from store.errors import Undecodable
-from store.photo import Photo
-from store.rows import PASSING, Unreadable, unreadable
+from petrieve.extractor.sources.tars.unpacked import Bytes, opened
+from petrieve.store.errors import Undecodable
+from petrieve.store.photo import Photo
+from petrieve.store.rows import PASSING, Unreadable, unreadable
 
 PART = 256  # photos that are read together
 SPAN = 1 << 22  # bytes that are read at once, where photos lie side by side: a disk or a network answers the sooner

@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from extractor.sources.tars.unpacked import Bytes
+from petrieve.extractor.sources.tars.unpacked import Bytes
 
 BLOCK = 512
 _ZEROS = bytes(BLOCK)

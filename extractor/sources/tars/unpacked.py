@@ -5,8 +5,8 @@ from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
 from typing import Protocol
 
-from extractor.sources.blob import Blob
-from store.errors import Undecodable, first_line
+from petrieve.extractor.sources.blob import Blob
+from petrieve.store.errors import Undecodable, first_line
 
 # By the first bytes of a file. What Arrow does not unpack, xz, is named and not read.
 PACKED = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bz2", b"\xfd7zXZ\0": "xz"}

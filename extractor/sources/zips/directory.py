@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from extractor.sources.zips.unpack import HEADER, Window
-from store.errors import Undecodable
+from petrieve.extractor.sources.zips.unpack import HEADER, Window
+from petrieve.store.errors import Undecodable
 
 _CENTRAL = struct.Struct("<4s2B5H3L5H2L")
 _END = struct.Struct("<4s4H2LH")

@@ -9,20 +9,20 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from stat import S_IFMT, S_ISLNK, S_ISREG
 
-from extractor.sources.ahead import batched
-from extractor.sources.blob import Blob, blob_at
-from extractor.sources.bounds import max_ratio
-from extractor.sources.formats import SUFFIXES, is_photo
-from extractor.sources.inside import ARCHIVES, Names, bad, clean, ending_of, rest, told_bad
-from extractor.sources.said.beside import Beside, entry_of, is_sheet
-from extractor.sources.said.webdataset import ENDINGS, Siblings, names_beside
-from extractor.sources.said.words import Words, together
-from extractor.sources.zips import torn
-from extractor.sources.zips.directory import Entry, directory, text_of
-from extractor.sources.zips.unpack import DEFLATED, STORED, Header, Window, content, first_bytes, header
-from store.errors import Undecodable
-from store.photo import Photo, Stamp
-from store.rows import PASSING, Unreadable, unreadable
+from petrieve.extractor.sources.ahead import batched
+from petrieve.extractor.sources.blob import Blob, blob_at
+from petrieve.extractor.sources.bounds import max_ratio
+from petrieve.extractor.sources.formats import SUFFIXES, is_photo
+from petrieve.extractor.sources.inside import ARCHIVES, Names, bad, clean, ending_of, rest, told_bad
+from petrieve.extractor.sources.said.beside import Beside, entry_of, is_sheet
+from petrieve.extractor.sources.said.webdataset import ENDINGS, Siblings, names_beside
+from petrieve.extractor.sources.said.words import Words, together
+from petrieve.extractor.sources.zips import torn
+from petrieve.extractor.sources.zips.directory import Entry, directory, text_of
+from petrieve.extractor.sources.zips.unpack import DEFLATED, STORED, Header, Window, content, first_bytes, header
+from petrieve.store.errors import Undecodable
+from petrieve.store.photo import Photo, Stamp
+from petrieve.store.rows import PASSING, Unreadable, unreadable
 
 # What zips begin with: an entry, the end of an empty directory, and the marks of those that were made to be split.
 ZIPS = (b"PK\3\4", b"PK\5\6", b"PK00", b"PK\7\10")

@@ -2,9 +2,18 @@
 
 from collections.abc import Iterator
 
-from extractor.sources.zips.directory import Entry, longer, text_of
-from extractor.sources.zips.unpack import CUT_OFF, DEFLATED, HEADER, SIGNATURE, Header, Window, header, measured
-from store.errors import Undecodable
+from petrieve.extractor.sources.zips.directory import Entry, longer, text_of
+from petrieve.extractor.sources.zips.unpack import (
+    CUT_OFF,
+    DEFLATED,
+    HEADER,
+    SIGNATURE,
+    Header,
+    Window,
+    header,
+    measured,
+)
+from petrieve.store.errors import Undecodable
 
 _BEHIND = 8  # the flag of an entry whose sizes and CRC stand behind it
 _DESCRIPTOR = b"PK\7\10"  # what stands behind such an entry, CRC and sizes, begins so, or has no such mark

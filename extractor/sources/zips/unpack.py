@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import BinaryIO, NamedTuple
 
-from extractor.sources.bounds import max_bytes
-from store.errors import Undecodable
+from petrieve.extractor.sources.bounds import max_bytes
+from petrieve.store.errors import Undecodable
 
 AHEAD = 4 << 20  # bytes that are read at once
 STEP = 1 << 16  # bytes that are unpacked at once

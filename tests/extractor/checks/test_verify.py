@@ -17,10 +17,10 @@ from planting import of_trunk, whole
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from classifier import head
-from store.cache import Cache
-from store.errors import PetrieveError
-from store.known import known
+from petrieve.classifier import head
+from petrieve.store.cache import Cache
+from petrieve.store.errors import PetrieveError
+from petrieve.store.known import known
 
 Run = Callable[..., Done]
 

@@ -13,7 +13,7 @@ from damaging import halve
 from planting import DIMENSION
 from pyarrow import parquet
 
-from extractor.exchange import exported as opening
+from petrieve.extractor.exchange import exported as opening
 
 Run = Callable[..., Done]
 FILE = "data/photos-0000.parquet"

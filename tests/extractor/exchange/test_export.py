@@ -20,13 +20,13 @@ from planting import of_trunk, whole
 from pyarrow import parquet
 from safetensors.torch import load_file
 
-from classifier import head
-from extractor.exchange import onnx
-from extractor.pixels.view import canonical_view
-from extractor.trunks.trunk import load_trunk
-from extractor.trunks.weights import BUNDLED
-from store.cache import Cache
-from store.photo import path_of
+from petrieve.classifier import head
+from petrieve.extractor.exchange import onnx
+from petrieve.extractor.pixels.view import canonical_view
+from petrieve.extractor.trunks.trunk import load_trunk
+from petrieve.extractor.trunks.weights import BUNDLED
+from petrieve.store.cache import Cache
+from petrieve.store.photo import path_of
 
 Run = Callable[..., Done]
 CALLS = {"onnx": "onnxruntime.InferenceSession", "safetensors": "safe_open"}  # of the examples

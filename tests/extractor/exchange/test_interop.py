@@ -17,9 +17,9 @@ from embedding import again, repaint
 from planting import DIMENSION, empty_store, kept, of_trunk, said_in, whole
 from pyarrow import parquet
 
-from extractor.exchange import embeddings, imports, rows
-from store.cache import Cache
-from store.photo import path_of
+from petrieve.extractor.exchange import embeddings, imports, rows
+from petrieve.store.cache import Cache
+from petrieve.store.photo import path_of
 
 Run = Callable[..., Done]
 FILE = "data/photos-0000.parquet"
@@ -265,7 +265,7 @@ def test_the_users_columns_and_several_parts_come_back(
     vectors = np.random.default_rng(0).normal(size=(50, DIMENSION))
     cache = kept(tmp_path, vectors, said)
     monkeypatch.setattr(rows, "PART", 20)
-    monkeypatch.setattr("store.contents.SCAN", 10)
+    monkeypatch.setattr("petrieve.store.contents.SCAN", 10)
     assert embeddings.export_data_set(cache, tmp_path / "out") == 50
     assert len(list((tmp_path / "out" / "data").iterdir())) == 3
     count, back = imports.import_embeddings(tmp_path / "out", tmp_path / "new")

@@ -13,15 +13,15 @@ from planting import of_trunk
 from reference import reference_embeddings, reference_trunk
 from safetensors.torch import load_file
 
-from extractor.pixels.decode import decode
-from extractor.pixels.view import canonical_view
-from extractor.sources.sample import draw_sample
-from extractor.trunks.densenet import DenseNet
-from extractor.trunks.fitting import asking_trunk
-from extractor.trunks.int8 import Int8DenseNet, measure
-from extractor.trunks.kinds import FIRST
-from extractor.trunks.ranges import INSTRUCTIONS, SAMPLE
-from store.cache import Cache
+from petrieve.extractor.pixels.decode import decode
+from petrieve.extractor.pixels.view import canonical_view
+from petrieve.extractor.sources.sample import draw_sample
+from petrieve.extractor.trunks.densenet import DenseNet
+from petrieve.extractor.trunks.fitting import asking_trunk
+from petrieve.extractor.trunks.int8 import Int8DenseNet, measure
+from petrieve.extractor.trunks.kinds import FIRST
+from petrieve.extractor.trunks.ranges import INSTRUCTIONS, SAMPLE
+from petrieve.store.cache import Cache
 
 Run = Callable[..., Done]
 FOUND = torch.cpu.get_capabilities()

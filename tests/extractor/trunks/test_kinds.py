@@ -12,16 +12,16 @@ from embedding import again
 from planting import of_trunk, said_in
 from safetensors.torch import save_file
 
-from extractor.exchange.graph import network
-from extractor.pixels.view import canonical_view
-from extractor.trunks.densenet import DenseNet, levels, shapes
-from extractor.trunks.int8 import Int8DenseNet, measure
-from extractor.trunks.kinds import KINDS, Kind
-from extractor.trunks.ranges import INSTRUCTIONS
-from extractor.trunks.weights import plain
-from store.cache import Cache
-from store.errors import PetrieveError
-from store.trunks import trunks_of
+from petrieve.extractor.exchange.graph import network
+from petrieve.extractor.pixels.view import canonical_view
+from petrieve.extractor.trunks.densenet import DenseNet, levels, shapes
+from petrieve.extractor.trunks.int8 import Int8DenseNet, measure
+from petrieve.extractor.trunks.kinds import KINDS, Kind
+from petrieve.extractor.trunks.ranges import INSTRUCTIONS
+from petrieve.extractor.trunks.weights import plain
+from petrieve.store.cache import Cache
+from petrieve.store.errors import PetrieveError
+from petrieve.store.trunks import trunks_of
 
 Run = Callable[..., Done]
 CPU = torch.device("cpu")

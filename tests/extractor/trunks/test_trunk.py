@@ -16,14 +16,14 @@ from PIL import Image
 from reference import reference_embeddings, reference_trunk
 from safetensors.torch import save_file
 
-from extractor.engines.local import pool
-from extractor.pixels.decode import decode, decode_small
-from extractor.pixels.view import canonical_view
-from extractor.trunks.densenet import DenseNet, levels
-from extractor.trunks.kinds import FIRST, KINDS, Kind
-from extractor.trunks.trunk import Trunk, load_trunk
-from extractor.trunks.weights import BUNDLED
-from store.errors import PetrieveError
+from petrieve.extractor.engines.local import pool
+from petrieve.extractor.pixels.decode import decode, decode_small
+from petrieve.extractor.pixels.view import canonical_view
+from petrieve.extractor.trunks.densenet import DenseNet, levels
+from petrieve.extractor.trunks.kinds import FIRST, KINDS, Kind
+from petrieve.extractor.trunks.trunk import Trunk, load_trunk
+from petrieve.extractor.trunks.weights import BUNDLED
+from petrieve.store.errors import PetrieveError
 
 OLD = {"norm1.": "norm.1.", "conv1.": "conv.1.", "norm2.": "norm.2.", "conv2.": "conv.2."}
 

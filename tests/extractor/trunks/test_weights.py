@@ -17,11 +17,11 @@ import torch
 from conftest import Done
 from reference import reference_trunk
 
-from extractor.trunks import kinds
-from extractor.trunks.kinds import FIRST, KINDS, Kind
-from extractor.trunks.trunk import load_trunk
-from extractor.trunks.weights import LARGEST, at_hand, fingerprint, imagenet_file, read_weights
-from store.errors import PetrieveError
+from petrieve.extractor.trunks import kinds
+from petrieve.extractor.trunks.kinds import FIRST, KINDS, Kind
+from petrieve.extractor.trunks.trunk import load_trunk
+from petrieve.extractor.trunks.weights import LARGEST, at_hand, fingerprint, imagenet_file, read_weights
+from petrieve.store.errors import PetrieveError
 
 Run = Callable[..., Done]
 SHORT = {"answer": 0.5, "in_all": 1.5}  # seconds
