@@ -1,1 +1,81 @@
-"""Petrieve embeds pet photos once; then it knows what is in them, and finds the pets that look alike."""
+"""Petrieve embeds pet photos once; then it knows what is in them, and finds the pets that look alike.
+
+    import petrieve
+
+    store = petrieve.open("pets.petrieve")
+    store.embed("data/")
+    store.fit_head()
+    store.predict("photo.jpg")
+    store.similar("photo.jpg")
+
+What stands in `__all__` is public: within a major version it does not change but by what is added.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from petrieve.api.results import (
+        Audit,
+        Comparison,
+        Diagnosis,
+        Duplicates,
+        Evaluation,
+        Exported,
+        Imported,
+        IndexCard,
+        Info,
+        Neighbours,
+        Page,
+        Prediction,
+        Predictions,
+        Report,
+        Sample,
+        Summary,
+        Verification,
+    )
+    from petrieve.api.store import Store, open, sample  # noqa: A004
+    from petrieve.classifier.auditing.audit import Finding
+    from petrieve.index.question import Match
+    from petrieve.store.errors import PetrieveError
+
+__version__ = "0.1.0"
+__all__ = [
+    "Audit",
+    "Comparison",
+    "Diagnosis",
+    "Duplicates",
+    "Evaluation",
+    "Exported",
+    "Finding",
+    "Imported",
+    "IndexCard",
+    "Info",
+    "Match",
+    "Neighbours",
+    "Page",
+    "PetrieveError",
+    "Prediction",
+    "Predictions",
+    "Report",
+    "Sample",
+    "Store",
+    "Summary",
+    "Verification",
+    "open",
+    "sample",
+]
+_ELSEWHERE = {"Finding": "classifier.auditing.audit", "Match": "index.question", "PetrieveError": "store.errors"}
+_OF_THE_STORE = ("Store", "open", "sample")
+
+
+def __getattr__(name: str) -> Any:
+    """What is public, imported when it is asked for first: `import petrieve` itself costs nothing."""
+    if name not in __all__:
+        raise AttributeError(f"module 'petrieve' has no attribute {name!r}")
+    module = "api.store" if name in _OF_THE_STORE else _ELSEWHERE.get(name, "api.results")
+    return getattr(import_module(f"petrieve.{module}"), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

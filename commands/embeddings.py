@@ -1,7 +1,6 @@
 """What is embedded: made, listed, held against itself."""
 
 import sys
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -18,17 +17,13 @@ from petrieve.commands.options import (
     Store,
     Trunk,
     Weights,
-    note,
     path,
+    say,
     show,
-    to_imagenet,
 )
 from petrieve.commands.zips import ZipEncoding
-from petrieve.gallery import progress, spreadsheet, terminal, words
+from petrieve.gallery import spreadsheet, terminal
 from petrieve.gallery.stop import asked_to_stop
-from petrieve.store.columns import alike
-from petrieve.store.errors import PetrieveError
-from petrieve.store.key import where
 
 app = typer.Typer()
 
@@ -81,8 +76,7 @@ def embed(
     as_json: Json = False,
 ) -> None:
     """Embed the photos that are new or have changed, and keep their embeddings."""
-    from petrieve.extractor import embed as extractor
-    from petrieve.index.codes import update
+    from petrieve.api.store import open as opened
 
     if labels is None and (photo_column or label_column):
         raise typer.BadParameter("these are columns of a CSV: name it with `--labels`")
@@ -90,15 +84,13 @@ def embed(
         raise typer.BadParameter("`--forget` goes with `--prune`")
     if workers is not None and on == "local":
         raise typer.BadParameter("`--workers` goes with `--on`")
-    with progress.progress(as_json) as (listing, draw), asked_to_stop() as asked:
-        summary, cache = extractor.embed(
+    with asked_to_stop() as asked:
+        summary = opened(store, trunk=trunk).embed(
             sources,
-            store=store,
             labels=labels,
             label_level=label_level,
             photo_column=photo_column,
             label_column=label_column,
-            trunk=trunk,
             weights=weights,
             device=device,
             precision=precision,
@@ -110,22 +102,13 @@ def embed(
             retry=retry,
             keep_damaged=keep_damaged,
             drop_trunk=drop_trunk,
-            listing=listing,
-            progress=draw,
-            note=note,
+            quiet=as_json,
             stop=lambda: bool(asked),
+            then=partial(show, as_json=as_json),
         )
-    better = None if weights else to_imagenet(summary.trunk, summary.weights, sources, store)
-    document = {**asdict(summary), "better": better}
-    if said := alike(cache.counts()["labels"]):
-        note(said)
-    if passed := terminal.passed_over(summary.sources.values()):
-        note(passed)
-    show(document, partial(terminal.embedded, pruned=prune and not summary.left), as_json)
     if asked:
         print(f"stopped with {summary.left} photos left; the next `embed` goes on from here", file=sys.stderr)
         raise typer.Exit(128 + asked[0])
-    update.update(cache, patient=True, tell=note)
 
 
 @app.command(epilog="Example: cli.py info --json")
@@ -138,28 +121,14 @@ def info(
     as_json: Json = False,
 ) -> None:
     """Say what the store holds, and whether the head fits it."""
-    from petrieve.classifier import head
-    from petrieve.index import build
-    from petrieve.store.cache import Cache
-    from petrieve.store.trunks import trunks_of
+    from petrieve.api.store import open as opened
 
-    cache = Cache.open(store, trunk)
-    listed = [bad for _, bad in sorted(cache.unreadable().items())]
+    there = opened(store, trunk=trunk)
     if csv:
-        spreadsheet.unreadable(csv, listed)
-    contents = {
-        **cache.counts(),
-        "unreadable": [{"photo": words.name(bad.photo.path), "reason": bad.reason} for bad in listed],
-        "caveats": [{"photo": words.name(path), "caveat": said} for path, said in sorted(cache.caveats().items())],
-        "fingerprint": cache.fingerprint,
-        "weights": cache.weights,
-        "trunk": cache.made.name,
-        "trunks": trunks_of(store),
-        "better": to_imagenet(cache.made.name, cache.weights, ["FOLDER"], store),
-        "head": head.describe(cache),
-        "index": build.describe(cache),
-    }
-    show(contents, terminal.unreadable if unreadable else terminal.contents, as_json)
+        spreadsheet.unreadable(csv, [bad for _, bad in sorted(there.cache().unreadable().items())])
+    found = there.info()
+    lines = terminal.unreadable(found.document()) if unreadable else found.lines()
+    say(found.document(), None if as_json else lines)
 
 
 @app.command(epilog="Example: cli.py verify --sample 100")
@@ -176,18 +145,11 @@ def verify(
     as_json: Json = False,
 ) -> None:
     """Hold the store against itself and against some of its photos: what is wrong, and what mends it."""
-    from petrieve.classifier import head
-    from petrieve.extractor.checks import verify as extractor
-    from petrieve.index import build
-    from petrieve.store.cache import Cache
+    from petrieve.api.store import open as opened
 
-    cache = Cache.open(where(store, near=False), trunk)
-    found = asdict(extractor.verify(cache, sample=sample, every=every, device=device, precision=precision))
-    found["changed"] = [words.name(path) for path in found["changed"]]
-    if found["photos"]:
-        found["findings"] += [*head.check(cache), *build.check(cache)]
-    show(found, terminal.verified, as_json)
-    if found["findings"]:
+    found = opened(store, trunk=trunk).verify(sample=sample, every=every, device=device, precision=precision)
+    show(found, as_json)
+    if found.findings:
         raise typer.Exit(1)
 
 
@@ -203,10 +165,9 @@ def doctor(
     as_json: Json = False,
 ) -> None:
     """Measure each step of embedding on your own photos, and name the one that holds up the rest."""
-    from petrieve.extractor.checks.doctor import diagnose
+    from petrieve.api.store import open as opened
 
-    found = diagnose(sources, store=store, weights=weights, device=device, precision=precision)
-    show(asdict(found), terminal.diagnosed, as_json)
+    show(opened(store).doctor(sources, weights=weights, device=device, precision=precision), as_json)
 
 
 @app.command(epilog="Example: cli.py sample data/drawn --photos 40")
@@ -218,9 +179,6 @@ def sample(
     as_json: Json = False,
 ) -> None:
     """Draw labelled pictures of cats and dogs, or fetch real ones, to try things with."""
-    from petrieve.extractor.sources.sample import draw_sample, fetch_oxford_pets
+    from petrieve.api import store
 
-    if origin not in (None, "oxford-iiit-pet"):
-        raise PetrieveError(f"no photos can be had from {origin!r}", "use `--from oxford-iiit-pet`")
-    made = fetch_oxford_pets(folder) if origin else draw_sample(folder, photos=photos, seed=seed)
-    show({"folder": str(folder), "photos": made}, terminal.sampled, as_json)
+    show(store.sample(folder, photos=photos, seed=seed, origin=origin), as_json)

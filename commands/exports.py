@@ -1,17 +1,14 @@
 """Heads and embeddings for use elsewhere, and back."""
 
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from petrieve.commands.options import DEFAULT_STORE, Endpoint, Json, Store, Trunk, note, path, show
-from petrieve.gallery import terminal
-from petrieve.store.errors import PetrieveError
+from petrieve.commands.options import DEFAULT_STORE, Endpoint, Json, Store, Trunk, path, show
 
 if TYPE_CHECKING:
-    from petrieve.store.cache import Cache
+    pass
 
 app = typer.Typer()
 EXPORTED = (
@@ -29,67 +26,9 @@ def export(
     as_json: Json = False,
 ) -> None:
     """Write the head, or the embeddings, for use elsewhere."""
-    from petrieve.store.cache import Cache
+    from petrieve.api.store import open as opened
 
-    kind = where.suffix.lower()
-    if where.name.lower().endswith(HEAD):
-        kind = HEAD
-    if kind not in EXPORTS:
-        raise PetrieveError(f"cannot tell from its name what {where} shall be", f"write {EXPORTED}")
-    made = EXPORTS[kind](where, Cache.open(store, trunk))
-    show({"written": str(where), **made}, terminal.exported, as_json)
-
-
-def _onnx(file: Path, cache: "Cache") -> dict[str, Any]:
-    from petrieve.classifier import head
-    from petrieve.extractor.exchange import onnx
-
-    fitted = head.load(cache)
-    export = onnx.export_head if file.name.lower().endswith(HEAD) else onnx.export
-    return asdict(export(file, cache, weight=fitted.weight, bias=fitted.bias, classes=fitted.classes))
-
-
-def _safetensors(file: Path, cache: "Cache") -> dict[str, Any]:
-    from petrieve.classifier import export, head
-
-    return {"size_bytes": export.export(file, head.load(cache), cache)}
-
-
-def _data_set(folder: Path, cache: "Cache") -> dict[str, Any]:
-    from petrieve.extractor.exchange.embeddings import export_data_set
-
-    return {"photos": export_data_set(cache, folder)}
-
-
-def _table(file: Path, cache: "Cache") -> dict[str, Any]:
-    from petrieve.extractor.exchange.embeddings import export_table
-
-    return {"photos": export_table(cache, file)}
-
-
-def _clip_retrieval(folder: Path, cache: "Cache") -> dict[str, Any]:
-    from petrieve.extractor.exchange.embeddings import export_clip_retrieval
-
-    return {"photos": export_clip_retrieval(cache, folder)}
-
-
-def _faiss(file: Path, cache: "Cache") -> dict[str, Any]:
-    from petrieve.extractor.exchange.faiss import export_index
-
-    count, ids = export_index(cache, file)
-    return {"photos": count, "beside": str(ids)}
-
-
-HEAD = ".head.onnx"
-EXPORTS = {
-    "": _data_set,
-    ".parquet": _table,
-    ".clip-retrieval": _clip_retrieval,
-    ".faiss": _faiss,
-    ".onnx": _onnx,
-    HEAD: _onnx,
-    ".safetensors": _safetensors,
-}
+    show(opened(store, trunk=trunk).export(where), as_json)
 
 
 @app.command("import", epilog="Example: cli.py import embeddings/ --photos data/")
@@ -106,9 +45,6 @@ def import_(
     as_json: Json = False,
 ) -> None:
     """Read exported embeddings into a store, a new one or one of the same weights."""
-    from petrieve.extractor.exchange.imports import import_embeddings
-    from petrieve.index.codes import update
+    from petrieve.api.store import open as opened
 
-    count, cache = import_embeddings(where, store, photos=photos)
-    show({"store": store, "photos": count}, terminal.imported, as_json)
-    update.update(cache, patient=True, tell=note)
+    show(opened(store).import_(where, photos=photos), as_json)

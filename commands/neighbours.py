@@ -1,12 +1,7 @@
 """Which photos are alike."""
 
 import json
-import os
 import sys
-from collections.abc import Callable
-from contextlib import nullcontext
-from dataclasses import asdict, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,15 +17,16 @@ from petrieve.commands.options import (
     Store,
     Trunk,
     Weights,
-    note,
     show,
 )
 from petrieve.commands.zips import ZipEncoding
-from petrieve.gallery import spreadsheet, terminal, words
+from petrieve.gallery import words
 
 if TYPE_CHECKING:
-    from petrieve.index.question import Match
-    from petrieve.store.cache import Cache
+    from collections.abc import Iterator
+
+    from petrieve.api.results import Neighbours
+    from petrieve.store.rows import Unreadable
 
 app = typer.Typer()
 
@@ -54,73 +50,30 @@ def similar(
     as_json: Json = False,
 ) -> None:
     """Find the embedded photos that look most like a pet."""
-    from petrieve.extractor.picture import pictures
-    from petrieve.extractor.query import query_one, same_photo
-    from petrieve.extractor.sources.places import gone
-    from petrieve.gallery.sheet import contact_sheet
-    from petrieve.index import build, question
-    from petrieve.store.cache import Cache
+    from petrieve.api.store import open as opened
 
     if bool(photos) == bool(watch) or (watch and sheet):
         raise typer.BadParameter("name photos, or a folder to `--watch`, which draws no sheet")
-    cache = Cache.open(store, trunk)
-    listed = partial(terminal.matches, grouped=group_by is not None)
-    asked = partial(question.ask, k=k, where=where, group_by=group_by, min_similarity=min_similarity)
-
-    def ask(*questions: Any, **others: Any) -> "list[Match]":
-        found = asked(*questions, **others)
-        return [replace(one, gone=one.gone or gone(one.photo)) for one in found]  # or since the last run
-
+    there = opened(store, trunk=trunk)
+    settings: dict[str, Any] = {"k": k, "where": where, "group_by": group_by, "min_similarity": min_similarity}
+    settings |= {"weights": weights, "device": device, "precision": precision}
     if watch:
-        _watch(watch, cache, lambda *a, **b: listed(ask(*a, **b)), weights=weights, device=device, precision=precision)
+        _watch(watch, there.watch(watch, **settings))
         return
-    index = build.build(cache)
-    cache = index.cache  # what it has read of it is not read again
-    queries = [query_one(photo, cache, weights=weights, device=device, precision=precision) for photo in photos or []]
-    same = {path for query in queries for path in same_photo(query, cache)}
-    if index.held is None:
-        note("there is no index yet, so each photo is read and compared; `cli.py build-index` makes it quick")
-    found = ask(index, [query.embedding for query in queries], leave_out=frozenset(same))
-    if sheet:
-        rows = [
-            (
-                one.photo,
-                one.label or "no label",
-                f"{one.similarity:.3f}  {'gone: ' * bool(one.gone)}{Path(one.photo).name}",
-            )
-            for one in found
-        ]
-        shown = [(query.photo.path, "the photo", os.path.basename(query.photo.path)) for query in queries]
-        places = [*shown, *rows]
-        contact_sheet(sheet, places, picture=pictures(cache, (path for path, *_ in places)), framed=range(len(shown)))
-    named = {"photo": str(photos[0])} if photos and len(photos) == 1 else {"photos": [*map(str, photos or [])]}
-    show({**named, "neighbours": listed(found)}, terminal.neighbours, as_json)
-    left_out = sorted(same - {query.photo.path for query in queries})
-    if left_out:
-        print(f"left out, being the same photo: {', '.join(map(words.name, left_out))}", file=sys.stderr)
+    found = there.similar(photos or [], sheet=sheet, **settings)
+    show(found, as_json)
 
 
-def _watch(folder: Path, cache: "Cache", ask: Callable[..., Any], **settings: str | None) -> None:
-    """Print a line of JSON for each photo that appears, until Ctrl-C; what `embed` adds meanwhile is found too."""
-    import numpy as np
-
-    from petrieve.extractor.query import same_photo
-    from petrieve.extractor.watch import watch
-    from petrieve.index import build
+def _watch(folder: Path, answers: "Iterator[Neighbours | Unreadable]") -> None:
+    """Print a line of JSON for each photo that appears, until Ctrl-C."""
     from petrieve.store.rows import Unreadable
 
-    index = build.build(cache)
-    ask(index, [np.ones(cache.dimension, np.float32)])  # a slip in what is asked is told before the first photo comes
-    results = watch(folder, cache, **settings)  # type: ignore[arg-type]
     print(f"watching {words.printable(str(folder))}; Ctrl-C ends it", file=sys.stderr)
-    for result in results:
-        answer: dict[str, Any] = {"photo": words.name(result.photo.path)}
-        if isinstance(result, Unreadable):
-            answer["error"] = result.reason
+    for found in answers:
+        if isinstance(found, Unreadable):
+            answer = {"photo": words.name(found.photo.path), "error": found.reason}
         else:
-            index = build.follow(index)
-            same = frozenset(same_photo(result, index.cache))
-            answer["neighbours"] = ask(index, [result.embedding], leave_out=same)
+            answer = {**found.document(), "photo": words.name(found.photos[0])}
         print(json.dumps(answer, default=str), flush=True)
 
 
@@ -133,11 +86,9 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Measure how many of a photo's neighbours are of its own kind, by its label, and what the index misses."""
-    from petrieve.index import build
-    from petrieve.index import evaluate as measure
-    from petrieve.store.cache import Cache
+    from petrieve.api.store import open as opened
 
-    show(asdict(measure.evaluate(build.build(Cache.open(store, trunk)), column=column)), terminal.evaluated, as_json)
+    show(opened(store, trunk=trunk).evaluate(column), as_json)
 
 
 @app.command(epilog="Example: cli.py duplicates --csv copies.csv --sheet copies.jpg")
@@ -153,31 +104,10 @@ def duplicates(
     as_json: Json = False,
 ) -> None:
     """Find near-copies: same bytes, same picture, same scene. Says which is the best, and deletes nothing."""
-    from petrieve.extractor.checks import copies
-    from petrieve.extractor.checks.files import files
-    from petrieve.extractor.picture import picture
-    from petrieve.extractor.sources.reading import Reader
-    from petrieve.gallery.sheet import group_sheet
-    from petrieve.index.duplicates.find import find_duplicates
-    from petrieve.store.cache import Cache
+    from petrieve.api.store import open as opened
 
-    cache = Cache.open(store, trunk)
-    read = Reader(cache)
-    made = copies.make_copies(cache, device=device, precision=precision)
-    found = find_duplicates(
-        cache,
-        made,
-        files=partial(files, read=read),
-        glances=partial(copies.glances, read=read),
-        larger=partial(copies.glances, size=copies.LARGER, read=read),
-        sharpness=partial(copies.sharpness, read=read),
-    )
-    if csv:
-        spreadsheet.duplicates(csv, found.groups)
-    if sheet:
-        groups = [[(one.photo, group.kind) for one in group.photos] for group in found.groups]
-        group_sheet(sheet, groups, picture=partial(picture, read=read))
-    show(terminal.duplicated(found), terminal.duplicates, as_json)
+    found = opened(store, trunk=trunk).duplicates(device=device, precision=precision, csv=csv, sheet=sheet)
+    show(found, as_json)
 
 
 @app.command("build-index", epilog="Example: cli.py build-index --recall 0.99")
@@ -195,13 +125,6 @@ def build_index(
     as_json: Json = False,
 ) -> None:
     """Build the index, or bring it up to date. `embed` does so by itself where each photo can no longer be compared."""
-    from petrieve.extractor.engines.cluster import LOCAL, check_on, joined
-    from petrieve.index import build
-    from petrieve.index.codes import encode, on_ray, update
-    from petrieve.store.cache import Cache
+    from petrieve.api.store import open as opened
 
-    check_on(on)
-    with nullcontext() if on == LOCAL else joined(on):  # before Lance is there, which bears no fork
-        cache, encoded = Cache.open(store, trunk), encode.encoded if on == LOCAL else on_ray.encoded
-        update.update(cache, kind=kind, recall=recall, tell=note, encoded=encoded)
-    show(build.describe(cache), terminal.index, as_json)
+    show(opened(store, trunk=trunk).build_index(kind=kind, recall=recall, on=on), as_json)

@@ -3,19 +3,23 @@
 import json
 import os
 import re
-import shlex
 import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from petrieve.gallery.words import called, printable, program
+from petrieve.gallery.advice import DEFAULT_STORE as DEFAULT_STORE
+from petrieve.gallery.terminal import Aside
+from petrieve.gallery.words import called, note
 from petrieve.store.buckets import ENDPOINTS, is_address
 from petrieve.store.errors import PetrieveError
+
+if TYPE_CHECKING:
+    from petrieve.api.results import Shown
 
 
 def path(named: str | os.PathLike[str]) -> Path:
@@ -77,29 +81,22 @@ On = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
-DEFAULT_STORE = ".petrieve"
 
 
-def show(result: Any, as_text: Callable[[Any], None], as_json: bool) -> None:
-    """Print a result as one JSON document, or as text."""
+def show(result: "Shown", as_json: bool) -> None:
+    """Print a result as one JSON document, or as text; what is not of it goes to stderr."""
     if as_json:
-        print(called(json.dumps(result, indent=1, default=str)))  # str: dates of the user's CSV
+        say(result.document(), None)
     else:
-        as_text(result)
+        say(None, result.lines())
 
 
-def to_imagenet(trunk: str, weights: str, sources: Sequence[object], store: str) -> str | None:
-    """The command that puts ImageNet's weights in the place of the bundled trunk; None where they are there."""
-    if weights != "bundled":
-        return None
-    kind = trunk.partition("-")[0]
-    words = ["embed", *map(str, sources), "--trunk", kind, "--weights", "imagenet", "--drop-trunk", trunk]
-    return f"{program()} {shlex.join([*words, *(['--store', store] if store != DEFAULT_STORE else [])])}"
-
-
-def note(words: str) -> None:
-    """Say on stderr what a person should know and nothing depends on."""
-    print(f"note: {called(printable(words))}", file=sys.stderr)
+def say(document: Any, lines: Iterable[str] | None) -> None:
+    """Print these lines, or else a document as JSON."""
+    if lines is None:
+        print(called(json.dumps(document, indent=1, default=str)))  # str: dates of the user's CSV
+    for line in lines or ():
+        print(line, file=sys.stderr if isinstance(line, Aside) else sys.stdout)
 
 
 ALIKE = 3  # notes that say the same of several files

@@ -6,19 +6,25 @@ from contextlib import closing
 from dataclasses import replace
 from functools import cache as once
 from functools import partial
+from typing import TYPE_CHECKING
 
 from petrieve.extractor.engines.local import results
 from petrieve.extractor.find import chosen, find_parts, photos_of
 from petrieve.extractor.pixels.augment import RECIPE, check_views
+from petrieve.extractor.sources.memory import in_memory
 from petrieve.extractor.sources.places import Place, container_of, paths_of
 from petrieve.extractor.sources.source import Part
 from petrieve.extractor.trunks.fitting import asking_trunk, asks
+from petrieve.extractor.trunks.trunk import Trunk
 from petrieve.store.cache import Cache
 from petrieve.store.contents import Content
 from petrieve.store.errors import PetrieveError
 from petrieve.store.known import known
 from petrieve.store.photo import UNTOLD, Photo, digest_of, is_address, path_of
 from petrieve.store.rows import Embedded, Unreadable
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 # Of photos that are looked up; a single one need not wait for a full batch.
 QUERY_BATCH = 8
@@ -54,11 +60,12 @@ def of_parts(
     device: str = "auto",
     precision: str = "auto",
     views: int = 0,
+    trunk: Callable[[], Trunk] | None = None,
 ) -> Iterator[Embedded | Unreadable]:
-    """What `query` gives, of the photos of sources that are listed already."""
+    """What `query` gives, of the photos of sources that are listed already; by a `trunk` that is loaded, if given."""
     check_views(views)
     photos = list(photos_of(parts).values())
-    trunk = once(partial(asking_trunk, cache, weights, device, precision))
+    trunk = trunk or once(partial(asking_trunk, cache, weights, device, precision))
     # Augmented views of another recipe are passed over.
     wanted = chosen(parts, [photo.path for photo in photos])
     there, holds_all = _lookup(wanted, photos, cache, views if cache.made.recipe in ("", RECIPE) else 0)
@@ -77,13 +84,25 @@ def of_parts(
 
 
 def query_one(
-    source: Place, cache: Cache, *, weights: str | None = None, device: str = "auto", precision: str = "auto"
+    source: "Place | bytes | Image.Image",
+    cache: Cache,
+    *,
+    weights: str | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+    trunk: Callable[[], Trunk] | None = None,
 ) -> Embedded:
     """The embedding of one photo, as by `query`; a file that photos are in is not opened for one that the cache has.
 
+    The photo may also be the bytes of a file, or a picture that Pillow holds.
+
     Raises:
         PetrieveError: also if the photo cannot be read, or `source` is a folder or an archive.
+        TypeError: it is no photo at all.
     """
+    ask = partial(of_parts, cache=cache, weights=weights, device=device, precision=precision, trunk=trunk)
+    if not isinstance(source, str | os.PathLike):
+        return _one(ask([in_memory(source, "photo")]), "the photo")
     if os.path.isdir(source):
         raise PetrieveError(f"{source} is a folder", "name one photo")
     place = os.fspath(source)
@@ -91,14 +110,18 @@ def query_one(
     inside = precision == "auto" and (container_of(path) or is_address(path))
     if inside and (held := _held(path, cache)):
         if asks(cache, weights, device, precision):
-            asking_trunk(cache, weights, device, precision)
+            (trunk or partial(asking_trunk, cache, weights, device, precision))()
         return held
     parts = find_parts([path, *others])
     if (count := len(photos_of(parts))) != 1:
         raise PetrieveError(f"{source} holds {count:,} photos", "name one photo")
-    (result,) = of_parts(parts, cache, weights=weights, device=device, precision=precision, views=0)
+    return _one(ask(parts), os.fspath(source))
+
+
+def _one(results: Iterator[Embedded | Unreadable], name: str) -> Embedded:
+    (result,) = results
     if isinstance(result, Unreadable):
-        raise PetrieveError(f"cannot embed {source}: {result.reason}", "name another photo")
+        raise PetrieveError(f"cannot embed {name}: {result.reason}", "name another photo")
     return result
 
 

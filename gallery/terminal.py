@@ -1,8 +1,7 @@
 """Results as text in a terminal."""
 
-import sys
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -19,29 +18,33 @@ SOURCES, PASSED = 10, 10  # how many of them are listed
 BY = {"csv": "the CSV", "source": "what lies with them"}  # what gives photos their labels
 
 
-def embedded(summary: dict[str, Any], *, pruned: bool) -> None:
+class Aside(str):
+    """A line that is not of the result: it goes to stderr."""
+
+
+def embedded(summary: dict[str, Any], *, pruned: bool) -> Iterator[str]:
     """What a run of `embed` did."""
     views = f", {summary['views']} views" if summary["views"] > summary["embedded"] else ""
-    print(f"{_counts(summary)}{views}")
+    yield f"{_counts(summary)}{views}"
     odd = {name: of for name, of in summary["sources"].items() if of["passed_over"] or of["unreadable"]}
     for source, of in list(odd.items())[:SOURCES] if len(summary["sources"]) > 1 else ():
-        print(f"  {printable(source)}: {'; '.join(filter(None, (_counts(of), passed_over([of]))))}")
+        yield f"  {printable(source)}: {'; '.join(filter(None, (_counts(of), passed_over([of]))))}"
     if len(odd) > SOURCES:
-        print(f"  and {len(odd) - SOURCES} more sources with photos that are unreadable or files that are none")
+        yield f"  and {len(odd) - SOURCES} more sources with photos that are unreadable or files that are none"
     if summary["device"]:
         rate = f"{summary['photos_per_second']} photos/s"
         how = f"{kind(summary['trunk'])}, {summary['weights']} weights on {summary['device']} in {summary['precision']}"
-        print(f"{summary['seconds']} s, {rate}, {printable(how)}")
-    _network(summary["network"])
+        yield f"{summary['seconds']} s, {rate}, {printable(how)}"
+    yield from _network(summary["network"])
     if summary["labels"] is not None:
-        print(f"labels: {_labels(summary['labels']) or NO_LABELS}")
+        yield f"labels: {_labels(summary['labels']) or NO_LABELS}"
     if summary["better"]:
-        print(BETTER.format(printable(summary["better"])))
+        yield BETTER.format(printable(summary["better"]))
     if summary["unreadable"]:
-        print(called("`cli.py info --unreadable` lists the unreadable ones with their reasons"), file=sys.stderr)
+        yield Aside(called("`cli.py info --unreadable` lists the unreadable ones with their reasons"))
     if summary["missing"]:
         then = "and are forgotten" if pruned else "(`--prune` forgets them)"
-        print(f"{summary['missing']} photos are gone from the source {then}", file=sys.stderr)
+        yield Aside(f"{summary['missing']} photos are gone from the source {then}")
 
 
 def _counts(of: dict[str, Any]) -> str:
@@ -58,11 +61,11 @@ def passed_over(sources: Iterable[dict[str, Any]]) -> str:
     return f"passed over: {printable(listed(some, PASSED))}" if some else ""
 
 
-def _network(rates: dict[str, float] | None) -> None:
+def _network(rates: dict[str, float] | None) -> Iterator[str]:
     """What buckets answered, where some were asked."""
     if rates:
         megabytes = rates["bytes_per_second"] / 1e6
-        print(f"the network: {rates['requests_per_second']:,.0f} requests/s, {megabytes:,.1f} MB/s")
+        yield f"the network: {rates['requests_per_second']:,.0f} requests/s, {megabytes:,.1f} MB/s"
 
 
 def _labels(counts: dict[str, dict[str, int]]) -> str:
@@ -80,7 +83,7 @@ def kind(trunk: str) -> str:
     return trunk.partition("-")[0]
 
 
-def compared(found: dict[str, Any]) -> None:
+def compared(found: dict[str, Any]) -> Iterator[str]:
     """The trunks of a store, side by side."""
     rows = []
     for one in found["trunks"]:
@@ -96,32 +99,32 @@ def compared(found: dict[str, Any]) -> None:
                 str(one["bytes_a_photo"]),
             )
         )
-    _table(("trunk", "accuracy", "precision@5", "alone", "s", "bytes"), rows)
+    yield from _table(("trunk", "accuracy", "precision@5", "alone", "s", "bytes"), rows)
     for one in found["trunks"]:
         if one["looked_at"] < one["of"]:
-            print(f"{one['trunk']}: {looked_at(one['looked_at'], one['of'])}")
-    print("in brackets 95 % intervals; alone: photos that it told right and no other did,")
-    print(f"of {found['measured_on']} that all were measured on; seconds and bytes of one photo")
+            yield f"{one['trunk']}: {looked_at(one['looked_at'], one['of'])}"
+    yield "in brackets 95 % intervals; alone: photos that it told right and no other did,"
+    yield f"of {found['measured_on']} that all were measured on; seconds and bytes of one photo"
 
 
-def fitted(report: dict[str, Any]) -> None:
+def fitted(report: dict[str, Any]) -> Iterator[str]:
     """A head's figures."""
     l2 = f", L2 {report['l2']:.3g}"
-    print(f"{report['method']} head, {report['photos']} photos, {len(report['classes'])} classes{l2}")
+    yield f"{report['method']} head, {report['photos']} photos, {len(report['classes'])} classes{l2}"
     low, high = report["accuracy_interval"]
-    print(
+    yield (
         f"accuracy {report['accuracy']:.1%} ({low:.1%} to {high:.1%}), log loss {report['log_loss']:.3f} "
         f"({report['evaluated_on']})"
     )
-    print(f"nearest neighbours {report['accuracy_knn']:.1%}, calibration error {report['ece_after']:.1%}")
+    yield f"nearest neighbours {report['accuracy_knn']:.1%}, calibration error {report['ece_after']:.1%}"
     if report["near_copies"]:
         inflated = f"{100 * (report['accuracy_ungrouped'] - report['accuracy']):+.1f} points"
-        print(f"{report['near_copies']} near-copies; with them on both sides accuracy would have shown {inflated}")
+        yield f"{report['near_copies']} near-copies; with them on both sides accuracy would have shown {inflated}"
     if report["left_out"]:
-        print(f"held-out photos not measured on, being near-copies of training photos: {report['left_out']}")
+        yield f"held-out photos not measured on, being near-copies of training photos: {report['left_out']}"
 
 
-def predicted(predictions: Sequence[dict[str, Any]]) -> None:
+def predicted(predictions: Sequence[dict[str, Any]]) -> Iterator[str]:
     """What is in which photo."""
     rows = []
     for one in predictions:
@@ -131,7 +134,7 @@ def predicted(predictions: Sequence[dict[str, Any]]) -> None:
         else:
             doubts = ", ".join(doubt for doubt in ("unsure", "unfamiliar") if one[doubt])
             rows.append((photo, one["label"], f"{one['probability']:.1%}", doubts))
-    _table(("photo", "label", "probability", ""), rows)
+    yield from _table(("photo", "label", "probability", ""), rows)
 
 
 def matches(found: Sequence[Any], *, grouped: bool) -> list[dict[str, Any]]:
@@ -140,7 +143,7 @@ def matches(found: Sequence[Any], *, grouped: bool) -> list[dict[str, Any]]:
     return listed if grouped else [{key: one[key] for key in one if key != "group"} for one in listed]
 
 
-def neighbours(found: dict[str, Any]) -> None:
+def neighbours(found: dict[str, Any]) -> Iterator[str]:
     """The photos most like a query; how many random pairs of photos are as close tells what a similarity means."""
     titles = ["similarity", "random pairs as close", "label", "photo"]
     grouped = any("group" in one for one in found["neighbours"])
@@ -150,14 +153,14 @@ def neighbours(found: dict[str, Any]) -> None:
         own = ["" if one["group"] is None else str(one["group"])] if grouped else []
         gone = f" (gone since {one['gone']})" if one["gone"] else ""
         rows.append([f"{one['similarity']:.3f}", close, one["label"] or "", *own, one["photo"] + gone])
-    _table([*titles[:3], "group", "photo"] if grouped else titles, rows)
+    yield from _table([*titles[:3], "group", "photo"] if grouped else titles, rows)
 
 
-def evaluated(found: dict[str, Any]) -> None:
+def evaluated(found: dict[str, Any]) -> Iterator[str]:
     """What the search is worth, with 95 % confidence intervals."""
-    print(f"{found['queries']} of {found['photos']} photos asked, {found['values']} values of {found['column']}")
+    yield f"{found['queries']} of {found['photos']} photos asked, {found['values']} values of {found['column']}"
     if found["photos"] < found["of"]:
-        print(f"they were held against {looked_at(found['photos'], found['of'], 'photos that have one')}")
+        yield f"they were held against {looked_at(found['photos'], found['of'], 'photos that have one')}"
     names = {
         "precision_at_5": "precision@5",
         "recall_at_10": f"recall@10 ({found['recall_at_10_possible']:.3f} at most)",
@@ -166,14 +169,13 @@ def evaluated(found: dict[str, Any]) -> None:
     }
     figures = [(title, found[key]) for key, title in names.items() if found[key]]
     rows = [(title, f"{one['value']:.3f}", f"{one['low']:.3f} to {one['high']:.3f}") for title, one in figures]
-    _table(("cosine similarity", "mean", "95 % interval"), rows)
+    yield from _table(("cosine similarity", "mean", "95 % interval"), rows)
     if found["near_copies"]:
-        print(f"left out: {found['near_copies']} near-copies of what was asked", file=sys.stderr)
+        yield Aside(f"left out: {found['near_copies']} near-copies of what was asked")
 
 
-def duplicated(found: Any) -> dict[str, Any]:
-    """Near-copies as the document has them: paths as `name` writes them."""
-    document: dict[str, Any] = asdict(found)
+def duplicated(document: dict[str, Any]) -> dict[str, Any]:
+    """Near-copies as a document has them: paths as `name` writes them."""
     for group in document["groups"]:
         group["best"] = name(group["best"])
         for one in group["photos"]:
@@ -181,7 +183,7 @@ def duplicated(found: Any) -> dict[str, Any]:
     return document
 
 
-def duplicates(found: dict[str, Any]) -> None:
+def duplicates(found: dict[str, Any]) -> Iterator[str]:
     """Groups of near-copies, each with its best photo first, and what the thresholds are worth."""
     rows = [
         (str(number), group["kind"] if place == 0 else "", f"{one['width']} × {one['height']}", one["photo"])
@@ -189,20 +191,17 @@ def duplicates(found: dict[str, Any]) -> None:
         for place, one in enumerate(group["photos"])
     ]
     if rows:
-        _table(("group", "kind", "size", "photo, the best first"), rows)
+        yield from _table(("group", "kind", "size", "photo, the best first"), rows)
     kinds = Counter(group["kind"] for group in found["groups"])
     counted = ", ".join(f"{count} of the {kind}" for kind, count in kinds.items())
-    print(f"{found['photos']} photos, {found['compared']} pairs compared; groups: {counted or 'none'}")
+    yield f"{found['photos']} photos, {found['compared']} pairs compared; groups: {counted or 'none'}"
     if found["links"]:
-        print(f"left out: {found['links']} further names of the same files, which are no copies", file=sys.stderr)
+        yield Aside(f"left out: {found['links']} further names of the same files, which are no copies")
     if found["changed"]:
-        print(
-            f"left out: {found['changed']} photos that are gone or have changed; `cli.py embed` follows them",
-            file=sys.stderr,
-        )
+        yield Aside(f"left out: {found['changed']} photos that are gone or have changed; `cli.py embed` follows them")
     for fit in found["fitted"]:
         shares = ", ".join(f"{share:.0%} {kind}" for kind, share in fit["found"].items())
-        print(f"{fit['kind']}: finds of copies made of your photos {shares}; {_false(fit, found['others'])}")
+        yield f"{fit['kind']}: finds of copies made of your photos {shares}; {_false(fit, found['others'])}"
 
 
 def _false(fit: dict[str, Any], others: str) -> str:
@@ -214,28 +213,28 @@ def _false(fit: dict[str, Any], others: str) -> str:
     return f"takes {fit['taken']} of {fit['others']} {others} for copies ({rate}){harder}"
 
 
-def contents(info: dict[str, Any]) -> None:
+def contents(info: dict[str, Any]) -> Iterator[str]:
     """What a store holds."""
     gone = f" ({info['gone']} of them gone)" if info["gone"] else ""
-    print(f"{info['photos']} photos{gone}, {info['views']} views")
-    print(f"{kind(info['trunk'])}, {printable(info['weights'])} weights")
+    yield f"{info['photos']} photos{gone}, {info['views']} views"
+    yield f"{kind(info['trunk'])}, {printable(info['weights'])} weights"
     if len(info["trunks"]) > 1:
-        print(f"trunks: {', '.join(info['trunks'])}")
+        yield f"trunks: {', '.join(info['trunks'])}"
     if info["better"]:
-        print(BETTER.format(printable(info["better"])))
-    print(f"fingerprint {info['fingerprint']}")
+        yield BETTER.format(printable(info["better"]))
+    yield f"fingerprint {info['fingerprint']}"
     for told in ("labels", "splits"):
-        print(f"{told}: {_counted(info[told])}")
+        yield f"{told}: {_counted(info[told])}"
     caveats = Counter(one["caveat"] for one in info["caveats"])
     if caveats:
-        print("embedded, but: " + ", ".join(f"{count} {caveat}" for caveat, count in caveats.most_common()))
+        yield "embedded, but: " + ", ".join(f"{count} {caveat}" for caveat, count in caveats.most_common())
     head = info["head"]
-    print(f"head: {_state(head, 'fit-head')}")
+    yield f"head: {_state(head, 'fit-head')}"
     if head and head["fits"]:
-        fitted(head)
-    index(info["index"])
+        yield from fitted(head)
+    yield from index(info["index"])
     if info["unreadable"]:
-        _table(("unreadable", "reason"), _reasons(info))
+        yield from _table(("unreadable", "reason"), _reasons(info))
 
 
 def _counted(counts: dict[str, int]) -> str:
@@ -247,21 +246,21 @@ def _counted(counts: dict[str, int]) -> str:
     return printable(most if rest else listed) or "none"
 
 
-def index(card: dict[str, Any]) -> None:
+def index(card: dict[str, Any]) -> Iterator[str]:
     """What the index is and finds."""
     if not card["fits"]:
-        print(f"index: {_state(card, 'build-index')}")
+        yield f"index: {_state(card, 'build-index')}"
     elif "recall" not in card:
-        print(f"index: none is needed, {card['photos']} photos are compared one by one")
+        yield f"index: none is needed, {card['photos']} photos are compared one by one"
     else:
-        print(f"index: {card['kind']}, {card['photos']} photos, {card['memory_mb']} MB, built in {card['seconds']} s")
+        yield f"index: {card['kind']}, {card['photos']} photos, {card['memory_mb']} MB, built in {card['seconds']} s"
         found = f"a search looks into {card['lists']} lists, compares {card['shortlist']} photos"
-        print(f"{found} and finds {card['recall']:.1%} of the ten nearest (wanted: {card['target']:.1%})")
+        yield f"{found} and finds {card['recall']:.1%} of the ten nearest (wanted: {card['target']:.1%})"
 
 
-def unreadable(info: dict[str, Any]) -> None:
+def unreadable(info: dict[str, Any]) -> Iterator[str]:
     """All photos that a store could not embed, and why."""
-    _table(("unreadable", "reason"), _reasons(info), most=len(info["unreadable"]))
+    yield from _table(("unreadable", "reason"), _reasons(info), most=len(info["unreadable"]))
 
 
 def _reasons(info: dict[str, Any]) -> list[tuple[str, str]]:
@@ -277,20 +276,20 @@ AUDITED = {  # what each kind of finding is called, of one photo and of several
 }
 
 
-def audited(found: dict[str, Any]) -> None:
+def audited(found: dict[str, Any]) -> Iterator[str]:
     """How many photos are worth a look and why, and the worst of them."""
-    print(looked_at(found["photos"], found["of"]))
+    yield looked_at(found["photos"], found["of"])
     for kind, count in found["found"].items():
         if count:
-            print(f"{count} {AUDITED[kind].split('|')[count > 1]}")
+            yield f"{count} {AUDITED[kind].split('|')[count > 1]}"
     expected = round(found["expected_wrong"])
-    print(f"labels that are expected to be wrong: {f'about {expected}' if expected else 'none'}")
+    yield f"labels that are expected to be wrong: {f'about {expected}' if expected else 'none'}"
     worst = worth_a_look(found["ranked"])
     rows = [(f"{one['score']:.3f}", one["photo"], one["label"], one["reason"]) for one in worst]
     if rows:
-        _table(("score", "photo", "label", "reason"), rows)
+        yield from _table(("score", "photo", "label", "reason"), rows)
     else:
-        print("nothing was found")
+        yield "nothing was found"
 
 
 def looked_at(photos: int, of: int, what: str = "labelled photos") -> str:
@@ -303,72 +302,71 @@ def worth_a_look(ranked: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return [one for one in ranked if one["kinds"]]
 
 
-def diagnosed(found: dict[str, Any]) -> None:
+def diagnosed(found: dict[str, Any]) -> Iterator[str]:
     """How fast each step is."""
-    print(
-        f"{found['device']} in {found['precision']}, {printable(found['weights'])} weights, batches of {found['batch']}"
-    )
-    print(f"{found['cores']} cores, {found['workers']} workers that read and decode")
+    weights = printable(found["weights"])
+    yield f"{found['device']} in {found['precision']}, {weights} weights, batches of {found['batch']}"
+    yield f"{found['cores']} cores, {found['workers']} workers that read and decode"
     rows = [(stage, f"{rate:,.1f}") for stage, rate in found["stages"].items()]
-    _table((f"alone, on {found['photos']} photos", "photos/s"), rows)
-    _network(found["network"])
-    print(f"all together: about {found['expected']:,.0f} photos/s, held up by {found['slowest']}")
-    print(f"what would help: {found['advice']}")
+    yield from _table((f"alone, on {found['photos']} photos", "photos/s"), rows)
+    yield from _network(found["network"])
+    yield f"all together: about {found['expected']:,.0f} photos/s, held up by {found['slowest']}"
+    yield f"what would help: {found['advice']}"
     if found["unreadable"]:
-        print(f"{found['unreadable']} of these photos cannot be read", file=sys.stderr)
+        yield Aside(f"{found['unreadable']} of these photos cannot be read")
 
 
-def verified(found: dict[str, Any]) -> None:
+def verified(found: dict[str, Any]) -> Iterator[str]:
     """What was held against what, and what is wrong."""
-    print(f"the rows of {found['photos']} photos were read")
+    yield f"the rows of {found['photos']} photos were read"
     present, opened, sampled = found["present"], found["opened"], found["sampled"]
     if opened > sampled:
-        print(f"all {present} photos that are not gone were read again, {sampled} of them embedded again")
+        yield f"all {present} photos that are not gone were read again, {sampled} of them embedded again"
     elif sampled < present:
-        print(f"{sampled} of {present} photos that are not gone, evenly spread, were embedded again; `--all` reads all")
+        yield f"{sampled} of {present} photos that are not gone, evenly spread, were embedded again; `--all` reads all"
     else:
-        print(f"all {present} photos that are not gone were embedded again")
+        yield f"all {present} photos that are not gone were embedded again"
     if found["worst_cosine"] is not None:
-        print(f"worst cosine between an embedding and its photo's new one: {found['worst_cosine']}")
+        yield f"worst cosine between an embedding and its photo's new one: {found['worst_cosine']}"
     if found["changed"]:
         then = called("`cli.py embed` follows them")
-        print(f"{len(found['changed'])} of these photos are gone or have changed since; {then}")
+        yield f"{len(found['changed'])} of these photos are gone or have changed since; {then}"
     for one in found["findings"][:LINES]:
-        print(called(printable(f"wrong: {one['what']}; {one['remedy']}")))
-    _rest(found["findings"], LINES)
+        yield called(printable(f"wrong: {one['what']}; {one['remedy']}"))
+    yield from _rest(found["findings"], LINES)
     if not found["findings"]:
-        print("all is well")
+        yield "all is well"
 
 
-def exported(made: dict[str, Any]) -> None:
+def exported(made: dict[str, Any]) -> Iterator[str]:
     """What was written, and how near it is to what it was made from."""
     what = f"{made['photos']} photos" if "photos" in made else f"{made['size_bytes'] / 1e6:.2f} MB"
-    print(f"{printable(made['written'])}: {what}")
+    yield f"{printable(made['written'])}: {what}"
     if made.get("compared"):
         difference = f"{made['largest_difference']:.1g} at most"
-        print(f"probabilities in onnxruntime differ from ours in float32 by {difference}, on {made['compared']} photos")
+        yield f"probabilities in onnxruntime differ from ours in float32 by {difference}, on {made['compared']} photos"
         if made["predict_difference"] is not None:
             held = called("and from those of `cli.py predict`, by the store's embeddings,")
-            print(f"{held} by {made['predict_difference']:.1g}")
+            yield f"{held} by {made['predict_difference']:.1g}"
     elif "compared" in made:
-        print("not compared with ours: none of the store's first photos is at hand", file=sys.stderr)
+        yield Aside("not compared with ours: none of the store's first photos is at hand")
 
 
-def reported(made: dict[str, Any]) -> None:
+def reported(made: dict[str, Any]) -> Iterator[str]:
     """Where the report is."""
-    print(f"{printable(made['file'])}: {made['size_bytes'] / 1e6:.1f} MB, opens in any browser, needs no network")
+    yield f"{printable(made['file'])}: {made['size_bytes'] / 1e6:.1f} MB, opens in any browser, needs no network"
     if made["photos"] < made["of"]:
-        print(looked_at(made["photos"], made["of"]))
+        yield looked_at(made["photos"], made["of"])
 
 
-def sampled(made: dict[str, Any]) -> None:
+def sampled(made: dict[str, Any]) -> Iterator[str]:
     """Where the sample is."""
-    print(f"{made['photos']} photos in {printable(made['folder'])}")
+    yield f"{made['photos']} photos in {printable(made['folder'])}"
 
 
-def imported(made: dict[str, Any]) -> None:
+def imported(made: dict[str, Any]) -> Iterator[str]:
     """Where the embeddings are now."""
-    print(f"{made['photos']} photos in the store {printable(made['store'])}")
+    yield f"{made['photos']} photos in the store {printable(made['store'])}"
 
 
 def _state(part: dict[str, Any] | None, command: str) -> str:
@@ -378,14 +376,14 @@ def _state(part: dict[str, Any] | None, command: str) -> str:
     return "fits the embeddings" if part["fits"] else f"does not fit the embeddings; {anew}"
 
 
-def _table(titles: Sequence[str], rows: Sequence[Sequence[str]], *, most: int = LINES) -> None:
+def _table(titles: Sequence[str], rows: Sequence[Sequence[str]], *, most: int = LINES) -> Iterator[str]:
     lines = [tuple(map(printable, row)) for row in [titles, *rows[:most]]]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for line in lines:
-        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
-    _rest(rows, most)
+        yield "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+    yield from _rest(rows, most)
 
 
-def _rest(rows: Sequence[object], most: int) -> None:
+def _rest(rows: Sequence[object], most: int) -> Iterator[str]:
     if len(rows) > most:
-        print(f"… and {len(rows) - most} more; `--json` lists all")
+        yield f"… and {len(rows) - most} more; `--json` lists all"

@@ -23,6 +23,11 @@ def called(text: str) -> str:
     return re.sub(r"(?<=`)cli\.py(?= )", program(), text)
 
 
+def note(words: str) -> None:
+    """Say on stderr what a person should know and nothing depends on."""
+    print(f"note: {called(printable(words))}", file=sys.stderr)
+
+
 def name(path: str) -> str:
     """A photo's path, relative to the working folder when it lies inside it, and never like a formula or an option."""
     if is_address(path):

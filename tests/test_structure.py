@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-HOUSES = ("store", "extractor", "classifier", "index", "gallery", "commands")
+HOUSES = ("api", "store", "extractor", "classifier", "index", "gallery", "commands")
 # What a house may know of others. One arrow goes from a reader to the maker: where torch computes.
 ALLOWED = {
     "store": set[str](),

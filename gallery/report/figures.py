@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from petrieve.gallery.report.escape import escaped
+from petrieve.gallery.html import escaped
 from petrieve.gallery.report.plots import Series, decades, intervals, matrix, numbers, percent, plot
 
 Row = dict[str, Any]

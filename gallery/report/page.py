@@ -2,21 +2,19 @@
 
 import base64
 import hashlib
-import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from petrieve.gallery import words
+from petrieve.gallery.html import escaped, thumbnail
 from petrieve.gallery.report import figures
-from petrieve.gallery.report.escape import escaped
 from petrieve.store.files import write_named
 
 if TYPE_CHECKING:
     from PIL import Image
 
 Picture = Callable[[str], "Image.Image | None"]
-THUMBNAIL = 240  # pixels: sharp on a phone, and 8 kB
 SHOWN = 24  # photos of each kind
 Row = dict[str, Any]
 
@@ -130,17 +128,6 @@ def _photo(path: str, title: str, note: str, picture: Picture) -> str:
     image = f'<img src="{data}" alt="{name}" decoding="async">' if data else '<span class="gone">no longer there</span>'
     told = f'<b>{escaped(title)}</b><br>{escaped(note)}<br><span class="name">{name}</span>'
     return f"<li>{image}<div>{told}</div></li>"
-
-
-def thumbnail(photo: "Image.Image | None") -> str | None:
-    """A photo as a `data:` URI, cut square; None where there is none."""
-    from PIL import ImageOps
-
-    if photo is None:
-        return None
-    data = io.BytesIO()
-    ImageOps.fit(photo, (THUMBNAIL, THUMBNAIL)).save(data, "JPEG", quality=80, optimize=True)
-    return f"data:image/jpeg;base64,{base64.b64encode(data.getvalue()).decode()}"
 
 
 def _footer(store: Row) -> str:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from petrieve.gallery.report.escape import escaped
+from petrieve.gallery.html import escaped
 
 WIDTH, HEIGHT = 360, 250  # units, of which a phone shows about one in a pixel
 LEFT, RIGHT, TOP, BOTTOM = 50, 14, 12, 40  # margins for ticks and titles

@@ -1,0 +1,5 @@
+"""`python -m petrieve` is the command."""
+
+from petrieve.cli import main
+
+main()

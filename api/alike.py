@@ -1,0 +1,220 @@
+"""Which photos are alike."""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from petrieve.api.opened import Opened
+from petrieve.api.photos import Photo, several
+from petrieve.api.results import Duplicates, Evaluation, IndexCard, Neighbours
+from petrieve.extractor.checks import copies
+from petrieve.extractor.checks.files import files
+from petrieve.extractor.engines.cluster import LOCAL, check_on, joined
+from petrieve.extractor.picture import picture, pictures
+from petrieve.extractor.pixels.decode import upright_image
+from petrieve.extractor.query import query_one, same_photo
+from petrieve.extractor.sources.memory import as_bytes
+from petrieve.extractor.sources.places import Place, gone
+from petrieve.extractor.sources.reading import Reader
+from petrieve.extractor.watch import watch
+from petrieve.gallery import sheet as sheets
+from petrieve.gallery import spreadsheet, words
+from petrieve.index import build, question
+from petrieve.index import evaluate as measure
+from petrieve.index.build import Index
+from petrieve.index.codes import encode, on_ray, update
+from petrieve.index.duplicates.find import find_duplicates
+from petrieve.store.rows import Embedded, Unreadable
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+READ = "there is no index yet, so each photo is read and compared; `cli.py build-index` makes it quick"
+
+
+class Alike(Opened):
+    """What finds photos by photos."""
+
+    def similar(
+        self,
+        photos: "Photo | Sequence[Photo]",
+        *,
+        k: int = 10,
+        where: str | None = None,
+        group_by: str | None = None,
+        min_similarity: float = -1.0,
+        weights: str | None = None,
+        device: str = "auto",
+        precision: str = "auto",
+        sheet: Place | None = None,
+    ) -> Neighbours:
+        """The `k` embedded photos that look most like a pet, best first: by one photo of it, or several.
+
+        A photo is a file, bytes, or a picture that Pillow holds. `where` is a condition in SQL that holds, of label,
+        split and your own columns; `group_by` a column of whose values only the best photo counts. The JPEG `sheet`
+        shows them.
+
+        Raises:
+            PetrieveError: there is no store, or a photo, the condition, the weights or the device cannot be used.
+        """
+        index = self.index()
+        cache = index.cache  # what it has read of it is not read again
+        asked = several(photos)
+        trunk = partial(self._warm, cache, weights, device, precision)
+        settings = {"weights": weights, "device": device, "precision": precision}
+        queries = [query_one(one, cache, trunk=trunk, **settings) for one in asked]  # type: ignore[arg-type]
+        pairs = list(zip(asked, queries, strict=True))
+        same = {path for query in queries for path in same_photo(query, cache)}
+        if index.held is None:
+            words.note(READ)
+        settled = {"k": k, "where": where, "group_by": group_by, "min_similarity": min_similarity}
+        named = tuple(str(one) if isinstance(one, str | os.PathLike) else query.photo.path for one, query in pairs)
+        found = Neighbours(
+            rows=(rows := _found(index, queries, same, **settled)),  # type: ignore[arg-type]
+            photos=named,
+            left_out=tuple(sorted(same - {query.photo.path for query in queries})),
+            grouped=group_by is not None,
+            picture=pictures(cache, [*(query.photo.path for query in queries), *(one.photo for one in rows)]),
+        )
+        if sheet:
+            _draw(Path(sheet), found, queries, asked)
+        return found
+
+    def watch(
+        self,
+        folder: Place,
+        *,
+        k: int = 10,
+        where: str | None = None,
+        group_by: str | None = None,
+        min_similarity: float = -1.0,
+        weights: str | None = None,
+        device: str = "auto",
+        precision: str = "auto",
+    ) -> Iterator[Neighbours | Unreadable]:
+        """What is like each photo that appears in a folder, from now on, without end; or why it cannot be read.
+
+        What `embed` adds meanwhile is found too.
+
+        Raises:
+            PetrieveError: it is no folder, or something cannot be used that `similar` was given.
+        """
+        import numpy as np
+
+        settled = {"k": k, "where": where, "group_by": group_by, "min_similarity": min_similarity}
+        index = self.index()
+        # A slip in what is asked is told before the first photo comes.
+        question.ask(index, [np.ones(index.cache.dimension, np.float32)], **settled)  # type: ignore[arg-type]
+        appearing = watch(folder, index.cache, weights=weights, device=device, precision=precision)
+
+        def answers() -> Iterator[Neighbours | Unreadable]:
+            for one in appearing:
+                if isinstance(one, Unreadable):
+                    yield one
+                    continue
+                index = self.index()
+                same = set(same_photo(one, index.cache))
+                rows = _found(index, [one], same, **settled)  # type: ignore[arg-type]
+                shown = pictures(index.cache, [one.photo.path, *(match.photo for match in rows)])
+                yield Neighbours(rows, (one.photo.path,), tuple(sorted(same)), group_by is not None, shown)
+
+        return answers()
+
+    def evaluate(self, column: str = "label") -> Evaluation:
+        """How many of a photo's neighbours are of its own kind, by a column, and what the index misses.
+
+        Raises:
+            PetrieveError: there is no such column, or too few photos have a value in it.
+        """
+        return Evaluation(**vars(measure.evaluate(self.index(), column=column)))
+
+    def duplicates(
+        self, *, device: str = "auto", precision: str = "auto", csv: Place | None = None, sheet: Place | None = None
+    ) -> Duplicates:
+        """Near-copies: same bytes, same picture, same scene. It says which is the best, and deletes nothing.
+
+        Each photo of each group is also written to `csv`, and the first groups drawn into the JPEG `sheet`.
+
+        Raises:
+            PetrieveError: there is no store, or a file cannot be written.
+        """
+        cache = self.cache()
+        read = Reader(cache)
+        made = copies.make_copies(cache, device=device, precision=precision)
+        shown = partial(picture, read=read)
+        found = find_duplicates(
+            cache,
+            made,
+            files=partial(files, read=read),
+            glances=partial(copies.glances, read=read),
+            larger=partial(copies.glances, size=copies.LARGER, read=read),
+            sharpness=partial(copies.sharpness, read=read),
+        )
+        if csv:
+            spreadsheet.duplicates(Path(csv), found.groups)
+        if sheet:
+            groups = [[(one.photo, group.kind) for one in group.photos] for group in found.groups]
+            sheets.group_sheet(Path(sheet), groups, picture=shown)
+        return Duplicates(**vars(found), picture=shown)
+
+    def build_index(self, *, kind: str | None = None, recall: float | None = None, on: str = "local") -> IndexCard:
+        """The index, built or brought up to date: of a `kind` that is a FAISS factory string, by default what fits.
+
+        A search is to find the share `recall` of the ten nearest. `on` is `local`, or a Ray cluster.
+
+        Raises:
+            PetrieveError: there is no store, or no such kind of index, or the cluster cannot be joined.
+        """
+        check_on(on)
+        with nullcontext() if on == LOCAL else joined(on):  # before Lance is there, which bears no fork
+            cache, encoded = self.cache(), encode.encoded if on == LOCAL else on_ray.encoded
+            update.update(cache, kind=kind, recall=recall, tell=words.note, encoded=encoded)
+        card = build.describe(cache)
+        return IndexCard(card.pop("kind"), card.pop("photos"), card.pop("fits"), card)
+
+
+def _found(
+    index: Index,
+    queries: Sequence[Embedded],
+    same: set[str],
+    *,
+    k: int,
+    where: str | None,
+    group_by: str | None,
+    min_similarity: float,
+) -> tuple[question.Match, ...]:
+    """The photos most like a pet, and which of them are gone, or went since the last run."""
+    found = question.ask(
+        index,
+        [query.embedding for query in queries],
+        k=k,
+        leave_out=frozenset(same),
+        where=where,
+        group_by=group_by,
+        min_similarity=min_similarity,
+    )
+    return tuple(replace(one, gone=one.gone or gone(one.photo)) for one in found)
+
+
+def _draw(file: Path, found: Neighbours, queries: Sequence[Embedded], given: "Sequence[Photo]") -> None:
+    """Draw the photos that were asked about, as they were given, and their neighbours."""
+    held = {query.photo.path: one for query, one in zip(queries, given, strict=True)}
+
+    def shown(path: str) -> "Image.Image | None":
+        one = held.get(path, path)
+        return upright_image(as_bytes(one)) if not isinstance(one, str | os.PathLike) else found.picture(path)  # type: ignore[misc]
+
+    asked = [(query.photo.path, "the photo", os.path.basename(query.photo.path)) for query in queries]
+    rows = [
+        (
+            one.photo,
+            one.label or "no label",
+            f"{one.similarity:.3f}  {'gone: ' * bool(one.gone)}{Path(one.photo).name}",
+        )
+        for one in found
+    ]
+    sheets.contact_sheet(file, [*asked, *rows], picture=shown, framed=range(len(asked)))

@@ -1,0 +1,152 @@
+"""What a store holds: embedded, listed, held against itself."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from petrieve.api.opened import Opened
+from petrieve.api.results import Diagnosis, Info, Summary, Verification
+from petrieve.classifier import head
+from petrieve.extractor import embed
+from petrieve.extractor.checks import doctor, verify
+from petrieve.extractor.sources.places import Place
+from petrieve.gallery import progress, terminal, words
+from petrieve.gallery.advice import to_imagenet
+from petrieve.index import build
+from petrieve.index.codes import update
+from petrieve.store.cache import Cache
+from petrieve.store.columns import alike
+from petrieve.store.key import where
+from petrieve.store.trunks import trunks_of
+
+
+def _nothing(_: Summary) -> None:
+    """What is done with a summary that nobody waits for."""
+
+
+def _never() -> bool:
+    return False
+
+
+class Embedding(Opened):
+    """What makes a store, and what it holds."""
+
+    def embed(
+        self,
+        sources: Place | Sequence[Place],
+        *,
+        labels: Place | None = None,
+        label_level: int | None = None,
+        photo_column: str | None = None,
+        label_column: str | None = None,
+        weights: str | None = None,
+        device: str = "auto",
+        precision: str = "auto",
+        on: str = "local",
+        workers: int | None = None,
+        views: int = 0,
+        prune: bool = False,
+        forget: int | None = None,
+        retry: bool = False,
+        keep_damaged: bool = False,
+        drop_trunk: str | None = None,
+        quiet: bool = False,
+        stop: Callable[[], bool] = _never,
+        then: Callable[[Summary], None] = _nothing,
+    ) -> Summary:
+        """What a run did that embeds the photos that are new or have changed, and makes the store where there is none.
+
+        Photos that the store knows are not opened again. The words mean what those of the command mean. How far the
+        run is goes to stderr unless it is to be `quiet`; it ends early, with what is ready, once `stop` says so. Where
+        photos are many, their index is brought up to date behind it: `then` hears the summary before.
+
+        Raises:
+            PetrieveError: a source, the labels, the weights, the device or the store cannot be used; or no photo be
+                read.
+        """
+        with progress.progress(quiet) as (listing, draw):
+            ran, cache = embed.embed(
+                sources,
+                store=self.path,
+                labels=labels,
+                label_level=label_level,
+                photo_column=photo_column,
+                label_column=label_column,
+                trunk=self.trunk,
+                weights=weights,
+                device=device,
+                precision=precision,
+                on=on,
+                workers=workers,
+                views=views,
+                prune=prune,
+                forget=forget,
+                retry=retry,
+                keep_damaged=keep_damaged,
+                drop_trunk=drop_trunk,
+                listing=listing,
+                progress=draw,
+                note=words.note,
+                stop=stop,
+            )
+        named = [sources] if isinstance(sources, str) else sources if isinstance(sources, Sequence) else [sources]
+        better = None if weights else to_imagenet(ran.trunk, ran.weights, named, self.path)
+        summary = Summary(**vars(ran), better=better, pruned=prune and not ran.left)
+        for told in (alike(cache.counts()["labels"]), terminal.passed_over(ran.sources.values())):
+            if told:
+                words.note(told)
+        then(summary)
+        if not (summary.left or stop()):
+            update.update(cache, patient=True, tell=words.note)
+        return summary
+
+    def info(self) -> Info:
+        """What the store holds, and whether the head and the index fit it.
+
+        Raises:
+            PetrieveError: there is no store, or it cannot be read.
+        """
+        cache = self.cache()
+        listed = [bad for _, bad in sorted(cache.unreadable().items())]
+        return Info(
+            **cache.counts(),
+            unreadable=[{"photo": words.name(bad.photo.path), "reason": bad.reason} for bad in listed],
+            caveats=[{"photo": words.name(path), "caveat": said} for path, said in sorted(cache.caveats().items())],
+            fingerprint=cache.fingerprint,
+            weights=cache.weights,
+            trunk=cache.made.name,
+            trunks=trunks_of(self.path),
+            better=to_imagenet(cache.made.name, cache.weights, ["FOLDER"], self.path),
+            head=head.describe(cache),
+            index=build.describe(cache),
+        )
+
+    def verify(
+        self, *, sample: int = 32, every: bool = False, device: str = "auto", precision: str = "auto"
+    ) -> Verification:
+        """What is wrong with the store, held against itself and against `sample` of its photos, or `every` one.
+
+        Raises:
+            PetrieveError: there is no store, or the weights or the device cannot be used.
+        """
+        cache = Cache.open(where(self.path, near=False), self.trunk)
+        found = verify.verify(cache, sample=sample, every=every, device=device, precision=precision)
+        if found.photos:
+            wrong = [*head.check(cache), *build.check(cache)]
+            found.findings.extend(verify.Finding(one["what"], one["remedy"]) for one in wrong)
+        return Verification(**vars(found))
+
+    def doctor(
+        self,
+        sources: Place | Sequence[Place],
+        *,
+        weights: str | None = None,
+        device: str = "auto",
+        precision: str = "auto",
+    ) -> Diagnosis:
+        """How fast each step of embedding these photos is, and which holds up the rest. Nothing is kept.
+
+        Raises:
+            PetrieveError: a source, the weights or the device cannot be used, or no photo be read.
+        """
+        measure = partial(doctor.diagnose, store=self.path, weights=weights, device=device, precision=precision)
+        return Diagnosis(**vars(measure(sources)))

@@ -1,0 +1,322 @@
+"""What a store answers: frozen, printed as the commands print it, and a table or pictures where one wants them."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, overload
+
+from petrieve.classifier import head
+from petrieve.classifier.auditing.audit import Finding
+from petrieve.extractor import embed
+from petrieve.extractor.checks import doctor, verify
+from petrieve.gallery import cards, terminal, words
+from petrieve.index import evaluate
+from petrieve.index.duplicates import find
+from petrieve.index.question import Match
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from PIL import Image
+
+Row = dict[str, Any]
+Picture = Callable[[str], "Image.Image | None"]
+One = TypeVar("One", covariant=True)
+
+
+class Shown:
+    """A frozen dataclass that prints as its command does; what a field cannot be compared by is not part of it."""
+
+    @staticmethod
+    def say(document: Any, /) -> Iterable[str]:
+        """The lines of a document."""
+        raise NotImplementedError
+
+    def document(self) -> Any:
+        """What the command prints with `--json`: plain lists, dicts, numbers and texts."""
+        own = fields(self)  # type: ignore[arg-type]
+        hidden = {one.name: None for one in own if not one.compare}
+        plain = asdict(replace(self, **hidden))  # type: ignore[type-var, call-overload]
+        return {name: value for name, value in plain.items() if name not in hidden}
+
+    def lines(self) -> Iterable[str]:
+        """What the command prints."""
+        return self.say(self.document())
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines())
+
+    __repr__ = __str__
+
+    def to_pandas(self) -> "pd.DataFrame":
+        """A table: a row for each thing that was found, or one row.
+
+        Raises:
+            ImportError: pandas is not installed.
+        """
+        import pandas as pd
+
+        return pd.DataFrame(self._table())
+
+    def _table(self) -> list[Row]:
+        return [self.document()]
+
+
+class Many(Shown, Sequence[One]):
+    """A sequence of what was found, in its order."""
+
+    rows: tuple[One, ...]
+
+    @overload
+    def __getitem__(self, at: int) -> One: ...
+    @overload
+    def __getitem__(self, at: slice) -> tuple[One, ...]: ...
+    def __getitem__(self, at: int | slice) -> One | tuple[One, ...]:
+        """The one at a place, counted from 0, or those of a slice."""
+        return self.rows[at]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def _table(self) -> list[Row]:
+        return [asdict(one) for one in self.rows]  # type: ignore[call-overload]
+
+
+@dataclass(frozen=True, repr=False)
+class Summary(Shown, embed.Summary):
+    """What a run of `embed` did: counts of photos, by source too, their labels, and how fast it was."""
+
+    better: str | None = None  # the command that embeds with ImageNet's weights, where the bundled trunk was used
+    pruned: bool = field(default=False, compare=False)
+
+    def lines(self) -> Iterable[str]:
+        """What the command prints."""
+        return terminal.embedded(self.document(), pruned=self.pruned)
+
+
+@dataclass(frozen=True, repr=False)
+class Info(Shown):
+    """What a store holds."""
+
+    photos: int
+    gone: int
+    views: int
+    labels: dict[str, int]
+    splits: dict[str, int]
+    unreadable: list[Row]  # photo, reason
+    caveats: list[Row]  # photo, caveat
+    fingerprint: str
+    weights: str
+    trunk: str
+    trunks: list[str]
+    better: str | None  # the command that embeds with ImageNet's weights, where the bundled trunk was used
+    head: Row | None  # None where none was fitted
+    index: Row
+    say = staticmethod(terminal.contents)
+
+
+@dataclass(frozen=True, repr=False)
+class Report(Shown, head.Report):
+    """How well a head does on photos that it was not fitted on."""
+
+    say = staticmethod(terminal.fitted)
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What is in a photo; where it cannot be read, `error` says why and the rest is empty."""
+
+    photo: str  # below its root
+    root: str
+    label: str | None = None
+    probability: float | None = None
+    probabilities: dict[str, float] = field(default_factory=dict)
+    unsure: bool = False
+    unfamiliar: bool = False
+    error: str | None = None
+
+
+@dataclass(frozen=True, repr=False)
+class Predictions(Many[Prediction]):
+    """What is in photos, in the order in which `embed` would take them in."""
+
+    rows: tuple[Prediction, ...]
+    say = staticmethod(terminal.predicted)
+
+    def document(self) -> list[Row]:
+        """What the command prints with `--json`."""
+        return [_prediction(one) for one in self.rows]
+
+
+def _prediction(one: Prediction) -> Row:
+    if one.error is not None:
+        return {"photo": one.photo, "root": one.root, "error": one.error}
+    return {name: value for name, value in asdict(one).items() if name != "error"}
+
+
+@dataclass(frozen=True, repr=False)
+class Neighbours(Many[Match]):
+    """The photos most like a pet, best first; a notebook shows them."""
+
+    rows: tuple[Match, ...]
+    photos: tuple[str, ...]  # that were asked about, by the names that they were given
+    left_out: tuple[str, ...]  # paths of the same photo
+    grouped: bool
+    picture: Picture | None = field(compare=False)
+    say = staticmethod(terminal.neighbours)
+
+    def document(self) -> Row:
+        """What the command prints with `--json`."""
+        named = {"photo": self.photos[0]} if len(self.photos) == 1 else {"photos": list(self.photos)}
+        return {**named, "neighbours": terminal.matches(self.rows, grouped=self.grouped)}
+
+    def lines(self) -> Iterator[str]:
+        """What the command prints."""
+        yield from super().lines()
+        if self.left_out:
+            same = ", ".join(map(words.name, self.left_out))
+            yield terminal.Aside(f"left out, being the same photo: {words.printable(same)}")
+
+    def _repr_html_(self) -> str:
+        return cards.cards([(one.photo, *cards.neighbour(one)) for one in self.rows], self.picture)
+
+
+@dataclass(frozen=True, repr=False)
+class Audit(Many[Finding]):
+    """All labelled photos, the worst first; a notebook shows those that are worth a look."""
+
+    rows: tuple[Finding, ...]
+    of: int  # labelled photos, of which those in `rows` were looked at
+    found: dict[str, int]  # how many of each kind
+    expected_wrong: float  # about so many of the labels
+    picture: Picture | None = field(compare=False)
+    say = staticmethod(terminal.audited)
+
+    def document(self) -> Row:
+        """What the command prints with `--json`."""
+        ranked = [{**asdict(one), "photo": words.name(one.photo)} for one in self.rows]
+        found = {"found": self.found, "expected_wrong": self.expected_wrong}
+        return {"photos": len(self), "of": self.of, **found, "ranked": ranked}
+
+    def worst(self) -> list[Finding]:
+        """Those that something was found on."""
+        return [one for one in self.rows if one.kinds]
+
+    def _repr_html_(self) -> str:
+        return cards.cards([(one.photo, *cards.finding(one)) for one in self.worst()], self.picture)
+
+
+@dataclass(frozen=True, repr=False)
+class Duplicates(Shown, find.Duplicates):
+    """Groups of near-copies, of each the best first; a notebook shows them."""
+
+    picture: Picture | None = field(compare=False)
+    say = staticmethod(terminal.duplicates)
+
+    def document(self) -> Row:
+        """What the command prints with `--json`."""
+        return terminal.duplicated(super().document())
+
+    def _table(self) -> list[Row]:
+        numbered = enumerate(self.groups, 1)
+        return [{"group": n, "kind": group.kind, **asdict(one)} for n, group in numbered for one in group.photos]
+
+    def _repr_html_(self) -> str:
+        tiles = [(one.photo, group.kind, Path(one.photo).name) for group in self.groups for one in group.photos]
+        first = {group.photos[0].photo for group in self.groups}
+        return cards.cards(tiles, self.picture, framed=first)
+
+
+@dataclass(frozen=True, repr=False)
+class Evaluation(Shown, evaluate.Evaluated):
+    """How many of a photo's neighbours are of its own kind, and what the index misses."""
+
+    say = staticmethod(terminal.evaluated)
+
+
+@dataclass(frozen=True, repr=False)
+class Verification(Shown, verify.Verified):
+    """What was held against what, and what is wrong."""
+
+    say = staticmethod(terminal.verified)
+
+    def document(self) -> Row:
+        """What the command prints with `--json`."""
+        return {**super().document(), "changed": [words.name(path) for path in self.changed]}
+
+
+@dataclass(frozen=True, repr=False)
+class Diagnosis(Shown, doctor.Diagnosis):
+    """How fast each step of embedding is, and which holds up the rest."""
+
+    say = staticmethod(terminal.diagnosed)
+
+
+@dataclass(frozen=True, repr=False)
+class Comparison(Shown):
+    """Several trunks side by side on the same labels."""
+
+    measured_on: int  # photos that all were measured on
+    trunks: list[Row]
+    say = staticmethod(terminal.compared)
+
+    def _table(self) -> list[Row]:
+        return self.trunks
+
+
+@dataclass(frozen=True, repr=False)
+class IndexCard(Shown):
+    """The kind and size of an index, whether it fits the embeddings, and what is known of it."""
+
+    kind: str | None
+    photos: int
+    fits: bool
+    figures: Row
+    say = staticmethod(terminal.index)
+
+    def document(self) -> Row:
+        """What the command prints with `--json`."""
+        return {"kind": self.kind, "photos": self.photos, "fits": self.fits, **self.figures}
+
+
+@dataclass(frozen=True, repr=False)
+class Exported(Shown):
+    """What was written for use elsewhere, and what is known of it."""
+
+    written: str
+    figures: Row
+    say = staticmethod(terminal.exported)
+
+    def document(self) -> Row:
+        """What the command prints with `--json`."""
+        return {"written": self.written, **self.figures}
+
+
+@dataclass(frozen=True, repr=False)
+class Imported(Shown):
+    """How many photos' embeddings a store has now of an import."""
+
+    store: str
+    photos: int
+    say = staticmethod(terminal.imported)
+
+
+@dataclass(frozen=True, repr=False)
+class Page(Shown):
+    """The page that was written about a head."""
+
+    file: str
+    size_bytes: int
+    photos: int  # that were looked at
+    of: int  # labelled ones
+    mistakes: int
+    suspects: int
+    say = staticmethod(terminal.reported)
+
+
+@dataclass(frozen=True, repr=False)
+class Sample(Shown):
+    """Where photos to try things with were put."""
+
+    folder: str
+    photos: int
+    say = staticmethod(terminal.sampled)

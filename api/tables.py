@@ -1,0 +1,81 @@
+"""Embeddings as tables, and heads and embeddings for use elsewhere, and back."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from petrieve.api import exports
+from petrieve.api.opened import Opened
+from petrieve.api.results import Exported, Imported
+from petrieve.extractor.exchange.imports import import_embeddings
+from petrieve.extractor.exchange.rows import parts, with_embeddings
+from petrieve.extractor.sources.places import Place
+from petrieve.gallery import words
+from petrieve.index.codes import update
+from petrieve.store.photo import path_of
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    import pyarrow as pa
+
+
+class Tables(Opened):
+    """What leaves a store, and comes into one."""
+
+    def to_arrow(self) -> "pa.Table":
+        """A row for each embedded photo, as an export has it, with its `embedding`, a list of D float32.
+
+        Polars and DuckDB take it without copying. All is in memory: 4 kB a photo of 1,024 numbers.
+
+        Raises:
+            PetrieveError: there is no store, or it cannot be read.
+        """
+        import pyarrow as pa
+
+        cache = self.cache()
+        return pa.concat_tables([with_embeddings(cache, told, embeddings) for told, embeddings in parts(cache)])
+
+    def to_numpy(self) -> "tuple[np.ndarray, np.ndarray]":
+        """The paths (n,) of the embedded photos, and their embeddings (n, D) float32 of view 0, as the trunk made them.
+
+        Raises:
+            PetrieveError: there is no store, or it cannot be read.
+        """
+        import numpy as np
+
+        paths, blocks = list[str](), []
+        cache = self.cache()
+        for photos, embeddings in cache.embeddings(["root", "uri"]):
+            paths += map(path_of, photos["root"].to_pylist(), photos["uri"].to_pylist())
+            blocks.append(embeddings)
+        none = np.zeros((0, cache.dimension), np.float32)
+        return np.array(paths, dtype=np.str_), np.concatenate([none, *blocks])
+
+    def to_pandas(self) -> "pd.DataFrame":
+        """A row for each embedded photo; in `embedding` an array of D float32.
+
+        Raises:
+            PetrieveError: there is no store, or it cannot be read.
+            ImportError: pandas is not installed.
+        """
+        return self.to_arrow().to_pandas()
+
+    def export(self, where: Place) -> Exported:
+        """What was written of the head or of the embeddings, for use elsewhere: what, the name says.
+
+        Raises:
+            PetrieveError: the name says nothing, there is no head that is wanted, or the file cannot be written.
+        """
+        return Exported(str(where), exports.write(Path(where), self.cache()))
+
+    def import_(self, where: Place, *, photos: Place | None = None) -> Imported:
+        """How many photos' embeddings were read that an export wrote, into a new store or one of the same weights.
+
+        `photos` is the folder that held them all, if it has moved.
+
+        Raises:
+            PetrieveError: it is no export, or of other weights, or cannot be read.
+        """
+        count, cache = import_embeddings(Path(where), self.path, photos=Path(photos) if photos else None)
+        update.update(cache, patient=True, tell=words.note)
+        return Imported(self.path, count)

@@ -1,0 +1,17 @@
+"""Commands that are advised to a person."""
+
+import shlex
+from collections.abc import Sequence
+
+from petrieve.gallery.words import program
+
+DEFAULT_STORE = ".petrieve"
+
+
+def to_imagenet(trunk: str, weights: str, sources: Sequence[object], store: str) -> str | None:
+    """The command that puts ImageNet's weights in the place of the bundled trunk; None where they are there."""
+    if weights != "bundled":
+        return None
+    kind = trunk.partition("-")[0]
+    words = ["embed", *map(str, sources), "--trunk", kind, "--weights", "imagenet", "--drop-trunk", trunk]
+    return f"{program()} {shlex.join([*words, *(['--store', store] if store != DEFAULT_STORE else [])])}"
