@@ -17,7 +17,7 @@ from embedding import vectors
 from PIL import Image
 from planting import Endless, kept, nothing_there, of_trunk, seen, whole
 
-from petrieve.commands import heads
+from petrieve.api import heads
 from petrieve.extractor.engines import local as stream
 from petrieve.extractor.query import query
 from petrieve.extractor.sources.folder import find
