@@ -48,7 +48,7 @@ bench: .venv/ready
 
 lock:
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
-		--python-version 3.11 --extra dev --extra bucket --extra onnx --extra ray --output-file requirements.lock pyproject.toml
+		--python-version 3.11 --extra dev --extra bucket --extra gallery --extra onnx --extra ray --output-file requirements.lock pyproject.toml
 
 clean:
 	rm -rf .venv demo build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
