@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from petrieve.commands import embeddings, exports, heads, neighbours, trunks
+from petrieve.commands import embeddings, exports, heads, neighbours, pages, trunks
 from petrieve.commands.options import Notes
 from petrieve.extractor.sources.bounds import max_megapixels
 from petrieve.gallery import words
@@ -24,7 +24,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-GROUPS = (embeddings.app, heads.app, neighbours.app, trunks.app, exports.app)
+GROUPS = (embeddings.app, heads.app, neighbours.app, trunks.app, exports.app, pages.app)
 for group in GROUPS:
     app.add_typer(group)
 

@@ -1,7 +1,7 @@
 """Which photos are alike."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
@@ -74,7 +74,7 @@ class Alike(Opened):
         settled = {"k": k, "where": where, "group_by": group_by, "min_similarity": min_similarity}
         named = tuple(str(one) if isinstance(one, str | os.PathLike) else query.photo.path for one, query in pairs)
         found = Neighbours(
-            rows=(rows := _found(index, queries, same, **settled)),  # type: ignore[arg-type]
+            rows=(rows := neighbours_of(index, queries, same, **settled)),  # type: ignore[arg-type]
             photos=named,
             left_out=tuple(sorted(same - {query.photo.path for query in queries})),
             grouped=group_by is not None,
@@ -118,7 +118,7 @@ class Alike(Opened):
                     continue
                 index = self.index()
                 same = set(same_photo(one, index.cache))
-                rows = _found(index, [one], same, **settled)  # type: ignore[arg-type]
+                rows = neighbours_of(index, [one], same, **settled)  # type: ignore[arg-type]
                 shown = pictures(index.cache, [one.photo.path, *(match.photo for match in rows)])
                 yield Neighbours(rows, (one.photo.path,), tuple(sorted(same)), group_by is not None, shown)
 
@@ -177,15 +177,15 @@ class Alike(Opened):
         return IndexCard(card.pop("kind"), card.pop("photos"), card.pop("fits"), card)
 
 
-def _found(
+def neighbours_of(
     index: Index,
     queries: Sequence[Embedded],
-    same: set[str],
+    same: Collection[str],
     *,
-    k: int,
-    where: str | None,
-    group_by: str | None,
-    min_similarity: float,
+    k: int = 10,
+    where: str | None = None,
+    group_by: str | None = None,
+    min_similarity: float = -1.0,
 ) -> tuple[question.Match, ...]:
     """The photos most like a pet, and which of them are gone, or went since the last run."""
     found = question.ask(

@@ -1,6 +1,8 @@
 """A store as a person holds it: where it is, and what of it stays warm between two questions."""
 
 import os
+from collections.abc import Callable
+from functools import partial
 from threading import RLock
 from typing import TYPE_CHECKING
 
@@ -56,6 +58,10 @@ class Opened:
         with self._lock:
             self._index = build.build(self.cache()) if self._index is None else build.follow(self._index)
             return self._index
+
+    def warm(self, cache: Cache) -> "Callable[[], Trunk]":
+        """What gives the trunk that made what a cache holds, for parts of Petrieve that are not public."""
+        return partial(self._warm, cache, None, "auto", "auto")
 
     def _warm(self, cache: Cache, weights: str | None, device: str, precision: str) -> "Trunk":
         """The trunk that made what a cache holds, loaded once."""

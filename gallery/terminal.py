@@ -139,8 +139,9 @@ def predicted(predictions: Sequence[dict[str, Any]]) -> Iterator[str]:
 
 def matches(found: Sequence[Any], *, grouped: bool) -> list[dict[str, Any]]:
     """Matches as the document has them: paths as `name` writes them, groups where they were asked for."""
+    hidden = {"digest"} if grouped else {"digest", "group"}
     listed = [{**asdict(one), "photo": name(one.photo)} for one in found]
-    return listed if grouped else [{key: one[key] for key in one if key != "group"} for one in listed]
+    return [{key: value for key, value in one.items() if key not in hidden} for one in listed]
 
 
 def neighbours(found: dict[str, Any]) -> Iterator[str]:

@@ -32,6 +32,7 @@ class Match:
     pairs_as_close: float
     group: Any = None
     gone: str | None = None
+    digest: str = ""  # of its content, hexadecimal
 
 
 def ask(
@@ -132,7 +133,7 @@ def _matches(
             continue
         if word is not None:
             seen.add(word)
-        yield Match(one.photo, one.label, round(min(one.similarity, 1.0), 4), 1.0, group, one.gone)
+        yield Match(one.photo, one.label, round(min(one.similarity, 1.0), 4), 1.0, group, one.gone, one.digest)
 
 
 def _values(index: Index, ids: list[int], column: str) -> list[Any]:

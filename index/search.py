@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 MANY = 1000
 # How many more contents are looked at when those that were found have too few photos.
 GROWTH = 4
-NAMES = ["root", "uri", "label", "gone"]
+NAMES = ["root", "uri", "label", "gone", "digest"]
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,7 @@ class Found:
     label: str | None
     gone: str | None
     similarity: float
+    digest: str  # of its content, hexadecimal
 
 
 def search(
@@ -119,7 +120,8 @@ def named(index: Index, ids: list[int], similarities: list[float]) -> list[Found
 def found_of(photo: Mapping[str, Any], similarity: float) -> Found:
     """A photo's row, with NAMES and `_rowid`, as what was found."""
     gone = photo["gone"].date().isoformat() if photo["gone"] else None
-    return Found(photo["_rowid"], path_of(photo["root"], photo["uri"]), photo["label"], gone, similarity)
+    path, digest = path_of(photo["root"], photo["uri"]), photo["digest"].hex()
+    return Found(photo["_rowid"], path, photo["label"], gone, similarity, digest)
 
 
 def check_k(k: int) -> None:

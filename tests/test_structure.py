@@ -93,7 +93,7 @@ def test_no_module_and_no_room_goes_round_in_a_circle() -> None:
 @pytest.mark.parametrize("house", ALLOWED)
 def test_readers_know_the_store_and_neither_the_maker_nor_each_other(house: str) -> None:
     for module, others in modules().items():
-        if module.split(".")[0] != house:
+        if module.split(".")[0] != house or module.startswith("gallery.web"):  # a door, as the commands are
             continue
         for other in others:
             known = other.split(".")[0] in {house, *ALLOWED[house]} or other in ALLOWED[house]

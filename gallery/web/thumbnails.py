@@ -1,0 +1,72 @@
+"""Thumbnails of a store's photos: made once, kept in one file beside the store, by the digests of their contents."""
+
+import io
+import sqlite3
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING
+
+from petrieve.store.folder import Store
+from petrieve.store.near import scratch
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+SIDE, QUALITY = 320, 78  # pixels of the longer side: sharp on a phone in two columns, and 12 kB
+MOST_BYTES = 2 << 30  # of 150,000 photos; the oldest go
+FILE = "thumbnails.sqlite"
+OLDEST = "DELETE FROM thumbnail WHERE rowid IN (SELECT rowid FROM thumbnail ORDER BY rowid LIMIT 1000)"
+
+
+def thumbnail(photo: "Image.Image") -> bytes:
+    """A JPEG of an upright photo, SIDE pixels at most, without anything else that the file has said."""
+    small = photo.convert("RGB")
+    small.thumbnail((SIDE, SIDE))
+    data = io.BytesIO()
+    small.save(data, "JPEG", quality=QUALITY)
+    return data.getvalue()
+
+
+@dataclass(frozen=True, eq=False)
+class Thumbnails:
+    """A file of thumbnails; without one, where the store's disk is full or read only, each is made anew."""
+
+    file: sqlite3.Connection
+    lock: Lock = field(default_factory=Lock)
+
+    @classmethod
+    def of(cls, store: Store) -> "Thumbnails":
+        """Those of a store, in its folder, or on this machine where it is in a bucket."""
+        try:
+            return cls(_opened(str(Path(scratch(store.path), FILE))))
+        except (OSError, sqlite3.Error):
+            return cls(_opened(":memory:"))
+
+    def get(self, digest: bytes) -> bytes | None:
+        """The JPEG of a content."""
+        with self.lock:
+            found = self.file.execute("SELECT jpeg FROM thumbnail WHERE digest = ?", (digest,)).fetchone()
+        return bytes(found[0]) if found else None
+
+    def put(self, digest: bytes, jpeg: bytes) -> None:
+        """Keep one; where they are too many, the oldest go. What cannot be written is not kept."""
+        with self.lock:
+            try:
+                with self.file:
+                    self.file.execute("INSERT OR REPLACE INTO thumbnail VALUES (?, ?)", (digest, jpeg))
+                    (size,) = self.file.execute("PRAGMA page_count").fetchone()
+                    (page,) = self.file.execute("PRAGMA page_size").fetchone()
+                    if size * page > MOST_BYTES:
+                        self.file.execute(OLDEST)
+            except sqlite3.Error:
+                return
+
+
+def _opened(path: str) -> sqlite3.Connection:
+    file = sqlite3.connect(path, check_same_thread=False, timeout=10)
+    if path != ":memory:":
+        file.execute("PRAGMA journal_mode = WAL")
+    file.execute("PRAGMA synchronous = OFF")  # what is lost is made again
+    file.execute("CREATE TABLE IF NOT EXISTS thumbnail (digest BLOB UNIQUE, jpeg BLOB NOT NULL)")
+    return file

@@ -1,0 +1,52 @@
+"""Photos that somebody has dropped on the page: in memory, few, and for a while."""
+
+import time
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from threading import Lock
+
+from petrieve.store.rows import Embedded
+
+MOST, SECONDS = 64, 3600.0
+
+
+@dataclass(frozen=True, eq=False)
+class Upload:
+    """A photo's embedding, and what its page shows of it."""
+
+    embedded: Embedded
+    name: str
+    thumbnail: bytes  # JPEG
+    since: float = field(default_factory=time.monotonic)
+
+
+@dataclass(frozen=True, eq=False)
+class Uploads:
+    """The last MOST of them, for SECONDS each, by the digests of their files; forgotten when the process ends."""
+
+    held: "OrderedDict[bytes, Upload]" = field(default_factory=OrderedDict)
+    lock: Lock = field(default_factory=Lock)
+
+    def keep(self, upload: Upload) -> bytes:
+        """The digest that it is found by."""
+        digest = upload.embedded.digest
+        with self.lock:
+            self.held[digest] = upload
+            self.held.move_to_end(digest)
+            while len(self.held) > MOST:
+                self.held.popitem(last=False)
+        return digest
+
+    def of(self, digest: bytes) -> Upload | None:
+        """The one with this digest, as long as it is kept."""
+        with self.lock:
+            found = self.held.get(digest)
+            if found and time.monotonic() - found.since > SECONDS:
+                del self.held[digest]
+                return None
+            return found
+
+    def forget(self, digest: bytes) -> None:
+        """Let go of one."""
+        with self.lock:
+            self.held.pop(digest, None)
