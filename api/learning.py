@@ -9,7 +9,6 @@ from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from petrieve.api.opened import Opened
 from petrieve.api.photos import Photo
 from petrieve.classifier.fitting.arrays import fit_arrays
 from petrieve.classifier.head import softmax
@@ -21,6 +20,7 @@ from petrieve.store.errors import PetrieveError
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
+    from petrieve.api.store import Store
     from petrieve.extractor.trunks.trunk import Trunk
 
 
@@ -85,7 +85,7 @@ class PhotoEmbedder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     def __init__(
         self,
-        store: Opened | None = None,
+        store: "Store | None" = None,
         *,
         weights: str | None = None,
         device: str = "auto",

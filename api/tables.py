@@ -27,8 +27,8 @@ class Tables(Opened):
     def to_arrow(self) -> "pa.Table":
         """A row for each embedded photo, as an export has it, with its `embedding`, a list of D float32.
 
-        Polars, DuckDB and NumPy take it without copying. All is in memory: 4 kB a photo of 1,024 numbers; each chunk
-        has some 65,536 photos.
+        Polars, DuckDB and NumPy take it without copying: it is in one chunk, or where photos are more than 65,536 in
+        several. All is in memory: 4 kB a photo of 1,024 numbers.
 
         Raises:
             PetrieveError: there is no store, or it cannot be read.

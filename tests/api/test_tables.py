@@ -13,6 +13,7 @@ from planting import DIMENSION, planted
 from torch.utils.data import DataLoader, random_split
 
 import petrieve
+from petrieve.extractor.exchange import rows as exchanged
 from petrieve.store import contents
 
 Run = Callable[..., Done]
@@ -78,16 +79,27 @@ def test_torchs_loaders_take_a_dataset(split: petrieve.Store) -> None:
     assert torch.equal(targets, data.targets)
 
 
-def test_polars_and_numpy_take_a_table_without_copying(split: petrieve.Store) -> None:
+def test_polars_and_numpy_take_a_table_without_copying(split: petrieve.Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(contents, "SCAN", 16)  # so that it is read in several batches
     table = split.to_arrow()
     (column,) = table["embedding"].chunks
     matrix = column.flatten().to_numpy(zero_copy_only=True).reshape(-1, DIMENSION)
     frame = polars.from_arrow(table)
     assert isinstance(frame, polars.DataFrame)
     shared = frame["embedding"].to_numpy(allow_copy=False)
-    assert column.flatten().buffers()[1].address == matrix.ctypes.data == shared.ctypes.data
     assert shared.shape == matrix.shape == (55, DIMENSION)
-    assert np.shares_memory(shared, matrix)
+    assert column.flatten().buffers()[1].address == matrix.ctypes.data == shared.ctypes.data
+
+
+def test_of_very_many_photos_each_chunk_is_shared(split: petrieve.Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(contents, "SCAN", 16)
+    monkeypatch.setattr(exchanged, "PART", 32)
+    table = split.to_arrow()
+    frame = polars.from_arrow(table)
+    assert isinstance(frame, polars.DataFrame)
+    shared = [one.to_numpy(allow_copy=False).ctypes.data for one in frame["embedding"].get_chunks()]
+    assert shared == [one.flatten().buffers()[1].address for one in table["embedding"].chunks]
+    assert len(shared) == 2
 
 
 def test_a_matrix_is_in_memory_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
