@@ -14,7 +14,7 @@ from petrieve.extractor.sources.source import Part
 from petrieve.extractor.trunks.trunk import Trunk
 from petrieve.store.cache import Cache
 from petrieve.store.errors import PetrieveError
-from petrieve.store.photo import Photo, as_text, is_address
+from petrieve.store.photo import Photo, is_address
 from petrieve.store.rows import Embedded, Unreadable
 
 if TYPE_CHECKING:
@@ -55,18 +55,18 @@ def embeddings_of(
             memory[number] = in_memory(one, str(number))
             paths.append(memory[number].photo.path)
     places = dict.fromkeys(path for number, path in enumerate(paths) if number not in memory)
-    there = held(places, cache) if cache and precision == "auto" else {}
+    there = held(places, cache) if cache is not None and precision == "auto" else {}
     found = {path: one for path, one in there.items() if _is_as_then(one.photo)}
-    parts = [*find_parts([path for path in places if as_text(path) not in found]), *memory.values()]
+    parts = [*find_parts([path for path in places if path not in found]), *memory.values()]
     _check_photos(paths, {*found, *photos_of(parts)})
     asked = {"weights": weights, "device": device, "precision": precision}
-    made = of_parts(parts, cache, trunk=trunk, **asked) if cache else _made(parts, trunk)  # type: ignore[arg-type]
+    made = _made(parts, trunk) if cache is None else of_parts(parts, cache, trunk=trunk, **asked)  # type: ignore[arg-type]
     found |= {one.photo.path: one for one in _sound(made)}
-    return np.stack([found[as_text(path)].embedding for path in paths])
+    return np.stack([found[path].embedding for path in paths])
 
 
 def _is_as_then(photo: Photo) -> bool:
-    """Whether a photo is as the cache knows it: by size and time; of one in an archive or a bucket that is believed."""
+    """Whether a photo is as the cache knows it, by size and time: of one in an archive or a bucket that is believed."""
     if is_address(photo.path) or container_of(photo.path):
         return True
     try:
@@ -95,7 +95,7 @@ def _made(parts: Sequence[Part], trunk: Callable[[], Trunk]) -> Iterator[Embedde
 def _check_photos(paths: Iterable[str], there: Collection[str]) -> None:
     """Refuse a folder or an archive before its photos are embedded."""
     for path in paths:
-        if as_text(path) not in there:
+        if path not in there:
             raise PetrieveError(f"{path} is no photo", "name photos one by one")
 
 

@@ -20,7 +20,7 @@ from petrieve.store.cache import Cache
 from petrieve.store.contents import Content
 from petrieve.store.errors import PetrieveError
 from petrieve.store.known import known
-from petrieve.store.photo import Photo, as_text, digest_of, is_address, path_of
+from petrieve.store.photo import Photo, digest_of, is_address, path_of
 from petrieve.store.rows import Embedded, Unreadable, microseconds
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ def _one(results: Iterator[Embedded | Unreadable], name: str) -> Embedded:
 
 def held(paths: Iterable[str], cache: Cache) -> dict[str, Embedded]:
     """Photos as the cache has them, of those at these paths, by path."""
-    rows = [row for row in cache.known_of(dict.fromkeys(map(as_text, paths))) if row["digest"]]
+    rows = [row for row in cache.known_of(dict.fromkeys(paths)) if row["digest"]]
     views = cache.views_of({row["digest"] for row in rows})
     there = [row for row in rows if row["digest"] in views]
     photos = [Photo(row["root"], row["uri"], row["size"], microseconds(row["modified"])) for row in there]

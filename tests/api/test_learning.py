@@ -7,12 +7,14 @@ import sys
 import warnings
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 from planting import cache_of
 from planting import drawn as drawn_rows
+from servers import Proxy, put_folder
 from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.model_selection import GridSearchCV, cross_val_score, cross_validate
@@ -137,8 +139,7 @@ def test_photos_are_embedded_in_the_order_given_and_nothing_is_written(store: Pa
 
 
 def test_a_photo_that_has_not_changed_is_not_opened_and_another_is(photos: Path, tmp_path: Path) -> None:
-    store = petrieve.open(tmp_path / "s")
-    store.embed(photos, weights="bundled", quiet=True)
+    store = _embedded(tmp_path, str(photos))
     (one, other, *_), _ = paths_and_labels(photos)
     before = petrieve.PhotoEmbedder(store).transform([one, other])
     status, content = os.stat(one), Path(one).read_bytes()
@@ -153,13 +154,40 @@ def test_photos_in_an_archive_are_named_by_their_paths(pets: Path, tmp_path: Pat
     with zipfile.ZipFile(tmp_path / "pets.zip", "w") as packed:
         for file in sorted(pets.rglob("*.*")):
             packed.write(file, file.relative_to(pets))
-    store = petrieve.open(tmp_path / "s")
-    store.embed(tmp_path / "pets.zip", weights="bundled", quiet=True)
+    store = _embedded(tmp_path, str(tmp_path / "pets.zip"))
     paths, matrix = store.to_numpy()
     embedder = petrieve.PhotoEmbedder(store)
     assert np.array_equal(embedder.transform(paths), matrix)
     with pytest.raises(petrieve.PetrieveError, match=r"pets\.zip is no photo; name photos one by one"):
         embedder.transform([tmp_path / "pets.zip"])
+
+
+def test_photos_in_a_bucket_are_named_by_their_addresses(pets: Path, proxy: Proxy, bucket: Any, tmp_path: Path) -> None:
+    put_folder(bucket, pets, "pets/")
+    store = _embedded(tmp_path, f"s3://{bucket.name}/pets/cat")
+    paths, matrix = store.to_numpy()
+    proxy.asked.clear()
+    embedder = petrieve.PhotoEmbedder(store)
+    assert np.array_equal(embedder.transform(paths), matrix)
+    assert proxy.count("GET", "/pets/") == 0
+    dogs = sorted(map(str, pets.rglob("dog/*")))
+    addresses = [f"s3://{bucket.name}/pets/dog/{Path(dog).name}" for dog in dogs]
+    np.testing.assert_allclose(embedder.transform(addresses), embedder.transform(dogs), atol=1e-5)
+
+
+def test_a_name_that_is_no_text_is_a_name(photos: Path, tmp_path: Path) -> None:
+    (one, *_), _ = paths_and_labels(photos)
+    odd = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9 [1].jpg")
+    Path(odd).write_bytes(Path(one).read_bytes())
+    for embedder in (petrieve.PhotoEmbedder(weights="bundled"), petrieve.PhotoEmbedder(_embedded(tmp_path, odd))):
+        made = embedder.transform([odd, one])
+        np.testing.assert_allclose(made[0], made[1], atol=2e-3)
+
+
+def _embedded(folder: Path, *photos: str) -> petrieve.Store:
+    store = petrieve.open(folder / "s")
+    store.embed(photos, weights="bundled", quiet=True)
+    return store
 
 
 @pytest.mark.parametrize("stored", [True, False])
