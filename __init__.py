@@ -15,6 +15,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from petrieve.api.dataset import EmbeddingDataset
+    from petrieve.api.learning import HeadClassifier, PhotoEmbedder
     from petrieve.api.results import (
         Audit,
         Comparison,
@@ -45,9 +47,11 @@ __all__ = [
     "Comparison",
     "Diagnosis",
     "Duplicates",
+    "EmbeddingDataset",
     "Evaluation",
     "Exported",
     "Finding",
+    "HeadClassifier",
     "Imported",
     "IndexCard",
     "Info",
@@ -55,6 +59,7 @@ __all__ = [
     "Neighbours",
     "Page",
     "PetrieveError",
+    "PhotoEmbedder",
     "Prediction",
     "Predictions",
     "Report",
@@ -65,7 +70,14 @@ __all__ = [
     "open",
     "sample",
 ]
-_ELSEWHERE = {"Finding": "classifier.auditing.audit", "Match": "index.question", "PetrieveError": "store.errors"}
+_ELSEWHERE = {
+    "EmbeddingDataset": "api.dataset",
+    "Finding": "classifier.auditing.audit",
+    "HeadClassifier": "api.learning",
+    "Match": "index.question",
+    "PetrieveError": "store.errors",
+    "PhotoEmbedder": "api.learning",
+}
 _OF_THE_STORE = ("Store", "open", "sample")
 
 

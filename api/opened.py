@@ -2,9 +2,9 @@
 
 import os
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from threading import RLock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from petrieve.extractor.trunks.fitting import asking_trunk
 from petrieve.index import build
@@ -41,6 +41,9 @@ class Opened:
         named = f", trunk={self.trunk!r}" if self.trunk else ""
         return f"petrieve.open({self.path!r}{named})"
 
+    def __reduce__(self) -> "tuple[Callable[..., Opened], tuple[Any, ...]]":
+        return _opened, (type(self), self.path, self.trunk)
+
     def cache(self) -> Cache:
         """What the store holds now, for parts of Petrieve that are not public.
 
@@ -70,3 +73,9 @@ class Opened:
             if key not in self._trunks:
                 self._trunks[key] = asking_trunk(cache, weights, device, precision)
             return self._trunks[key]
+
+
+@lru_cache(maxsize=4)
+def _opened(kind: type[Opened], path: str, trunk: str | None) -> Opened:
+    """The store that all copies of another are, in this process or the next: what is warm stays so in a search."""
+    return kind(path, trunk)

@@ -1,7 +1,7 @@
 """The embeddings of photos that stay outside the store."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from functools import cache as once
@@ -20,8 +20,8 @@ from petrieve.store.cache import Cache
 from petrieve.store.contents import Content
 from petrieve.store.errors import PetrieveError
 from petrieve.store.known import known
-from petrieve.store.photo import UNTOLD, Photo, digest_of, is_address, path_of
-from petrieve.store.rows import Embedded, Unreadable
+from petrieve.store.photo import Photo, digest_of, is_address, path_of
+from petrieve.store.rows import Embedded, Unreadable, microseconds
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -72,12 +72,12 @@ def of_parts(
     if views and cache.made.recipe not in ("", RECIPE):
         there, holds_all = partial(_canonical, there), False
     if precision != "auto":
-        there = _nothing
+        there = nothing
     if asks(cache, weights, device, precision):
         trunk()
     elif not holds_all:
         import torch  # noqa: F401  before the threads begin, which are to compute with one each
-    batch = min(QUERY_BATCH, len(photos))
+    batch = max(1, min(QUERY_BATCH, len(photos)))
     with closing(results(wanted, trunk=trunk, there=there, batch=batch, views=views, once=False)) as ready:
         for some in ready:
             yield from _whole(some, cache)
@@ -108,10 +108,10 @@ def query_one(
     place = os.fspath(source)
     (path, *others) = [place] if is_address(place) else paths_of(place)  # of one photo, a name is no pattern
     inside = precision == "auto" and (container_of(path) or is_address(path))
-    if inside and (held := _held(path, cache)):
+    if inside and (there := held([path], cache)):
         if asks(cache, weights, device, precision):
             (trunk or partial(asking_trunk, cache, weights, device, precision))()
-        return held
+        return next(iter(there.values()))
     parts = find_parts([path, *others])
     if (count := len(photos_of(parts))) != 1:
         raise PetrieveError(f"{source} holds {count:,} photos", "name one photo")
@@ -125,14 +125,16 @@ def _one(results: Iterator[Embedded | Unreadable], name: str) -> Embedded:
     return result
 
 
-def _held(path: str, cache: Cache) -> Embedded | None:
-    """A photo as the cache has it, by its path."""
-    for row in cache.known_of({path: None}):
-        if row["digest"] and path_of(row["root"], row["uri"]) == path:
-            views = cache.views_of([row["digest"]]).get(row["digest"])
-            if views is not None:
-                return Embedded(Photo(row["root"], row["uri"], UNTOLD, 0), row["digest"], 0, 0, views)
-    return None
+def held(paths: Iterable[str], cache: Cache) -> dict[str, Embedded]:
+    """Photos as the cache has them, of those at these paths, by path."""
+    rows = [row for row in cache.known_of(dict.fromkeys(paths)) if row["digest"]]
+    views = cache.views_of({row["digest"] for row in rows})
+    there = [row for row in rows if row["digest"] in views]
+    photos = [Photo(row["root"], row["uri"], row["size"], microseconds(row["modified"])) for row in there]
+    digests = [row["digest"] for row in there]
+    return {
+        photo.path: Embedded(photo, digest, 0, 0, views[digest]) for photo, digest in zip(photos, digests, strict=True)
+    }
 
 
 def places(photos: Sequence[Photo], cache: Cache) -> list[dict[str, str]]:
@@ -162,7 +164,7 @@ def _lookup(
     return there.embeddings.of, all(photo.path in there and there.views_of(photo.path) > views for photo in photos)
 
 
-def _nothing(digest: bytes) -> None:
+def nothing(digest: bytes) -> None:
     """What is there where all is to be computed anew."""
 
 

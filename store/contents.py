@@ -262,7 +262,7 @@ class Contents:
             return rows
 
     def known_of(self, photos: Mapping[str, bytes | None]) -> list[dict[str, Any]]:
-        """Root, uri, digest and `gone` of photos at one of these paths, or with one of these digests.
+        """Root, uri, size, time, digest and `gone` of photos at one of these paths, or with one of these digests.
 
         The others are passed over before Python sees them.
         """
@@ -271,7 +271,7 @@ class Contents:
 
         contents = as_array(digest for digest in photos.values() if digest)
         uris = pa.array({uri for path in photos for uri in uris_of(path)}, pa.string())
-        columns = ["root", "uri", "digest", "gone"]
+        columns = ["root", "uri", "size", "modified", "digest", "gone"]
         rows = self.photos_of(contents, columns).to_pylist() if len(contents) else []
         for batch in self.photos(columns):
             rows += batch.filter(pc.is_in(batch["uri"], uris)).to_pylist()

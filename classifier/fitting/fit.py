@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from petrieve.classifier import labelled
 from petrieve.classifier.figures import familiar, measure
 from petrieve.classifier.fitting import calibrate, logistic
-from petrieve.classifier.fitting.split import FOLDS, Fitted, Plan, grouped, pictures, plan, warn_of_copies
+from petrieve.classifier.fitting.split import Fitted, Plan, folds_of, grouped, pictures, plan, warn_of_copies
 from petrieve.classifier.head import Head, Report, softmax
 from petrieve.classifier.labelled import Labelled, read
 from petrieve.store.cache import Cache
@@ -51,11 +51,7 @@ def fit(
     method = method or (_method(cache) if photos is None else "logistic")
     if method not in METHODS:
         raise PetrieveError(f"there is no method {method!r}", f"use one of {', '.join(METHODS)}")
-    most, *_, least = logistic.STRENGTHS
-    if l2 is not None and not least <= l2 <= most:  # beyond, float32 no longer finds the optimum
-        raise PetrieveError(
-            f"an L2 strength of {l2} makes no head", f"give `--l2` a number from {least:g} to {most:g}, such as 10"
-        )
+    logistic.check_strength(l2)
     if method == "linear":
         from petrieve.classifier.fitting.linear import fit_linear
 
@@ -216,7 +212,7 @@ def _cross_validated(
     import numpy as np
 
     targets, groups = one.targets[one.fitted_on], one.groups[one.fitted_on]
-    folds = grouped(targets, groups, _folds(targets, groups, one.classes))
+    folds = grouped(targets, groups, folds_of(targets, groups, one.classes))
     if not np.bincount(np.unique(np.stack([groups, targets]), axis=1)[0]).tolist().count(1):
         raise PetrieveError(
             f"the {len(folds)} photos to fit on are near-copies with different labels",
@@ -240,8 +236,7 @@ def _path(
     owners = np.concatenate([np.arange(chosen.sum()), _owners(photos, chosen)])
     weights = 1 / np.bincount(owners)[owners]
     if balanced:
-        counts = np.bincount(targets)
-        weights *= (len(targets) / (len(counts) * counts))[targets[owners]]
+        weights *= logistic.balance(targets)[owners]
     rows = photos.embeddings if chosen.all() else photos.embeddings[chosen]
     if of_chosen.any():
         rows = np.concatenate([rows, photos.views[of_chosen]])
@@ -277,15 +272,3 @@ def _ungrouped(
         logits = _path(photos, one.fitted_on, targets, moved, (found.l2,), balanced).logits[: len(targets)]
         right = np.where((counts[which] > 1)[lone], (logits.argmax(axis=1) == targets)[lone], right)
     return round(float(right.mean()), 4)
-
-
-def _folds(targets: "np.ndarray", groups: "np.ndarray", classes: list[str] | None) -> int:
-    """As many as the rarest class has pictures, and no more than five."""
-    import numpy as np
-
-    pictures = np.bincount(np.unique(np.stack([targets, groups]), axis=1)[0])
-    folds = min(FOLDS, int(pictures.min()))
-    if folds < FOLDS and classes:
-        rare = classes[int(pictures.argmin())]
-        warnings.warn(f"class {rare!r} has {pictures.min()} photos: {folds} folds instead of {FOLDS}", stacklevel=2)
-    return folds

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from petrieve.classifier.copies import deviations
+from petrieve.store.errors import PetrieveError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -42,6 +43,27 @@ class Inputs:
     squares: "np.ndarray"  # (R + 1,) the sum of each column's squares
     back: "np.ndarray"  # (D, R) from that basis to raw embeddings
     mean: "np.ndarray"  # (D,)
+
+
+def check_strength(l2: float | None) -> None:
+    """Refuse a strength of L2 beyond which float32 no longer finds the optimum; None is the best of the grid.
+
+    Raises:
+        PetrieveError: it is one.
+    """
+    most, *_, least = STRENGTHS
+    if l2 is not None and not least <= l2 <= most:
+        raise PetrieveError(
+            f"an L2 strength of {l2} makes no head", f"give `--l2` a number from {least:g} to {most:g}, such as 10"
+        )
+
+
+def balance(targets: "np.ndarray") -> "np.ndarray":
+    """What each row (N,), of classes 0 … C-1, weighs in the loss where every class weighs the same: 1 in the mean."""
+    import numpy as np
+
+    counts = np.bincount(targets)
+    return np.asarray((len(targets) / (len(counts) * counts))[targets])
 
 
 def path(

@@ -2,6 +2,7 @@
 
 import warnings
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from heapq import heapreplace
 from typing import TYPE_CHECKING, Any
@@ -39,6 +40,18 @@ def grouped(targets: "np.ndarray", groups: "np.ndarray", folds: int = FOLDS) -> 
         for _, total, fold in filled:
             totals[fold] = total
     return np.unique(dealt, return_inverse=True)[1][which]
+
+
+def folds_of(targets: "np.ndarray", groups: "np.ndarray", classes: Sequence[str] = ()) -> int:
+    """How many folds: as many as the rarest class has pictures, and no more than five; says so where it has a name."""
+    import numpy as np
+
+    pictures = np.bincount(np.unique(np.stack([targets, groups]), axis=1)[0])
+    folds = min(FOLDS, int(pictures.min()))
+    if folds < FOLDS and classes:
+        rare = classes[int(pictures.argmin())]
+        warnings.warn(f"class {rare!r} has {pictures.min()} photos: {folds} folds instead of {FOLDS}", stacklevel=2)
+    return folds
 
 
 def pictures(targets: "np.ndarray", groups: "np.ndarray") -> "np.ndarray":

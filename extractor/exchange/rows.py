@@ -38,7 +38,8 @@ def parts(cache: Cache) -> "Iterator[tuple[pa.Table, np.ndarray]]":
     some = False
     for batches, vectors in _gathered(cache, names):
         some, embeddings = True, np.concatenate(vectors)
-        yield _told(pa.Table.from_batches(batches), embeddings), embeddings
+        photos = pa.Table.from_batches(batches).combine_chunks()  # as the embeddings: a frame of both is then whole
+        yield _told(photos, embeddings), embeddings
     if not some:
         none = np.zeros((0, cache.dimension), np.float32)
         yield _told(pa.schema([cache.photo_schema.field(name) for name in names]).empty_table(), none), none
