@@ -17,7 +17,7 @@ from petrieve.extractor.engines.cluster import LOCAL, check_on, joined
 from petrieve.extractor.picture import picture, pictures
 from petrieve.extractor.pixels.decode import upright_image
 from petrieve.extractor.query import query_one, same_photo
-from petrieve.extractor.sources.memory import as_bytes
+from petrieve.extractor.sources.memory import MEMORY, as_bytes
 from petrieve.extractor.sources.places import Place, gone
 from petrieve.extractor.sources.reading import Reader
 from petrieve.extractor.watch import watch
@@ -67,12 +67,11 @@ class Alike(Opened):
         trunk = partial(self._warm, cache, weights, device, precision)
         settings = {"weights": weights, "device": device, "precision": precision}
         queries = [query_one(one, cache, trunk=trunk, **settings) for one in asked]  # type: ignore[arg-type]
-        pairs = list(zip(asked, queries, strict=True))
         same = {path for query in queries for path in same_photo(query, cache)}
         if index.held is None:
             words.note(READ)
         settled = {"k": k, "where": where, "group_by": group_by, "min_similarity": min_similarity}
-        named = tuple(str(one) if isinstance(one, str | os.PathLike) else query.photo.path for one, query in pairs)
+        named = tuple(str(one) if isinstance(one, str | os.PathLike) else f"{MEMORY}{n}" for n, one in enumerate(asked))
         found = Neighbours(
             rows=(rows := _found(index, queries, same, **settled)),  # type: ignore[arg-type]
             photos=named,
@@ -82,7 +81,7 @@ class Alike(Opened):
                 pictures(cache, [*(query.photo.path for query in queries), *(one.photo for one in rows)]),
                 {
                     name: query.photo.path if isinstance(one, str | os.PathLike) else one
-                    for name, (one, query) in zip(named, pairs, strict=True)
+                    for name, one, query in zip(named, asked, queries, strict=True)
                 },
             ),
         )
