@@ -71,10 +71,9 @@ def test_the_notebook_predicts_and_writes_a_submission(executed: tuple[Path, Any
 def test_the_notebook_finds_the_labels_that_it_planted_and_mends_them(executed: tuple[Path, Any]) -> None:
     folder, notebook = executed
     printed = "".join(one.text for one in outputs(notebook) if one.get("name") == "stdout")
-    told = re.search(r"(\d) of the 6 wrong labels were found, among (\d+) photos", printed)
+    told = re.search(r"of 80 photos the 6 wrong labels are at places \[(.*)\]", printed)
     assert told
-    assert int(told[1]) >= 4
-    assert int(told[2]) <= 12
+    assert [int(place) for place in told[1].split(",")][3] == 4, "four at least are the worst of all"
     rows = petrieve.open(folder / "pets.petrieve").to_arrow().select(["photo", "label"]).to_pylist()
     assert [row["photo"].partition("/")[0] for row in rows] == [row["label"] for row in rows]
 
