@@ -17,7 +17,7 @@ from petrieve.extractor.engines.cluster import LOCAL, check_on, joined
 from petrieve.extractor.picture import picture, pictures
 from petrieve.extractor.pixels.decode import upright_image
 from petrieve.extractor.query import query_one, same_photo
-from petrieve.extractor.sources.memory import MEMORY, as_bytes
+from petrieve.extractor.sources.memory import as_bytes
 from petrieve.extractor.sources.places import Place, gone
 from petrieve.extractor.sources.reading import Reader
 from petrieve.extractor.watch import watch
@@ -66,23 +66,25 @@ class Alike(Opened):
         asked = several(photos)
         trunk = partial(self._warm, cache, weights, device, precision)
         settings = {"weights": weights, "device": device, "precision": precision}
-        queries = [query_one(one, cache, trunk=trunk, **settings) for one in asked]  # type: ignore[arg-type]
+        queries = [query_one(one, cache, name=str(n), trunk=trunk, **settings) for n, one in enumerate(asked)]  # type: ignore[arg-type]
+        pairs = list(zip(asked, queries, strict=True))
         same = {path for query in queries for path in same_photo(query, cache)}
         if index.held is None:
             words.note(READ)
         settled = {"k": k, "where": where, "group_by": group_by, "min_similarity": min_similarity}
-        named = tuple(str(one) if isinstance(one, str | os.PathLike) else f"{MEMORY}{n}" for n, one in enumerate(asked))
+        named = tuple(str(one) if isinstance(one, str | os.PathLike) else query.photo.path for one, query in pairs)
         found = Neighbours(
             rows=(rows := _found(index, queries, same, **settled)),  # type: ignore[arg-type]
             photos=named,
             left_out=tuple(sorted(same - {query.photo.path for query in queries})),
             grouped=group_by is not None,
-            picture=_as_given(
-                pictures(cache, [*(query.photo.path for query in queries), *(one.photo for one in rows)]),
-                {
-                    name: query.photo.path if isinstance(one, str | os.PathLike) else one
-                    for name, one, query in zip(named, asked, queries, strict=True)
+            picture=partial(
+                _shown,
+                held={
+                    n: q.photo.path if isinstance(one, str | os.PathLike) else one
+                    for n, (one, q) in zip(named, pairs, strict=True)
                 },
+                picture=pictures(cache, [*(query.photo.path for query in queries), *(one.photo for one in rows)]),
             ),
         )
         if sheet:
@@ -205,14 +207,10 @@ def _found(
     return tuple(replace(one, gone=one.gone or gone(one.photo)) for one in found)
 
 
-def _as_given(shown: Picture, given: "dict[str, Photo]") -> Picture:
-    """What gives a photo's picture: of those that were asked about, by the name of each, from what was `given`."""
-
-    def picture(path: str) -> "Image.Image | None":
-        one = given.get(path, path)
-        return shown(one) if isinstance(one, str) else upright_image(as_bytes(one))  # type: ignore[arg-type]
-
-    return picture
+def _shown(path: str, *, held: "dict[str, Photo]", picture: Picture) -> "Image.Image | None":
+    """A photo's picture; of those that were asked about, by the name of each, from what is `held` of it."""
+    one = held.get(path, path)
+    return picture(one) if isinstance(one, str) else upright_image(as_bytes(one))  # type: ignore[arg-type]
 
 
 def _draw(file: Path, found: Neighbours) -> None:
