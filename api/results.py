@@ -1,5 +1,6 @@
 """What a store answers: frozen, printed as the commands print it, and a table or pictures where one wants them."""
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from itertools import islice
@@ -181,7 +182,7 @@ class Neighbours(Many[Match]):
             yield terminal.Aside(f"left out, being the same photo: {words.printable(same)}")
 
     def _repr_html_(self) -> str:
-        asked = [(name, "the photo", Path(name).name) for name in self.photos]
+        asked = [(name, "the photo", os.path.basename(name)) for name in self.photos]
         found = [(one.photo, *cards.neighbour(one)) for one in self.rows]
         return cards.cards([*asked, *found], self.picture, framed=self.photos)
 
