@@ -4,7 +4,7 @@ BIN := .venv/bin
 PETRIEVE := $(BIN)/python cli.py
 DEMO := --store demo/store
 
-.PHONY: setup test torture demo bench lock clean
+.PHONY: setup test torture demo notebook bench lock clean
 
 setup: .venv/ready
 
@@ -22,6 +22,7 @@ test: .venv/ready
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/mypy examples/*.py
 	$(BIN)/python -m pytest
 
 # The long forms of the tests that break things on purpose; docs/reliability.md has what they found.
@@ -39,6 +40,12 @@ demo: .venv/ready
 	$(PETRIEVE) predict demo/new $(DEMO)
 	$(PETRIEVE) similar demo/photos/cat/milo-1.jpg -k 7 --sheet demo/similar.jpg $(DEMO)
 	@echo "The contact sheet is demo/similar.jpg"
+
+# The notebook, with what it shows today.
+notebook: .venv/ready
+	mkdir -p demo/notebook
+	$(BIN)/python -c 'import nbclient, nbformat; file = "examples/dogs_vs_cats.ipynb"; cells = nbformat.read(file, 4); \
+		nbclient.execute(cells, cwd="demo/notebook", record_timing=False); nbformat.write(cells, file)'
 
 # What ours is measured beside is installed for that alone.
 bench: .venv/ready

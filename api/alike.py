@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from petrieve.api.opened import Opened
 from petrieve.api.photos import Photo, several
-from petrieve.api.results import Duplicates, Evaluation, IndexCard, Neighbours
+from petrieve.api.results import Duplicates, Evaluation, IndexCard, Neighbours, Picture
 from petrieve.extractor.checks import copies
 from petrieve.extractor.checks.files import files
 from petrieve.extractor.engines.cluster import LOCAL, check_on, joined
@@ -66,7 +66,7 @@ class Alike(Opened):
         asked = several(photos)
         trunk = partial(self._warm, cache, weights, device, precision)
         settings = {"weights": weights, "device": device, "precision": precision}
-        queries = [query_one(one, cache, trunk=trunk, **settings) for one in asked]  # type: ignore[arg-type]
+        queries = [query_one(one, cache, name=str(n), trunk=trunk, **settings) for n, one in enumerate(asked)]  # type: ignore[arg-type]
         pairs = list(zip(asked, queries, strict=True))
         same = {path for query in queries for path in same_photo(query, cache)}
         if index.held is None:
@@ -78,10 +78,17 @@ class Alike(Opened):
             photos=named,
             left_out=tuple(sorted(same - {query.photo.path for query in queries})),
             grouped=group_by is not None,
-            picture=pictures(cache, [*(query.photo.path for query in queries), *(one.photo for one in rows)]),
+            picture=partial(
+                _shown,
+                held={
+                    n: q.photo.path if isinstance(one, str | os.PathLike) else one
+                    for n, (one, q) in zip(named, pairs, strict=True)
+                },
+                picture=pictures(cache, [*(query.photo.path for query in queries), *(one.photo for one in rows)]),
+            ),
         )
         if sheet:
-            _draw(Path(sheet), found, queries, asked)
+            _draw(Path(sheet), found)
         return found
 
     def watch(
@@ -200,15 +207,15 @@ def neighbours_of(
     return tuple(replace(one, gone=one.gone or gone(one.photo)) for one in found)
 
 
-def _draw(file: Path, found: Neighbours, queries: Sequence[Embedded], given: "Sequence[Photo]") -> None:
+def _shown(path: str, *, held: "dict[str, Photo]", picture: Picture) -> "Image.Image | None":
+    """A photo's picture; of those that were asked about, by the name of each, from what is `held` of it."""
+    one = held.get(path, path)
+    return picture(one) if isinstance(one, str) else upright_image(as_bytes(one))  # type: ignore[arg-type]
+
+
+def _draw(file: Path, found: Neighbours) -> None:
     """Draw the photos that were asked about, as they were given, and their neighbours."""
-    held = {query.photo.path: one for query, one in zip(queries, given, strict=True)}
-
-    def shown(path: str) -> "Image.Image | None":
-        one = held.get(path, path)
-        return upright_image(as_bytes(one)) if not isinstance(one, str | os.PathLike) else found.picture(path)  # type: ignore[misc]
-
-    asked = [(query.photo.path, "the photo", os.path.basename(query.photo.path)) for query in queries]
+    asked = [(name, "the photo", os.path.basename(name)) for name in found.photos]
     rows = [
         (
             one.photo,
@@ -217,4 +224,5 @@ def _draw(file: Path, found: Neighbours, queries: Sequence[Embedded], given: "Se
         )
         for one in found
     ]
-    sheets.contact_sheet(file, [*asked, *rows], picture=shown, framed=range(len(asked)))
+    assert found.picture
+    sheets.contact_sheet(file, [*asked, *rows], picture=found.picture, framed=range(len(asked)))

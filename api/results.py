@@ -1,7 +1,9 @@
 """What a store answers: frozen, printed as the commands print it, and a table or pictures where one wants them."""
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from PIL import Image
 
+MOST = 60  # lines that a notebook shows unasked
 Row = dict[str, Any]
 Picture = Callable[[str], "Image.Image | None"]
 One = TypeVar("One", covariant=True)
@@ -45,7 +48,9 @@ class Shown:
     def __str__(self) -> str:
         return "\n".join(self.lines())
 
-    __repr__ = __str__
+    def __repr__(self) -> str:
+        first = list(islice(self.lines(), MOST + 1))
+        return "\n".join(first[:MOST] + ["… `print` shows all"] * (len(first) > MOST))
 
     def to_pandas(self) -> "pd.DataFrame":
         """A table: a row for each thing that was found, or one row.
@@ -177,7 +182,9 @@ class Neighbours(Many[Match]):
             yield terminal.Aside(f"left out, being the same photo: {words.printable(same)}")
 
     def _repr_html_(self) -> str:
-        return cards.cards([(one.photo, *cards.neighbour(one)) for one in self.rows], self.picture)
+        asked = [(name, "the photo", os.path.basename(name)) for name in self.photos]
+        found = [(one.photo, *cards.neighbour(one)) for one in self.rows]
+        return cards.cards([*asked, *found], self.picture, framed=self.photos)
 
 
 @dataclass(frozen=True, repr=False)

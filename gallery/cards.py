@@ -11,7 +11,11 @@ if TYPE_CHECKING:
     from PIL import Image
 
 MOST = 40
-GRID = "display:grid;grid-template-columns:repeat(auto-fill,minmax(150px,1fr));gap:12px;font-size:13px;line-height:1.35"
+# Two beside each other on a narrow phone; the padding leaves room for a frame.
+GRID = (
+    "display:grid;grid-template-columns:repeat(auto-fill,minmax(130px,1fr));gap:12px;padding:5px;font-size:13px;"
+    "line-height:1.35"
+)
 SQUARE = "width:100%;aspect-ratio:1;object-fit:cover;border-radius:6px;display:block"
 FRAME = "outline:3px solid #d9662b;outline-offset:2px"
 FAINT = "opacity:.65;overflow-wrap:anywhere"
