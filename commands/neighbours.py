@@ -3,8 +3,7 @@
 import json
 import os
 import sys
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -31,6 +30,7 @@ from petrieve.gallery import spreadsheet, terminal, words
 if TYPE_CHECKING:
     from petrieve.index.question import Match
     from petrieve.store.cache import Cache
+    from petrieve.store.slices import Slice
 
 app = typer.Typer()
 
@@ -200,8 +200,11 @@ def build_index(
     from petrieve.index.codes import encode, on_ray, update
     from petrieve.store.cache import Cache
 
+    def on_cluster(job: encode.Job, some: "Sequence[Slice]") -> "Iterator[encode.Encoded]":
+        with joined(on):  # only where an index is made
+            yield from on_ray.encoded(job, some)
+
     check_on(on)
-    with nullcontext() if on == LOCAL else joined(on):  # before Lance is there, which bears no fork
-        cache, encoded = Cache.open(store, trunk), encode.encoded if on == LOCAL else on_ray.encoded
-        update.update(cache, kind=kind, recall=recall, tell=note, encoded=encoded)
+    cache = Cache.open(store, trunk)
+    update.update(cache, kind=kind, recall=recall, tell=note, encoded=encode.encoded if on == LOCAL else on_cluster)
     show(build.describe(cache), terminal.index, as_json)

@@ -39,9 +39,10 @@ def embedded(summary: dict[str, Any], *, pruned: bool) -> None:
         print(BETTER.format(printable(summary["better"])))
     if summary["unreadable"]:
         print(called("`cli.py info --unreadable` lists the unreadable ones with their reasons"), file=sys.stderr)
-    if summary["missing"]:
-        then = "and are forgotten" if pruned else "(`--prune` forgets them)"
-        print(f"{summary['missing']} photos are gone from the source {then}", file=sys.stderr)
+    if missing := summary["missing"]:
+        some, are, them = ("1 photo", "is", "it") if missing == 1 else (f"{missing} photos", "are", "them")
+        then = f"and {are} forgotten" if pruned else f"(`--prune` forgets {them})"
+        print(f"{some} {are} gone from the source {then}", file=sys.stderr)
 
 
 def _counts(of: dict[str, Any]) -> str:
