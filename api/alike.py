@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -29,6 +28,7 @@ from petrieve.index.build import Index
 from petrieve.index.codes import encode, on_ray, update
 from petrieve.index.duplicates.find import find_duplicates
 from petrieve.store.rows import Embedded, Unreadable
+from petrieve.store.slices import Slice
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -176,10 +176,14 @@ class Alike(Opened):
         Raises:
             PetrieveError: there is no store, or no such kind of index, or the cluster cannot be joined.
         """
+
+        def on_cluster(job: encode.Job, some: Sequence[Slice]) -> Iterator[encode.Encoded]:
+            with joined(on):  # only where an index is made
+                yield from on_ray.encoded(job, some)
+
         check_on(on)
-        with nullcontext() if on == LOCAL else joined(on):  # before Lance is there, which bears no fork
-            cache, encoded = self.cache(), encode.encoded if on == LOCAL else on_ray.encoded
-            update.update(cache, kind=kind, recall=recall, tell=words.note, encoded=encoded)
+        cache, encoded = self.cache(), encode.encoded if on == LOCAL else on_cluster
+        update.update(cache, kind=kind, recall=recall, tell=words.note, encoded=encoded)
         card = build.describe(cache)
         return IndexCard(card.pop("kind"), card.pop("photos"), card.pop("fits"), card)
 

@@ -27,5 +27,5 @@ def picture(path: str, read: Reader | None = None) -> "Image.Image | None":
     """
     try:
         return upright_image((read or Reader())(path))
-    except (OSError, Undecodable, MemoryError):  # it was embedded, and has gone since
+    except (OSError, ValueError, Undecodable, MemoryError):  # it is gone, or its name is none that a file can have
         return None

@@ -42,9 +42,10 @@ def embedded(summary: dict[str, Any], *, pruned: bool) -> Iterator[str]:
         yield BETTER.format(printable(summary["better"]))
     if summary["unreadable"]:
         yield Aside(called("`cli.py info --unreadable` lists the unreadable ones with their reasons"))
-    if summary["missing"]:
-        then = "and are forgotten" if pruned else "(`--prune` forgets them)"
-        yield Aside(f"{summary['missing']} photos are gone from the source {then}")
+    if missing := summary["missing"]:
+        some, are, them = ("1 photo", "is", "it") if missing == 1 else (f"{missing} photos", "are", "them")
+        then = f"and {are} forgotten" if pruned else f"(`--prune` forgets {them})"
+        yield Aside(f"{some} {are} gone from the source {then}")
 
 
 def _counts(of: dict[str, Any]) -> str:

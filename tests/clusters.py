@@ -15,7 +15,9 @@ import servers
 
 from petrieve.extractor.engines import ray
 from petrieve.store.cache import Cache
+from petrieve.store.key import Key, where
 from petrieve.store.photo import path_of
+from petrieve.store.tables import address
 
 SMALL = {"num_cpus": 1, "object_store_memory": 100 << 20}
 Row = tuple[Any, ...]
@@ -36,15 +38,16 @@ class Nodes:
         """End a node as it stands, not the head."""
         self.ray.remove_node(self.ray.worker_nodes.copy().pop(), allow_graceful=False)
 
-    def workers(self) -> list[int]:
-        """The processes of our workers on all nodes."""
+    def workers(self, at: tuple[str, ...] = ("Worker", "embed", "merge")) -> list[int]:
+        """The processes of our workers on all nodes, or of those that are at this now."""
+        does = tuple(f"ray::{what}".encode() for what in at)
         raylets = {one.process.pid for node in self.ray.list_all_nodes() for one in node.all_processes["raylet"]}
         found = []
         for process in Path("/proc").glob("[0-9]*"):
             with suppress(OSError):
                 parent = int((process / "stat").read_text().rpartition(")")[2].split()[1])
                 title = (process / "cmdline").read_bytes()  # what it does; Ray's own agents are called so, too
-                if parent in raylets and title.startswith((b"ray::Worker", b"ray::embed")):
+                if parent in raylets and title.startswith(does):
                     found.append(int(process.name))
         return found
 
@@ -117,21 +120,34 @@ def held(store: Path | str) -> tuple[Counter[Row], Counter[Row]]:
     return photos, vectors
 
 
-def left_over(store: Path) -> set[str]:
-    """Data files of a store on a disk that no version of its tables names."""
+def left_over(store: Path | str) -> set[str]:
+    """Data files of a store, wherever it lies, that no version of its tables names."""
     import lance
 
+    there = where(store, near=False)
+    files = [str(file) for file in (there.iterdir() if isinstance(there, Key) else there.rglob("*"))]
     found = set()
-    for table in (versions.parent for versions in store.rglob("_versions")):
-        every = lance.dataset(str(table))
+    for table in {file.rpartition("/_versions/")[0] for file in files if "/_versions/" in file}:
+        place = {**address(there), "uri": table}
         named = {
-            Path(file.path).name
-            for version in every.versions()
-            for piece in lance.dataset(str(table), version=version["version"]).get_fragments()
+            f"{table}/data/{file.path}"
+            for version in lance.dataset(**place).versions()
+            for piece in lance.dataset(**place, version=version["version"]).get_fragments()
             for file in piece.metadata.files
         }
-        found |= {str(file) for file in (table / "data").glob("*") if file.name not in named}
+        assert named, table
+        found |= {file for file in files if file.startswith(f"{table}/data/") and file not in named}
     return found
+
+
+def merged_meanwhile(store: Path | str) -> bool:
+    """Whether pieces of a store's embeddings were merged, and others were added after that."""
+    import lance
+    from lance import LanceOperation
+
+    table = lance.dataset(**address(Cache.open(store).folder.vectors))
+    made = [type(table.read_transaction(one["version"]).operation) for one in table.versions()[1:]]
+    return LanceOperation.Rewrite in made and LanceOperation.Append in made[made.index(LanceOperation.Rewrite) :]
 
 
 @pytest.fixture

@@ -7,9 +7,10 @@ import shutil
 import signal
 import socket
 import threading
+import time
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -41,6 +42,8 @@ JOINING = {
 # (`ENABLE_RAY_CLUSTER` in Ray 2.60's ray_constants.py), and nothing is reported.
 ALONE = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_USAGE_STATS_ENABLED": "0"}
 LOOPBACK = "127.0.0.1"
+OURS, HELD = "petrieve-", "held"  # what our folders are called, and the file in each that is locked while it is used
+STARTING = 60.0  # seconds after which such a file is locked, or its process is gone
 WAIT, ASKING = 10.0, 60.0  # seconds for somebody to answer, and for a process on the cluster that asks for nodes
 
 
@@ -77,7 +80,7 @@ def joined(on: str) -> Iterator[None]:
     where = _address() if on == RAY else on
     alone = where == LOCAL
     token = {"RAY_AUTH_TOKEN": os.environ.get("RAY_AUTH_TOKEN") or _token()}
-    with _environment(JOINING | (ALONE | token if alone else {})), _folder() as folder:
+    with _environment(JOINING | (ALONE | token if alone else {})), own_folder() as folder:
         try:
             import ray
         except ImportError as error:
@@ -213,11 +216,30 @@ def _environment(wanted: Mapping[str, str]) -> Iterator[None]:
 
 
 @contextmanager
-def _folder() -> Iterator[Path]:
-    """A folder of our own: below /tmp, as Ray's, because the paths of sockets are short."""
+def own_folder() -> Iterator[Path]:
+    """A folder of our own: below /tmp, as Ray's, because the paths of sockets are short.
+
+    Those of runs that were killed are removed.
+    """
+    from filelock import FileLock
+
     place = os.environ.get("RAY_TMPDIR", "/tmp")
-    with TemporaryDirectory(prefix="petrieve-", dir=place, ignore_cleanup_errors=True) as folder:
+    _remove_left(Path(place))
+    made = TemporaryDirectory(prefix=OURS, dir=place, ignore_cleanup_errors=True)
+    with made as folder, FileLock(Path(folder, HELD)):
         yield Path(folder)
+
+
+def _remove_left(place: Path) -> None:
+    """Remove this user's folders whose process is gone: the system has freed the locks in them."""
+    from filelock import FileLock, Timeout
+
+    for held in place.glob(f"{OURS}*/{HELD}"):
+        with suppress(OSError, Timeout):  # another user's, or of a run that goes on
+            old = time.time() - held.lstat().st_mtime > STARTING and not held.parent.is_symlink()
+            if old and held.lstat().st_uid == held.parent.stat().st_uid == os.getuid():
+                with FileLock(held, timeout=0):
+                    shutil.rmtree(held.parent, ignore_errors=True)
 
 
 @contextmanager

@@ -17,6 +17,8 @@ import pytest
 from conftest import ROOT, Done, Process, bits
 from servers import KEYS, free_port
 
+from petrieve.extractor.engines import cluster
+
 pytest.importorskip("ray")
 RAY = Path(sys.executable).with_name("ray")
 TOKEN = secrets.token_hex(32)
@@ -228,3 +230,26 @@ def test_a_cluster_of_this_machine_alone_listens_to_it_alone_and_runs_our_code_a
     assert KEYS["AWS_ACCESS_KEY_ID"] not in found["job"]
     assert not list(home.iterdir())
     place.rmdir()  # it is empty
+
+
+def test_the_folder_of_a_run_that_was_killed_is_removed_by_the_next(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That of a run which goes on stays, and what is somebody else's."""
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    other = tmp_path / f"{cluster.OURS}of-another"
+    other.mkdir()
+    begins = "from petrieve.extractor.engines import cluster; one = cluster.own_folder(); one.__enter__()"
+
+    def begun() -> tuple[Process, Path]:
+        before, process = {other, *tmp_path.iterdir()}, start(first=f"{begins}; import time; time.sleep(300)")
+        process.wait_for(lambda: any(file.parent not in before for file in tmp_path.glob(f"*/{cluster.HELD}")))
+        [folder] = {*tmp_path.iterdir()} - before
+        return process, folder
+
+    (killed, left), (_, used) = begun(), begun()
+    killed.kill_group()
+    for folder in (left, used):
+        os.utime(folder / cluster.HELD, (0, 0))
+    with cluster.own_folder() as own:
+        assert set(tmp_path.iterdir()) == {other, used, own}

@@ -6,13 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import lance
 import pytest
 import servers
-from clusters import Nodes, held, left_over
+from clusters import Nodes, held, left_over, merged_meanwhile
 from conftest import PHOTOS, Done, Process, need
 from embedding import COUNTS, repaint
-from lance import LanceOperation
 from sources import as_tar, as_zip, pictures, written
 
 from petrieve.extractor.engines import ray
@@ -113,9 +111,7 @@ def test_workers_merge_pieces_while_a_run_goes_on(
     monkeypatch.setattr(ray, "WINDOW", 0.1)
     stores = tmp_path / "on ray", tmp_path / "here"
     assert both(run, stores, drawn, "--weights", "bundled", "--precision", "float32")["embedded"] == 40
-    table = lance.dataset(str(Cache.open(stores[0]).folder.vectors))
-    made = [type(table.read_transaction(one["version"]).operation) for one in table.versions()[1:]]
-    assert LanceOperation.Append in made[made.index(LanceOperation.Rewrite) :], "others were added after a merge"
+    assert merged_meanwhile(stores[0])
     assert not left_over(stores[0])
 
 

@@ -16,6 +16,7 @@ from safetensors.numpy import load_file
 from servers import put_folder
 
 from petrieve.extractor.engines.cluster import joined
+from petrieve.index import build
 from petrieve.index.codes import encode, inverted, on_ray, update
 from petrieve.store.cache import Cache
 from petrieve.store.errors import PetrieveError
@@ -89,6 +90,14 @@ def test_three_slices_on_ray_give_the_same_index(pieces: Cache, in_three: None, 
     done = start("build-index", "--store", other.store.path, "--kind", KIND, "--on", "ray", first=OURS).done()
     assert (done.status, done.err) == (0, "note: an index of 450 photos is built\n")
     same_file(other, load_file(pieces.folder.index))
+
+
+def test_no_cluster_is_joined_where_no_index_is_wanted(run: Run, many: Cache) -> None:
+    """Nobody listens there."""
+    many.folder.index.unlink()
+    done = run("build-index", "--store", many.store.path, "--on", "ray://127.0.0.1:1", "--json")
+    assert done.status == 0, done.err
+    assert done.json["kind"] == build.KIND
 
 
 def test_slices_of_a_bucket_on_ray_give_the_same_index(
