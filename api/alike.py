@@ -33,7 +33,7 @@ from petrieve.store.rows import Embedded, Unreadable
 if TYPE_CHECKING:
     from PIL import Image
 
-READ = "there is no index yet, so each photo is read and compared; `cli.py build-index` makes it quick"
+READ = "there is no index yet, so each photo is read and compared; `petrieve build-index` makes it quick"
 
 
 class Alike(Opened):

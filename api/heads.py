@@ -159,7 +159,7 @@ class Heads(Opened):
             found[name], said[name] = _measured(cache, device, precision)
         if len(found) < 2:
             raise PetrieveError(
-                f"the store {self.path} has one trunk", "run `cli.py embed FOLDER --trunk densenet201` first"
+                f"the store {self.path} has one trunk", "run `petrieve embed FOLDER --trunk densenet201` first"
             )
         shared, alone = apart.alone(said)
         for name, count in alone.items():

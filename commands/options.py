@@ -96,7 +96,7 @@ def say(document: Any, lines: Iterable[str] | None) -> None:
     if lines is None:
         print(called(json.dumps(document, indent=1, default=str)))  # str: dates of the user's CSV
     for line in lines or ():
-        print(line, file=sys.stderr if isinstance(line, Aside) else sys.stdout)
+        print(called(line), file=sys.stderr if isinstance(line, Aside) else sys.stdout)
 
 
 ALIKE = 3  # notes that say the same of several files

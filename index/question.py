@@ -56,7 +56,7 @@ def ask(
 
     check_k(k)
     if not len(index.cache):
-        raise PetrieveError(f"there are no embeddings in {index.cache.store.path}", "run `cli.py embed FOLDER` first")
+        raise PetrieveError(f"there are no embeddings in {index.cache.store.path}", "run `petrieve embed FOLDER` first")
     if group_by is not None and group_by not in index.cache.columns():
         known = ", ".join(index.cache.columns())
         raise PetrieveError(f"there is no column {group_by!r} to group by", f"the columns are {known}")

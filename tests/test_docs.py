@@ -15,6 +15,7 @@ from conftest import Done
 from PIL import Image
 from planting import of_trunk, planted
 
+import petrieve
 from petrieve import cli
 
 Run = Callable[..., Done]
@@ -106,7 +107,7 @@ def test_every_option_has_a_help_text() -> None:
 
 
 def test_the_changelog_begins_with_this_version() -> None:
-    assert f"## {PROJECT['version']}" in (ROOT / "CHANGELOG.md").read_text()
+    assert f"## {petrieve.__version__}" in (ROOT / "CHANGELOG.md").read_text()
 
 
 def test_every_dependency_has_its_reason_and_its_pin() -> None:
@@ -184,7 +185,7 @@ def test_no_figure_is_left_out() -> None:
 
 def test_the_version_is_said(run: Run) -> None:
     done = run("--version")
-    assert (done.status, done.out, done.err) == (0, f"petrieve {PROJECT['version']}\n", "")
+    assert (done.status, done.out, done.err) == (0, f"petrieve {petrieve.__version__}\n", "")
 
 
 def test_messages_name_the_command_that_was_called(
@@ -211,6 +212,14 @@ def test_messages_name_the_command_that_was_called(
         out = said(*words)
         assert advice in out, out
         assert "cli.py" not in out
+    with pytest.raises(petrieve.PetrieveError, match="run `petrieve fit-head`"):
+        petrieve.open(store).predict(few)
+
+
+def test_advice_is_written_for_who_has_installed_it() -> None:
+    """Only the checkout's own command says `cli.py`: what Python raises and warns of is shown as it is written."""
+    houses = ("api", "classifier", "extractor", "gallery", "index", "store")
+    assert [file for house in houses for file in (ROOT / house).rglob("*.py") if "`cli.py " in file.read_text()] == []
 
 
 CLUSTER = (ROOT / "docs" / "cluster.md").read_text()

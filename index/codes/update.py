@@ -83,7 +83,7 @@ def build_anew(
     started, drawn = time.perf_counter(), np.random.default_rng(0)
     ids, marks = cache.marks()
     if not len(ids):
-        raise PetrieveError(f"there are no embeddings in {cache.store.path}", "run `cli.py embed FOLDER` first")
+        raise PetrieveError(f"there are no embeddings in {cache.store.path}", "run `petrieve embed FOLDER` first")
     for one in [kind] if kind is not None else tune.kinds_for(len(ids)):
         fitted_to = max(FITTED_TO * lists.lists_of(one), lists.LEARNED)
         codes = lists.train(one, _unit(cache, _drawn(ids, fitted_to, drawn)))
