@@ -1,37 +1,36 @@
 """Which photos are alike."""
 
 import os
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from petrieve.api.opened import Opened
-from petrieve.api.photos import Photo, several
-from petrieve.api.results import Duplicates, Evaluation, IndexCard, Neighbours
-from petrieve.extractor.checks import copies
-from petrieve.extractor.checks.files import files
+from petrieve.api.photos import Photo, Place, home, path, several
+from petrieve.api.results import IndexCard, Neighbours
 from petrieve.extractor.engines.cluster import LOCAL, check_on, joined
-from petrieve.extractor.picture import picture, pictures
+from petrieve.extractor.picture import pictures
 from petrieve.extractor.pixels.decode import upright_image
 from petrieve.extractor.query import query_one, same_photo
 from petrieve.extractor.sources.memory import as_bytes
-from petrieve.extractor.sources.places import Place, gone
-from petrieve.extractor.sources.reading import Reader
-from petrieve.extractor.watch import watch
+from petrieve.extractor.sources.places import gone
 from petrieve.gallery import sheet as sheets
 from petrieve.gallery import spreadsheet, words
 from petrieve.index import build, question
-from petrieve.index import evaluate as measure
 from petrieve.index.build import Index
-from petrieve.index.codes import encode, on_ray, update
-from petrieve.index.duplicates.find import find_duplicates
+from petrieve.store.errors import PetrieveError
 from petrieve.store.rows import Embedded, Unreadable
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from PIL import Image
+
+    from petrieve.api.copies import Duplicates
+    from petrieve.api.measured import Evaluation
 
 READ = "there is no index yet, so each photo is read and compared; `petrieve build-index` makes it quick"
 
@@ -41,7 +40,7 @@ class Alike(Opened):
 
     def similar(
         self,
-        photos: "Photo | Sequence[Photo]",
+        photos: "Photo | Iterable[Photo]",
         *,
         k: int = 10,
         where: str | None = None,
@@ -64,13 +63,15 @@ class Alike(Opened):
         index = self.index()
         cache = index.cache  # what it has read of it is not read again
         asked = several(photos)
+        if not asked:
+            raise PetrieveError("there is no photo to look for", "name one, or several of one pet")
         trunk = partial(self._warm, cache, weights, device, precision)
         settings = {"weights": weights, "device": device, "precision": precision}
-        queries = [query_one(one, cache, trunk=trunk, **settings) for one in asked]  # type: ignore[arg-type]
+        queries = [query_one(one, cache, name=str(n), trunk=trunk, **settings) for n, one in enumerate(asked)]  # type: ignore[arg-type]
         pairs = list(zip(asked, queries, strict=True))
-        same = {path for query in queries for path in same_photo(query, cache)}
+        same = {one for query in queries for one in same_photo(query, cache)}
         if index.held is None:
-            words.note(READ)
+            warnings.warn(READ, stacklevel=2)
         settled = {"k": k, "where": where, "group_by": group_by, "min_similarity": min_similarity}
         named = tuple(str(one) if isinstance(one, str | os.PathLike) else query.photo.path for one, query in pairs)
         found = Neighbours(
@@ -81,7 +82,7 @@ class Alike(Opened):
             picture=pictures(cache, [*(query.photo.path for query in queries), *(one.photo for one in rows)]),
         )
         if sheet:
-            _draw(Path(sheet), found, queries, asked)
+            _draw(path(sheet), found, queries, asked)
         return found
 
     def watch(
@@ -105,11 +106,13 @@ class Alike(Opened):
         """
         import numpy as np
 
+        from petrieve.extractor.watch import watch
+
         settled = {"k": k, "where": where, "group_by": group_by, "min_similarity": min_similarity}
         index = self.index()
         # A slip in what is asked is told before the first photo comes.
         question.ask(index, [np.ones(index.cache.dimension, np.float32)], **settled)  # type: ignore[arg-type]
-        appearing = watch(folder, index.cache, weights=weights, device=device, precision=precision)
+        appearing = watch(home(folder), index.cache, weights=weights, device=device, precision=precision)
 
         def answers() -> Iterator[Neighbours | Unreadable]:
             for one in appearing:
@@ -124,17 +127,20 @@ class Alike(Opened):
 
         return answers()
 
-    def evaluate(self, column: str = "label") -> Evaluation:
+    def evaluate(self, column: str = "label") -> "Evaluation":
         """How many of a photo's neighbours are of its own kind, by a column, and what the index misses.
 
         Raises:
             PetrieveError: there is no such column, or too few photos have a value in it.
         """
-        return Evaluation(**vars(measure.evaluate(self.index(), column=column)))
+        from petrieve.api.measured import Evaluation
+        from petrieve.index.evaluate import evaluate
+
+        return Evaluation(**vars(evaluate(self.index(), column=column)))
 
     def duplicates(
         self, *, device: str = "auto", precision: str = "auto", csv: Place | None = None, sheet: Place | None = None
-    ) -> Duplicates:
+    ) -> "Duplicates":
         """Near-copies: same bytes, same picture, same scene. It says which is the best, and deletes nothing.
 
         Each photo of each group is also written to `csv`, and the first groups drawn into the JPEG `sheet`.
@@ -142,6 +148,13 @@ class Alike(Opened):
         Raises:
             PetrieveError: there is no store, or a file cannot be written.
         """
+        from petrieve.api.copies import Duplicates
+        from petrieve.extractor.checks import copies
+        from petrieve.extractor.checks.files import files
+        from petrieve.extractor.picture import picture
+        from petrieve.extractor.sources.reading import Reader
+        from petrieve.index.duplicates.find import find_duplicates
+
         cache = self.cache()
         read = Reader(cache)
         made = copies.make_copies(cache, device=device, precision=precision)
@@ -155,10 +168,10 @@ class Alike(Opened):
             sharpness=partial(copies.sharpness, read=read),
         )
         if csv:
-            spreadsheet.duplicates(Path(csv), found.groups)
+            spreadsheet.duplicates(path(csv), found.groups)
         if sheet:
             groups = [[(one.photo, group.kind) for one in group.photos] for group in found.groups]
-            sheets.group_sheet(Path(sheet), groups, picture=shown)
+            sheets.group_sheet(path(sheet), groups, picture=shown)
         return Duplicates(**vars(found), picture=shown)
 
     def build_index(self, *, kind: str | None = None, recall: float | None = None, on: str = "local") -> IndexCard:
@@ -169,6 +182,8 @@ class Alike(Opened):
         Raises:
             PetrieveError: there is no store, or no such kind of index, or the cluster cannot be joined.
         """
+        from petrieve.index.codes import encode, on_ray, update
+
         check_on(on)
         with nullcontext() if on == LOCAL else joined(on):  # before Lance is there, which bears no fork
             cache, encoded = self.cache(), encode.encoded if on == LOCAL else on_ray.encoded
@@ -200,20 +215,20 @@ def _found(
     return tuple(replace(one, gone=one.gone or gone(one.photo)) for one in found)
 
 
-def _draw(file: Path, found: Neighbours, queries: Sequence[Embedded], given: "Sequence[Photo]") -> None:
+def _draw(file: "Path", found: Neighbours, queries: Sequence[Embedded], given: "Sequence[Photo]") -> None:
     """Draw the photos that were asked about, as they were given, and their neighbours."""
     held = {query.photo.path: one for query, one in zip(queries, given, strict=True)}
 
-    def shown(path: str) -> "Image.Image | None":
-        one = held.get(path, path)
-        return upright_image(as_bytes(one)) if not isinstance(one, str | os.PathLike) else found.picture(path)  # type: ignore[misc]
+    def shown(named: str) -> "Image.Image | None":
+        one = held.get(named, named)
+        return upright_image(as_bytes(one)) if not isinstance(one, str | os.PathLike) else found.picture(named)  # type: ignore[misc]
 
     asked = [(query.photo.path, "the photo", os.path.basename(query.photo.path)) for query in queries]
     rows = [
         (
             one.photo,
             one.label or "no label",
-            f"{one.similarity:.3f}  {'gone: ' * bool(one.gone)}{Path(one.photo).name}",
+            f"{one.similarity:.3f}  {'gone: ' * bool(one.gone)}{os.path.basename(one.photo)}",
         )
         for one in found
     ]

@@ -4,10 +4,10 @@ import os
 from threading import RLock
 from typing import TYPE_CHECKING
 
+from petrieve.api.photos import home
 from petrieve.extractor.trunks.fitting import asking_trunk
 from petrieve.index import build
 from petrieve.index.build import Index
-from petrieve.store.buckets import is_address
 from petrieve.store.cache import Cache
 
 if TYPE_CHECKING:
@@ -22,12 +22,14 @@ class Opened:
     """
 
     def __init__(self, path: str | os.PathLike[str], trunk: str | None = None) -> None:
-        named = os.fspath(path)
-        self.path = named if is_address(named) else os.path.expanduser(named)
+        self.path = home(path)
         self.trunk = trunk
         self._lock = RLock()
         self._index: Index | None = None
         self._trunks: dict[tuple[str, ...], Trunk] = {}
+
+    def __reduce__(self) -> "tuple[type[Opened], tuple[str, str | None]]":
+        return type(self), (self.path, self.trunk)  # a worker process opens it for itself
 
     def __len__(self) -> int:
         return len(self.cache())
@@ -62,5 +64,5 @@ class Opened:
         key = (cache.fingerprint, weights or "", device, precision)
         with self._lock:
             if key not in self._trunks:
-                self._trunks[key] = asking_trunk(cache, weights, device, precision)
+                self._trunks[key] = asking_trunk(cache, weights and home(weights), device, precision)
             return self._trunks[key]

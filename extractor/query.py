@@ -91,10 +91,11 @@ def query_one(
     device: str = "auto",
     precision: str = "auto",
     trunk: Callable[[], Trunk] | None = None,
+    name: str = "photo",
 ) -> Embedded:
     """The embedding of one photo, as by `query`; a file that photos are in is not opened for one that the cache has.
 
-    The photo may also be the bytes of a file, or a picture that Pillow holds.
+    The photo may also be the bytes of a file, or a picture that Pillow holds, which then has this `name`.
 
     Raises:
         PetrieveError: also if the photo cannot be read, or `source` is a folder or an archive.
@@ -102,7 +103,7 @@ def query_one(
     """
     ask = partial(of_parts, cache=cache, weights=weights, device=device, precision=precision, trunk=trunk)
     if not isinstance(source, str | os.PathLike):
-        return _one(ask([in_memory(source, "photo")]), "the photo")
+        return _one(ask([in_memory(source, name)]), "the photo")
     if os.path.isdir(source):
         raise PetrieveError(f"{source} is a folder", "name one photo")
     place = os.fspath(source)

@@ -157,7 +157,8 @@ def read_card(store: Store) -> Card | None:
     """The store's card, of this format or an old one; None where there is no store yet.
 
     Raises:
-        PetrieveError: the card is damaged, the store has a format of a later release, or tables cannot lie there.
+        PetrieveError: the card is damaged, or in no folder; the store has a format of a later release, or tables cannot
+            lie there.
     """
     _check_name(store)
     try:
@@ -167,6 +168,8 @@ def read_card(store: Store) -> Card | None:
             return _card(said, format_)
     except FileNotFoundError:
         return None
+    except NotADirectoryError as error:
+        raise PetrieveError(f"{store.path} is a file, and no store", "name the store's folder") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise PetrieveError(
             f"{store.card} is damaged", "bring it back from a copy, or run `petrieve embed` with a new `--store`"

@@ -20,6 +20,9 @@ class Reader:
     photos: dict[str, Photo | None] = field(default_factory=dict)  # those in archives that were asked for, by path
     held: Held = field(default_factory=Held)
 
+    def __reduce__(self) -> "tuple[type[Reader], tuple[()]]":
+        return Reader, ()  # a copy, or one in another process, finds its way without what is open here
+
     def know(self, paths: Iterable[str]) -> list[str]:
         """These paths, looked up at once, which takes as long as one alone; in the order in which they are best read.
 
