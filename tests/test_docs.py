@@ -99,6 +99,16 @@ def test_the_python_example_runs(drawn: Path, tmp_path: Path, capsys: pytest.Cap
     assert "similarity" in capsys.readouterr().out
 
 
+def test_the_page_about_python_runs_from_its_first_snippet_to_its_last() -> None:
+    page = (ROOT / "docs" / "python.md").read_text()
+    known: dict[str, object] = {}
+    for snippet in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
+        exec(compile(snippet, "python.md", "exec"), known)
+    table = page.split("\n## ")[0]
+    assert [name for name in petrieve.__all__ if f"`{name}`" not in page and f"petrieve.{name}" not in page] == []
+    assert [name for name in COMMANDS if f"`{name}`" not in table] == []
+
+
 def test_every_option_has_a_help_text() -> None:
     for name, command in COMMANDS.items():
         assert command.epilog.startswith("Example: cli.py ")
