@@ -2,35 +2,23 @@
 
 import os
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 from petrieve.api.opened import Opened
 from petrieve.api.photos import Photo, Place, home, path, several
 from petrieve.api.results import IndexCard, Neighbours
-from petrieve.extractor.engines.cluster import LOCAL, check_on, joined
-from petrieve.extractor.picture import pictures
-from petrieve.extractor.pixels.decode import upright_image
-from petrieve.extractor.query import query_one, same_photo
-from petrieve.extractor.sources.memory import as_bytes
-from petrieve.extractor.sources.places import gone
 from petrieve.gallery import sheet as sheets
 from petrieve.gallery import spreadsheet, words
-from petrieve.index import build, question
-from petrieve.index.build import Index
+from petrieve.index import build
 from petrieve.store.errors import PetrieveError
-from petrieve.store.rows import Embedded, Unreadable
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from PIL import Image
-
     from petrieve.api.copies import Duplicates
     from petrieve.api.measured import Evaluation
+    from petrieve.store.rows import Unreadable
 
 READ = "there is no index yet, so each photo is read and compared; `petrieve build-index` makes it quick"
 
@@ -60,6 +48,10 @@ class Alike(Opened):
         Raises:
             PetrieveError: there is no store, or a photo, the condition, the weights or the device cannot be used.
         """
+        from petrieve.api import finding
+        from petrieve.extractor.picture import pictures
+        from petrieve.extractor.query import query_one, same_photo
+
         index = self.index()
         cache = index.cache  # what it has read of it is not read again
         asked = several(photos)
@@ -75,14 +67,14 @@ class Alike(Opened):
         settled = {"k": k, "where": where, "group_by": group_by, "min_similarity": min_similarity}
         named = tuple(str(one) if isinstance(one, str | os.PathLike) else query.photo.path for one, query in pairs)
         found = Neighbours(
-            rows=(rows := _found(index, queries, same, **settled)),  # type: ignore[arg-type]
+            rows=(rows := finding.found(index, queries, same, **settled)),  # type: ignore[arg-type]
             photos=named,
             left_out=tuple(sorted(same - {query.photo.path for query in queries})),
             grouped=group_by is not None,
             picture=pictures(cache, [*(query.photo.path for query in queries), *(one.photo for one in rows)]),
         )
         if sheet:
-            _draw(path(sheet), found, queries, asked)
+            finding.draw(path(sheet), found, queries, asked)
         return found
 
     def watch(
@@ -96,7 +88,7 @@ class Alike(Opened):
         weights: str | None = None,
         device: str = "auto",
         precision: str = "auto",
-    ) -> Iterator[Neighbours | Unreadable]:
+    ) -> "Iterator[Neighbours | Unreadable]":
         """What is like each photo that appears in a folder, from now on, without end; or why it cannot be read.
 
         What `embed` adds meanwhile is found too.
@@ -106,7 +98,12 @@ class Alike(Opened):
         """
         import numpy as np
 
+        from petrieve.api import finding
+        from petrieve.extractor.picture import pictures
+        from petrieve.extractor.query import same_photo
         from petrieve.extractor.watch import watch
+        from petrieve.index import question
+        from petrieve.store.rows import Unreadable
 
         settled = {"k": k, "where": where, "group_by": group_by, "min_similarity": min_similarity}
         index = self.index()
@@ -114,14 +111,14 @@ class Alike(Opened):
         question.ask(index, [np.ones(index.cache.dimension, np.float32)], **settled)  # type: ignore[arg-type]
         appearing = watch(home(folder), index.cache, weights=weights, device=device, precision=precision)
 
-        def answers() -> Iterator[Neighbours | Unreadable]:
+        def answers() -> "Iterator[Neighbours | Unreadable]":
             for one in appearing:
                 if isinstance(one, Unreadable):
                     yield one
                     continue
                 index = self.index()
                 same = set(same_photo(one, index.cache))
-                rows = _found(index, [one], same, **settled)  # type: ignore[arg-type]
+                rows = finding.found(index, [one], same, **settled)  # type: ignore[arg-type]
                 shown = pictures(index.cache, [one.photo.path, *(match.photo for match in rows)])
                 yield Neighbours(rows, (one.photo.path,), tuple(sorted(same)), group_by is not None, shown)
 
@@ -182,6 +179,7 @@ class Alike(Opened):
         Raises:
             PetrieveError: there is no store, or no such kind of index, or the cluster cannot be joined.
         """
+        from petrieve.extractor.engines.cluster import LOCAL, check_on, joined
         from petrieve.index.codes import encode, on_ray, update
 
         check_on(on)
@@ -190,46 +188,3 @@ class Alike(Opened):
             update.update(cache, kind=kind, recall=recall, tell=words.note, encoded=encoded)
         card = build.describe(cache)
         return IndexCard(card.pop("kind"), card.pop("photos"), card.pop("fits"), card)
-
-
-def _found(
-    index: Index,
-    queries: Sequence[Embedded],
-    same: set[str],
-    *,
-    k: int,
-    where: str | None,
-    group_by: str | None,
-    min_similarity: float,
-) -> tuple[question.Match, ...]:
-    """The photos most like a pet, and which of them are gone, or went since the last run."""
-    found = question.ask(
-        index,
-        [query.embedding for query in queries],
-        k=k,
-        leave_out=frozenset(same),
-        where=where,
-        group_by=group_by,
-        min_similarity=min_similarity,
-    )
-    return tuple(replace(one, gone=one.gone or gone(one.photo)) for one in found)
-
-
-def _draw(file: "Path", found: Neighbours, queries: Sequence[Embedded], given: "Sequence[Photo]") -> None:
-    """Draw the photos that were asked about, as they were given, and their neighbours."""
-    held = {query.photo.path: one for query, one in zip(queries, given, strict=True)}
-
-    def shown(named: str) -> "Image.Image | None":
-        one = held.get(named, named)
-        return upright_image(as_bytes(one)) if not isinstance(one, str | os.PathLike) else found.picture(named)  # type: ignore[misc]
-
-    asked = [(query.photo.path, "the photo", os.path.basename(query.photo.path)) for query in queries]
-    rows = [
-        (
-            one.photo,
-            one.label or "no label",
-            f"{one.similarity:.3f}  {'gone: ' * bool(one.gone)}{os.path.basename(one.photo)}",
-        )
-        for one in found
-    ]
-    sheets.contact_sheet(file, [*asked, *rows], picture=shown, framed=range(len(asked)))

@@ -1,35 +1,24 @@
 """What is in a photo: a head, its predictions, and what is known of both."""
 
-import os
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from functools import partial
-from itertools import groupby, islice
 from typing import TYPE_CHECKING, Any
 
 from petrieve.api.opened import Opened
 from petrieve.api.photos import Photo, Place, path, several
-from petrieve.api.results import Audit, Comparison, Page, Prediction, Predictions
-from petrieve.classifier import head, labelled, predict
-from petrieve.extractor import query
-from petrieve.extractor.find import find_parts, photos_of
-from petrieve.extractor.picture import pictures
-from petrieve.extractor.sources.memory import in_memory
-from petrieve.extractor.sources.places import paths_of
-from petrieve.extractor.sources.source import Part
+from petrieve.api.results import Audit, Comparison, Page, Predictions
+from petrieve.classifier import head
 from petrieve.extractor.trunks.kinds import kind
 from petrieve.gallery import sheet as sheets
 from petrieve.gallery import spreadsheet, submission, words
 from petrieve.store.cache import Cache
 from petrieve.store.errors import PetrieveError
-from petrieve.store.rows import Embedded, Unreadable
 from petrieve.store.trunks import trunks_of
 
 if TYPE_CHECKING:
     from petrieve.api.fitted import Report
-
-PART = 4096  # photos that are predicted at a time: each part is held against the whole store
 
 
 class Heads(Opened):
@@ -74,16 +63,21 @@ class Heads(Opened):
         Raises:
             PetrieveError: there is no head, a source or a setting cannot be used, or a file cannot be written.
         """
+        from petrieve.api import predicting
+        from petrieve.classifier import predict
+        from petrieve.extractor import query
+        from petrieve.extractor.find import photos_of
+
         cache = self.cache()
         fitted = head.load(cache)
         if max_error is not None:
             predict.share(max_error)  # a slip is told before the photos are embedded
-        parts = _parts(several(sources))
+        parts = predicting.parts_of(several(sources))
         numbers = submission.ids(list(map(words.name, photos_of(parts))), fitted.classes) if kaggle else {}
         trunk = partial(self._warm, cache, weights, device, precision)
         settings = {"weights": weights, "device": device, "precision": precision}
         results = query.of_parts(parts, cache, views=views, trunk=trunk, **settings)  # type: ignore[arg-type]
-        found = Predictions(tuple(_predicted(cache, fitted, results, max_error)))
+        found = Predictions(tuple(predicting.predicted(cache, fitted, results, max_error)))
         if csv:
             spreadsheet.predictions(path(csv), found.document())
         if kaggle:
@@ -99,7 +93,9 @@ class Heads(Opened):
         Raises:
             PetrieveError: fewer than two classes have photos that are no near-copies, or a file cannot be written.
         """
+        from petrieve.classifier import labelled
         from petrieve.classifier.auditing import audit
+        from petrieve.extractor.picture import pictures
 
         cache = self.cache()
         photos = labelled.read(cache, bounded=True)
@@ -126,8 +122,10 @@ class Heads(Opened):
         Raises:
             PetrieveError: there is no head, or the page cannot be written.
         """
+        from petrieve.classifier import labelled
         from petrieve.classifier.auditing import audit
         from petrieve.classifier.auditing.outcomes import outcomes
+        from petrieve.extractor.picture import pictures
         from petrieve.gallery.report import page
 
         cache = self.cache()
@@ -172,31 +170,9 @@ class Heads(Opened):
         return Comparison(shared, list(found.values()))
 
 
-def _parts(photos: "Sequence[Photo]") -> list[Part]:
-    """Where these photos are read; those in memory are called by their place in the list."""
-    found: list[Part] = []
-    for placed, some in groupby(enumerate(photos), lambda one: isinstance(one[1], str | os.PathLike)):
-        if placed:
-            found += find_parts(paths_of([one for _, one in some]))  # type: ignore[misc]
-        else:
-            found += [in_memory(one, str(number)) for number, one in some]  # type: ignore[arg-type]
-    return found
-
-
-def _predicted(
-    cache: Cache, fitted: head.Head, results: Iterator[Embedded | Unreadable], max_error: str | float | None
-) -> Iterator[Prediction]:
-    """What the head says of each photo; embeddings of very many are never in memory at once."""
-    while found := list(islice(results, PART)):
-        embedded = [one for one in found if isinstance(one, Embedded)]
-        told = iter(predict.predict(cache, fitted, embedded, max_error))
-        for one, place in zip(found, query.places([one.photo for one in found], cache), strict=True):
-            said: dict[str, Any] = {"error": one.reason} if isinstance(one, Unreadable) else next(told)
-            yield Prediction(photo=place["photo"], root=place["root"], **said)
-
-
 def _measured(cache: Cache, device: str, precision: str) -> tuple[dict[str, Any], dict[str, bool]]:
     """A trunk's figures, and of each labelled photo whether a head told it right."""
+    from petrieve.classifier import labelled
     from petrieve.classifier.auditing.outcomes import right
     from petrieve.classifier.fitting import fit
     from petrieve.extractor.checks import speed
