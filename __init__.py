@@ -15,14 +15,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from petrieve.api.checked import Diagnosis, Verification
+    from petrieve.api.copies import Duplicates
     from petrieve.api.dataset import EmbeddingDataset
+    from petrieve.api.embedded import Summary
+    from petrieve.api.fitted import Report
     from petrieve.api.learning import HeadClassifier, PhotoEmbedder
+    from petrieve.api.measured import Evaluation
     from petrieve.api.results import (
         Audit,
         Comparison,
-        Diagnosis,
-        Duplicates,
-        Evaluation,
         Exported,
         Imported,
         IndexCard,
@@ -31,10 +33,7 @@ if TYPE_CHECKING:
         Page,
         Prediction,
         Predictions,
-        Report,
         Sample,
-        Summary,
-        Verification,
     )
     from petrieve.api.store import Store, open, sample  # noqa: A004
     from petrieve.classifier.auditing.audit import Finding
@@ -70,23 +69,30 @@ __all__ = [
     "open",
     "sample",
 ]
-_ELSEWHERE = {
+_ELSEWHERE = {  # but for what stands in api.results
+    "Diagnosis": "api.checked",
+    "Duplicates": "api.copies",
     "EmbeddingDataset": "api.dataset",
+    "Evaluation": "api.measured",
     "Finding": "classifier.auditing.audit",
     "HeadClassifier": "api.learning",
     "Match": "index.question",
     "PetrieveError": "store.errors",
     "PhotoEmbedder": "api.learning",
+    "Report": "api.fitted",
+    "Store": "api.store",
+    "Summary": "api.embedded",
+    "Verification": "api.checked",
+    "open": "api.store",
+    "sample": "api.store",
 }
-_OF_THE_STORE = ("Store", "open", "sample")
 
 
 def __getattr__(name: str) -> Any:
     """What is public, imported when it is asked for first: `import petrieve` itself costs nothing."""
     if name not in __all__:
         raise AttributeError(f"module 'petrieve' has no attribute {name!r}")
-    module = "api.store" if name in _OF_THE_STORE else _ELSEWHERE.get(name, "api.results")
-    return getattr(import_module(f"petrieve.{module}"), name)
+    return getattr(import_module(f"petrieve.{_ELSEWHERE.get(name, 'api.results')}"), name)
 
 
 def __dir__() -> list[str]:

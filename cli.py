@@ -11,13 +11,13 @@ from typing import Annotated
 
 import typer
 
+from petrieve import __version__
 from petrieve.commands import embeddings, exports, heads, neighbours, pages, trunks
 from petrieve.commands.options import Notes
 from petrieve.extractor.sources.bounds import max_megapixels
 from petrieve.gallery import words
 from petrieve.store.errors import PetrieveError, first_line
 
-VERSION = "0.1.0"
 app = typer.Typer(
     help="Embed pet photos once; then know what is in them, and find the pets that look alike.",
     no_args_is_help=True,
@@ -31,7 +31,7 @@ for group in GROUPS:
 
 def _say_version(asked: bool) -> None:
     if asked:
-        print(f"petrieve {VERSION}")
+        print(f"petrieve {__version__}")
         raise typer.Exit
 
 

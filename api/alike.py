@@ -1,39 +1,26 @@
 """Which photos are alike."""
 
 import os
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import replace
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from petrieve.api.opened import Opened
-from petrieve.api.photos import Photo, several
-from petrieve.api.results import Duplicates, Evaluation, IndexCard, Neighbours, Picture
-from petrieve.extractor.checks import copies
-from petrieve.extractor.checks.files import files
-from petrieve.extractor.engines.cluster import LOCAL, check_on, joined
-from petrieve.extractor.picture import picture, pictures
-from petrieve.extractor.pixels.decode import upright_image
-from petrieve.extractor.query import query_one, same_photo
-from petrieve.extractor.sources.memory import as_bytes
-from petrieve.extractor.sources.places import Place, gone
-from petrieve.extractor.sources.reading import Reader
-from petrieve.extractor.watch import watch
+from petrieve.api.photos import Photo, Place, home, path, several
+from petrieve.api.results import IndexCard, Neighbours
 from petrieve.gallery import sheet as sheets
 from petrieve.gallery import spreadsheet, words
-from petrieve.index import build, question
-from petrieve.index import evaluate as measure
-from petrieve.index.build import Index
-from petrieve.index.codes import encode, on_ray, update
-from petrieve.index.duplicates.find import find_duplicates
-from petrieve.store.rows import Embedded, Unreadable
-from petrieve.store.slices import Slice
+from petrieve.index import build
+from petrieve.store.errors import PetrieveError
 
 if TYPE_CHECKING:
-    from PIL import Image
+    from petrieve.api.copies import Duplicates
+    from petrieve.api.measured import Evaluation
+    from petrieve.store.rows import Unreadable
+    from petrieve.store.slices import Slice
 
-READ = "there is no index yet, so each photo is read and compared; `cli.py build-index` makes it quick"
+READ = "there is no index yet, so each photo is read and compared; `petrieve build-index` makes it quick"
 
 
 class Alike(Opened):
@@ -41,7 +28,7 @@ class Alike(Opened):
 
     def similar(
         self,
-        photos: "Photo | Sequence[Photo]",
+        photos: "Photo | Iterable[Photo]",
         *,
         k: int = 10,
         where: str | None = None,
@@ -61,34 +48,40 @@ class Alike(Opened):
         Raises:
             PetrieveError: there is no store, or a photo, the condition, the weights or the device cannot be used.
         """
+        from petrieve.api import finding
+        from petrieve.extractor.picture import pictures
+        from petrieve.extractor.query import query_one, same_photo
+
         index = self.index()
         cache = index.cache  # what it has read of it is not read again
         asked = several(photos)
+        if not asked:
+            raise PetrieveError("there is no photo to look for", "name one, or several of one pet")
         trunk = partial(self._warm, cache, weights, device, precision)
         settings = {"weights": weights, "device": device, "precision": precision}
         queries = [query_one(one, cache, name=str(n), trunk=trunk, **settings) for n, one in enumerate(asked)]  # type: ignore[arg-type]
         pairs = list(zip(asked, queries, strict=True))
-        same = {path for query in queries for path in same_photo(query, cache)}
+        same = {one for query in queries for one in same_photo(query, cache)}
         if index.held is None:
-            words.note(READ)
+            warnings.warn(READ, stacklevel=2)
         settled = {"k": k, "where": where, "group_by": group_by, "min_similarity": min_similarity}
         named = tuple(str(one) if isinstance(one, str | os.PathLike) else query.photo.path for one, query in pairs)
         found = Neighbours(
-            rows=(rows := neighbours_of(index, queries, same, **settled)),  # type: ignore[arg-type]
+            rows=(rows := finding.neighbours_of(index, queries, same, **settled)),  # type: ignore[arg-type]
             photos=named,
             left_out=tuple(sorted(same - {query.photo.path for query in queries})),
             grouped=group_by is not None,
             picture=partial(
-                _shown,
+                finding.shown,
                 held={
-                    n: q.photo.path if isinstance(one, str | os.PathLike) else one
-                    for n, (one, q) in zip(named, pairs, strict=True)
+                    name: query.photo.path if isinstance(one, str | os.PathLike) else one
+                    for name, (one, query) in zip(named, pairs, strict=True)
                 },
                 picture=pictures(cache, [*(query.photo.path for query in queries), *(one.photo for one in rows)]),
             ),
         )
         if sheet:
-            _draw(Path(sheet), found)
+            finding.draw(path(sheet), found)
         return found
 
     def watch(
@@ -102,7 +95,7 @@ class Alike(Opened):
         weights: str | None = None,
         device: str = "auto",
         precision: str = "auto",
-    ) -> Iterator[Neighbours | Unreadable]:
+    ) -> "Iterator[Neighbours | Unreadable]":
         """What is like each photo that appears in a folder, from now on, without end; or why it cannot be read.
 
         What `embed` adds meanwhile is found too.
@@ -112,36 +105,46 @@ class Alike(Opened):
         """
         import numpy as np
 
+        from petrieve.api import finding
+        from petrieve.extractor.picture import pictures
+        from petrieve.extractor.query import same_photo
+        from petrieve.extractor.watch import watch
+        from petrieve.index import question
+        from petrieve.store.rows import Unreadable
+
         settled = {"k": k, "where": where, "group_by": group_by, "min_similarity": min_similarity}
         index = self.index()
         # A slip in what is asked is told before the first photo comes.
         question.ask(index, [np.ones(index.cache.dimension, np.float32)], **settled)  # type: ignore[arg-type]
-        appearing = watch(folder, index.cache, weights=weights, device=device, precision=precision)
+        appearing = watch(home(folder), index.cache, weights=weights, device=device, precision=precision)
 
-        def answers() -> Iterator[Neighbours | Unreadable]:
+        def answers() -> "Iterator[Neighbours | Unreadable]":
             for one in appearing:
                 if isinstance(one, Unreadable):
                     yield one
                     continue
                 index = self.index()
                 same = set(same_photo(one, index.cache))
-                rows = neighbours_of(index, [one], same, **settled)  # type: ignore[arg-type]
+                rows = finding.neighbours_of(index, [one], same, **settled)  # type: ignore[arg-type]
                 shown = pictures(index.cache, [one.photo.path, *(match.photo for match in rows)])
                 yield Neighbours(rows, (one.photo.path,), tuple(sorted(same)), group_by is not None, shown)
 
         return answers()
 
-    def evaluate(self, column: str = "label") -> Evaluation:
+    def evaluate(self, column: str = "label") -> "Evaluation":
         """How many of a photo's neighbours are of its own kind, by a column, and what the index misses.
 
         Raises:
             PetrieveError: there is no such column, or too few photos have a value in it.
         """
-        return Evaluation(**vars(measure.evaluate(self.index(), column=column)))
+        from petrieve.api.measured import Evaluation
+        from petrieve.index.evaluate import evaluate
+
+        return Evaluation(**vars(evaluate(self.index(), column=column)))
 
     def duplicates(
         self, *, device: str = "auto", precision: str = "auto", csv: Place | None = None, sheet: Place | None = None
-    ) -> Duplicates:
+    ) -> "Duplicates":
         """Near-copies: same bytes, same picture, same scene. It says which is the best, and deletes nothing.
 
         Each photo of each group is also written to `csv`, and the first groups drawn into the JPEG `sheet`.
@@ -149,6 +152,13 @@ class Alike(Opened):
         Raises:
             PetrieveError: there is no store, or a file cannot be written.
         """
+        from petrieve.api.copies import Duplicates
+        from petrieve.extractor.checks import copies
+        from petrieve.extractor.checks.files import files
+        from petrieve.extractor.picture import picture
+        from petrieve.extractor.sources.reading import Reader
+        from petrieve.index.duplicates.find import find_duplicates
+
         cache = self.cache()
         read = Reader(cache)
         made = copies.make_copies(cache, device=device, precision=precision)
@@ -162,10 +172,10 @@ class Alike(Opened):
             sharpness=partial(copies.sharpness, read=read),
         )
         if csv:
-            spreadsheet.duplicates(Path(csv), found.groups)
+            spreadsheet.duplicates(path(csv), found.groups)
         if sheet:
             groups = [[(one.photo, group.kind) for one in group.photos] for group in found.groups]
-            sheets.group_sheet(Path(sheet), groups, picture=shown)
+            sheets.group_sheet(path(sheet), groups, picture=shown)
         return Duplicates(**vars(found), picture=shown)
 
     def build_index(self, *, kind: str | None = None, recall: float | None = None, on: str = "local") -> IndexCard:
@@ -176,8 +186,10 @@ class Alike(Opened):
         Raises:
             PetrieveError: there is no store, or no such kind of index, or the cluster cannot be joined.
         """
+        from petrieve.extractor.engines.cluster import LOCAL, check_on, joined
+        from petrieve.index.codes import encode, on_ray, update
 
-        def on_cluster(job: encode.Job, some: Sequence[Slice]) -> Iterator[encode.Encoded]:
+        def on_cluster(job: encode.Job, some: "Sequence[Slice]") -> Iterator[encode.Encoded]:
             with joined(on):  # only where an index is made
                 yield from on_ray.encoded(job, some)
 
@@ -186,47 +198,3 @@ class Alike(Opened):
         update.update(cache, kind=kind, recall=recall, tell=words.note, encoded=encoded)
         card = build.describe(cache)
         return IndexCard(card.pop("kind"), card.pop("photos"), card.pop("fits"), card)
-
-
-def neighbours_of(
-    index: Index,
-    queries: Sequence[Embedded],
-    same: Collection[str],
-    *,
-    k: int = 10,
-    where: str | None = None,
-    group_by: str | None = None,
-    min_similarity: float = -1.0,
-) -> tuple[question.Match, ...]:
-    """The photos most like a pet, and which of them are gone, or went since the last run."""
-    found = question.ask(
-        index,
-        [query.embedding for query in queries],
-        k=k,
-        leave_out=frozenset(same),
-        where=where,
-        group_by=group_by,
-        min_similarity=min_similarity,
-    )
-    return tuple(replace(one, gone=one.gone or gone(one.photo)) for one in found)
-
-
-def _shown(path: str, *, held: "dict[str, Photo]", picture: Picture) -> "Image.Image | None":
-    """A photo's picture; of those that were asked about, by the name of each, from what is `held` of it."""
-    one = held.get(path, path)
-    return picture(one) if isinstance(one, str) else upright_image(as_bytes(one))  # type: ignore[arg-type]
-
-
-def _draw(file: Path, found: Neighbours) -> None:
-    """Draw the photos that were asked about, as they were given, and their neighbours."""
-    asked = [(name, "the photo", os.path.basename(name)) for name in found.photos]
-    rows = [
-        (
-            one.photo,
-            one.label or "no label",
-            f"{one.similarity:.3f}  {'gone: ' * bool(one.gone)}{Path(one.photo).name}",
-        )
-        for one in found
-    ]
-    assert found.picture
-    sheets.contact_sheet(file, [*asked, *rows], picture=found.picture, framed=range(len(asked)))

@@ -78,4 +78,4 @@ def _none(cache: Cache, split: str | None, where: str | None) -> PetrieveError:
     said = [*([f"is in the split {split!r}"] if split else ()), *(["fulfils the condition"] if where else ())]
     splits = ", ".join(cache.counts()["splits"]) or "none"
     what = f"no photo in {cache.store.path} has a label" + "".join(f" and {one}" for one in said)
-    return PetrieveError(what, f"its splits are {splits}" if split else "`cli.py info` shows labels and splits")
+    return PetrieveError(what, f"its splits are {splits}" if split else "`petrieve info` shows labels and splits")

@@ -1,25 +1,28 @@
 """What a store holds: embedded, listed, held against itself."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from functools import partial
+from typing import TYPE_CHECKING
 
 from petrieve.api.opened import Opened
-from petrieve.api.results import Diagnosis, Info, Summary, Verification
+from petrieve.api.photos import Place, home, places
+from petrieve.api.results import Info
 from petrieve.classifier import head
-from petrieve.extractor import embed
-from petrieve.extractor.checks import doctor, verify
-from petrieve.extractor.sources.places import Place
 from petrieve.gallery import progress, terminal, words
 from petrieve.gallery.advice import to_imagenet
 from petrieve.index import build
-from petrieve.index.codes import update
 from petrieve.store.cache import Cache
 from petrieve.store.columns import alike
+from petrieve.store.errors import PetrieveError
 from petrieve.store.key import where
 from petrieve.store.trunks import trunks_of
 
+if TYPE_CHECKING:
+    from petrieve.api.checked import Diagnosis, Verification
+    from petrieve.api.embedded import Summary
 
-def _nothing(_: Summary) -> None:
+
+def _nothing(_: "Summary") -> None:
     """What is done with a summary that nobody waits for."""
 
 
@@ -32,7 +35,7 @@ class Embedding(Opened):
 
     def embed(
         self,
-        sources: Place | Sequence[Place],
+        sources: Place | Iterable[Place],
         *,
         labels: Place | None = None,
         label_level: int | None = None,
@@ -51,8 +54,8 @@ class Embedding(Opened):
         drop_trunk: str | None = None,
         quiet: bool = False,
         stop: Callable[[], bool] = _never,
-        then: Callable[[Summary], None] = _nothing,
-    ) -> Summary:
+        then: "Callable[[Summary], None]" = _nothing,
+    ) -> "Summary":
         """What a run did that embeds the photos that are new or have changed, and makes the store where there is none.
 
         Photos that the store knows are not opened again. The words mean what those of the command mean. How far the
@@ -63,16 +66,27 @@ class Embedding(Opened):
             PetrieveError: a source, the labels, the weights, the device or the store cannot be used; or no photo be
                 read.
         """
+        from petrieve.api.embedded import Summary
+        from petrieve.extractor.embed import embed
+        from petrieve.index.codes import update
+
+        if labels is None and (photo_column or label_column):
+            raise PetrieveError("`--photo-column` and `--label-column` are columns of a CSV", "name it with `--labels`")
+        if forget is not None and not prune:
+            raise PetrieveError("`--forget` goes with `--prune`", "give both, or neither")
+        if workers is not None and on == "local":
+            raise PetrieveError("`--workers` goes with `--on`", "give both, or neither")
+        asked = places(sources)
         with progress.progress(quiet) as (listing, draw):
-            ran, cache = embed.embed(
-                sources,
+            ran, cache = embed(
+                asked,
                 store=self.path,
-                labels=labels,
+                labels=labels and home(labels),
                 label_level=label_level,
                 photo_column=photo_column,
                 label_column=label_column,
                 trunk=self.trunk,
-                weights=weights,
+                weights=weights and home(weights),
                 device=device,
                 precision=precision,
                 on=on,
@@ -88,8 +102,7 @@ class Embedding(Opened):
                 note=words.note,
                 stop=stop,
             )
-        named = [sources] if isinstance(sources, str) else sources if isinstance(sources, Sequence) else [sources]
-        better = None if weights else to_imagenet(ran.trunk, ran.weights, named, self.path)
+        better = None if weights else to_imagenet(ran.trunk, ran.weights, asked, self.path)
         summary = Summary(**vars(ran), better=better, pruned=prune and not ran.left)
         for told in (alike(cache.counts()["labels"]), terminal.passed_over(ran.sources.values())):
             if told:
@@ -122,12 +135,17 @@ class Embedding(Opened):
 
     def verify(
         self, *, sample: int = 32, every: bool = False, device: str = "auto", precision: str = "auto"
-    ) -> Verification:
+    ) -> "Verification":
         """What is wrong with the store, held against itself and against `sample` of its photos, or `every` one.
 
         Raises:
             PetrieveError: there is no store, or the weights or the device cannot be used.
         """
+        from petrieve.api.checked import Verification
+        from petrieve.extractor.checks import verify
+
+        if sample < 0:
+            raise PetrieveError(f"{sample} photos cannot be embedded again", "give `--sample` a number from 0 on")
         cache = Cache.open(where(self.path, near=False), self.trunk)
         found = verify.verify(cache, sample=sample, every=every, device=device, precision=precision)
         if found.photos:
@@ -137,16 +155,20 @@ class Embedding(Opened):
 
     def doctor(
         self,
-        sources: Place | Sequence[Place],
+        sources: Place | Iterable[Place],
         *,
         weights: str | None = None,
         device: str = "auto",
         precision: str = "auto",
-    ) -> Diagnosis:
+    ) -> "Diagnosis":
         """How fast each step of embedding these photos is, and which holds up the rest. Nothing is kept.
 
         Raises:
             PetrieveError: a source, the weights or the device cannot be used, or no photo be read.
         """
-        measure = partial(doctor.diagnose, store=self.path, weights=weights, device=device, precision=precision)
-        return Diagnosis(**vars(measure(sources)))
+        from petrieve.api.checked import Diagnosis
+        from petrieve.extractor.checks.doctor import diagnose
+
+        weights = weights and home(weights)
+        measure = partial(diagnose, store=self.path, weights=weights, device=device, precision=precision)
+        return Diagnosis(**vars(measure(places(sources))))

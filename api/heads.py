@@ -1,42 +1,24 @@
 """What is in a photo: a head, its predictions, and what is known of both."""
 
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from functools import partial
-from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from petrieve.api.opened import Opened
-from petrieve.api.photos import Photo, several
-from petrieve.api.results import Audit, Comparison, Page, Prediction, Predictions, Report
-from petrieve.classifier import head, labelled, predict
-from petrieve.classifier.auditing import audit
-from petrieve.classifier.auditing.outcomes import outcomes, right
-from petrieve.classifier.figures import apart
-from petrieve.classifier.fitting import fit
-from petrieve.extractor import query
-from petrieve.extractor.checks import speed
-from petrieve.extractor.find import find_parts, photos_of
-from petrieve.extractor.picture import pictures
-from petrieve.extractor.sources.memory import in_memory
-from petrieve.extractor.sources.places import Place, paths_of
-from petrieve.extractor.sources.source import Part
+from petrieve.api.photos import Photo, Place, path, several
+from petrieve.api.results import Audit, Comparison, Page, Predictions
+from petrieve.classifier import head
 from petrieve.extractor.trunks.kinds import kind
 from petrieve.gallery import sheet as sheets
 from petrieve.gallery import spreadsheet, submission, words
-from petrieve.gallery.report import page
-from petrieve.index import build
-from petrieve.index.evaluate import evaluate
 from petrieve.store.cache import Cache
 from petrieve.store.errors import PetrieveError
-from petrieve.store.rows import Embedded, Unreadable
 from petrieve.store.trunks import trunks_of
 
 if TYPE_CHECKING:
-    pass
-
-PART = 4096  # photos that are predicted at a time: each part is held against the whole store
+    from petrieve.api.fitted import Report
 
 
 class Heads(Opened):
@@ -44,7 +26,7 @@ class Heads(Opened):
 
     def fit_head(
         self, *, method: str | None = None, l2: float | None = None, balanced: bool = False, device: str = "auto"
-    ) -> Report:
+    ) -> "Report":
         """How well a head does on photos that it has not seen, which is fitted on the labelled photos and kept.
 
         `method` is `logistic`, or `linear`, in mini-batches, by default that where photos are very many. `l2` is its
@@ -53,6 +35,9 @@ class Heads(Opened):
         Raises:
             PetrieveError: there are too few labelled photos, or a setting cannot be used.
         """
+        from petrieve.api.fitted import Report
+        from petrieve.classifier.fitting import fit
+
         cache = self.cache()
         fitted, report = fit.fit(cache, method=method, l2=l2, balanced=balanced, device=device)
         head.save(fitted, cache)
@@ -60,7 +45,7 @@ class Heads(Opened):
 
     def predict(
         self,
-        sources: "Photo | Sequence[Photo]",
+        sources: "Photo | Iterable[Photo]",
         *,
         weights: str | None = None,
         device: str = "auto",
@@ -78,21 +63,26 @@ class Heads(Opened):
         Raises:
             PetrieveError: there is no head, a source or a setting cannot be used, or a file cannot be written.
         """
+        from petrieve.api import predicting
+        from petrieve.classifier import predict
+        from petrieve.extractor import query
+        from petrieve.extractor.find import photos_of
+
         cache = self.cache()
         fitted = head.load(cache)
         if max_error is not None:
             predict.share(max_error)  # a slip is told before the photos are embedded
-        parts = _parts(several(sources))
+        parts = predicting.parts_of(several(sources))
         numbers = submission.ids(list(map(words.name, photos_of(parts))), fitted.classes) if kaggle else {}
         trunk = partial(self._warm, cache, weights, device, precision)
         settings = {"weights": weights, "device": device, "precision": precision}
         results = query.of_parts(parts, cache, views=views, trunk=trunk, **settings)  # type: ignore[arg-type]
-        found = Predictions(tuple(_predicted(cache, fitted, results, max_error)))
+        found = Predictions(tuple(predicting.predicted(cache, fitted, results, max_error)))
         if csv:
-            spreadsheet.predictions(Path(csv), found.document())
+            spreadsheet.predictions(path(csv), found.document())
         if kaggle:
             labels, clip = cache.counts()["labels"], fitted.report.clip
-            submission.write_submission(Path(kaggle), found.document(), numbers, labels=labels, clip=clip)
+            submission.write_submission(path(kaggle), found.document(), numbers, labels=labels, clip=clip)
         return found
 
     def audit(self, *, csv: Place | None = None, sheet: Place | None = None) -> Audit:
@@ -103,6 +93,10 @@ class Heads(Opened):
         Raises:
             PetrieveError: fewer than two classes have photos that are no near-copies, or a file cannot be written.
         """
+        from petrieve.classifier import labelled
+        from petrieve.classifier.auditing import audit
+        from petrieve.extractor.picture import pictures
+
         cache = self.cache()
         photos = labelled.read(cache, bounded=True)
         audited = audit.audit(photos, name=words.name)
@@ -114,12 +108,12 @@ class Heads(Opened):
             picture=pictures(cache, (one.photo for one in audited.findings if one.kinds)),
         )
         if csv:
-            spreadsheet.findings(Path(csv), found.document()["ranked"])
+            spreadsheet.findings(path(csv), found.document()["ranked"])
         if sheet and (worst := found.worst()):
             assert found.picture
-            sheets.findings_sheet(Path(sheet), [asdict(one) for one in worst], picture=found.picture)
+            sheets.findings_sheet(path(sheet), [asdict(one) for one in worst], picture=found.picture)
         elif sheet:
-            words.note(f"nothing was found that {sheet} could show: it is not written")
+            warnings.warn(f"nothing was found that {sheet} could show: it is not written", stacklevel=2)
         return found
 
     def report(self, out: Place = "report.html") -> Page:
@@ -128,6 +122,12 @@ class Heads(Opened):
         Raises:
             PetrieveError: there is no head, or the page cannot be written.
         """
+        from petrieve.classifier import labelled
+        from petrieve.classifier.auditing import audit
+        from petrieve.classifier.auditing.outcomes import outcomes
+        from petrieve.extractor.picture import pictures
+        from petrieve.gallery.report import page
+
         cache = self.cache()
         fitted = head.load(cache)
         photos = labelled.read(cache, bounded=True)
@@ -135,7 +135,7 @@ class Heads(Opened):
         suspects = [asdict(one) for one in audit.audit(photos, name=words.name).findings if one.kinds]
         about = {"weights": cache.weights, "fingerprint": cache.fingerprint, "trunk": kind(cache.made.kind).title}
         size = page.write(
-            Path(out),
+            path(out),
             {**asdict(fitted.report), "roc": [asdict(one) for one in curves]},
             store={"photos": len(cache), "looked_at": len(photos), "of": photos.of, **about},
             suspects=suspects,
@@ -145,13 +145,16 @@ class Heads(Opened):
         return Page(str(out), size, len(photos), photos.of, len(mistakes), len(suspects))
 
     def compare_trunks(
-        self, trunks: Sequence[str] | None = None, *, device: str = "auto", precision: str = "auto"
+        self, trunks: str | Sequence[str] | None = None, *, device: str = "auto", precision: str = "auto"
     ) -> Comparison:
         """The store's trunks side by side on its own labels: how often each is right, and what it costs.
 
         Raises:
             PetrieveError: there is one trunk alone, or none of such a name.
         """
+        from petrieve.classifier.figures import apart
+
+        trunks = [trunks] if isinstance(trunks, str) else trunks
         found: dict[str, dict[str, Any]] = {}
         said: dict[str, dict[str, bool]] = {}
         for name in trunks_of(self.path, trunks):
@@ -159,7 +162,7 @@ class Heads(Opened):
             found[name], said[name] = _measured(cache, device, precision)
         if len(found) < 2:
             raise PetrieveError(
-                f"the store {self.path} has one trunk", "run `cli.py embed FOLDER --trunk densenet201` first"
+                f"the store {self.path} has one trunk", "run `petrieve embed FOLDER --trunk densenet201` first"
             )
         shared, alone = apart.alone(said)
         for name, count in alone.items():
@@ -167,28 +170,15 @@ class Heads(Opened):
         return Comparison(shared, list(found.values()))
 
 
-def _parts(photos: "Sequence[Photo]") -> list[Part]:
-    """Where these photos are read; those in memory are called by their place in the list."""
-    places = [one for one in photos if isinstance(one, str | Path)]
-    others = [(number, one) for number, one in enumerate(photos) if not isinstance(one, str | Path)]
-    listed = find_parts(paths_of(places)) if places or not others else []
-    return [*listed, *(in_memory(one, str(number)) for number, one in others)]  # type: ignore[arg-type]
-
-
-def _predicted(
-    cache: Cache, fitted: head.Head, results: Iterator[Embedded | Unreadable], max_error: str | float | None
-) -> Iterator[Prediction]:
-    """What the head says of each photo; embeddings of very many are never in memory at once."""
-    while found := list(islice(results, PART)):
-        embedded = [one for one in found if isinstance(one, Embedded)]
-        told = iter(predict.predict(cache, fitted, embedded, max_error))
-        for one, place in zip(found, query.places([one.photo for one in found], cache), strict=True):
-            said: dict[str, Any] = {"error": one.reason} if isinstance(one, Unreadable) else next(told)
-            yield Prediction(photo=place["photo"], root=place["root"], **said)
-
-
 def _measured(cache: Cache, device: str, precision: str) -> tuple[dict[str, Any], dict[str, bool]]:
     """A trunk's figures, and of each labelled photo whether a head told it right."""
+    from petrieve.classifier import labelled
+    from petrieve.classifier.auditing.outcomes import right
+    from petrieve.classifier.fitting import fit
+    from petrieve.extractor.checks import speed
+    from petrieve.index import build
+    from petrieve.index.evaluate import evaluate
+
     photos = labelled.read(cache, bounded=True)
     fitted, report = fit.fit(cache, photos=photos)
     measured = evaluate(build.build(cache))

@@ -6,10 +6,10 @@ from functools import lru_cache, partial
 from threading import RLock
 from typing import TYPE_CHECKING, Any
 
+from petrieve.api.photos import home
 from petrieve.extractor.trunks.fitting import asking_trunk
 from petrieve.index import build
 from petrieve.index.build import Index
-from petrieve.store.buckets import is_address
 from petrieve.store.cache import Cache
 
 if TYPE_CHECKING:
@@ -24,8 +24,7 @@ class Opened:
     """
 
     def __init__(self, path: str | os.PathLike[str], trunk: str | None = None) -> None:
-        named = os.fspath(path)
-        self.path = named if is_address(named) else os.path.expanduser(named)
+        self.path = home(path)
         self.trunk = trunk
         self._lock = RLock()
         self._index: Index | None = None
@@ -71,7 +70,7 @@ class Opened:
         key = (cache.fingerprint, weights or "", device, precision)
         with self._lock:
             if key not in self._trunks:
-                self._trunks[key] = asking_trunk(cache, weights, device, precision)
+                self._trunks[key] = asking_trunk(cache, weights and home(weights), device, precision)
             return self._trunks[key]
 
 

@@ -1,17 +1,46 @@
-"""Photos that somebody asks about: by their places, or in memory."""
+"""Photos that somebody asks about, by their places or in memory; and places as a person names them."""
 
+import io
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
+
+from petrieve.store.buckets import is_address
+from petrieve.store.errors import PetrieveError
 
 if TYPE_CHECKING:
     from PIL import Image
 
+Place: TypeAlias = str | os.PathLike[str]
 Photo: TypeAlias = "str | os.PathLike[str] | bytes | Image.Image"
+ONE = (str, os.PathLike, bytes, bytearray, memoryview, io.IOBase)  # that could be gone through, and is no list
 
 
-def several(photos: "Photo | Sequence[Photo]") -> "list[Photo]":
-    """Each of these photos, or the one that they are."""
-    if isinstance(photos, str | os.PathLike | bytes) or not isinstance(photos, Sequence):
-        return [photos]
-    return [*photos]
+def several(photos: "Photo | Iterable[Photo]") -> "list[Photo]":
+    """Each of these photos, or the one that they are; `~` is the home folder."""
+    each = list(photos) if isinstance(photos, Iterable) and not isinstance(photos, ONE) else [photos]
+    return [home(one) if isinstance(one, str | os.PathLike) else one for one in each]  # type: ignore[misc]
+
+
+def places(sources: Place | Iterable[Place]) -> list[str]:
+    """One source or several; `~` is the home folder also where no shell has seen it."""
+    return list(map(home, [sources] if isinstance(sources, str | os.PathLike) else sources))
+
+
+def home(named: Place) -> str:
+    """An address as it is, or a path in which `~` is the home folder."""
+    place = os.fsdecode(named)
+    return place if is_address(place) else os.path.expanduser(place)
+
+
+def path(named: Place) -> Path:
+    """What a person has named, on this machine.
+
+    Raises:
+        PetrieveError: it is an address, of which a path would make folders here: `s3:` and `bucket`.
+    """
+    if re.match(r"[A-Za-z][\w+.-]+://", os.fspath(named)):
+        raise PetrieveError(f"{os.fspath(named)} is an address, and no path on this machine", "name a path")
+    return Path(os.path.expanduser(named))

@@ -4,21 +4,16 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from petrieve.classifier import head
-from petrieve.classifier.auditing.audit import Finding
-from petrieve.extractor import embed
-from petrieve.extractor.checks import doctor, verify
 from petrieve.gallery import cards, terminal, words
-from petrieve.index import evaluate
-from petrieve.index.duplicates import find
-from petrieve.index.question import Match
 
 if TYPE_CHECKING:
     import pandas as pd
     from PIL import Image
+
+    from petrieve.classifier.auditing.audit import Finding
+    from petrieve.index.question import Match
 
 MOST = 60  # lines that a notebook shows unasked
 Row = dict[str, Any]
@@ -87,18 +82,6 @@ class Many(Shown, Sequence[One]):
 
 
 @dataclass(frozen=True, repr=False)
-class Summary(Shown, embed.Summary):
-    """What a run of `embed` did: counts of photos, by source too, their labels, and how fast it was."""
-
-    better: str | None = None  # the command that embeds with ImageNet's weights, where the bundled trunk was used
-    pruned: bool = field(default=False, compare=False)
-
-    def lines(self) -> Iterable[str]:
-        """What the command prints."""
-        return terminal.embedded(self.document(), pruned=self.pruned)
-
-
-@dataclass(frozen=True, repr=False)
 class Info(Shown):
     """What a store holds."""
 
@@ -117,13 +100,6 @@ class Info(Shown):
     head: Row | None  # None where none was fitted
     index: Row
     say = staticmethod(terminal.contents)
-
-
-@dataclass(frozen=True, repr=False)
-class Report(Shown, head.Report):
-    """How well a head does on photos that it was not fitted on."""
-
-    say = staticmethod(terminal.fitted)
 
 
 @dataclass(frozen=True)
@@ -159,10 +135,10 @@ def _prediction(one: Prediction) -> Row:
 
 
 @dataclass(frozen=True, repr=False)
-class Neighbours(Many[Match]):
+class Neighbours(Many["Match"]):
     """The photos most like a pet, best first; a notebook shows them."""
 
-    rows: tuple[Match, ...]
+    rows: "tuple[Match, ...]"
     photos: tuple[str, ...]  # that were asked about, by the names that they were given
     left_out: tuple[str, ...]  # paths of the same photo
     grouped: bool
@@ -184,14 +160,14 @@ class Neighbours(Many[Match]):
     def _repr_html_(self) -> str:
         asked = [(name, "the photo", os.path.basename(name)) for name in self.photos]
         found = [(one.photo, *cards.neighbour(one)) for one in self.rows]
-        return cards.cards([*asked, *found], self.picture, framed=self.photos)
+        return cards.cards([*asked, *found], self.picture, framed=self.photos) + ("" if found else cards.NOTHING)
 
 
 @dataclass(frozen=True, repr=False)
-class Audit(Many[Finding]):
+class Audit(Many["Finding"]):
     """All labelled photos, the worst first; a notebook shows those that are worth a look."""
 
-    rows: tuple[Finding, ...]
+    rows: "tuple[Finding, ...]"
     of: int  # labelled photos, of which those in `rows` were looked at
     found: dict[str, int]  # how many of each kind
     expected_wrong: float  # about so many of the labels
@@ -204,58 +180,12 @@ class Audit(Many[Finding]):
         found = {"found": self.found, "expected_wrong": self.expected_wrong}
         return {"photos": len(self), "of": self.of, **found, "ranked": ranked}
 
-    def worst(self) -> list[Finding]:
+    def worst(self) -> "list[Finding]":
         """Those that something was found on."""
         return [one for one in self.rows if one.kinds]
 
     def _repr_html_(self) -> str:
         return cards.cards([(one.photo, *cards.finding(one)) for one in self.worst()], self.picture)
-
-
-@dataclass(frozen=True, repr=False)
-class Duplicates(Shown, find.Duplicates):
-    """Groups of near-copies, of each the best first; a notebook shows them."""
-
-    picture: Picture | None = field(compare=False)
-    say = staticmethod(terminal.duplicates)
-
-    def document(self) -> Row:
-        """What the command prints with `--json`."""
-        return terminal.duplicated(super().document())
-
-    def _table(self) -> list[Row]:
-        numbered = enumerate(self.groups, 1)
-        return [{"group": n, "kind": group.kind, **asdict(one)} for n, group in numbered for one in group.photos]
-
-    def _repr_html_(self) -> str:
-        tiles = [(one.photo, group.kind, Path(one.photo).name) for group in self.groups for one in group.photos]
-        first = {group.photos[0].photo for group in self.groups}
-        return cards.cards(tiles, self.picture, framed=first)
-
-
-@dataclass(frozen=True, repr=False)
-class Evaluation(Shown, evaluate.Evaluated):
-    """How many of a photo's neighbours are of its own kind, and what the index misses."""
-
-    say = staticmethod(terminal.evaluated)
-
-
-@dataclass(frozen=True, repr=False)
-class Verification(Shown, verify.Verified):
-    """What was held against what, and what is wrong."""
-
-    say = staticmethod(terminal.verified)
-
-    def document(self) -> Row:
-        """What the command prints with `--json`."""
-        return {**super().document(), "changed": [words.name(path) for path in self.changed]}
-
-
-@dataclass(frozen=True, repr=False)
-class Diagnosis(Shown, doctor.Diagnosis):
-    """How fast each step of embedding is, and which holds up the rest."""
-
-    say = staticmethod(terminal.diagnosed)
 
 
 @dataclass(frozen=True, repr=False)

@@ -1,15 +1,13 @@
 """The store that `petrieve.open` gives, with all that a command can do one call away."""
 
 import os
-from pathlib import Path
 
 from petrieve.api.alike import Alike
 from petrieve.api.embedding import Embedding
 from petrieve.api.heads import Heads
+from petrieve.api.photos import Place, path
 from petrieve.api.results import Sample
 from petrieve.api.tables import Tables
-from petrieve.extractor.sources.places import Place
-from petrieve.extractor.sources.sample import draw_sample, fetch_oxford_pets
 from petrieve.gallery.advice import DEFAULT_STORE
 from petrieve.store.errors import PetrieveError
 
@@ -34,7 +32,9 @@ def sample(folder: Place, *, photos: int = 120, seed: int = 0, origin: str | Non
     Raises:
         PetrieveError: there is no such origin, or the folder cannot be written to.
     """
+    from petrieve.extractor.sources.sample import draw_sample, fetch_oxford_pets
+
     if origin not in (None, OXFORD):
         raise PetrieveError(f"no photos can be had from {origin!r}", f"use `--from {OXFORD}`")
-    made = fetch_oxford_pets(Path(folder)) if origin else draw_sample(Path(folder), photos=photos, seed=seed)
+    made = fetch_oxford_pets(path(folder)) if origin else draw_sample(path(folder), photos=photos, seed=seed)
     return Sample(str(folder), made)

@@ -1,16 +1,11 @@
 """Embeddings as tables, and heads and embeddings for use elsewhere, and back."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from petrieve.api import exports
 from petrieve.api.opened import Opened
+from petrieve.api.photos import Place, path
 from petrieve.api.results import Exported, Imported
-from petrieve.extractor.exchange.imports import import_embeddings
-from petrieve.extractor.exchange.rows import parts, with_embeddings
-from petrieve.extractor.sources.places import Place
 from petrieve.gallery import words
-from petrieve.index.codes import update
 from petrieve.store.photo import path_of
 
 if TYPE_CHECKING:
@@ -34,6 +29,8 @@ class Tables(Opened):
             PetrieveError: there is no store, or it cannot be read.
         """
         import pyarrow as pa
+
+        from petrieve.extractor.exchange.rows import parts, with_embeddings
 
         cache = self.cache()
         return pa.concat_tables([with_embeddings(cache, told, embeddings) for told, embeddings in parts(cache)])
@@ -81,7 +78,10 @@ class Tables(Opened):
         Raises:
             PetrieveError: the name says nothing, there is no head that is wanted, or the file cannot be written.
         """
-        return Exported(str(where), exports.write(Path(where), self.cache()))
+        from petrieve.api import exports
+
+        file = path(where)
+        return Exported(str(file), exports.write(file, self.cache()))
 
     def import_(self, where: Place, *, photos: Place | None = None) -> Imported:
         """How many photos' embeddings were read that an export wrote, into a new store or one of the same weights.
@@ -91,6 +91,9 @@ class Tables(Opened):
         Raises:
             PetrieveError: it is no export, or of other weights, or cannot be read.
         """
-        count, cache = import_embeddings(Path(where), self.path, photos=Path(photos) if photos else None)
+        from petrieve.extractor.exchange.imports import import_embeddings
+        from petrieve.index.codes import update
+
+        count, cache = import_embeddings(path(where), self.path, photos=path(photos) if photos else None)
         update.update(cache, patient=True, tell=words.note)
         return Imported(self.path, count)

@@ -15,7 +15,7 @@ from petrieve.store.near import local
 if TYPE_CHECKING:
     import numpy as np
 
-REMEDY = "run `cli.py fit-head`"
+REMEDY = "run `petrieve fit-head`"
 LISTED = 5  # classes in a message
 DOUBT = 0.05  # that a threshold does not keep the error that it was chosen for
 

@@ -208,7 +208,7 @@ def chunks(cache: Cache, listed: Names) -> "Iterator[tuple[np.ndarray, np.ndarra
             more = f" and of {len(bad) - 1} more" if len(bad) > 1 else ""
             raise PetrieveError(
                 f"the embedding of {listed.paths[places[bad[0]]]}{more} in {cache.store.path} holds what is no number",
-                "`cli.py verify` names the damaged rows and what mends them",
+                "`petrieve verify` names the damaged rows and what mends them",
             )
         yield places, ranks, own
 

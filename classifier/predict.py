@@ -34,7 +34,7 @@ def predict(
     if not all(np.isfinite(one.views).all() for one in photos):
         raise PetrieveError(
             f"an embedding in {cache.store.path} holds what is no number",
-            "`cli.py verify` names the damaged rows and what mends them",
+            "`petrieve verify` names the damaged rows and what mends them",
         )
     _warn_of_other_classes(cache, head)
     augmented = len(photos[0].views) - 1
@@ -73,7 +73,7 @@ def _undamaged(cache: Cache) -> "Iterator[tuple[np.ndarray, np.ndarray]]":
         yield (digests(rows), block) if sound.all() else (digests(rows)[sound], block[sound])
     if damaged:
         what = f"embeddings in {cache.store.path} that hold what is no number, and are passed over: {damaged}"
-        warnings.warn(f"{what}; `cli.py verify` names them and what mends them", stacklevel=2)
+        warnings.warn(f"{what}; `petrieve verify` names them and what mends them", stacklevel=2)
 
 
 def _warn_of_other_classes(cache: Cache, head: Head) -> None:
@@ -90,7 +90,7 @@ def _least(head: Head, max_error: float, views: int) -> float:
     if views > len(head.report.risk_coverage_views):
         warnings.warn(
             f"how often predictions over {views} augmented views are wrong was not measured; all is marked unsure; "
-            f"`cli.py embed --views {views}` and `cli.py fit-head` measure it",
+            f"`petrieve embed --views {views}` and `petrieve fit-head` measure it",
             stacklevel=3,
         )
         return 2.0

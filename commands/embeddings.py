@@ -17,7 +17,6 @@ from petrieve.commands.options import (
     Store,
     Trunk,
     Weights,
-    path,
     say,
     show,
 )
@@ -78,12 +77,6 @@ def embed(
     """Embed the photos that are new or have changed, and keep their embeddings."""
     from petrieve.api.store import open as opened
 
-    if labels is None and (photo_column or label_column):
-        raise typer.BadParameter("these are columns of a CSV: name it with `--labels`")
-    if forget is not None and not prune:
-        raise typer.BadParameter("`--forget` goes with `--prune`")
-    if workers is not None and on == "local":
-        raise typer.BadParameter("`--workers` goes with `--on`")
     with asked_to_stop() as asked:
         summary = opened(store, trunk=trunk).embed(
             sources,
@@ -172,7 +165,7 @@ def doctor(
 
 @app.command(epilog="Example: cli.py sample data/drawn --photos 40")
 def sample(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", parser=path, help="Where the photos go.")],
+    folder: Annotated[str, typer.Argument(metavar="DIR", help="Where the photos go.")],
     photos: Annotated[int, typer.Option(help="How many to draw.")] = 120,
     seed: Annotated[int, typer.Option(help="Other numbers draw other pets.")] = 0,
     origin: Annotated[str | None, typer.Option("--from", help="`oxford-iiit-pet`: real photos, 800 MB.")] = None,

@@ -1,14 +1,10 @@
 """Heads and embeddings for use elsewhere, and back."""
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from petrieve.commands.options import DEFAULT_STORE, Endpoint, Json, Store, Trunk, path, show
-
-if TYPE_CHECKING:
-    pass
+from petrieve.commands.options import DEFAULT_STORE, Endpoint, Json, Store, Trunk, show
 
 app = typer.Typer()
 EXPORTED = (
@@ -19,7 +15,7 @@ EXPORTED = (
 
 @app.command(epilog="Example: cli.py export pets.onnx")
 def export(
-    where: Annotated[Path, typer.Argument(metavar="FILE_OR_FOLDER", parser=path, help=f"What to write: {EXPORTED}.")],
+    where: Annotated[str, typer.Argument(metavar="FILE_OR_FOLDER", help=f"What to write: {EXPORTED}.")],
     store: Store = DEFAULT_STORE,
     endpoint: Endpoint = None,
     trunk: Trunk = None,
@@ -34,13 +30,13 @@ def export(
 @app.command("import", epilog="Example: cli.py import embeddings/ --photos data/")
 def import_(
     where: Annotated[
-        Path,
-        typer.Argument(metavar="FILE_OR_FOLDER", parser=path, help="The folder or `.parquet` that `export` wrote."),
+        str,
+        typer.Argument(metavar="FILE_OR_FOLDER", help="The folder or `.parquet` that `export` wrote."),
     ],
     store: Store = DEFAULT_STORE,
     endpoint: Endpoint = None,
     photos: Annotated[
-        Path | None, typer.Option(parser=path, help="Where the folder is now that held them all, if it has moved.")
+        str | None, typer.Option(metavar="PATH", help="Where the folder is now that held them all, if it has moved.")
     ] = None,
     as_json: Json = False,
 ) -> None:

@@ -7,7 +7,6 @@ import sys
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -15,34 +14,16 @@ import typer
 from petrieve.gallery.advice import DEFAULT_STORE as DEFAULT_STORE
 from petrieve.gallery.terminal import Aside
 from petrieve.gallery.words import called, note
-from petrieve.store.buckets import ENDPOINTS, is_address
-from petrieve.store.errors import PetrieveError
+from petrieve.store.buckets import ENDPOINTS
 
 if TYPE_CHECKING:
     from petrieve.api.results import Shown
-
-
-def path(named: str | os.PathLike[str]) -> Path:
-    """What a person has named, on this machine; `~` is the home folder also where no shell has seen it.
-
-    Raises:
-        PetrieveError: it is an address, of which a path would make folders here: `s3:` and `bucket`.
-    """
-    if re.match(r"[A-Za-z][\w+.-]+://", os.fspath(named)):
-        raise PetrieveError(f"{os.fspath(named)} is an address, and no path on this machine", "name a path")
-    return Path(os.path.expanduser(named))
-
-
-def _store(named: str) -> str:
-    """What a person has named a store: an address, or a path as `path` has it."""
-    return named if is_address(named) else str(path(named))
 
 
 Store = Annotated[
     str,
     typer.Option(
         envvar="PETRIEVE_STORE",
-        parser=_store,
         metavar="STORE",
         help="Folder of the embeddings and the head: here, or in a bucket (`s3://bucket/pets.petrieve`).",
     ),
@@ -67,7 +48,6 @@ Weights = Annotated[
     str | None,
     typer.Option(
         envvar="PETRIEVE_WEIGHTS",
-        parser=os.path.expanduser,
         help="`imagenet`, `bundled` or a file. By default the store's own; for a new one what is at hand.",
     ),
 ]
@@ -96,7 +76,7 @@ def say(document: Any, lines: Iterable[str] | None) -> None:
     if lines is None:
         print(called(json.dumps(document, indent=1, default=str)))  # str: dates of the user's CSV
     for line in lines or ():
-        print(line, file=sys.stderr if isinstance(line, Aside) else sys.stdout)
+        print(called(line), file=sys.stderr if isinstance(line, Aside) else sys.stdout)
 
 
 ALIKE = 3  # notes that say the same of several files

@@ -186,7 +186,7 @@ def embed(
     todo, cached, unread, _ = to_do.counts.sum(axis=0).tolist()
     photos, unreadable = todo + cached + unread, counts["unreadable"] + unread
     if photos and unreadable == photos:
-        raise PetrieveError(f"none of {photos} photos can be read", "`cli.py info --unreadable` lists the reasons")
+        raise PetrieveError(f"none of {photos} photos can be read", "`petrieve info --unreadable` lists the reasons")
     seconds = time.perf_counter() - started
     used = on == LOCAL and loaded.cache_info().currsize > 0
     return Summary(

@@ -135,7 +135,7 @@ def _remedy(place: str, empty: Iterable[Found]) -> str:
         one for one in empty if any(ending_of(kind) in ARCHIVES for kind in one.passed) and not os.path.isdir(one.name)
     ]
     some += f", or unpack {nested[0].name}: archives in archives are not read" if nested else ""
-    return some if not os.path.isdir(place) else f"{some}, or let `cli.py sample {place}` draw some pets"
+    return some if not os.path.isdir(place) else f"{some}, or let `petrieve sample {place}` draw some pets"
 
 
 def counted(passed: Mapping[str, int]) -> str:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 MOST = 40
+NOTHING = "<p>nothing was found</p>"
 # Two beside each other on a narrow phone; the padding leaves room for a frame.
 GRID = (
     "display:grid;grid-template-columns:repeat(auto-fill,minmax(130px,1fr));gap:12px;padding:5px;font-size:13px;"
@@ -32,7 +33,7 @@ def cards(
     `picture` gives the photo at a path, or None where there is none any more.
     """
     if not photos:
-        return "<p>nothing was found</p>"
+        return NOTHING
     tiles = "".join(
         _card(path, title, note, picture(path) if picture else None, path in framed)
         for path, title, note in photos[:MOST]

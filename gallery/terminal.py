@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from petrieve.gallery.words import called, name, printable
+from petrieve.gallery.words import name, printable
 from petrieve.store.errors import listed
 from petrieve.store.photo import path_of
 
@@ -41,7 +41,7 @@ def embedded(summary: dict[str, Any], *, pruned: bool) -> Iterator[str]:
     if summary["better"]:
         yield BETTER.format(printable(summary["better"]))
     if summary["unreadable"]:
-        yield Aside(called("`cli.py info --unreadable` lists the unreadable ones with their reasons"))
+        yield Aside("`petrieve info --unreadable` lists the unreadable ones with their reasons")
     if missing := summary["missing"]:
         some, are, them = ("1 photo", "is", "it") if missing == 1 else (f"{missing} photos", "are", "them")
         then = f"and {are} forgotten" if pruned else f"(`--prune` forgets {them})"
@@ -140,9 +140,8 @@ def predicted(predictions: Sequence[dict[str, Any]]) -> Iterator[str]:
 
 def matches(found: Sequence[Any], *, grouped: bool) -> list[dict[str, Any]]:
     """Matches as the document has them: paths as `name` writes them, groups where they were asked for."""
-    hidden = {"digest"} if grouped else {"digest", "group"}
     listed = [{**asdict(one), "photo": name(one.photo)} for one in found]
-    return [{key: value for key, value in one.items() if key not in hidden} for one in listed]
+    return listed if grouped else [{key: one[key] for key in one if key != "group"} for one in listed]
 
 
 def neighbours(found: dict[str, Any]) -> Iterator[str]:
@@ -200,7 +199,7 @@ def duplicates(found: dict[str, Any]) -> Iterator[str]:
     if found["links"]:
         yield Aside(f"left out: {found['links']} further names of the same files, which are no copies")
     if found["changed"]:
-        yield Aside(f"left out: {found['changed']} photos that are gone or have changed; `cli.py embed` follows them")
+        yield Aside(f"left out: {found['changed']} photos that are gone or have changed; `petrieve embed` follows them")
     for fit in found["fitted"]:
         shares = ", ".join(f"{share:.0%} {kind}" for kind, share in fit["found"].items())
         yield f"{fit['kind']}: finds of copies made of your photos {shares}; {_false(fit, found['others'])}"
@@ -331,10 +330,9 @@ def verified(found: dict[str, Any]) -> Iterator[str]:
     if found["worst_cosine"] is not None:
         yield f"worst cosine between an embedding and its photo's new one: {found['worst_cosine']}"
     if found["changed"]:
-        then = called("`cli.py embed` follows them")
-        yield f"{len(found['changed'])} of these photos are gone or have changed since; {then}"
+        yield f"{len(found['changed'])} of these photos are gone or have changed since; `petrieve embed` follows them"
     for one in found["findings"][:LINES]:
-        yield called(printable(f"wrong: {one['what']}; {one['remedy']}"))
+        yield printable(f"wrong: {one['what']}; {one['remedy']}")
     yield from _rest(found["findings"], LINES)
     if not found["findings"]:
         yield "all is well"
@@ -348,7 +346,7 @@ def exported(made: dict[str, Any]) -> Iterator[str]:
         difference = f"{made['largest_difference']:.1g} at most"
         yield f"probabilities in onnxruntime differ from ours in float32 by {difference}, on {made['compared']} photos"
         if made["predict_difference"] is not None:
-            held = called("and from those of `cli.py predict`, by the store's embeddings,")
+            held = "and from those of `petrieve predict`, by the store's embeddings,"
             yield f"{held} by {made['predict_difference']:.1g}"
     elif "compared" in made:
         yield Aside("not compared with ours: none of the store's first photos is at hand")
@@ -373,9 +371,8 @@ def imported(made: dict[str, Any]) -> Iterator[str]:
 
 def _state(part: dict[str, Any] | None, command: str) -> str:
     if part is None:
-        return called(f"none yet; `cli.py {command}` makes it")
-    anew = called(f"`cli.py {command}` makes it anew")
-    return "fits the embeddings" if part["fits"] else f"does not fit the embeddings; {anew}"
+        return f"none yet; `petrieve {command}` makes it"
+    return "fits the embeddings" if part["fits"] else f"does not fit the embeddings; `petrieve {command}` makes it anew"
 
 
 def _table(titles: Sequence[str], rows: Sequence[Sequence[str]], *, most: int = LINES) -> Iterator[str]:

@@ -19,8 +19,8 @@ def program() -> str:
 
 
 def called(text: str) -> str:
-    """Text in which the commands that it advises, `cli.py embed`, are called as this one was."""
-    return re.sub(r"(?<=`)cli\.py(?= )", program(), text)
+    """Text in which the commands that it advises, `petrieve embed`, are called as this one was."""
+    return re.sub(r"(?<=`)petrieve(?= )", program(), text)
 
 
 def note(words: str) -> None:

@@ -51,13 +51,15 @@ def ask(
     `group_by`, a column, only the best photo of each of its values counts; photos without a value stand alone.
 
     Raises:
-        PetrieveError: `k` is below 1, the condition cannot be used, or there is no such column.
+        PetrieveError: `k` is below 1, a similarity beyond 1, the condition cannot be used, or there is no such column.
     """
     import numpy as np
 
     check_k(k)
+    if not -1 <= min_similarity <= 1:
+        raise PetrieveError(f"no photo is {min_similarity:g} similar", "give `--min-similarity` a number from -1 to 1")
     if not len(index.cache):
-        raise PetrieveError(f"there are no embeddings in {index.cache.store.path}", "run `cli.py embed FOLDER` first")
+        raise PetrieveError(f"there are no embeddings in {index.cache.store.path}", "run `petrieve embed FOLDER` first")
     if group_by is not None and group_by not in index.cache.columns():
         known = ", ".join(index.cache.columns())
         raise PetrieveError(f"there is no column {group_by!r} to group by", f"the columns are {known}")

@@ -386,7 +386,7 @@ class Cache(Contents):
         # In a bucket the lease would be gone with it.
         if not isinstance(self.store.path, Key) and not self.store.card.exists():
             raise PetrieveError(
-                f"the store {self.store.path} is gone", "bring it back, or run `cli.py embed` again for a new one"
+                f"the store {self.store.path} is gone", "bring it back, or run `petrieve embed` again for a new one"
             )
         with writable(self.store):
             yield

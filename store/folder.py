@@ -21,8 +21,8 @@ from petrieve.store.key import Key, Where, where
 
 FORMAT = 4  # of everything in a store; raised when an older release could misread it
 OLD_FORMATS = (1, 2, 3)  # one table of photos with their embeddings; `embed` brings them up to date
-NONE_YET = "run `cli.py embed FOLDER` first, or name the store with `--store`"
-UPDATE = "run `cli.py embed FOLDER`: it brings the store up to date, and embeds nothing anew"
+NONE_YET = "run `petrieve embed FOLDER` first, or name the store with `--store`"
+UPDATE = "run `petrieve embed FOLDER`: it brings the store up to date, and embeds nothing anew"
 _NAME = re.compile(r"[a-z0-9]+")  # a kind's name becomes a folder's
 
 
@@ -61,7 +61,7 @@ class Card:
             there = ", ".join(made.name for made in self.trunks)
             raise PetrieveError(
                 f"the store {store} holds nothing of a trunk {name!r}, only of {there}",
-                f"name one of those, or run `cli.py embed FOLDER --trunk {name}` first",
+                f"name one of those, or run `petrieve embed FOLDER --trunk {name}` first",
             )
         return found[0]
 
@@ -157,7 +157,8 @@ def read_card(store: Store) -> Card | None:
     """The store's card, of this format or an old one; None where there is no store yet.
 
     Raises:
-        PetrieveError: the card is damaged, the store has a format of a later release, or tables cannot lie there.
+        PetrieveError: the card is damaged, or in no folder; the store has a format of a later release, or tables cannot
+            lie there.
     """
     _check_name(store)
     try:
@@ -167,9 +168,11 @@ def read_card(store: Store) -> Card | None:
             return _card(said, format_)
     except FileNotFoundError:
         return None
+    except NotADirectoryError as error:
+        raise PetrieveError(f"{store.path} is a file, and no store", "name the store's folder") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise PetrieveError(
-            f"{store.card} is damaged", "bring it back from a copy, or run `cli.py embed` with a new `--store`"
+            f"{store.card} is damaged", "bring it back from a copy, or run `petrieve embed` with a new `--store`"
         ) from error
     mend = "update Petrieve" if format_ > FORMAT else "embed the photos anew"
     raise PetrieveError(

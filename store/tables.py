@@ -88,7 +88,7 @@ def make_table(store: Store, path: Where, schema: "pa.Schema") -> None:
     elif opened(path).count_rows() and read_card(store) is None:
         raise PetrieveError(
             f"{store.path} holds embeddings, and its {store.card.name} is gone",
-            "bring that file back, or run `cli.py embed` with a new `--store`",
+            "bring that file back, or run `petrieve embed` with a new `--store`",
         )
 
 
@@ -128,10 +128,10 @@ def check_manifests(store: Store, tables: Iterable[Where], then: Mapping[str, st
     for table in tables:
         found[table] = file = newest(table)
         if file and (digest := then.get(_named(store, file))) and digest != _digest(file):
-            mend = "remove that file and run `cli.py embed` again, which makes up for what it held"
+            mend = "remove that file and run `petrieve embed` again, which makes up for what it held"
             raise PetrieveError(
                 f"{file} is damaged: it is not as the last run left it",
-                mend if _has_others(file) else "run `cli.py embed` with a new `--store`",
+                mend if _has_others(file) else "run `petrieve embed` with a new `--store`",
             )
     return found
 
@@ -260,7 +260,7 @@ def readable(store: Store) -> Iterator[None]:
             raise
         raise PetrieveError(
             f"cannot read the embeddings in {store.path}: {first_line(error)}",
-            "try again; if it stays so, run `cli.py embed` with a new `--store`",
+            "try again; if it stays so, run `petrieve embed` with a new `--store`",
         ) from error
 
 

@@ -82,7 +82,7 @@ def upgrade(store: Store) -> None:
         if card.format in OLD_FORMATS:
             raise PetrieveError(
                 f"the store {store.path} has the old format {card.format}, and lies in a bucket",
-                "copy it to a disk, run `cli.py embed` there, and copy it back",
+                "copy it to a disk, run `petrieve embed` there, and copy it back",
             )
         return
     if card.format in OLD_FORMATS:

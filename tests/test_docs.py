@@ -15,6 +15,7 @@ from conftest import Done
 from PIL import Image
 from planting import of_trunk, planted
 
+import petrieve
 from petrieve import cli
 
 Run = Callable[..., Done]
@@ -98,6 +99,16 @@ def test_the_python_example_runs(drawn: Path, tmp_path: Path, capsys: pytest.Cap
     assert "similarity" in capsys.readouterr().out
 
 
+def test_the_page_about_python_runs_from_its_first_snippet_to_its_last() -> None:
+    page = (ROOT / "docs" / "python.md").read_text()
+    known: dict[str, object] = {}
+    for snippet in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
+        exec(compile(snippet, "python.md", "exec"), known)
+    table = page.split("\n## ")[0]
+    assert [name for name in petrieve.__all__ if f"`{name}`" not in page and f"petrieve.{name}" not in page] == []
+    assert [name for name in COMMANDS if f"`{name}`" not in table] == []
+
+
 def test_every_option_has_a_help_text() -> None:
     for name, command in COMMANDS.items():
         assert command.epilog.startswith("Example: cli.py ")
@@ -106,7 +117,7 @@ def test_every_option_has_a_help_text() -> None:
 
 
 def test_the_changelog_begins_with_this_version() -> None:
-    assert f"## {PROJECT['version']}" in (ROOT / "CHANGELOG.md").read_text()
+    assert f"## {petrieve.__version__}" in (ROOT / "CHANGELOG.md").read_text()
 
 
 def test_every_dependency_has_its_reason_and_its_pin() -> None:
@@ -184,7 +195,7 @@ def test_no_figure_is_left_out() -> None:
 
 def test_the_version_is_said(run: Run) -> None:
     done = run("--version")
-    assert (done.status, done.out, done.err) == (0, f"petrieve {PROJECT['version']}\n", "")
+    assert (done.status, done.out, done.err) == (0, f"petrieve {petrieve.__version__}\n", "")
 
 
 def test_messages_name_the_command_that_was_called(
@@ -211,6 +222,14 @@ def test_messages_name_the_command_that_was_called(
         out = said(*words)
         assert advice in out, out
         assert "cli.py" not in out
+    with pytest.raises(petrieve.PetrieveError, match="run `petrieve fit-head`"):
+        petrieve.open(store).predict(few)
+
+
+def test_advice_is_written_for_who_has_installed_it() -> None:
+    """Only the checkout's own command says `cli.py`: what Python raises and warns of is shown as it is written."""
+    houses = ("api", "classifier", "extractor", "gallery", "index", "store")
+    assert [file for house in houses for file in (ROOT / house).rglob("*.py") if "`cli.py " in file.read_text()] == []
 
 
 CLUSTER = (ROOT / "docs" / "cluster.md").read_text()

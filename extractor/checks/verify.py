@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 # The worst photo of the default decoder, by DESIGN.md's bounds: the cache does not say in which precision it was made,
 # but whether int8 has ever been used.
 CLOSE, CLOSE_IN_INT8 = 0.995, 0.98
-ANEW = "run `cli.py embed` on its folders with a new `--store`"
-AGAIN = "`touch` it and run `cli.py embed` again"
+ANEW = "run `petrieve embed` on its folders with a new `--store`"
+AGAIN = "`touch` it and run `petrieve embed` again"
 SAID = "give it again with `embed --labels`, when the photo is back"
-LACKING = "run `cli.py embed` on its folder"
+LACKING = "run `petrieve embed` on its folder"
 
 
 @dataclass(frozen=True, eq=False)

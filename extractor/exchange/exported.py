@@ -247,19 +247,19 @@ def _card(where: Path) -> dict[str, Any]:
     except FileNotFoundError as error:
         raise PetrieveError(
             f"{where} has no {CARD}, so nothing says which network made its embeddings",
-            "name what `cli.py export` wrote, or embed the photos with `cli.py embed`",
+            "name what `petrieve export` wrote, or embed the photos with `petrieve embed`",
         ) from error
     except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise _damaged(where, "its card cannot be read") from error
     if rounded:
         raise PetrieveError(
             f"{where} has no embeddings as they are, but of unit length, which gives others back",
-            "import a folder or a `.parquet` that `cli.py export` wrote",
+            "import a folder or a `.parquet` that `petrieve export` wrote",
         )
     if told["weights"] not in WEIGHTS:  # a path that somebody else wrote is not opened
         raise PetrieveError(
             f"{where} was made with weights from a file, {told['weights']}",
-            "copy the store itself, or embed the photos with `cli.py embed --weights FILE`",
+            "copy the store itself, or embed the photos with `petrieve embed --weights FILE`",
         )
     return told
 
@@ -283,4 +283,4 @@ def _is_inside(root: str, uri: str) -> bool:
 
 
 def _damaged(where: Path, why: str) -> PetrieveError:
-    return PetrieveError(f"{where} cannot be imported: {why}", "write it again with `cli.py export`")
+    return PetrieveError(f"{where} cannot be imported: {why}", "write it again with `petrieve export`")

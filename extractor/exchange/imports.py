@@ -59,7 +59,7 @@ def import_embeddings(where: Path, store: str | os.PathLike[str], *, photos: Pat
     if otherwise:
         warnings.warn(
             f"{otherwise} photos have another label, split or column in {where}: the store keeps what it says, "
-            "and `cli.py embed --labels FILE.csv` changes it",
+            "and `petrieve embed --labels FILE.csv` changes it",
             stacklevel=2,
         )
     return export.photos, Cache.open(place.path, cache.made.name)

@@ -1,11 +1,13 @@
 """Photos that are no files: their bytes, or pictures that Pillow holds."""
 
 import io
+import struct
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from petrieve.extractor.sources.bounds import max_bytes
+from petrieve.store.errors import first_line
 from petrieve.store.photo import Photo
 from petrieve.store.rows import Unreadable
 
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
 
 MEMORY = "memory:"  # the root of what is in no file
 MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")  # that PNG holds
+SEEN_THROUGH = {"La": "LA", "PA": "RGBA", "RGBa": "RGBA"}  # what others with an alpha become; the rest becomes RGB
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +25,7 @@ class InMemory:
 
     photo: Photo
     data: bytes
+    reason: str | None = None  # why there are none
 
     @property
     def photos(self) -> tuple[Photo]:
@@ -32,7 +36,9 @@ class InMemory:
         """Its bytes, or that they are too many."""
         if self.photo.uri not in wanted:
             return
-        if len(self.data) > max_bytes():
+        if self.reason is not None:
+            yield Unreadable(self.photo, self.reason)
+        elif len(self.data) > max_bytes():
             yield Unreadable(self.photo, f"over {max_bytes() >> 20} MB")
         else:
             yield self.photo, self.data
@@ -44,8 +50,11 @@ def in_memory(photo: "bytes | Image.Image", name: str) -> InMemory:
     Raises:
         TypeError: it is neither.
     """
-    data = as_bytes(photo)
-    return InMemory(Photo(MEMORY, name, len(data), 0), data)
+    try:
+        data, reason = as_bytes(photo), None
+    except (OSError, ValueError) as error:  # a picture of a file that is cut short or closed, or without a pixel
+        data, reason = b"", first_line(error)
+    return InMemory(Photo(MEMORY, name, len(data), 0), data, reason)
 
 
 def as_bytes(photo: "bytes | Image.Image") -> bytes:
@@ -53,6 +62,7 @@ def as_bytes(photo: "bytes | Image.Image") -> bytes:
 
     Raises:
         TypeError: it is neither.
+        OSError, ValueError: the picture has no pixels, or they cannot be read.
     """
     from PIL import Image
 
@@ -61,6 +71,14 @@ def as_bytes(photo: "bytes | Image.Image") -> bytes:
     if not isinstance(photo, Image.Image):
         raise TypeError(f"a photo is a path, bytes or a picture of Pillow's, and not {type(photo).__name__}")
     data = io.BytesIO()
-    whole = photo if photo.mode in MODES else photo.convert("RGB")
-    whole.save(data, "PNG", compress_level=1, exif=photo.getexif())
+    whole = photo if photo.mode in MODES else photo.convert(SEEN_THROUGH.get(photo.mode, "RGB"))
+    whole.save(data, "PNG", compress_level=1, exif=_exif(photo))
     return data.getvalue()
+
+
+def _exif(photo: "Image.Image") -> bytes:
+    """What a picture says of itself; nothing where that cannot be read, as in a file."""
+    try:
+        return photo.getexif().tobytes()
+    except (SyntaxError, ValueError, OSError, struct.error):
+        return b""

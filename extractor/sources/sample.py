@@ -58,8 +58,13 @@ def draw_sample(folder: Path, *, photos: int = 120, seed: int = 0) -> int:
         pet = _pet(kind, of_kind // PHOTOS_OF_EACH_PET, seed)
         chance = random.Random(f"{seed} {kind} {of_kind}")
         file = folder / kind / f"{pet.name}-{of_kind % PHOTOS_OF_EACH_PET + 1}.{FORMATS[of_kind % len(FORMATS)]}"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        _draw(pet, chance).save(file, quality=90)
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            _draw(pet, chance).save(file, quality=90)
+        except OSError as error:
+            raise PetrieveError(
+                f"cannot write {file}: {error.strerror}", "name a folder that can be written to"
+            ) from error
     return photos
 
 

@@ -5,19 +5,19 @@ import os
 import re
 import time
 from contextlib import suppress
-from http.client import HTTPException, HTTPResponse
 from io import BytesIO
 from pathlib import Path
 from queue import Empty, Queue
 from threading import Thread
 from typing import TYPE_CHECKING, Any
-from urllib.request import Request, urlopen
 
 from petrieve.extractor.trunks.kinds import FIRST, Kind
 from petrieve.store.errors import PetrieveError
 from petrieve.store.files import write_file
 
 if TYPE_CHECKING:
+    from http.client import HTTPResponse
+
     from torch import Tensor
 
 BUNDLED = Path(__file__).parent / "bundled" / "densenet121.safetensors"
@@ -84,6 +84,8 @@ def at_hand(kind: Kind, *, answer: float = ANSWER, in_all: float = IN_ALL) -> st
 
 def _fetched(url: str, answer: float, in_all: float) -> bytes:
     """What a server gives within so many seconds; cut short where that is not all."""
+    from http.client import HTTPException
+
     until = time.monotonic() + in_all
     data = bytearray()
     opened = _opened(url, answer)
@@ -95,8 +97,11 @@ def _fetched(url: str, answer: float, in_all: float) -> bytes:
     return bytes(data)
 
 
-def _opened(url: str, seconds: float) -> HTTPResponse | None:
+def _opened(url: str, seconds: float) -> "HTTPResponse | None":
     """A server's answer, to be read; None where none comes in time."""
+    from http.client import HTTPException
+    from urllib.request import Request, urlopen
+
     answers: Queue[HTTPResponse | None] = Queue()
 
     def ask() -> None:
@@ -131,6 +136,8 @@ def sha256_of(kind: Kind) -> str:
 
 def _imagenet_file(kind: Kind) -> Path:
     """Torchvision's file, downloaded when missing."""
+    from http.client import HTTPException
+
     import torch
 
     file = imagenet_file(kind)

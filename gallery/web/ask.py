@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 
 from starlette.datastructures import QueryParams
 
-from petrieve.api.alike import neighbours_of
+from petrieve.api.finding import neighbours_of
 from petrieve.classifier import head
 from petrieve.gallery import words
 from petrieve.gallery.web.desk import Desk, digest_from, embedded_of

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 AT = 10  # recall is that of so many neighbours
 TYPES = {"uint64": "U64", "int64": "I64", "float32": "F32", "uint8": "U8"}  # as safetensors files name them
-REMEDY = "run `cli.py build-index`"
+REMEDY = "run `petrieve build-index`"
 
 
 class Damaged(PetrieveError):

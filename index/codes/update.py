@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 RECALL = 0.99
+LEAST = 0.5  # that a search may be asked to find: below, it tells nothing
 FITTED_TO = 40  # photos for each list: FAISS asks for 39
 # Of fewer new photos than this nobody can tell whether they are found; so many of them are asked with.
 LONG = ", which takes minutes"
@@ -50,6 +51,10 @@ def update(
     Raises:
         PetrieveError: there is no such kind, or there are too few photos for it.
     """
+    if recall is not None and not LEAST <= recall <= 1:
+        raise PetrieveError(
+            f"a search cannot find {recall:g} of the ten nearest", "give `--recall` a share such as 0.99"
+        )
     if kind is not None:
         lists.untrained(kind, cache.dimension)
     if patient and (there := files.glance(cache)) and _is_little(*there, *cache.marks()):
@@ -83,7 +88,7 @@ def build_anew(
     started, drawn = time.perf_counter(), np.random.default_rng(0)
     ids, marks = cache.marks()
     if not len(ids):
-        raise PetrieveError(f"there are no embeddings in {cache.store.path}", "run `cli.py embed FOLDER` first")
+        raise PetrieveError(f"there are no embeddings in {cache.store.path}", "run `petrieve embed FOLDER` first")
     for one in [kind] if kind is not None else tune.kinds_for(len(ids)):
         fitted_to = max(FITTED_TO * lists.lists_of(one), lists.LEARNED)
         codes = lists.train(one, _unit(cache, _drawn(ids, fitted_to, drawn)))

@@ -38,7 +38,7 @@ def test_damaged_embeddings_make_no_other_photo_unfamiliar(tmp_path: Path) -> No
     fitted, _ = fit(cache_of(tmp_path / "whole", rows))
     for _, _, vector in rows[::2]:
         vector[:] = np.nan
-    with pytest.warns(UserWarning, match="no number, and are passed over: 40; `cli.py verify`"):
+    with pytest.warns(UserWarning, match="no number, and are passed over: 40; `petrieve verify`"):
         (told,) = predict(cache_of(tmp_path / "damaged", rows), fitted, [asked(rows[3][2][None])])
     assert not told["unfamiliar"]
 

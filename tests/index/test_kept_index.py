@@ -78,7 +78,7 @@ def test_beside_a_damaged_index_each_photo_is_compared_and_what_mends_it_is_said
     many.folder.index.write_bytes(damaged)
     monkeypatch.setattr(exact, "EXACT", few)
     index = build.build(many)
-    assert "run `cli.py build-index` mends it" in str(recwarn.pop(UserWarning).message)
+    assert "run `petrieve build-index` mends it" in str(recwarn.pop(UserWarning).message)
     assert (index.kept, index.held is None) == (None, few == 100)
     agree(index, first(many), 20)
     assert many.folder.index.read_bytes() == damaged

@@ -1,0 +1,29 @@
+"""What is answered about near-copies."""
+
+import os
+from dataclasses import asdict, dataclass, field
+
+from petrieve.api.results import Picture, Row, Shown
+from petrieve.gallery import cards, terminal
+from petrieve.index.duplicates import find
+
+
+@dataclass(frozen=True, repr=False)
+class Duplicates(Shown, find.Duplicates):
+    """Groups of near-copies, of each the best first; a notebook shows them."""
+
+    picture: Picture | None = field(compare=False)
+    say = staticmethod(terminal.duplicates)
+
+    def document(self) -> Row:
+        """What the command prints with `--json`."""
+        return terminal.duplicated(super().document())
+
+    def _table(self) -> list[Row]:
+        numbered = enumerate(self.groups, 1)
+        return [{"group": n, "kind": group.kind, **asdict(one)} for n, group in numbered for one in group.photos]
+
+    def _repr_html_(self) -> str:
+        tiles = [(one.photo, group.kind, os.path.basename(one.photo)) for group in self.groups for one in group.photos]
+        first = {group.photos[0].photo for group in self.groups}
+        return cards.cards(tiles, self.picture, framed=first)

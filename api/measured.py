@@ -1,0 +1,14 @@
+"""What is answered about neighbours that are of one kind."""
+
+from dataclasses import dataclass
+
+from petrieve.api.results import Shown
+from petrieve.gallery import terminal
+from petrieve.index import evaluate
+
+
+@dataclass(frozen=True, repr=False)
+class Evaluation(Shown, evaluate.Evaluated):
+    """How many of a photo's neighbours are of its own kind, and what the index misses."""
+
+    say = staticmethod(terminal.evaluated)
