@@ -3,6 +3,9 @@
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from starlette.requests import Request
+from starlette.responses import HTMLResponse
+
 from petrieve.api.store import Store
 from petrieve.extractor.query import query_one
 from petrieve.extractor.sources.memory import MEMORY
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
     from petrieve.index.build import Index
 
 LENGTH = 16  # bytes of a digest
+PAGES = (("", "Ask"), ("browse", "Browse"), ("review", "Review"), ("library", "Library"))  # in the head of each page
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +38,20 @@ class Desk:
     def of(cls, store: Store, port: int = 0) -> "Desk":
         """The desk of a store."""
         return cls(store, Uploads(), Thumbnails.of(Folder.at(store.path)), port)
+
+
+def page(asked: Request, name: str, status: int = 200, **told: Any) -> HTMLResponse:
+    """A page from its template; addresses on it are relative, so that it may stand anywhere below a proxy."""
+    path: str = asked.scope["path"].removeprefix(asked.scope.get("root_path", ""))
+    up = "../" * (path.count("/") - 1) or "./"
+    here = path.strip("/").partition("/")[0]
+    return HTMLResponse(asked.app.state.pages.get_template(name).render(up=up, here=here, pages=PAGES, **told), status)
+
+
+def desk_of(asked: Request) -> Desk:
+    """The desk of the application that answers."""
+    desk: Desk = asked.app.state.desk
+    return desk
 
 
 def digest_from(word: str) -> bytes | None:
@@ -107,3 +125,8 @@ def _found(desk: Desk, digest: bytes) -> "tuple[Index, dict[str, Any] | None]":
         return last, row
     index = desk.more["last opened"] = desk.store.index()
     return index, row_of(index, digest)
+
+
+def is_known(desk: Desk, digest: bytes) -> bool:
+    """Whether the store has a photo with this content, wherever its file is now."""
+    return _found(desk, digest)[1] is not None
