@@ -10,7 +10,7 @@ from petrieve.api.alike import neighbours_of
 from petrieve.classifier import head
 from petrieve.gallery import words
 from petrieve.gallery.web.desk import Desk, digest_from, embedded_of
-from petrieve.gallery.web.filters import LONGEST, Filters, filters_of, held
+from petrieve.gallery.web.filters import LONGEST, NONE, Filters, filters_of, held
 from petrieve.index.build import Index
 from petrieve.index.question import Match
 from petrieve.store.cache import Cache
@@ -27,7 +27,7 @@ class Question:
     """What is asked, as the address says it."""
 
     photos: tuple[bytes, ...] = ()
-    filters: Filters = Filters()
+    filters: Filters = NONE
     group_by: str = ""
     k: int = SHOWN
 

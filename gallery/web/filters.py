@@ -53,6 +53,9 @@ class Filters:
         return urlencode([*self.fields, *([("where", self.where)] if self.where else [])])
 
 
+NONE = Filters()
+
+
 def filters_of(given: QueryParams) -> Filters:
     """What an address says."""
     fields = [(name, value.strip()[:LONGEST]) for name, value in given.multi_items() if _is_field(name)]

@@ -1,4 +1,4 @@
-"""In which order photos are looked through, and which of them: made beside, each once, and kept while it is asked for."""
+"""In which order photos are looked through, and which of them: made beside, each once, and kept for a while."""
 
 import hashlib
 from collections import OrderedDict

@@ -6,7 +6,7 @@
 import { choosing } from "./choosing.js";
 
 const BLOCK = 8192, WINDOW = 120, WINDOWS = 100; // digests and captions asked for at once; captions that are kept
-const NARROW = 168, GAP = 12, BELOW = 58, SPARE = 2; // pixels of a tile, between two, of its words; rows out of sight
+const NARROW = 168, GAP = 12, BELOW = 54, SPARE = 2; // pixels of a tile, between two, of its words; rows out of sight
 const STILL = 90, REST = 160; // milliseconds until pictures are loaded after a leap, and until the bar is put right
 
 const wall = document.getElementById("wall");
@@ -130,7 +130,9 @@ function begin(wall) {
     if (words && tile.told !== words) {
       tile.told = words;
       tile.label.textContent = words[0];
-      tile.place.textContent = words[1] + (words[3] ? ` (gone since ${words[3]})` : "");
+      const told = words[1] + (words[3] ? ` (gone since ${words[3]})` : "");
+      tile.place.textContent = `\u200e${told}`; // the end is what is seen of a long one; a path runs from left to right
+      tile.item.title = told;
     }
     if (leapt || tile.shown) return;
     const digest = digestAt(tile.position);

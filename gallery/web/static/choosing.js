@@ -24,6 +24,7 @@ export function choosing({ count, up, list, show, draw, digestAt, blockOf, colum
     const many = number.toLocaleString("en");
     tell(number ? `${many} chosen` : "Choose photos");
     none.hidden = !number;
+    none.parentElement.classList.toggle("idle", !number);
     for (const button of buttons) button.disabled = !number || (button.value === "ask" && number > ASKED);
     named("csv", number ? `List of ${many} (CSV)` : "List (CSV)");
     named("zip", number ? `${many} ${number === 1 ? "original" : "originals"} (zip)` : "Originals (zip)");
@@ -94,6 +95,12 @@ export function choosing({ count, up, list, show, draw, digestAt, blockOf, colum
     event.preventDefault();
   });
 
+  list.addEventListener("focus", () => {
+    if (choice.current >= 0) return;
+    choice.current = first();
+    draw();
+  });
+
   function under(event) {
     const item = event.target.closest("li");
     return item ? Number(item.id.slice("photo-".length)) : -1;
@@ -116,6 +123,7 @@ export function choosing({ count, up, list, show, draw, digestAt, blockOf, colum
     event.preventDefault();
     tell("Getting them together …");
     const found = (await digestsOf(positions())).filter(Boolean);
+    await new Promise((done) => setTimeout(done)); // while one is being sent, a form takes no second
     ready = new Uint8Array(found.length * 16);
     found.forEach((digest, at) => {
       for (let i = 0; i < 16; i++) ready[at * 16 + i] = parseInt(digest.slice(2 * i, 2 * i + 2), 16);
