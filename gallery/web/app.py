@@ -91,7 +91,8 @@ async def _photo(asked: Request) -> Response:
     digest = digest_from(asked.path_params["digest"])
     jpeg = await run_in_threadpool(picture_of, desk_of(asked), digest) if digest else None
     if jpeg is None:
-        status = 200 if digest and await run_in_threadpool(is_known, desk_of(asked), digest) else 404
+        known = digest is not None and await run_in_threadpool(is_known, desk_of(asked), digest)
+        status = 200 if known else 404  # of a photo of the store, that it is gone is an answer
         return Response((HERE / "static" / "gone.svg").read_bytes(), status, media_type="image/svg+xml")
     return Response(jpeg, media_type="image/jpeg", headers=FOREVER)
 

@@ -134,12 +134,16 @@ async def _selected(asked: Request) -> Response:
     if do == "zip":
         file = await run_in_threadpool(chosen.zipped, cache, contents)
         return _attached(_pieces(file), "application/zip", "photos.zip")
-    file = await run_in_threadpool(chosen.say, cache, contents, column or "label", value)
-    roots = await run_in_threadpool(chosen.roots, cache, contents)
-    command = words.command("embed", *roots, "--labels", str(file), "--store", desk_of(asked).store.path)
-    return page(
-        asked, "said.html", count=len(contents), column=column or "label", value=value, file=str(file), command=command
-    )
+    said = await run_in_threadpool(_said, desk_of(asked), contents, column or "label", value)
+    return page(asked, "said.html", count=len(contents), column=column or "label", value=value, **said)
+
+
+def _said(desk: Desk, contents: list[bytes], column: str, value: str) -> dict[str, Any]:
+    """Note a value of photos: in which file, and the command that has the store take it over."""
+    cache = desk.store.cache()
+    file = str(chosen.say(cache, contents, column, value))
+    named = ("--labels", file, "--store", desk.store.path)
+    return {"file": file, "command": words.command("embed", *chosen.roots(cache, contents), *named)}
 
 
 async def _contents(form: FormData) -> list[bytes]:

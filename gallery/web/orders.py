@@ -30,7 +30,7 @@ ORDERS = {
 SAMPLE, NEAREST = 4096, 5
 PATIENCE = 1.5  # seconds until a page says that the order is being made
 KEPT = 6  # of a million photos 24 MB each
-PART = 1024  # photos that are compared at a time
+PART = 2000  # photos that are compared at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,7 +108,7 @@ class Orders:
             if version != cache.version:
                 score = SCORES[how](cache, rows)
                 self.scores[how] = (cache.version, score)
-        return np.argsort(score, kind="stable")
+        return np.asarray(np.argsort(score, kind="stable"))
 
 
 def orders_of(desk: Desk) -> Orders:
@@ -133,13 +133,15 @@ COLUMNS = {"label": ("label", "ascending"), "name": ("uri", "ascending"), "date"
 
 def _by_column(cache: Cache, column: str, way: str) -> "np.ndarray":
     """Places of all photos by what stands in a column; those without it come last."""
+    import numpy as np
     import pyarrow as pa
     import pyarrow.compute as pc
 
     batches = [batch.select([column]) for batch in cache.photos([column])]
     table = pa.Table.from_batches(batches, pa.schema([cache.photo_schema.field(column)]))
     table = table.append_column("place", pa.array(range(len(table)), pa.int64()))
-    return pc.sort_indices(table, [(column, way), ("place", "ascending")]).to_numpy()  # type: ignore[no-any-return]
+    order: np.ndarray = np.asarray(pc.sort_indices(table, [(column, way), ("place", "ascending")]))
+    return order
 
 
 def _scored(
