@@ -3,7 +3,7 @@
 import os
 import tempfile
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
@@ -55,7 +55,7 @@ def zipped(cache: Cache, contents: Sequence[bytes]) -> IO[bytes]:
     return file
 
 
-def say(cache: Cache, contents: Sequence[bytes], column: str, value: str) -> Path:
+def say(cache: Cache, contents: Collection[bytes], column: str, value: str) -> Path:
     """The CSV in the store in which these photos now have this value; `embed --labels` takes it.
 
     What it says of other photos, and in other columns, stays.
@@ -65,17 +65,21 @@ def say(cache: Cache, contents: Sequence[bytes], column: str, value: str) -> Pat
     """
     from filelock import FileLock, Timeout
 
+    contents = frozenset(contents)
     if not isinstance(cache.store.path, Path):
         raise PetrieveError(f"{cache.store.path} is in a bucket", "write a CSV, and give it to `cli.py embed --labels`")
     file = cache.store.path / LABELS
     try:
         with FileLock(file.with_name(f".{LABELS}.lock"), timeout=WAIT):
             header, table = _before(file)
+            cells = {row[0]: dict(zip(header, row, strict=True)) for row in table}
             header += [column] if column not in header else []
-            now = _rows(cache, contents, [name for name in cache.columns() if name in header])
-            cells = {row[0]: dict(zip(header, row, strict=False)) for row in table}
-            for path, row in now.items():  # what is not said here stays as the store has it: an empty cell says so too
-                cells[path] = {**row, **cells.get(path, {}), column: value}
+            named = {row["digest"] for row in cache.known_of(dict.fromkeys(cells)) if row["digest"]} if cells else set()
+            there = _rows(cache, [*named.union(contents)], [name for name in cache.columns() if name in header])
+            for path, row in there.items():  # an empty cell would say that there is none: what is not said here stays
+                if path in cells or row["digest"] in contents:
+                    said = {column: value} if row["digest"] in contents else {}
+                    cells[path] = {**row, **cells.get(path, {}), **said}
             rows = [[path, *(_text(row.get(name)) for name in header[1:])] for path, row in sorted(cells.items())]
             _check(cache, str(file), header, rows)
             write(file, header, rows)
@@ -103,7 +107,7 @@ def _check(cache: Cache, file: str, header: list[str], rows: list[list[str]]) ->
             raise PetrieveError(f"the column {field.name} holds {there.type}, and this is none", "say it another way")
 
 
-def _rows(cache: Cache, contents: Sequence[bytes], columns: Sequence[str]) -> dict[str, dict[str, Any]]:
+def _rows(cache: Cache, contents: Collection[bytes], columns: Sequence[str]) -> dict[str, dict[str, Any]]:
     """The photos with these contents, by their paths, in the order of these."""
     found = cache.photos_of(as_array(contents), ["root", "uri", *columns]).to_pylist() if contents else []
     return dict(sorted((path_of(row["root"], row["uri"]), row) for row in found))

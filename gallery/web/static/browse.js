@@ -15,7 +15,7 @@ if (wall) begin(wall);
 function begin(wall) {
   const { of, up } = wall.dataset;
   const count = Number(wall.dataset.count), pixels = Number(wall.dataset.pixels);
-  const digests = new Map(), captions = new Map(), asked = new Set();
+  const digests = new Map(), captions = new Map(), asked = new Map();
   const scroller = element("div", "scroller"), spacer = element("div", "spacer"), list = element("ul", "stage");
   scroller.append(spacer);
   spacer.append(list);
@@ -35,21 +35,29 @@ function begin(wall) {
     return text;
   }
 
-  async function fetched(name, from, size) {
+  function copy(position, into, at) {
+    const start = (position % BLOCK) * 16;
+    into.set(digests.get(Math.floor(position / BLOCK)).subarray(start, start + 16), at);
+  }
+
+  // Whether they are here then; who asks for what is on its way waits for the same answer.
+  function fetched(name, from, size) {
     const key = `${name} ${from}`;
-    if (asked.has(key)) return;
-    asked.add(key);
+    if (!asked.has(key)) asked.set(key, answered(name, from, size).finally(() => asked.delete(key)));
+    return asked.get(key);
+  }
+
+  async function answered(name, from, size) {
     try {
       const answer = await fetch(`${up}browse/${name}?of=${of}&from=${from}&count=${size}`);
-      if (answer.status === 410) return choice.tell("The store has changed: load this page again.");
-      if (!answer.ok) return choice.tell("The gallery does not answer.");
+      if (!answer.ok) throw new Error(answer.status === 410 ? "the store has changed" : "");
       if (name === "digests") digests.set(from / BLOCK, new Uint8Array(await answer.arrayBuffer()));
       else keep(from / WINDOW, await answer.json());
-      draw(true);
-    } catch {
-      choice.tell("The gallery does not answer: is it still open?");
-    } finally {
-      asked.delete(key);
+      draw();
+      return true;
+    } catch (error) {
+      choice.tell(`Load this page again: ${error.message || "the gallery does not answer"}.`);
+      return false;
     }
   }
 
@@ -60,7 +68,7 @@ function begin(wall) {
 
   function blockOf(position) {
     const start = Math.floor(position / BLOCK) * BLOCK;
-    return digests.has(start / BLOCK) ? null : fetched("digests", start, BLOCK);
+    return digests.has(start / BLOCK) ? true : fetched("digests", start, BLOCK);
   }
 
   function need(first, last) {
@@ -214,7 +222,7 @@ function begin(wall) {
   }
 
   const choice = choosing({
-    count, up, list, show, draw, digestAt, blockOf,
+    count, up, list, show, draw, digestAt, copy, blockOf,
     columns: () => columns,
     page: () => Math.max(1, Math.floor(view / high)) * columns,
     first: () => Math.ceil(top / high) * columns,

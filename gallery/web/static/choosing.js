@@ -1,7 +1,7 @@
 // Which photos are chosen, by keys and by mouse, and what is done with them.
-const ASKED = 20; // photos in one question
+const ASKED = 20, FILES = 2000; // photos in one question; files in a zip
 
-export function choosing({ count, up, list, show, draw, digestAt, blockOf, columns, page, first }) {
+export function choosing({ count, up, list, show, draw, digestAt, copy, blockOf, columns, page, first }) {
   const form = document.getElementById("selection"), said = document.getElementById("chosen");
   const none = document.getElementById("none"), marks = new Uint8Array(count);
   const buttons = [...form.querySelectorAll("button[name=do]")];
@@ -25,7 +25,11 @@ export function choosing({ count, up, list, show, draw, digestAt, blockOf, colum
     tell(number ? `${many} chosen` : "Choose photos");
     none.hidden = !number;
     none.parentElement.classList.toggle("idle", !number);
-    for (const button of buttons) button.disabled = !number || (button.value === "ask" && number > ASKED);
+    const most = { ask: ASKED, zip: FILES };
+    for (const button of buttons) {
+      button.disabled = !number || number > (most[button.value] ?? Infinity);
+      button.title = button.value in most ? `${most[button.value].toLocaleString("en")} photos at most` : "";
+    }
     named("csv", number ? `List of ${many} (CSV)` : "List (CSV)");
     named("zip", number ? `${many} ${number === 1 ? "original" : "originals"} (zip)` : "Originals (zip)");
     named("ask", number === 1 ? "Ask about it" : "Ask about them");
@@ -52,10 +56,11 @@ export function choosing({ count, up, list, show, draw, digestAt, blockOf, colum
     show(choice.current);
   }
 
-  // The digests of these photos, those that are not here yet fetched first.
-  async function digestsOf(positions) {
-    await Promise.all([...new Set(positions.map((at) => Math.floor(at / 8192) * 8192))].map(blockOf));
-    return positions.map(digestAt);
+  // Fetch the digests of these photos, where they are not here yet; whether they are then.
+  async function gathered(positions) {
+    const blocks = new Map(positions.map((at) => [Math.floor(at / 8192), at]));
+    for (const at of blocks.values()) if (!(await blockOf(at))) return false;
+    return true;
   }
 
   function positions() {
@@ -66,8 +71,8 @@ export function choosing({ count, up, list, show, draw, digestAt, blockOf, colum
 
   async function ask(some) {
     if (some.length > ASKED) return tell(`${ASKED} photos at most make one question`);
-    const named = (await digestsOf(some)).filter(Boolean).map((digest) => `photo=${digest}`);
-    if (named.length) location.assign(`${up}?${named.join("&")}`);
+    if (!some.length || !(await gathered(some))) return;
+    location.assign(`${up}?${some.map((at) => `photo=${digestAt(at)}`).join("&")}`);
   }
 
   const steps = {
@@ -122,12 +127,11 @@ export function choosing({ count, up, list, show, draw, digestAt, blockOf, colum
     if (ready) return;
     event.preventDefault();
     tell("Getting them together …");
-    const found = (await digestsOf(positions())).filter(Boolean);
+    const some = positions();
+    if (!(await gathered(some))) return;
     await new Promise((done) => setTimeout(done)); // while one is being sent, a form takes no second
-    ready = new Uint8Array(found.length * 16);
-    found.forEach((digest, at) => {
-      for (let i = 0; i < 16; i++) ready[at * 16 + i] = parseInt(digest.slice(2 * i, 2 * i + 2), 16);
-    });
+    ready = new Uint8Array(some.length * 16);
+    some.forEach((position, at) => copy(position, ready, at * 16));
     form.requestSubmit(event.submitter);
     ready = null;
     summary();
