@@ -130,7 +130,7 @@ async def _selected(asked: Request) -> Response:
         return RedirectResponse(f"../?{urlencode(named)}", 303)
     cache = await run_in_threadpool(desk_of(asked).store.cache)
     if do == "csv":
-        return _attached(await run_in_threadpool(chosen.listed, cache, contents), "text/csv", "photos.csv")
+        return _attached(chosen.listed(cache, contents), "text/csv", "photos.csv")
     if do == "zip":
         file = await run_in_threadpool(chosen.zipped, cache, contents)
         return _attached(_pieces(file), "application/zip", "photos.zip")
@@ -156,11 +156,9 @@ async def _contents(form: FormData) -> list[bytes]:
     return list(dict.fromkeys(digest for digest in found if digest))
 
 
-def _attached(content: "bytes | Iterator[bytes]", kind: str, name: str) -> Response:
-    headers = {"Content-Disposition": f'attachment; filename="{name}"'}
-    if isinstance(content, bytes):
-        return Response(content, media_type=kind, headers=headers)
-    return StreamingResponse(content, media_type=kind, headers=headers)
+def _attached(parts: Iterator[bytes], kind: str, name: str) -> Response:
+    """A file to be kept, sent as it is made."""
+    return StreamingResponse(parts, media_type=kind, headers={"Content-Disposition": f'attachment; filename="{name}"'})
 
 
 def _pieces(file: IO[bytes]) -> Iterator[bytes]:

@@ -3,7 +3,7 @@
 import os
 import tempfile
 import zipfile
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
@@ -19,14 +19,17 @@ from petrieve.store.photo import digest_of, path_of
 
 LABELS = "labels.csv"  # in the store
 MOST_FILES, MOST_BYTES = 2000, 2 << 30  # in a zip
+PART = 20_000  # lines of a list that are made at a time
 WAIT = 30  # seconds for another process that writes
 
 
-def listed(cache: Cache, contents: Sequence[bytes]) -> bytes:
-    """A CSV of the photos with these contents and all that is said of them, as `embed --labels` takes it."""
-    rows = _rows(cache, contents, cache.columns())
-    cells = [["" if row[name] is None else row[name] for name in cache.columns()] for row in rows.values()]
-    return as_csv(["photo", *cache.columns()], ([path, *row] for path, row in zip(rows, cells, strict=True)))
+def listed(cache: Cache, contents: Sequence[bytes]) -> Iterator[bytes]:
+    """A CSV, in parts, of the photos with these contents and all that is said of them: `embed --labels` takes it."""
+    names = cache.columns()
+    yield as_csv([["photo", *names]])
+    for start in range(0, len(contents), PART):
+        rows = _rows(cache, contents[start : start + PART], names)
+        yield as_csv([path, *(_text(row[name]) for name in names)] for path, row in rows.items())
 
 
 def zipped(cache: Cache, contents: Sequence[bytes]) -> IO[bytes]:

@@ -76,10 +76,8 @@ def test_the_last_of_very_many_is_reached_by_the_bar_and_by_keys(tmp_path: Path,
         )
 
 
-def test_without_scripts_pages_hold_every_photo_once(
-    store: Path, drawn: Path, start: Start, run: Callable[..., Done]
-) -> None:
-    cache = planted(store.parent / "planted", {("cat", "train"): 90, ("dog", None): 51})
+def test_without_scripts_pages_hold_every_photo_once(tmp_path: Path, start: Start) -> None:
+    cache = planted(tmp_path / "planted", {("cat", "train"): 90, ("dog", None): 51})
     with opened(cache.store.path, start) as gallery:
         for order in ("", "label", "name", "date", "unusual"):
             found, path = list[str](), f"browse?order={order}"
@@ -263,6 +261,20 @@ def test_a_word_about_what_is_chosen_is_taken_over_by_embed(
     assert now[one["digest"]]["label"] == "fox"
     assert now[two["digest"]]["colour"] == "red"
     assert now[two["digest"]]["label"] == two["label"]
+
+
+def test_a_word_about_some_leaves_what_is_said_of_others(told: Cache, browsed: Gallery) -> None:
+    one, two = (boxes(browsed.get(f"browse?where=pet_id = {number}").text)[0] for number in (3, 4))
+    for digest, column, value in ((one, "label", "fox"), (two, "coat colour", "white")):
+        fields = {"do": "say", "column": column, "value": value, "photo": digest}
+        assert browsed.post("browse/selected", data=fields).status_code == 200
+    said = {Path(path).stem: row for path, row in read_labels(Path(told.store.path, "labels.csv")).rows.items()}
+    assert said == {
+        "3": {"label": "fox", "coat colour": "it's red"},  # as the store has it: an empty cell would take it away
+        "4": {"label": "dog", "coat colour": "white"},
+    }
+    wrong = {"do": "say", "column": "pet_id", "value": "many", "photo": one}
+    assert "holds int64" in html.unescape(browsed.post("browse/selected", data=wrong).text)
 
 
 def test_a_photo_that_is_gone_has_a_placeholder(told: Cache, browsed: Gallery) -> None:
