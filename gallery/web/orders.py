@@ -3,8 +3,7 @@
 import hashlib
 from collections import OrderedDict
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
-from concurrent.futures import TimeoutError as TooLong
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -72,14 +71,12 @@ class Orders:
             self.made.move_to_end(key)
             for old in list(self.made)[:-KEPT]:
                 del self.made[old]
-        try:
-            return making.result(PATIENCE)
-        except TooLong:
+        if not wait([making], PATIENCE).done:
             return None
-        except BaseException:
+        if making.exception():
             with self.lock:
                 self.made.pop(key, None)
-            raise
+        return making.result()
 
     def known(self, key: str) -> Order | None:
         """The order with this key, if it is still kept."""

@@ -107,6 +107,18 @@ def test_orders_say_what_is_unusual_and_what_the_head_is_not_sure_of(store: Path
         assert found == sorted(found)
 
 
+def test_an_order_that_takes_long_says_so_and_comes(tmp_path: Path, start: Start) -> None:
+    cache = planted(tmp_path / "planted", {("cat", None): 9})
+    at_once = "from petrieve.gallery.web import orders; orders.PATIENCE = 0"
+    with opened(cache.store.path, lambda *words: start(*words, first=at_once)) as gallery:
+        texts = [gallery.get("browse?order=unusual").text]
+        while "being worked out" in texts[-1]:
+            texts.append(gallery.get("browse?order=unusual").text)
+        assert len(texts) > 1
+        assert len(boxes(texts[-1])) == 9
+        assert gallery.get("browse/digests?of=nonsense&from=0&count=9").status_code == 410
+
+
 def add(cache: Cache, digest: bytes, vector: np.ndarray) -> None:
     """One more photo, of this content and with this embedding."""
     from petrieve.store.known import nothing
