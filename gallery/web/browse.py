@@ -102,7 +102,7 @@ def _page(desk: Desk, look: Look) -> dict[str, Any]:
 
 async def _digests(asked: Request) -> Response:
     """The contents of photos from one on: 16 bytes each."""
-    if not (order := _known(asked)):
+    if (order := _known(asked)) is None:
         return _changed()
     start, count = _window(asked, BLOCK)
     return Response(order.contents[start : start + count].tobytes(), media_type="application/octet-stream")
@@ -110,7 +110,7 @@ async def _digests(asked: Request) -> Response:
 
 async def _captions(asked: Request) -> Response:
     """Label, place, split, and since when it is gone, of photos from one on."""
-    if not (order := _known(asked)):
+    if (order := _known(asked)) is None:
         return _changed()
     found = await run_in_threadpool(tiles, order, *_window(asked, WINDOW))
     return JSONResponse([[one.label, one.place, one.split, one.gone] for one in found])

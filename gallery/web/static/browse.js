@@ -110,7 +110,7 @@ function begin(wall) {
     Object.assign(item.style, { width: `${side}px`, height: `${side + BELOW}px` });
     image.style.height = `${side}px`;
     item.append(image, label, place);
-    return { item, image, label, place, position: -1, shown: "", told: null };
+    return { item, image, label, place, position: -1, shown: "", told: null, chosen: null, current: false };
   }
 
   function put(tile, position) {
@@ -132,8 +132,9 @@ function begin(wall) {
   }
 
   function fill(tile) {
-    tile.item.setAttribute("aria-selected", choice.has(tile.position));
-    tile.item.classList.toggle("current", choice.current === tile.position);
+    const chosen = choice.has(tile.position), current = choice.current === tile.position;
+    if (tile.chosen !== chosen) tile.item.setAttribute("aria-selected", (tile.chosen = chosen));
+    if (tile.current !== current) tile.item.classList.toggle("current", (tile.current = current));
     const words = captions.get(Math.floor(tile.position / WINDOW))?.[tile.position % WINDOW];
     if (words && tile.told !== words) {
       tile.told = words;

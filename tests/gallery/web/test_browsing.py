@@ -285,6 +285,8 @@ def test_a_word_about_some_leaves_what_is_said_of_others(told: Cache, browsed: G
         "3": {"label": "fox", "coat colour": "it's red"},  # as the store has it: an empty cell would take it away
         "4": {"label": "dog", "coat colour": "white"},
     }
+    assert "No photo passes these filters" in browsed.get("browse?label=horse").text
+    assert "nonsense" in browsed.get("browse?where=nonsense = 3").text
     wrong = {"do": "say", "column": "pet_id", "value": "many", "photo": one}
     assert "holds int64" in html.unescape(browsed.post("browse/selected", data=wrong).text)
 
