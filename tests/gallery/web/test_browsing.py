@@ -187,7 +187,7 @@ def test_what_is_chosen_by_keys_is_asked_about_together(store: Path, start: Star
         page.keyboard.press("Shift+ArrowRight")
         page.keyboard.press("Shift+ArrowRight")
         assert page.locator("#chosen").inner_text() == "3 chosen"
-        assert page.locator(".tile[aria-selected=true]").count() == 3
+        until(page, "document.querySelectorAll('.tile[aria-selected=true]').length === 3")
         assert page.locator("button[value=zip]").inner_text() == "3 originals (zip)"
         page.keyboard.press("Escape")
         assert page.locator("#chosen").inner_text() == "Choose photos"
