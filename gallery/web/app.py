@@ -16,7 +16,8 @@ from starlette.staticfiles import StaticFiles
 from petrieve.extractor.sources.bounds import max_bytes
 from petrieve.gallery import words
 from petrieve.gallery.web import ask, browse, filters
-from petrieve.gallery.web.desk import Desk, desk_of, digest_from, is_known, page, picture_of, take_in
+from petrieve.gallery.web.desk import Desk, digest_from, is_known, picture_of, take_in
+from petrieve.gallery.web.page import desk_of, page
 from petrieve.gallery.web.safe import Door, Guard
 from petrieve.store.errors import PetrieveError
 

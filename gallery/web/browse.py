@@ -13,9 +13,10 @@ from starlette.routing import Route
 
 from petrieve.gallery import words
 from petrieve.gallery.web import chosen
-from petrieve.gallery.web.desk import LENGTH, Desk, desk_of, digest_from, page
+from petrieve.gallery.web.desk import LENGTH, Desk, digest_from
 from petrieve.gallery.web.filters import Filters, filters_of, held
 from petrieve.gallery.web.orders import ORDERS, Order, orders_of
+from petrieve.gallery.web.page import desk_of, page
 from petrieve.store.errors import PetrieveError
 from petrieve.store.photo import path_of
 

@@ -3,9 +3,6 @@
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from starlette.requests import Request
-from starlette.responses import HTMLResponse
-
 from petrieve.api.store import Store
 from petrieve.extractor.query import query_one
 from petrieve.extractor.sources.memory import MEMORY
@@ -21,7 +18,6 @@ if TYPE_CHECKING:
     from petrieve.index.build import Index
 
 LENGTH = 16  # bytes of a digest
-PAGES = (("", "Ask"), ("browse", "Browse"), ("review", "Review"), ("library", "Library"))  # in the head of each page
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,20 +34,6 @@ class Desk:
     def of(cls, store: Store, port: int = 0) -> "Desk":
         """The desk of a store."""
         return cls(store, Uploads(), Thumbnails.of(Folder.at(store.path)), port)
-
-
-def page(asked: Request, name: str, status: int = 200, **told: Any) -> HTMLResponse:
-    """A page from its template; addresses on it are relative, so that it may stand anywhere below a proxy."""
-    path: str = asked.scope["path"].removeprefix(asked.scope.get("root_path", ""))
-    up = "../" * (path.count("/") - 1) or "./"
-    here = path.strip("/").partition("/")[0]
-    return HTMLResponse(asked.app.state.pages.get_template(name).render(up=up, here=here, pages=PAGES, **told), status)
-
-
-def desk_of(asked: Request) -> Desk:
-    """The desk of the application that answers."""
-    desk: Desk = asked.app.state.desk
-    return desk
 
 
 def digest_from(word: str) -> bytes | None:
