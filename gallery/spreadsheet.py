@@ -82,10 +82,15 @@ def write(file: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -
     Raises:
         PetrieveError: the file cannot be written.
     """
+    write_named(file, as_csv([header, *rows]))
+
+
+def as_csv(rows: Iterable[Sequence[object]]) -> bytes:
+    """Lines of such a CSV."""
     lines = io.StringIO(newline="")
     writer = csv.writer(lines)  # ends lines as RFC 4180 does: with "\n" alone it leaves a "\r" in a cell unquoted
-    writer.writerows([_cell(value) for value in row] for row in (header, *rows))
-    write_named(file, lines.getvalue().encode("utf-8", "surrogateescape"))
+    writer.writerows([_cell(value) for value in row] for row in rows)
+    return lines.getvalue().encode("utf-8", "surrogateescape")
 
 
 def _cell(value: object) -> object:

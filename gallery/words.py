@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import sys
 
 from petrieve.store.files import FORMULA
@@ -36,3 +37,8 @@ def name(path: str) -> str:
     if inside.startswith(os.pardir):
         return path
     return os.path.join(os.curdir, inside) if inside.startswith(FORMULA) else inside
+
+
+def command(*parts: str) -> str:
+    """A command of ours, as one types it here."""
+    return f"{program()} {shlex.join(parts)}"

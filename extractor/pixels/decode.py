@@ -50,7 +50,7 @@ def decode(data: bytes) -> "Tensor":
             than its decoder can take.
         OSError: no process can be started for it.
     """
-    return _as_tensor(_picture(data, small=False, keep_damaged=False).pixels)
+    return _as_tensor(_picture(data, enough=0, keep_damaged=False).pixels)
 
 
 def decode_small(data: bytes, *, keep_damaged: bool = False) -> Decoded:
@@ -61,27 +61,29 @@ def decode_small(data: bytes, *, keep_damaged: bool = False) -> Decoded:
     Raises:
         Undecodable, OSError: as `decode`.
     """
-    made = _picture(data, small=True, keep_damaged=keep_damaged)
+    made = _picture(data, enough=ENOUGH, keep_damaged=keep_damaged)
     return Decoded(_as_tensor(made.pixels), made.width, made.height, made.caveat)
 
 
-def upright_image(data: bytes) -> "Image.Image":
+def upright_image(data: bytes, *, enough: int = 0) -> "Image.Image":
     """The same picture as a Pillow image, without torch; of a damaged photo what is left.
+
+    Where a shorter edge of `enough` pixels will do, a large JPEG leaves its decoder smaller, as by `decode_small`.
 
     Raises:
         Undecodable, OSError: as `decode`.
     """
     from PIL import Image
 
-    return Image.fromarray(_picture(data, small=False, keep_damaged=True).pixels)
+    return Image.fromarray(_picture(data, enough=enough, keep_damaged=True).pixels)
 
 
-def _picture(data: bytes, *, small: bool, keep_damaged: bool) -> Picture:
+def _picture(data: bytes, *, enough: int, keep_damaged: bool) -> Picture:
     if is_raw(data):
         found = preview(data)
-        made = _plain(found.data, small, keep_damaged, found.orientation)
+        made = _plain(found.data, enough, keep_damaged, found.orientation)
         return replace(made, caveat=f"{PREVIEW}, {made.caveat}" if made.caveat else PREVIEW)
-    return _plain(data, small, keep_damaged) if _begins_plainly(data) else _apart(data, keep_damaged)
+    return _plain(data, enough, keep_damaged) if _begins_plainly(data) else _apart(data, keep_damaged)
 
 
 def _begins_plainly(data: bytes) -> bool:
@@ -89,14 +91,14 @@ def _begins_plainly(data: bytes) -> bool:
     return data.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")) or (data[:4] == b"RIFF" and data[8:12] == b"WEBP")
 
 
-def _plain(data: bytes, small: bool, keep_damaged: bool, otherwise: int = 1) -> Picture:
+def _plain(data: bytes, enough: int, keep_damaged: bool, otherwise: int = 1) -> Picture:
     """A JPEG, PNG or WebP; turned so `otherwise`, where it does not say how."""
     try:
         with opened(data, PLAIN) as image:
             if _is_plain(image):
                 turn = orientation(image, otherwise)
                 width, height = image.size if turn not in LYING else image.size[::-1]
-                pixels, lost = _in_this_thread(data, image, small)
+                pixels, lost = _in_this_thread(data, image, enough)
                 caveat = f"damaged {image.format}: {lost}" if lost else None
                 if caveat and (not keep_damaged or is_lost(pixels)):
                     raise Damaged(caveat)
@@ -113,19 +115,19 @@ def _is_plain(image: "Image.Image") -> bool:
     return image.mode in ("RGB", "L") and "transparency" not in image.info and not several
 
 
-def _in_this_thread(data: bytes, image: "Image.Image", small: bool) -> "tuple[np.ndarray, str | None]":
-    """Pixels (H, W, 3) as they are stored, and what of them is lost."""
+def _in_this_thread(data: bytes, image: "Image.Image", enough: int) -> "tuple[np.ndarray, str | None]":
+    """Pixels (H, W, 3) as they are stored, and what of them is lost; all of them where `enough` is 0."""
     import numpy as np
 
-    if small and image.format in JPEG and min(image.size) >= 2 * ENOUGH:
-        factor = ENOUGH / min(image.size)
+    if enough and image.format in JPEG and min(image.size) >= 2 * enough:
+        factor = enough / min(image.size)
         image.draft(None, (int(image.width * factor), int(image.height * factor)))
     if image.format in JPEG:
         try:
             return jpeg.decoded(data, image.size)
         except ValueError:
             return np.array(rgb(image)), jpeg.lost(data)
-    if small and image.format == "WEBP" and not image.info.get("exif"):
+    if enough == ENOUGH and image.format == "WEBP" and not image.info.get("exif"):
         with suppress(RuntimeError):  # Pillow names the damage
             return _with_torchcodec(data), None
     return np.array(rgb(image)), None

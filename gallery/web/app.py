@@ -1,8 +1,6 @@
 """The pages of a gallery, and who answers for each."""
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.applications import Starlette
@@ -11,22 +9,21 @@ from starlette.datastructures import UploadFile
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from petrieve.extractor.sources.bounds import max_bytes
 from petrieve.gallery import words
-from petrieve.gallery.web import ask
-from petrieve.gallery.web.desk import Desk, digest_from, picture_of, take_in
+from petrieve.gallery.web import ask, browse, filters
+from petrieve.gallery.web.desk import Desk, digest_from, is_known, picture_of, take_in
+from petrieve.gallery.web.page import desk_of, page
 from petrieve.gallery.web.safe import Door, Guard
 from petrieve.store.errors import PetrieveError
 
 HERE = Path(__file__).parent
 FOREVER = {"Cache-Control": "private, max-age=31536000, immutable"}  # a digest names one content
 PHOTOS = 8  # that are dropped at once
-PAGES = (("", "Ask"), ("browse", "Browse"), ("review", "Review"), ("library", "Library"))  # in the head of each page
-Page = Callable[..., Response]
 
 
 def application(desk: Desk, door: Door, hosts: list[str]) -> Starlette:
@@ -37,6 +34,7 @@ def application(desk: Desk, door: Door, hosts: list[str]) -> Starlette:
         Route("/forget", _forgotten, methods=["POST"]),
         Route("/photo/{digest}.jpg", _photo),
         Route("/enter", _entered, methods=["GET", "POST"]),
+        *browse.routes,
         Mount("/static", StaticFiles(directory=HERE / "static")),
     ]
     guards = [
@@ -49,27 +47,14 @@ def application(desk: Desk, door: Door, hosts: list[str]) -> Starlette:
         loader=FileSystemLoader(HERE / "templates"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     app.state.pages.filters["printable"] = words.printable
+    app.state.pages.filters["number"] = "{:,}".format
     return app
-
-
-def page(asked: Request, name: str, status: int = 200, **told: Any) -> HTMLResponse:
-    """A page from its template; addresses on it are relative, so that it may stand anywhere below a proxy."""
-    path = asked.url.path.removeprefix(asked.scope.get("root_path", ""))
-    up = "../" * (path.count("/") - 1) or "./"
-    here = path.strip("/").partition("/")[0]
-    return HTMLResponse(asked.app.state.pages.get_template(name).render(up=up, here=here, pages=PAGES, **told), status)
-
-
-def desk_of(asked: Request) -> Desk:
-    """The desk of the application that answers."""
-    desk: Desk = asked.app.state.desk
-    return desk
 
 
 async def _asked(asked: Request) -> Response:
     """Ask: a photo's page, or the empty one."""
     desk, question = desk_of(asked), ask.question_of(asked.query_params)
-    held = await run_in_threadpool(ask.held, desk)
+    held = await run_in_threadpool(filters.held, desk)
     found = await run_in_threadpool(ask.answer, desk, question) if question.photos else None
     return page(asked, "ask.html", question=question, answer=found, held=held)
 
@@ -107,7 +92,9 @@ async def _photo(asked: Request) -> Response:
     digest = digest_from(asked.path_params["digest"])
     jpeg = await run_in_threadpool(picture_of, desk_of(asked), digest) if digest else None
     if jpeg is None:
-        return Response((HERE / "static" / "gone.svg").read_bytes(), 404, media_type="image/svg+xml")
+        known = digest is not None and await run_in_threadpool(is_known, desk_of(asked), digest)
+        status = 200 if known else 404  # of a photo of the store, that it is gone is an answer
+        return Response((HERE / "static" / "gone.svg").read_bytes(), status, media_type="image/svg+xml")
     return Response(jpeg, media_type="image/jpeg", headers=FOREVER)
 
 

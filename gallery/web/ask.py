@@ -1,6 +1,5 @@
 """The first page: what is in a photo, and which of the store's look like it."""
 
-import shlex
 from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlencode
@@ -11,6 +10,7 @@ from petrieve.api.finding import neighbours_of
 from petrieve.classifier import head
 from petrieve.gallery import words
 from petrieve.gallery.web.desk import Desk, digest_from, embedded_of
+from petrieve.gallery.web.filters import LONGEST, NONE, Filters, filters_of, held
 from petrieve.index.build import Index
 from petrieve.index.question import Match
 from petrieve.store.cache import Cache
@@ -27,29 +27,17 @@ class Question:
     """What is asked, as the address says it."""
 
     photos: tuple[bytes, ...] = ()
-    where: str = ""
-    label: str = ""
-    split: str = ""
+    filters: Filters = NONE
     group_by: str = ""
     k: int = SHOWN
-
-    def condition(self) -> str | None:
-        """The same as `--where` has it."""
-        chosen = [f"{name} = '{value.replace(chr(39), 2 * chr(39))}'" for name, value in self._chosen()]
-        given = [f"({self.where})"] if self.where and chosen else [self.where] if self.where else []
-        return " AND ".join([*chosen, *given]) or None
 
     def address(self, **other: Any) -> str:
         """The question, or another that differs in this, as the end of an address."""
         one = replace(self, **other)
         named = [("photo", digest.hex()) for digest in one.photos]
-        named += [
-            (name, str(value)) for name in ("where", "label", "split", "group_by") if (value := getattr(one, name))
-        ]
-        return "?" + urlencode(named + ([("k", str(one.k))] if one.k != SHOWN else []))
-
-    def _chosen(self) -> list[tuple[str, str]]:
-        return [(name, value) for name in ("label", "split") if (value := getattr(self, name))]
+        named += [("group_by", one.group_by)] if one.group_by else []
+        named += [("k", str(one.k))] if one.k != SHOWN else []
+        return "?" + "&".join(part for part in (urlencode(named), one.filters.address()) if part)
 
 
 @dataclass(frozen=True)
@@ -78,10 +66,9 @@ class Answer:
 def question_of(given: QueryParams) -> Question:
     """What an address asks; what it says wrongly is passed over."""
     photos = tuple(digest for word in given.getlist("photo")[:20] if (digest := digest_from(word)))
-    texts = {name: given.get(name, "")[:2000] for name in ("where", "label", "split", "group_by")}
     wanted = given.get("k", "")
     k = min(int(wanted), MOST) if wanted.isdecimal() and int(wanted) else SHOWN
-    return Question(photos, k=k, **texts)
+    return Question(photos, filters_of(given), given.get("group_by", "")[:LONGEST], k)
 
 
 def answer(desk: Desk, asked: Question) -> Answer:
@@ -91,12 +78,12 @@ def answer(desk: Desk, asked: Question) -> Answer:
     if not pets:
         return Answer(problem="this photo is not in the store, or was forgotten: drop it again")
     try:
-        where, group_by = asked.condition(), asked.group_by or None
+        where, group_by = asked.filters.condition(held(desk)["columns"]), asked.group_by or None
         found = neighbours_of(index, pets, _same(index, pets), k=asked.k, where=where, group_by=group_by)
     except PetrieveError as error:
         return Answer(problem=words.printable(str(error)))
     title, doubt, alone = _told(index.cache, pets, found)
-    return Answer(title, doubt, _tiles(found), alone, _command(desk, asked, pets))
+    return Answer(title, doubt, _tiles(found), alone, _command(desk, asked, pets, where))
 
 
 def _told(cache: Cache, pets: list[Embedded], found: tuple[Match, ...]) -> tuple[str, str, bool]:
@@ -141,21 +128,9 @@ def _tiles(found: tuple[Match, ...]) -> tuple[Tile, ...]:
     )
 
 
-def _command(desk: Desk, asked: Question, pets: list[Embedded]) -> str:
+def _command(desk: Desk, asked: Question, pets: list[Embedded], where: str | None) -> str:
     """What says the same in a terminal."""
     photos = [words.name(pet.photo.path) if not desk.uploads.of(pet.digest) else "PHOTO" for pet in pets]
-    given = ["--where", condition] if (condition := asked.condition()) else []
+    given = ["--where", where] if where else []
     given += ["--group-by", asked.group_by] if asked.group_by else []
-    return (
-        f"{words.program()} {shlex.join(['similar', *photos, '-k', str(asked.k), *given, '--store', desk.store.path])}"
-    )
-
-
-def held(desk: Desk) -> dict[str, Any]:
-    """What the filters offer: labels and splits with their numbers, the columns, and how many photos there are."""
-    cache = desk.store.index().cache
-    version, found = desk.more.get("held", ("", {}))
-    if version != cache.version:
-        found = {**cache.counts(), "columns": cache.columns()}
-        desk.more["held"] = (cache.version, found)
-    return dict(found)
+    return words.command("similar", *photos, "-k", str(asked.k), *given, "--store", desk.store.path)

@@ -1,17 +1,13 @@
 """Thumbnails of a store's photos: made once, kept in one file beside the store, by the digests of their contents."""
 
-import io
 import sqlite3
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING
 
+from petrieve.extractor.pixels.decode import upright_image
 from petrieve.store.folder import Store
 from petrieve.store.near import scratch
-
-if TYPE_CHECKING:
-    from PIL import Image
 
 SIDE, QUALITY = 320, 78  # pixels of the longer side: sharp on a phone in two columns, and 12 kB
 MOST_BYTES = 2 << 30  # of 150,000 photos; the oldest go
@@ -19,13 +15,20 @@ FILE = "thumbnails.sqlite"
 OLDEST = "DELETE FROM thumbnail WHERE rowid IN (SELECT rowid FROM thumbnail ORDER BY rowid LIMIT 1000)"
 
 
-def thumbnail(photo: "Image.Image") -> bytes:
-    """A JPEG of an upright photo, SIDE pixels at most, without anything else that the file has said."""
-    small = photo.convert("RGB")
-    small.thumbnail((SIDE, SIDE))
-    data = io.BytesIO()
-    small.save(data, "JPEG", quality=QUALITY)
-    return data.getvalue()
+def thumbnail(data: bytes) -> bytes:
+    """A JPEG of a photo, upright, SIDE pixels at most, without anything else that its file has said.
+
+    Raises:
+        Undecodable, OSError: as `decode`.
+    """
+    import numpy as np
+    import simplejpeg
+    from PIL.Image import Resampling
+
+    small = upright_image(data, enough=SIDE)
+    small.thumbnail((SIDE, SIDE), Resampling.BILINEAR)  # over as many pixels as become one; half of bicubic's time
+    made: bytes = simplejpeg.encode_jpeg(np.asarray(small), QUALITY, "RGB", "420")
+    return made
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,193 @@
+"""In which order photos are looked through, and which of them: made beside, each once, and kept for a while."""
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+from petrieve.classifier import head
+from petrieve.gallery.web.desk import Desk
+from petrieve.store.cache import Cache
+from petrieve.store.rows import digests, row_ids, unit_length
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+
+ORDERS = {
+    "": "as they were added",
+    "label": "by label",
+    "name": "by name",
+    "date": "newest first",
+    "unusual": "most unusual first",
+    "unsure": "least sure first",
+}
+NEAREST = 5
+# Photos of the store that each is compared with: all, of up to 50,000; of more as many as a minute allows on two cores,
+# and not fewer than FEWEST. Of 1,859 real photos, a sample of 512 ranks them as all do with a correlation of 0.88.
+PAIRS, FEWEST = 2_500_000_000, 4096
+PATIENCE = 1.5  # seconds until a page says that the order is being made
+KEPT = 6  # of a million photos 24 MB each
+PART = 2000  # photos that are compared at a time
+
+
+@dataclass(frozen=True, eq=False)
+class Order:
+    """Photos (N,) one after the other, as a store had them when the order was made."""
+
+    key: str
+    cache: Cache
+    rows: "np.ndarray"  # int64, their rows' ids
+    contents: "np.ndarray"  # digests, 16 bytes each
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+@dataclass(frozen=True, eq=False)
+class Orders:
+    """The orders of a desk that were asked for last, by their keys."""
+
+    made: "OrderedDict[str, Future[Order]]" = field(default_factory=OrderedDict)
+    lock: Lock = field(default_factory=Lock)
+    workers: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(2))
+    scores: dict[str, Any] = field(default_factory=dict)  # the last of each kind, with the version that it is of
+    scoring: Lock = field(default_factory=Lock)
+
+    def of(self, cache: Cache, condition: str | None, how: str) -> Order | None:
+        """The photos for which a condition holds; None while the order is being made.
+
+        Raises:
+            PetrieveError: the condition cannot be used, or there is no head to be least sure.
+        """
+        key = hashlib.blake2b(f"{cache.version}\0{condition}\0{how}".encode(), digest_size=8).hexdigest()
+        with self.lock:
+            if key not in self.made:
+                self.made[key] = self.workers.submit(self._make, key, cache, condition, how)
+            making = self.made[key]
+            self.made.move_to_end(key)
+            for old in list(self.made)[:-KEPT]:
+                del self.made[old]
+        if not wait([making], PATIENCE).done:
+            return None
+        if making.exception():
+            with self.lock:
+                self.made.pop(key, None)
+        return making.result()
+
+    def known(self, key: str) -> Order | None:
+        """The order with this key, if it is still kept."""
+        with self.lock:
+            making = self.made.get(key)
+        return making.result() if making and making.done() and not making.exception() else None
+
+    def _make(self, key: str, cache: Cache, condition: str | None, how: str) -> Order:
+        import numpy as np
+
+        rows, contents = _every(cache)
+        order = self._sorted(cache, rows, how)
+        if condition is not None:
+            chosen = [row_ids(batch) for batch in cache.where(condition, ["digest"])]
+            order = order[np.isin(rows[order], np.concatenate([np.zeros(0, np.int64), *chosen]))]
+        return Order(key, cache, rows[order], contents[order])
+
+    def _sorted(self, cache: Cache, rows: "np.ndarray", how: str) -> "np.ndarray":
+        """Places of all photos in this order."""
+        import numpy as np
+
+        if how in COLUMNS:
+            return _by_column(cache, *COLUMNS[how])
+        if how not in SCORES:
+            return np.arange(len(rows))
+        with self.scoring:  # never twice at once
+            version, score = self.scores.get(how, ("", None))
+            if version != cache.version:
+                score = SCORES[how](cache, rows)
+                self.scores[how] = (cache.version, score)
+        return np.asarray(np.argsort(score, kind="stable"))
+
+
+def orders_of(desk: Desk) -> Orders:
+    """A desk's own."""
+    found: Orders = desk.more.setdefault("orders", Orders())
+    return found
+
+
+def _every(cache: Cache) -> "tuple[np.ndarray, np.ndarray]":
+    """Rows' ids and contents of all photos that can be looked at."""
+    import numpy as np
+
+    rows, contents = [np.zeros(0, np.int64)], [np.zeros(0, "S16")]
+    for batch in cache.photos(["digest"]):
+        rows.append(row_ids(batch))
+        contents.append(digests(batch))
+    return np.concatenate(rows), np.concatenate(contents)
+
+
+COLUMNS = {"label": ("label", "ascending"), "name": ("uri", "ascending"), "date": ("modified", "descending")}
+
+
+def _by_column(cache: Cache, column: str, way: str) -> "np.ndarray":
+    """Places of all photos by what stands in a column; those without it come last."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    batches = [batch.select([column]) for batch in cache.photos([column])]
+    table = pa.Table.from_batches(batches, pa.schema([cache.photo_schema.field(column)]))
+    table = table.append_column("place", pa.array(range(len(table)), pa.int64()))
+    order: np.ndarray = np.asarray(pc.sort_indices(table, [(column, way), ("place", "ascending")]))
+    return order
+
+
+def _scored(
+    cache: Cache, rows: "np.ndarray", columns: list[str], each: "Callable[[pa.RecordBatch, np.ndarray], np.ndarray]"
+) -> "np.ndarray":
+    """A number for each photo (N,) of its embedding, float32, in the order of the rows."""
+    import numpy as np
+
+    order, score = np.argsort(rows), np.zeros(len(rows), np.float32)
+    for photos, embeddings in cache.embeddings(columns):
+        for start in range(0, len(photos), PART):
+            some = photos.slice(start, PART)
+            places = order[np.searchsorted(rows, row_ids(some), sorter=order)]
+            score[places] = each(some, embeddings[start : start + PART])
+    return score
+
+
+def _unusual(cache: Cache, rows: "np.ndarray") -> "np.ndarray":
+    """How like its five nearest each photo is, of the store, or of a sample of it."""
+    import faiss
+    import numpy as np
+
+    drawn, vectors = cache.sample(max(FEWEST, PAIRS // max(1, len(rows))))
+    units = unit_length(vectors)
+
+    def each(photos: "pa.RecordBatch", embeddings: "np.ndarray") -> "np.ndarray":
+        wanted = min(NEAREST + 1, len(units))
+        near, places = faiss.knn(unit_length(embeddings), units, wanted, metric=faiss.METRIC_INNER_PRODUCT)
+        itself = drawn[places] == digests(photos)[:, None]
+        return np.asarray(-np.sort(-np.where(itself, -1, near), axis=1)[:, :NEAREST].mean(axis=1))
+
+    return _scored(cache, rows, ["digest"], each)
+
+
+def _unsure(cache: Cache, rows: "np.ndarray") -> "np.ndarray":
+    """The head's probability of each photo's label; of a photo without one that it knows, of its own guess."""
+    import numpy as np
+
+    fitted = head.load(cache)
+    place = {name: number for number, name in enumerate(fitted.classes)}
+
+    def each(photos: "pa.RecordBatch", embeddings: "np.ndarray") -> "np.ndarray":
+        sure = fitted.predict(embeddings)
+        own = np.array([place.get(label, -1) for label in photos["label"].to_pylist()])
+        return np.asarray(np.where(own >= 0, sure[np.arange(len(own)), own], sure.max(axis=1)))
+
+    return _scored(cache, rows, ["label"], each)
+
+
+SCORES = {"unusual": _unusual, "unsure": _unsure}
