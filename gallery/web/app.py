@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.applications import Starlette
@@ -11,21 +10,21 @@ from starlette.datastructures import UploadFile
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from petrieve.extractor.sources.bounds import max_bytes
 from petrieve.gallery import words
-from petrieve.gallery.web import ask
+from petrieve.gallery.web import ask, library, review
 from petrieve.gallery.web.desk import Desk, digest_from, picture_of, take_in
+from petrieve.gallery.web.page import desk_of, page
 from petrieve.gallery.web.safe import Door, Guard
 from petrieve.store.errors import PetrieveError
 
 HERE = Path(__file__).parent
 FOREVER = {"Cache-Control": "private, max-age=31536000, immutable"}  # a digest names one content
 PHOTOS = 8  # that are dropped at once
-PAGES = (("", "Ask"), ("browse", "Browse"), ("review", "Review"), ("library", "Library"))  # in the head of each page
 Page = Callable[..., Response]
 
 
@@ -37,6 +36,8 @@ def application(desk: Desk, door: Door, hosts: list[str]) -> Starlette:
         Route("/forget", _forgotten, methods=["POST"]),
         Route("/photo/{digest}.jpg", _photo),
         Route("/enter", _entered, methods=["GET", "POST"]),
+        *review.routes,
+        *library.routes,
         Mount("/static", StaticFiles(directory=HERE / "static")),
     ]
     guards = [
@@ -50,20 +51,6 @@ def application(desk: Desk, door: Door, hosts: list[str]) -> Starlette:
     )
     app.state.pages.filters["printable"] = words.printable
     return app
-
-
-def page(asked: Request, name: str, status: int = 200, **told: Any) -> HTMLResponse:
-    """A page from its template; addresses on it are relative, so that it may stand anywhere below a proxy."""
-    path = asked.url.path.removeprefix(asked.scope.get("root_path", ""))
-    up = "../" * (path.count("/") - 1) or "./"
-    here = path.strip("/").partition("/")[0]
-    return HTMLResponse(asked.app.state.pages.get_template(name).render(up=up, here=here, pages=PAGES, **told), status)
-
-
-def desk_of(asked: Request) -> Desk:
-    """The desk of the application that answers."""
-    desk: Desk = asked.app.state.desk
-    return desk
 
 
 async def _asked(asked: Request) -> Response:
