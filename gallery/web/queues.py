@@ -140,7 +140,7 @@ def _unsure(row: Mapping[str, Any], probabilities: Any, classes: Sequence[str]) 
     said = [f"{classes[one]} {probabilities[one]:.0%}" for one in (first, second)]
     shown = Shown(row["digest"].hex(), path_of(row["root"], row["uri"]), row["label"])
     other = classes[first] if classes[first] != row["label"] else classes[second]
-    return Item(shown.digest, (shown,), f"the head says {said[0]}, {said[1]}", other)
+    return Item(shown.digest, (shown,), f"The head says {said[0]}, {said[1]}", other)
 
 
 def _audited(desk: Desk, cache: "Cache") -> dict[str, Found]:
@@ -152,7 +152,9 @@ def _audited(desk: Desk, cache: "Cache") -> dict[str, Found]:
     for one in worst:
         if (digest := digests.get(one.photo)) is None:
             continue
-        item = Item(digest, (Shown(digest, one.photo, one.label),), one.reason, one.suggested)
+        item = Item(
+            digest, (Shown(digest, one.photo, one.label),), one.reason[:1].upper() + one.reason[1:], one.suggested
+        )
         for name, kinds in FINDINGS.items():
             if kinds & set(one.kinds):
                 found[name].append(item)

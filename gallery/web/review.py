@@ -40,16 +40,16 @@ class Choice:
 
 
 RIGHT, OTHER = Choice("y", "right", "is right"), Choice("o", "other", "the other")
-GO, SKIP, UNDO = Choice("x", "go", "is to go"), Choice("s", "skip", "skip"), Choice("u", "undo", "undo")
-NAME = Choice("n", "named", "another label")
+GO, SKIP, UNDO = Choice("x", "go", "Is to go"), Choice("s", "skip", "Skip"), Choice("u", "undo", "Undo")
+NAME = Choice("n", "named", "Another label")
 PAIR = (
-    Choice("k", "keep", "keep both"),
-    Choice("1", "first", "the first is to go"),
-    Choice("2", "second", "the second is to go"),
-    Choice("b", "best", "keep the first alone of all its copies"),
+    Choice("k", "keep", "Keep both"),
+    Choice("1", "first", "The first is to go"),
+    Choice("2", "second", "The second is to go"),
+    Choice("b", "best", "Keep the first alone of all its copies"),
     SKIP,
 )
-STAYS = (Choice("k", "keep", "may stay there"), GO, SKIP)
+STAYS = (Choice("k", "keep", "May stay there"), GO, SKIP)
 
 
 def choices(name: str, labels: Sequence[str]) -> tuple[Choice, ...]:
@@ -131,7 +131,7 @@ def progress(desk: Desk, name: str, queues: Queues) -> dict[str, Any]:
         and one.label != item.photos[0].label
         for item in told.items
     )
-    wrong = max(0, round(told.expected_wrong - mended))
+    wrong = max(0, round(told.expected_wrong - mended)) if "labels" in queues.lists else None
     return {"left": len(left), "of": of, "wrong": wrong, "items": [item_document(one) for one in left[:AHEAD]]}
 
 
@@ -241,7 +241,7 @@ async def _state(asked: Request) -> Response:
     """Whether the lists are made, and how far a job is; for pages that wait."""
     desk = desk_of(asked)
     queues = await run_in_threadpool(lists_of, desk)
-    made = sum(queues.is_made(name) for name in LISTS)
+    made = [name for name in LISTS if queues.is_made(name)]
     job = jobs.current(desk)
     return JSONResponse({"busy": queues.busy, "made": made, "job": job.document() if job else None})
 

@@ -50,10 +50,10 @@ function show() {
   });
   document.getElementById("reason").textContent = item.reason;
   for (const field of document.querySelectorAll("input[name=key]")) field.value = item.key;
-  for (const [value, label] of [["right", item.claim], ["other", item.other]]) {
+  for (const [value, says, label] of [["right", "Yes, ", item.claim], ["other", "No, ", item.other]]) {
     const button = choices.querySelector(`button[value=${value}]`);
     if (button) {
-      button.querySelector("span").textContent = `is ${label}`;
+      button.querySelector("span").textContent = says + label;
       button.hidden = !label;
     }
   }

@@ -10,8 +10,8 @@ async function look() {
   const answer = await fetch(waiting.dataset.state).catch(() => null);
   if (!answer || !answer.ok) return setTimeout(look, 3000);
   const told = await answer.json();
-  made ??= told.made;
-  if (told.made !== made || (waiting.dataset.busy && !told.busy)) return location.reload();
+  made ??= String(told.made);
+  if (String(told.made) !== made || (waiting.dataset.busy && !told.busy)) return location.reload();
   if (running && (!told.job || told.job.ended)) return location.reload();
   if ("elsewhere" in told && Boolean(told.elsewhere) !== Boolean(waiting.dataset.elsewhere)) return location.reload();
   if (running && told.job) {
