@@ -22,6 +22,7 @@ from petrieve.gallery.web.page import desk_of, page
 from petrieve.gallery.web.queues import LISTS, Found, Item, Queues, left_of, pair_of, places_of, queues_of
 from petrieve.store.buckets import is_address
 from petrieve.store.columns import plain
+from petrieve.store.digests import as_array
 from petrieve.store.errors import PetrieveError
 
 AHEAD = 30  # items that a page knows of
@@ -96,8 +97,9 @@ def _label(value: str) -> str:
 
 
 def decisions_of(desk: Desk) -> Decisions:
-    """What was decided about a store: kept in it, or in the working folder where it lies in a bucket."""
-    folder = Path.cwd() if is_address(desk.store.path) else Path(desk.store.path).absolute()
+    """What was decided about a store: kept in it, or in NAME.review in the working folder where it lies in a bucket."""
+    place = desk.store.path
+    folder = Path(f"{place.rstrip('/').rpartition('/')[2]}.review" if is_address(place) else place).absolute()
     found: Decisions = desk.more.setdefault("decisions", Decisions(folder))
     return found
 
@@ -193,12 +195,9 @@ def command_of(desk: Desk, name: str) -> str:
 def roots_of(desk: Desk) -> list[str]:
     """The sources whose photos have decided labels."""
     labelled = [one for one in decisions_of(desk).standing().values() if one.what == "label"]
-    places = {
-        path for some in places_of(desk, [bytes.fromhex(one.digest) for one in labelled]).values() for path in some
-    }
-    batches = desk.store.index().cache.photos(["root"])
-    roots = sorted({root for batch in batches for root in batch["root"].unique().to_pylist()})
-    return [root for root in roots if any(path.startswith(root.rstrip("/")) for path in places)]
+    digests = as_array(bytes.fromhex(one.digest) for one in labelled)
+    rows = desk.store.index().cache.photos_of(digests, ["root", "gone"]).to_pylist() if labelled else []
+    return sorted({row["root"] for row in rows if row["gone"] is None})
 
 
 def fit_again(desk: Desk, job: jobs.Job) -> list[str]:

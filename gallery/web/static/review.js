@@ -8,14 +8,16 @@ const undoing = document.getElementById("undoing");
 const problem = document.getElementById("problem");
 const loaded = new Map(); // digest → an image that is decoded
 const taken = new Set(); // keys that are decided here, whatever the server still says
-const acts = []; // what can be undone: {items, act}
+const acts = []; // what can be undone: {key, act}
+const alts = [...pictures.querySelectorAll("img")].map((image) => image.alt);
+const paired = alts.length > 1;
 let queue = [];
 let sending = Promise.resolve();
 
-if (undoing.elements.act.value) acts.push({ items: null, act: Promise.resolve(undoing.elements.act.value) });
+if (undoing.elements.act.value) acts.push({ key: null, act: Promise.resolve(undoing.elements.act.value) });
 
-function picture(digest, kept = true) {
-  let image = kept ? loaded.get(digest) : null;
+function picture(digest) {
+  let image = loaded.get(digest);
   if (!image) {
     image = new Image();
     image.src = `large/${digest}.jpg`;
@@ -37,13 +39,12 @@ function show() {
   document.getElementById("empty").hidden = Boolean(item);
   undoing.hidden = !acts.length;
   if (!item) return;
-  const figures = pictures.querySelectorAll("figure");
   item.photos.forEach((one, place) => {
-    const figure = figures[place];
-    const old = figure.querySelector("img");
-    const image = item.photos.length > 1 && item.photos[0].digest === item.photos[1].digest && place ? picture(one.digest).cloneNode() : picture(one.digest);
-    image.alt = old.alt;
-    old.replaceWith(image);
+    const figure = pictures.children[place];
+    const twin = place === 1 && one.digest === item.photos[0].digest;
+    const image = twin ? picture(one.digest).cloneNode() : picture(one.digest);
+    image.alt = alts[place];
+    figure.querySelector(".frame").replaceChildren(image);
     figure.querySelector(".label").textContent = one.label ?? "no label";
     figure.querySelector(".size").textContent = one.size;
     figure.querySelector(".path").textContent = one.path;
@@ -61,10 +62,11 @@ function show() {
   setTimeout(ahead);
 }
 
-function far(told) {
+// What is left, as the server knows it: behind what is here, or in its place where one decision changes others.
+function far(told, anew) {
   const waiting = told.items.filter((item) => !taken.has(item.key));
   const there = new Set(queue.map((item) => item.key));
-  queue.push(...waiting.filter((item) => !there.has(item.key)));
+  queue = anew ? waiting : [...queue, ...waiting.filter((item) => !there.has(item.key))];
   const number = new Intl.NumberFormat("en");
   document.getElementById("left").textContent = `${number.format(told.left)} of ${number.format(told.of)} left`;
   const wrong = document.getElementById("wrong");
@@ -96,18 +98,12 @@ function send(fields, then) {
 function decide(fields) {
   const item = queue.shift();
   taken.add(item.key);
-  const done = { items: [item], act: null };
+  const done = { key: item.key, act: null };
   done.act = send({ ...fields, key: item.key }, (told) => {
-    const named = new Set(told.items.map((one) => one.key));
-    if (fields.decision === "best" || item.photos.length > 1) {
-      const gone = told.left <= told.items.length ? queue.filter((one) => !named.has(one.key)) : [];
-      done.items.push(...gone);
-      queue = queue.filter((one) => !gone.includes(one));
-    }
+    const first = queue[0];
+    far(told, paired);
+    if (queue[0]?.key !== first?.key) show();
     history.replaceState(null, "", `?done=${told.act}`);
-    const empty = !queue.length;
-    far(told);
-    if (empty || item.photos.length > 1) show();
   });
   done.act.catch(() => {
     taken.delete(item.key);
@@ -126,9 +122,8 @@ async function undo() {
   if (!act) return;
   history.replaceState(null, "", location.pathname);
   send({ decision: "undo", act }, (told) => {
-    for (const item of last.items ?? []) taken.delete(item.key);
-    queue = last.items ? [last.items[0], ...queue] : [];
-    far(told);
+    taken.delete(last.key);
+    far(told, true);
     show();
   }).catch(() => {});
 }
@@ -152,7 +147,7 @@ document.addEventListener("submit", (event) => {
 document.addEventListener("keydown", (event) => {
   if (event.key === "Escape") return event.target.blur();
   if (event.target.matches("input, select, textarea") || event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
-  if (event.key === "f" && pictures.classList.contains("pair")) return pictures.classList.toggle("flip");
+  if (event.key === "f" && paired) return pictures.classList.toggle("flip");
   const found = [...document.querySelectorAll("[data-key]")].find((one) => one.dataset.key === event.key);
   if (!found || found.hidden) return;
   event.preventDefault();
@@ -162,6 +157,7 @@ document.addEventListener("keydown", (event) => {
 });
 
 const flipping = document.getElementById("flipping");
-if (flipping) flipping.hidden = !pictures.classList.contains("pair");
+if (flipping) flipping.hidden = !paired;
 far(await (await fetch(card.dataset.items)).json());
+if (queue[0]?.key !== choices.elements.key.value) show();
 ahead();
