@@ -238,7 +238,9 @@ def _pairs(name: str, found: Found, standing: Mapping[tuple[str, str], Decision]
 def pair_of(kind: str, best: Shown, other: Shown) -> Item:
     """The item of two copies; what names it is their contents, and of equal ones also the place of the second."""
     key = "-".join(sorted((best.digest, other.digest)))
-    return Item(key if best.digest != other.digest else f"{key}-{other.path}", (best, other), kind)
+    return Item(
+        key if best.digest != other.digest else f"{key}-{other.path}", (best, other), kind[:1].upper() + kind[1:]
+    )
 
 
 def places_of(desk: Desk, digests: Iterable[bytes]) -> dict[bytes, list[str]]:

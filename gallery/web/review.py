@@ -47,7 +47,7 @@ PAIR = (
     Choice("k", "keep", "Keep both"),
     Choice("1", "first", "The first is to go"),
     Choice("2", "second", "The second is to go"),
-    Choice("b", "best", "Keep the first alone of all its copies"),
+    Choice("b", "best", "Keep the first alone"),
     SKIP,
 )
 STAYS = (Choice("k", "keep", "May stay there"), GO, SKIP)
@@ -134,13 +134,21 @@ def progress(desk: Desk, name: str, queues: Queues) -> dict[str, Any]:
         for item in told.items
     )
     wrong = max(0, round(told.expected_wrong - mended)) if "labels" in queues.lists else None
-    return {"left": len(left), "of": of, "wrong": wrong, "items": [item_document(one) for one in left[:AHEAD]]}
+    return {"left": len(left), "of": of, "wrong": wrong, "items": [item_document(one, left) for one in left[:AHEAD]]}
 
 
-def item_document(item: Item) -> dict[str, Any]:
+def item_document(item: Item, left: Sequence[Item]) -> dict[str, Any]:
     """An item as the page and its script read it."""
     photos = [{**asdict(one), "path": words.printable(words.name(one.path))} for one in item.photos]
-    return {"key": item.key, "photos": photos, "reason": item.reason, "other": item.suggested, "claim": item.claim}
+    others = sum(one.photos[0] == item.photos[0] for one in left) if len(photos) > 1 else 0  # copies of the best
+    return {
+        "key": item.key,
+        "photos": photos,
+        "reason": item.reason,
+        "other": item.suggested,
+        "claim": item.claim,
+        "others": others,
+    }
 
 
 def act(desk: Desk, name: str, key: str, value: str, undone: str) -> dict[str, Any]:

@@ -45,7 +45,7 @@ function show() {
     const image = twin ? picture(one.digest).cloneNode() : picture(one.digest);
     image.alt = alts[place];
     figure.querySelector(".frame").replaceChildren(image);
-    figure.querySelector(".label").textContent = one.label ?? "no label";
+    figure.querySelector(".label").textContent = one.label ?? "none";
     figure.querySelector(".size").textContent = one.size;
     figure.querySelector(".path").textContent = one.path;
   });
@@ -58,7 +58,11 @@ function show() {
       button.hidden = !label;
     }
   }
-  pictures.classList.remove("flip");
+  const best = choices.querySelector("button[value=best]");
+  if (best) {
+    best.hidden = item.others < 2;
+    best.querySelector("i").textContent = item.others + 1;
+  }
   setTimeout(ahead);
 }
 
@@ -145,19 +149,24 @@ document.addEventListener("submit", (event) => {
 });
 
 document.addEventListener("keydown", (event) => {
-  if (event.key === "Escape") return event.target.blur();
+  if (event.key === "Escape") {
+    pictures.classList.remove("over", "flip");
+    return event.target.blur();
+  }
   if (event.target.matches("input, select, textarea") || event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
-  if (event.key === "f" && paired) return pictures.classList.toggle("flip");
   const found = [...document.querySelectorAll("[data-key]")].find((one) => one.dataset.key === event.key);
   if (!found || found.hidden) return;
   event.preventDefault();
   if (found.matches("input")) return found.focus();
-  performance.mark("key");
+  if (found.type === "button") return found.click();
   found.form.requestSubmit(found);
 });
 
-const flipping = document.getElementById("flipping");
-if (flipping) flipping.hidden = !paired;
+if (paired) {
+  const flipping = document.getElementById("flipping");
+  flipping.hidden = false;
+  flipping.addEventListener("click", () => pictures.classList.toggle(pictures.classList.contains("over") ? "flip" : "over"));
+}
 far(await (await fetch(card.dataset.items)).json());
 if (queue[0]?.key !== choices.elements.key.value) show();
 ahead();

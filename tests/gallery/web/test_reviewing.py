@@ -12,8 +12,11 @@ from typing import Any
 
 import requests
 from conftest import Done, Process
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pages import Gallery, opened, seen, until
 
+from petrieve.gallery.web.decisions import Decision, to_go
 from petrieve.store.cache import Cache
 
 Start = Callable[..., Process]
@@ -167,3 +170,18 @@ def test_two_tabs_and_a_kill_lose_no_line(store: Path, start: Start) -> None:
         act = decide(gallery, key, "label:dog").json()["act"]
         assert (store / "decisions.jsonl").read_text().splitlines()[-1].startswith(f'{{"id": "{act}"')
         assert "dog" in standing(store).values()
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5), st.booleans()), max_size=12))
+def test_of_copies_that_are_to_go_one_stays(pairs: list[tuple[int, int, bool]]) -> None:
+    def said(going: int, stays: int, alone: bool) -> Decision:
+        digest, other = (f"{one:032x}" for one in (going, stays))
+        return Decision(digest, "go", digest, f"/{going}.jpg", other="" if alone else other)
+
+    standing = {("copies", f"{one}-{other}"): said(one, other, alone) for one, other, alone in pairs if one != other}
+    where = {bytes.fromhex(f"{one:032x}"): [f"/{one}.jpg"] for one in range(6)}
+    going = to_go(standing, lambda digests: {one: where[one] for one in digests})
+    alone = {one.photo for one in standing.values() if not one.other}
+    assert all(copy not in going for copy in going.values() if copy)
+    assert {path for path, copy in going.items() if not copy} <= alone
