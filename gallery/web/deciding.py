@@ -103,14 +103,14 @@ def lists_of(desk: Desk) -> Queues:
 
 
 def labels_of(desk: Desk) -> list[str]:
-    """The store's labels, the most frequent first."""
+    """The store's labels, the most frequent first, and behind them those that were decided and that it has not yet."""
     version, found = desk.more.get("review labels", ("", []))
     cache = desk.store.index().cache
     if version != cache.version:
-        counts = Counter(cache.counts()["labels"])
-        found = [name for name, _ in counts.most_common()]
+        found = [name for name, _ in Counter(cache.counts()["labels"]).most_common()]
         desk.more["review labels"] = cache.version, found
-    return list(found)
+    new = (one.label for one in decisions_of(desk).standing().values() if one.label)
+    return list(dict.fromkeys([*found, *new]))
 
 
 def progress(desk: Desk, name: str, queues: Queues) -> dict[str, Any]:

@@ -49,11 +49,9 @@ def _index(desk: Desk, _: jobs.Job, __: str) -> list[str]:
 
 
 def _report(desk: Desk, _: jobs.Job, __: str) -> list[str]:
-    folder = Path(tempfile.mkdtemp(prefix="petrieve-"))
-    made = desk.store.report(folder / REPORT)
-    if before := desk.more.get("report"):
-        shutil.rmtree(before.parent, ignore_errors=True)
-    desk.more["report"] = folder / REPORT
+    folder = tempfile.TemporaryDirectory(prefix="petrieve-")  # it goes with the next one, or with the gallery
+    made = desk.store.report(Path(folder.name, REPORT))
+    desk.more["report"] = folder
     return [f"the page is made, {made.size_bytes / 1e6:.1f} MB"]
 
 
@@ -72,16 +70,12 @@ ACTIONS = {
 
 def held(desk: Desk) -> dict[str, Any]:
     """What is in the store: photos by source, label and split, what is unreadable, and what is known of the whole."""
+    version, sources = desk.more.get("sources", ("", []))
     cache = desk.store.cache()
-    version, found = desk.more.get("library", ("", {}))
     if version != cache.version:
-        info = desk.store.info()
-        found = {"info": info, "sources": _sources(desk)}
-        desk.more["library"] = cache.version, found
-    else:  # these two may have changed all the same
-        info = desk.store.info()
-        found = {**found, "info": info}
-    return dict(found)
+        sources = _sources(desk)
+        desk.more["sources"] = cache.version, sources
+    return {"info": desk.store.info(), "sources": sources}
 
 
 def _sources(desk: Desk) -> list[dict[str, Any]]:
@@ -161,7 +155,7 @@ async def _reported(asked: Request) -> Response:
     made = desk_of(asked).more.get("report")
     if made is None:
         return page(asked, "problem.html", 404, problem="there is no report yet: make it first")
-    return FileResponse(made, media_type="text/html", filename=REPORT)
+    return FileResponse(Path(made.name, REPORT), media_type="text/html", filename=REPORT)
 
 
 async def _exported(asked: Request) -> Response:

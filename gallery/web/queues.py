@@ -13,6 +13,7 @@ from petrieve.classifier import head
 from petrieve.gallery import words
 from petrieve.gallery.web.decisions import Decision, question_of, to_go
 from petrieve.gallery.web.desk import Desk
+from petrieve.store.contents import EMBEDDED
 from petrieve.store.digests import as_array
 from petrieve.store.photo import path_of
 
@@ -116,9 +117,11 @@ def _make(desk: Desk, queues: Queues, cache: "Cache", then: Callable[[], None]) 
 
 
 def _least_sure(_: Desk, cache: "Cache") -> dict[str, Found]:
-    """Photos between whose two most probable classes the least lies."""
+    """Photos between whose two most probable classes the least lies; without a head, some that have no label."""
     import numpy as np
 
+    if not cache.folder.head.exists() and (some := _unlabelled(cache)):
+        return {"unsure": Found(some)}
     fitted = head.load(cache)
     best: list[tuple[float, str, Item]] = []
     for photos, embeddings in cache.embeddings(["root", "uri", "label", "gone", "digest"]):
@@ -133,6 +136,16 @@ def _least_sure(_: Desk, cache: "Cache") -> dict[str, Found]:
         best = heapq.nlargest(LEAST_SURE, best, key=lambda one: one[:2])
     once = {key: item for _, key, item in best}
     return {"unsure": Found(tuple(once.values()))}
+
+
+def _unlabelled(cache: "Cache") -> tuple[Item, ...]:
+    """Photos without a label, in the order of their digests, which is as good as by lot."""
+    batches = cache.photos(["root", "uri", "digest"], f"{EMBEDDED} AND label IS NULL AND gone IS NULL")
+    rows = heapq.nsmallest(
+        LEAST_SURE, (row for batch in batches for row in batch.to_pylist()), key=lambda row: row["digest"]
+    )
+    shown = {row["digest"].hex(): path_of(row["root"], row["uri"]) for row in rows}
+    return tuple(Item(digest, (Shown(digest, path, None),), "It has no label yet.") for digest, path in shown.items())
 
 
 def _unsure(row: Mapping[str, Any], probabilities: Any, classes: Sequence[str]) -> Item:

@@ -74,7 +74,7 @@ function far(told, anew) {
   const number = new Intl.NumberFormat("en");
   document.getElementById("left").textContent = `${number.format(told.left)} of ${number.format(told.of)} left`;
   const wrong = document.getElementById("wrong");
-  if (wrong) wrong.textContent = told.wrong ? `about ${number.format(told.wrong)} labels expected to be still wrong` : "no label is called wrong";
+  if (wrong && told.wrong !== null) wrong.textContent = told.wrong ? `about ${number.format(told.wrong)} labels expected to be still wrong` : "no label is called wrong";
 }
 
 async function post(fields) {

@@ -185,3 +185,19 @@ def test_of_copies_that_are_to_go_one_stays(pairs: list[tuple[int, int, bool]]) 
     alone = {one.photo for one in standing.values() if not one.other}
     assert all(copy not in going for copy in going.values() if copy)
     assert {path for path, copy in going.items() if not copy} <= alone
+
+
+def test_photos_without_labels_get_their_first_ones_here(drawn: Path, tmp_path: Path, start: Start, run: Run) -> None:
+    (tmp_path / "flat").mkdir()
+    for number, photo in enumerate(sorted(drawn.rglob("*.*"))[:4]):
+        shutil.copy(photo, tmp_path / "flat" / f"{number}{photo.suffix}")
+    store = tmp_path / "s"
+    assert run("embed", tmp_path / "flat", "--store", store, "--weights", "bundled").status == 0
+    with opened(store, start) as gallery:
+        some = items(gallery)
+        assert [one["claim"] for one in some] == [None] * 4
+        assert decide(gallery, some[0]["key"], "right").status_code == 409
+        assert decide(gallery, some[0]["key"], "named", label=" Felix ").ok
+        assert list(standing(store).values()) == ["Felix"]
+        assert 'value="label:Felix" data-key="1"' in gallery.get("review/unsure").text
+        assert "no photo in" in gallery.get("review/labels").text
