@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow.parquet as pq
-from conftest import Process
+from conftest import Done, Process
 from pages import Gallery, opened, seen
 from PIL import Image
 
@@ -23,10 +23,12 @@ def ended(gallery: Gallery) -> dict[str, object]:
     return dict(job)
 
 
-def test_a_page_says_what_is_there_and_does_what_it_says(photos: Path, tmp_path: Path, start: Start) -> None:
+def test_a_page_says_what_is_there_and_does_what_it_says(
+    photos: Path, tmp_path: Path, start: Start, run: Callable[..., Done]
+) -> None:
     store = tmp_path / "s"
     (photos / "cat" / "broken.jpg").write_bytes(b"\xff\xd8\xff no more")
-    assert start("embed", photos, "--store", store, "--weights", "bundled").done().status == 0
+    assert run("embed", photos, "--store", store, "--weights", "bundled").status == 0
     with opened(store, start) as gallery:
         text = gallery.get("library").text
         assert 'href="browse?label=cat"' in text
