@@ -53,14 +53,16 @@ class Embedding(Opened):
         keep_damaged: bool = False,
         drop_trunk: str | None = None,
         quiet: bool = False,
+        on_progress: Callable[[int, int, int], None] | None = None,
         stop: Callable[[], bool] = _never,
         then: "Callable[[Summary], None]" = _nothing,
     ) -> "Summary":
         """What a run did that embeds the photos that are new or have changed, and makes the store where there is none.
 
         Photos that the store knows are not opened again. The words mean what those of the command mean. How far the
-        run is goes to stderr unless it is to be `quiet`; it ends early, with what is ready, once `stop` says so. Where
-        photos are many, their index is brought up to date behind it: `then` hears the summary before.
+        run is goes to stderr unless it is to be `quiet`, or to `on_progress`: photos done, of how many, bytes read. It
+        ends early, with what is ready, once `stop` says so. Where photos are many, their index is brought up to date
+        behind it: `then` hears the summary before.
 
         Raises:
             PetrieveError: a source, the labels, the weights, the device or the store cannot be used; or no photo be
@@ -98,7 +100,7 @@ class Embedding(Opened):
                 keep_damaged=keep_damaged,
                 drop_trunk=drop_trunk,
                 listing=listing,
-                progress=draw,
+                progress=on_progress or draw,
                 note=words.note,
                 stop=stop,
             )

@@ -79,6 +79,19 @@ def _signed(lock: int) -> bytes:
     return b""
 
 
+def writer(store: Store) -> int | None:
+    """The process on this machine that writes to a store on a disk; None where there is none."""
+    try:
+        pid, host = Path(str(store.lock)).read_text().split()
+        if host != socket.gethostname():
+            return None
+        with suppress(PermissionError):  # alive, and somebody else's
+            os.kill(int(pid), 0)
+    except (OSError, ValueError):
+        return None
+    return int(pid)
+
+
 def _holder(file: Path) -> str:
     """Who holds the lock of a store: named, unless that could be the dead process that held it before."""
     try:

@@ -15,7 +15,7 @@ from starlette.staticfiles import StaticFiles
 
 from petrieve.extractor.sources.bounds import max_bytes
 from petrieve.gallery import words
-from petrieve.gallery.web import ask, browse, filters
+from petrieve.gallery.web import ask, browse, filters, library, review
 from petrieve.gallery.web.desk import Desk, digest_from, is_known, picture_of, take_in
 from petrieve.gallery.web.page import desk_of, page
 from petrieve.gallery.web.safe import Door, Guard
@@ -35,6 +35,8 @@ def application(desk: Desk, door: Door, hosts: list[str]) -> Starlette:
         Route("/photo/{digest}.jpg", _photo),
         Route("/enter", _entered, methods=["GET", "POST"]),
         *browse.routes,
+        *review.routes,
+        *library.routes,
         Mount("/static", StaticFiles(directory=HERE / "static")),
     ]
     guards = [
