@@ -8,19 +8,19 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
-from starlette.requests import Request
-from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from petrieve.extractor.sources.bounds import max_bytes
 from petrieve.gallery import words
 from petrieve.gallery.web import ask
-from petrieve.gallery.web.desk import Desk, digest_from, picture_of, take_in
-from petrieve.gallery.web.safe import Door, Guard
-from petrieve.store.errors import PetrieveError
+from petrieve.gallery.web.desk import Desk, digest_from, picture_of, take_in, told
+from petrieve.gallery.web.safe import HEADERS, MOST_BYTES, Door, Guard, Headers, Porter
+from petrieve.store.errors import PetrieveError, first_line
 
 HERE = Path(__file__).parent
 FOREVER = {"Cache-Control": "private, max-age=31536000, immutable"}  # a digest names one content
@@ -40,11 +40,13 @@ def application(desk: Desk, door: Door, hosts: list[str]) -> Starlette:
         Mount("/static", StaticFiles(directory=HERE / "static")),
     ]
     guards = [
+        Middleware(Headers),
         Middleware(TrustedHostMiddleware, allowed_hosts=hosts, www_redirect=False),
         Middleware(Guard, door=door),
     ]
-    app = Starlette(routes=routes, middleware=guards, exception_handlers={PetrieveError: _failed, 404: _missing})
-    app.state.desk, app.state.door = desk, door
+    said: dict[Any, Any] = {PetrieveError: _failed, OSError: _failed, HTTPException: _refused, ClientDisconnect: _left}
+    app = Starlette(routes=routes, middleware=guards, exception_handlers={**said, Exception: _broken})
+    app.state.desk, app.state.door, app.state.porter = desk, door, Porter(door)
     app.state.pages = Environment(
         loader=FileSystemLoader(HERE / "templates"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
@@ -54,7 +56,7 @@ def application(desk: Desk, door: Door, hosts: list[str]) -> Starlette:
 
 def page(asked: Request, name: str, status: int = 200, **told: Any) -> HTMLResponse:
     """A page from its template; addresses on it are relative, so that it may stand anywhere below a proxy."""
-    path = asked.url.path.removeprefix(asked.scope.get("root_path", ""))
+    path: str = asked.scope["path"].removeprefix(asked.scope.get("root_path", ""))
     up = "../" * (path.count("/") - 1) or "./"
     here = path.strip("/").partition("/")[0]
     return HTMLResponse(asked.app.state.pages.get_template(name).render(up=up, here=here, pages=PAGES, **told), status)
@@ -70,26 +72,23 @@ async def _asked(asked: Request) -> Response:
     """Ask: a photo's page, or the empty one."""
     desk, question = desk_of(asked), ask.question_of(asked.query_params)
     held = await run_in_threadpool(ask.held, desk)
-    found = await run_in_threadpool(ask.answer, desk, question) if question.photos else None
+    run = desk.conditions.run if question.where else run_in_threadpool
+    found = await run(ask.answer, desk, question) if question.photos else None
     return page(asked, "ask.html", question=question, answer=found, held=held)
 
 
 async def _dropped(asked: Request) -> Response:
     """Take in photos that were dropped, chosen or taken, and ask about them."""
-    if int(asked.headers.get("content-length") or 0) > PHOTOS * max_bytes():
-        return page(asked, "problem.html", 413, problem="this is too large")
+    if int(asked.headers.get("content-length") or 0) > MOST_BYTES:  # else it is counted as it comes
+        raise HTTPException(413, f"this is too large: {MOST_BYTES >> 20} MB may be sent at once")
     async with asked.form(max_files=PHOTOS, max_fields=20) as form:
         files = [one for one in form.getlist("photos") if isinstance(one, UploadFile) and one.size]
         again = [digest for word in form.getlist("photo") if isinstance(word, str) and (digest := digest_from(word))]
-        if any((one.size or 0) > max_bytes() for one in files):
-            return page(asked, "problem.html", 413, problem=f"a photo may have {max_bytes() >> 20} MB")
         data = [(await one.read(), one.filename or "photo") for one in files]
     if not data:
         return RedirectResponse("./", 303)
-    try:
-        new = [bytes.fromhex(await run_in_threadpool(take_in, desk_of(asked), *one)) for one in data]
-    except PetrieveError as error:
-        return page(asked, "problem.html", 422, problem=str(error))
+    desk = desk_of(asked)
+    new = [bytes.fromhex(await desk.decoding.run(take_in, desk, *one)) for one in data]
     return RedirectResponse("./" + ask.Question(photos=(*again, *new)).address(), 303)
 
 
@@ -120,15 +119,33 @@ async def _entered(asked: Request) -> Response:
         return page(asked, "enter.html", wrong=False)
     async with asked.form(max_files=0, max_fields=2) as form:
         given = form.get("password")
-    if isinstance(given, str) and door.holds(given, door.password):
+    porter: Porter = asked.app.state.porter
+    if isinstance(given, str) and await porter.knows(given, asked.client.host if asked.client else ""):
         return door.let_in(RedirectResponse("./", 303))
     return page(asked, "enter.html", 403, wrong=True)
 
 
 async def _failed(asked: Request, error: Exception) -> Response:
     """What a person reads where a page cannot be made."""
-    return page(asked, "problem.html", 422, problem=words.called(words.printable(str(error))))
+    what = error if isinstance(error, PetrieveError) else PetrieveError(first_line(error), "is the store still there?")
+    return page(asked, "problem.html", 422, problem=words.called(told(desk_of(asked), str(what))))
 
 
-async def _missing(_: Request, error: Exception) -> Response:
-    return PlainTextResponse(f"there is no such page ({error})", 404)
+async def _refused(asked: Request, error: HTTPException) -> Response:
+    """The same, with the status that says why."""
+    problem = {404: "there is no such page", 405: "a page cannot be asked for that"}.get(
+        error.status_code, error.detail
+    )
+    return page(asked, "problem.html", error.status_code, problem=problem)
+
+
+async def _left(_: Request, __: Exception) -> Response:
+    """Whoever went away while sending reads nothing."""
+    return Response(status_code=400)
+
+
+async def _broken(asked: Request, _: Exception) -> Response:
+    """What a person reads of a mistake of ours; whoever opened the gallery reads in the terminal where it is."""
+    broken = page(asked, "problem.html", 500, problem="something broke; the terminal says what")
+    broken.headers.update(HEADERS)
+    return broken

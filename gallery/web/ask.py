@@ -10,7 +10,7 @@ from starlette.datastructures import QueryParams
 from petrieve.api.alike import neighbours_of
 from petrieve.classifier import head
 from petrieve.gallery import words
-from petrieve.gallery.web.desk import Desk, digest_from, embedded_of
+from petrieve.gallery.web.desk import Desk, digest_from, embedded_of, told
 from petrieve.index.build import Index
 from petrieve.index.question import Match
 from petrieve.store.cache import Cache
@@ -94,12 +94,12 @@ def answer(desk: Desk, asked: Question) -> Answer:
         where, group_by = asked.condition(), asked.group_by or None
         found = neighbours_of(index, pets, _same(index, pets), k=asked.k, where=where, group_by=group_by)
     except PetrieveError as error:
-        return Answer(problem=words.printable(str(error)))
-    title, doubt, alone = _told(index.cache, pets, found)
+        return Answer(problem=told(desk, str(error)))
+    title, doubt, alone = _said(index.cache, pets, found)
     return Answer(title, doubt, _tiles(found), alone, _command(desk, asked, pets))
 
 
-def _told(cache: Cache, pets: list[Embedded], found: tuple[Match, ...]) -> tuple[str, str, bool]:
+def _said(cache: Cache, pets: list[Embedded], found: tuple[Match, ...]) -> tuple[str, str, bool]:
     """What it is, in words; how far that is to be trusted; and whether nothing in the store is like it."""
     import numpy as np
 

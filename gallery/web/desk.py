@@ -1,6 +1,8 @@
 """What all pages stand on: a store that stays open, what was dropped, thumbnails; and photos by their digests."""
 
+import re
 from dataclasses import dataclass, field
+from threading import Semaphore
 from typing import TYPE_CHECKING, Any
 
 from petrieve.api.store import Store
@@ -8,7 +10,9 @@ from petrieve.extractor.pixels.decode import upright_image
 from petrieve.extractor.query import query_one
 from petrieve.extractor.sources.memory import MEMORY
 from petrieve.extractor.sources.reading import Reader
+from petrieve.gallery import words
 from petrieve.gallery.web.thumbnails import Thumbnails, thumbnail
+from petrieve.gallery.web.turns import Turns
 from petrieve.gallery.web.uploads import Upload, Uploads
 from petrieve.store.errors import Undecodable
 from petrieve.store.folder import Store as Folder
@@ -29,12 +33,28 @@ class Desk:
     uploads: Uploads
     thumbnails: Thumbnails
     port: int = 0
+    shared: bool = False  # with others, who know the password: they see no folder of this machine
+    decoding: Turns = field(default_factory=lambda: Turns(2, in_line=6, seconds=60, what="a photo that was dropped"))
+    conditions: Turns = field(default_factory=lambda: Turns(1, in_line=3, seconds=10, what="a condition"))
+    making: Semaphore = field(default_factory=lambda: Semaphore(4))  # thumbnails at a time: a photo may take 600 MB
     more: dict[str, Any] = field(default_factory=dict)  # what a page keeps for itself
 
     @classmethod
-    def of(cls, store: Store, port: int = 0) -> "Desk":
+    def of(cls, store: Store, port: int = 0, *, shared: bool = False) -> "Desk":
         """The desk of a store."""
-        return cls(store, Uploads(), Thumbnails.of(Folder.at(store.path)), port)
+        return cls(store, Uploads(), Thumbnails.of(Folder.at(store.path)), port, shared)
+
+
+def told(desk: Desk, text: str) -> str:
+    """A message, fit to be shown: to others without what names a folder of this machine."""
+    if desk.shared and re.search(r"[\\/]\w", text):
+        return "this cannot be shown; whoever opened the gallery finds out why with the command in a terminal"
+    return words.printable(text)
+
+
+def placed(desk: Desk, root: str, uri: str) -> str:
+    """Where a photo is, in words: to others only within what was embedded."""
+    return uri if desk.shared else words.name(path_of(root, uri))
 
 
 def digest_from(word: str) -> bytes | None:
@@ -90,7 +110,8 @@ def picture_of(desk: Desk, digest: bytes) -> bytes | None:
         data = Reader(desk.store.cache())(path_of(row["root"], row["uri"]))
         if digest_of(data) != digest:
             return None
-        made = thumbnail(upright_image(data))
+        with desk.making:
+            made = thumbnail(upright_image(data))
     except (OSError, Undecodable, MemoryError):
         return None
     desk.thumbnails.put(digest, made)
