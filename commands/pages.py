@@ -2,6 +2,7 @@
 
 import os
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -26,6 +27,10 @@ def gallery(
     allow_host: Annotated[
         list[str] | None, typer.Option(help="A name that the page is also reached by, as behind a proxy.")
     ] = None,
+    library: Annotated[
+        Path | None,
+        typer.Option(exists=True, file_okay=False, writable=True, help="A folder that photos may be added to."),
+    ] = None,
     browse: Annotated[bool, typer.Option("--browser/--no-browser", help="Open it in the browser.")] = True,
 ) -> None:
     """Open a page: ask about a photo, look through the store."""
@@ -42,6 +47,7 @@ def gallery(
             port=port,
             allow_host=allow_host or (),
             password=password,
+            library=library,
             browse=browse,
             tell=lambda line: print(printable(line), flush=True),
         )

@@ -1,6 +1,5 @@
 """The pages of a gallery, and who answers for each."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,21 +11,20 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from petrieve.gallery import words
-from petrieve.gallery.web import ask
-from petrieve.gallery.web.desk import Desk, digest_from, picture_of, take_in, told
+from petrieve.gallery.web import ask, why
+from petrieve.gallery.web.desk import Desk, add, digest_from, picture_of, take_in, told
+from petrieve.gallery.web.page import desk_of, page
 from petrieve.gallery.web.safe import HEADERS, MOST_BYTES, Door, Guard, Headers, Porter
 from petrieve.store.errors import PetrieveError, first_line
 
 HERE = Path(__file__).parent
 FOREVER = {"Cache-Control": "private, max-age=31536000, immutable"}  # a digest names one content
 PHOTOS = 8  # that are dropped at once
-PAGES = (("", "Ask"), ("browse", "Browse"), ("review", "Review"), ("library", "Library"))  # in the head of each page
-Page = Callable[..., Response]
 
 
 def application(desk: Desk, door: Door, hosts: list[str]) -> Starlette:
@@ -35,7 +33,9 @@ def application(desk: Desk, door: Door, hosts: list[str]) -> Starlette:
         Route("/", _asked),
         Route("/drop", _dropped, methods=["POST"]),
         Route("/forget", _forgotten, methods=["POST"]),
+        Route("/add", _added, methods=["POST"]),
         Route("/photo/{digest}.jpg", _photo),
+        *why.routes,
         Route("/enter", _entered, methods=["GET", "POST"]),
         Mount("/static", StaticFiles(directory=HERE / "static")),
     ]
@@ -54,27 +54,13 @@ def application(desk: Desk, door: Door, hosts: list[str]) -> Starlette:
     return app
 
 
-def page(asked: Request, name: str, status: int = 200, **told: Any) -> HTMLResponse:
-    """A page from its template; addresses on it are relative, so that it may stand anywhere below a proxy."""
-    path: str = asked.scope["path"].removeprefix(asked.scope.get("root_path", ""))
-    up = "../" * (path.count("/") - 1) or "./"
-    here = path.strip("/").partition("/")[0]
-    return HTMLResponse(asked.app.state.pages.get_template(name).render(up=up, here=here, pages=PAGES, **told), status)
-
-
-def desk_of(asked: Request) -> Desk:
-    """The desk of the application that answers."""
-    desk: Desk = asked.app.state.desk
-    return desk
-
-
 async def _asked(asked: Request) -> Response:
     """Ask: a photo's page, or the empty one."""
     desk, question = desk_of(asked), ask.question_of(asked.query_params)
     held = await run_in_threadpool(ask.held, desk)
     run = desk.conditions.run if question.where else run_in_threadpool
     found = await run(ask.answer, desk, question) if question.photos else None
-    return page(asked, "ask.html", question=question, answer=found, held=held)
+    return page(asked, "ask.html", question=question, answer=found, held=held, adds=desk.library is not None)
 
 
 async def _dropped(asked: Request) -> Response:
@@ -93,12 +79,26 @@ async def _dropped(asked: Request) -> Response:
 
 
 async def _forgotten(asked: Request) -> Response:
-    """Forget a photo that was dropped."""
-    async with asked.form(max_files=0, max_fields=20) as form:
-        for word in form.getlist("photo"):
-            if isinstance(word, str) and (digest := digest_from(word)):
-                desk_of(asked).uploads.forget(digest)
-    return RedirectResponse("./", 303)
+    """Forget a photo that was dropped, and ask about those that are left."""
+    gone, kept = await _named(asked)
+    for digest in gone:
+        desk_of(asked).uploads.forget(digest)
+    return RedirectResponse("./" + (ask.Question(photos=kept).address() if kept else ""), 303)
+
+
+async def _added(asked: Request) -> Response:
+    """Put photos that were dropped into the library's folder."""
+    desk = desk_of(asked)
+    new, _ = await _named(asked)
+    names = [await run_in_threadpool(add, desk, digest) for digest in new]
+    return page(asked, "added.html", names=names, folder="" if desk.shared else str(desk.library), back=new)
+
+
+async def _named(asked: Request) -> tuple[tuple[bytes, ...], tuple[bytes, ...]]:
+    """The photos that a form is about, and the question's others."""
+    async with asked.form(max_files=0, max_fields=40) as form:
+        named = [[digest_from(str(word)) for word in form.getlist(name)] for name in ("photo", "keep")]
+    return tuple(one for one in named[0] if one), tuple(one for one in named[1] if one)
 
 
 async def _photo(asked: Request) -> Response:

@@ -1,20 +1,24 @@
 """What all pages stand on: a store that stays open, what was dropped, thumbnails; and photos by their digests."""
 
+import os
 import re
 from dataclasses import dataclass, field
+from pathlib import Path
 from threading import Semaphore
 from typing import TYPE_CHECKING, Any
 
 from petrieve.api.store import Store
 from petrieve.extractor.pixels.decode import upright_image
 from petrieve.extractor.query import query_one
+from petrieve.extractor.sources.formats import SUFFIXES
 from petrieve.extractor.sources.memory import MEMORY
 from petrieve.extractor.sources.reading import Reader
 from petrieve.gallery import words
 from petrieve.gallery.web.thumbnails import Thumbnails, thumbnail
 from petrieve.gallery.web.turns import Turns
 from petrieve.gallery.web.uploads import Upload, Uploads
-from petrieve.store.errors import Undecodable
+from petrieve.store.errors import PetrieveError, Undecodable
+from petrieve.store.files import write_named
 from petrieve.store.folder import Store as Folder
 from petrieve.store.photo import Photo, digest_of, path_of
 from petrieve.store.rows import Embedded
@@ -33,6 +37,7 @@ class Desk:
     uploads: Uploads
     thumbnails: Thumbnails
     port: int = 0
+    library: Path | None = None  # a folder that photos may be added to
     shared: bool = False  # with others, who know the password: they see no folder of this machine
     decoding: Turns = field(default_factory=lambda: Turns(2, in_line=6, seconds=60, what="a photo that was dropped"))
     conditions: Turns = field(default_factory=lambda: Turns(1, in_line=3, seconds=10, what="a condition"))
@@ -40,9 +45,9 @@ class Desk:
     more: dict[str, Any] = field(default_factory=dict)  # what a page keeps for itself
 
     @classmethod
-    def of(cls, store: Store, port: int = 0, *, shared: bool = False) -> "Desk":
+    def of(cls, store: Store, port: int = 0, *, library: Path | None = None, shared: bool = False) -> "Desk":
         """The desk of a store."""
-        return cls(store, Uploads(), Thumbnails.of(Folder.at(store.path)), port, shared)
+        return cls(store, Uploads(), Thumbnails.of(Folder.at(store.path)), port, library, shared)
 
 
 def told(desk: Desk, text: str) -> str:
@@ -52,9 +57,9 @@ def told(desk: Desk, text: str) -> str:
     return words.printable(text)
 
 
-def placed(desk: Desk, root: str, uri: str) -> str:
-    """Where a photo is, in words: to others only within what was embedded."""
-    return uri if desk.shared else words.name(path_of(root, uri))
+def placed(desk: Desk, path: str) -> str:
+    """Where a photo is, in words: to others no more than its name and its folder's."""
+    return "/".join(path.split("/")[-2:]) if desk.shared else words.name(path)
 
 
 def digest_from(word: str) -> bytes | None:
@@ -75,7 +80,7 @@ def take_in(desk: Desk, data: bytes, name: str) -> str:
     cache = desk.store.cache()
     embedded = query_one(data, cache, trunk=desk.store.warm(cache))
     small = thumbnail(upright_image(data))
-    return desk.uploads.keep(Upload(embedded, name, small)).hex()
+    return desk.uploads.keep(Upload(embedded, name, small, data)).hex()
 
 
 def embedded_of(desk: Desk, digest: bytes, index: "Index") -> Embedded | None:
@@ -87,6 +92,24 @@ def embedded_of(desk: Desk, digest: bytes, index: "Index") -> Embedded | None:
     if views is None or row is None:
         return None
     return Embedded(Photo(row["root"], row["uri"], 0, 0), digest, 0, 0, views)
+
+
+def add(desk: Desk, digest: bytes) -> str:
+    """The name under which a photo that was dropped is now in the library's folder: that of its content.
+
+    Raises:
+        PetrieveError: no folder was named, or the photo was forgotten.
+    """
+    upload = desk.uploads.of(digest)
+    if desk.library is None or upload is None:
+        raise PetrieveError(
+            "this photo cannot be added",
+            "start the gallery with `--library FOLDER`" if upload else "drop it again: it was forgotten",
+        )
+    suffix = os.path.splitext(upload.name)[1].lower()
+    name = digest.hex() + (suffix if suffix in SUFFIXES else ".jpg")
+    write_named(desk.library / name, upload.data)
+    return name
 
 
 def row_of(index: "Index", digest: bytes) -> dict[str, Any] | None:
@@ -103,16 +126,26 @@ def picture_of(desk: Desk, digest: bytes) -> bytes | None:
         return upload.thumbnail
     if kept := desk.thumbnails.get(digest):
         return kept
+    data = file_of(desk, digest)
+    try:
+        with desk.making:
+            made = thumbnail(upright_image(data)) if data else None
+    except (OSError, Undecodable, MemoryError):
+        return None
+    if made:
+        desk.thumbnails.put(digest, made)
+    return made
+
+
+def file_of(desk: Desk, digest: bytes) -> bytes | None:
+    """The bytes of a photo, dropped or the store's; None where it is gone, or has changed since."""
+    if upload := desk.uploads.of(digest):
+        return upload.data
     row = row_of(desk.store.index(), digest)
     if row is None or row["root"] == MEMORY:
         return None
     try:
         data = Reader(desk.store.cache())(path_of(row["root"], row["uri"]))
-        if digest_of(data) != digest:
-            return None
-        with desk.making:
-            made = thumbnail(upright_image(data))
     except (OSError, Undecodable, MemoryError):
         return None
-    desk.thumbnails.put(digest, made)
-    return made
+    return data if digest_of(data) == digest else None

@@ -7,6 +7,7 @@ import secrets
 import socket
 import webbrowser
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from petrieve.api.store import Store
 from petrieve.store.errors import PetrieveError
@@ -23,10 +24,12 @@ def serve(
     port: int = 0,
     allow_host: Sequence[str] = (),
     password: str | None = None,
+    library: Path | None = None,
     browse: bool = True,
     tell: Callable[[str], None] = print,
 ) -> None:
     """Answer for a store until Ctrl-C; `tell` hears the address, which has the key. Port 0 is a free one.
+    What is dropped may be added to the folder `library`.
 
     Raises:
         PetrieveError: the extra is not installed, there is no store, the port is taken, or the page would be open to
@@ -50,7 +53,9 @@ def serve(
     door = Door(secrets.token_urlsafe(24), f"petrieve_{port}", password)
     everywhere = host.strip("[]") in EVERYWHERE
     reached = _own_addresses() if everywhere else [_bracketed(host)]
-    app = application(Desk.of(store, port, shared=bool(password)), door, [*LOOPBACK, *reached, *allow_host])
+    app = application(
+        Desk.of(store, port, library=library, shared=bool(password)), door, [*LOOPBACK, *reached, *allow_host]
+    )
     address = f"http://{'127.0.0.1' if everywhere else _bracketed(host)}:{port}/?{KEY}={door.key}"
     tell(f"the gallery of {store.path}: {address}")
     if password:

@@ -16,7 +16,7 @@ class Turns:
     def __init__(self, at_once: int, *, in_line: int, seconds: float, what: str) -> None:
         self._threads = ThreadPoolExecutor(at_once, thread_name_prefix=what)
         self._most, self._seconds, self._what = at_once + in_line, seconds, what
-        self._taken: set[Future[object]] = set()
+        self._taken: set[Future[Any]] = set()
 
     async def run(self, work: Callable[..., T], *given: Any) -> T:
         """What the work gives. Work that nobody waits for any longer keeps its turn until it ends.

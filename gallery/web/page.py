@@ -1,0 +1,26 @@
+"""What every page is made with."""
+
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import HTMLResponse
+
+from petrieve.gallery.web.desk import Desk
+
+PAGES = (("", "Ask"), ("browse", "Browse"), ("review", "Review"), ("library", "Library"))  # in the head of each page
+
+
+def page(asked: Request, template: str, status: int = 200, /, **told: Any) -> HTMLResponse:
+    """A page from its template; addresses on it are relative, so that it may stand anywhere below a proxy."""
+    path = asked.url.path.removeprefix(asked.scope.get("root_path", ""))
+    up = "../" * (path.count("/") - 1) or "./"
+    here = path.strip("/").partition("/")[0]
+    return HTMLResponse(
+        asked.app.state.pages.get_template(template).render(up=up, here=here, pages=PAGES, **told), status
+    )
+
+
+def desk_of(asked: Request) -> Desk:
+    """The desk of the application that answers."""
+    desk: Desk = asked.app.state.desk
+    return desk
