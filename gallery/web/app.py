@@ -17,6 +17,7 @@ from starlette.staticfiles import StaticFiles
 
 from petrieve.gallery import words
 from petrieve.gallery.web import ask, why
+from petrieve.gallery.web.conditions import bounded
 from petrieve.gallery.web.desk import Desk, add, digest_from, picture_of, take_in, told
 from petrieve.gallery.web.page import desk_of, page
 from petrieve.gallery.web.safe import HEADERS, MOST_BYTES, Door, Guard, Headers, Porter
@@ -58,8 +59,7 @@ async def _asked(asked: Request) -> Response:
     """Ask: a photo's page, or the empty one."""
     desk, question = desk_of(asked), ask.question_of(asked.query_params)
     held = await run_in_threadpool(ask.held, desk)
-    run = desk.conditions.run if question.where else run_in_threadpool
-    found = await run(ask.answer, desk, question) if question.photos else None
+    found = await bounded(desk, question.where, ask.answer, desk, question) if question.photos else None
     return page(asked, "ask.html", question=question, answer=found, held=held, adds=desk.library is not None)
 
 

@@ -10,6 +10,7 @@ from starlette.datastructures import QueryParams
 from petrieve.api.alike import neighbours_of
 from petrieve.classifier import head
 from petrieve.gallery import words
+from petrieve.gallery.web.conditions import check_calls
 from petrieve.gallery.web.desk import Desk, digest_from, embedded_of, placed, row_of, told
 from petrieve.index.build import Index
 from petrieve.index.question import Match
@@ -109,6 +110,7 @@ def answer(desk: Desk, asked: Question) -> Answer:
     if not pets:
         return Answer(problem=FORGOTTEN)
     try:
+        check_calls(asked.where)
         where, group_by = asked.condition(), asked.group_by or None
         found = neighbours_of(index, pets, _same(index, pets), k=asked.k, where=where, group_by=group_by)
     except PetrieveError as error:

@@ -91,6 +91,17 @@ def test_a_condition_that_takes_too_long_is_no_longer_waited_for(store: Path, dr
         assert "took longer than 10 s" in answer.text
 
 
+def test_a_condition_may_not_ask_for_all_memory(store: Path, drawn: Path, start: Start) -> None:
+    with opened(store, start) as gallery:
+        at = dropped(gallery, (drawn / "cat" / "milo-1.jpg").read_bytes()).url.removeprefix(gallery.home)
+        for called in ("repeat", "REPEAT /* a ' */ ", "`repeat`", "lpad", "range"):
+            answer = gallery.get(at, params={"where": f"label = 'it''s (' OR length({called}(label, 3000000)) > 0"})
+            assert "may not call" in answer.text, called
+        fine = "lower(label) = 'cat' AND (label LIKE 'c%(' OR label IN ('cat', 'x (')) -- repeat("
+        answer = gallery.get(at, params={"where": fine})
+        assert answer.text.count("<b>cat</b>") == 19
+
+
 def test_wrong_passwords_are_slow_and_hold_up_nobody_else(
     store: Path, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
