@@ -97,7 +97,7 @@ def question_of(given: QueryParams) -> Question:
     """What an address asks; what it says wrongly is passed over."""
     photos = tuple(digest for word in given.getlist("photo")[:20] if (digest := digest_from(word)))
     texts = {name: given.get(name, "")[:2000] for name in ("where", "label", "split", "group_by")}
-    wanted = given.get("k", "")
+    wanted = given.get("k", "")[:9]
     k = min(int(wanted), MOST) if wanted.isdecimal() and int(wanted) else SHOWN
     return Question(photos, k=k, **texts)
 

@@ -26,6 +26,7 @@ from petrieve.store.rows import Embedded
 if TYPE_CHECKING:
     from petrieve.index.build import Index
 
+CONDITION_SECONDS = 10.0  # that one is waited for
 LENGTH = 16  # bytes of a digest
 
 
@@ -39,8 +40,10 @@ class Desk:
     port: int = 0
     library: Path | None = None  # a folder that photos may be added to
     shared: bool = False  # with others, who know the password: they see no folder of this machine
-    decoding: Turns = field(default_factory=lambda: Turns(2, in_line=6, seconds=60, what="a photo that was dropped"))
-    conditions: Turns = field(default_factory=lambda: Turns(1, in_line=3, seconds=10, what="a condition"))
+    decoding: Turns = field(default_factory=lambda: Turns(2, in_line=6, seconds=60, what="a dropped photo"))
+    conditions: Turns = field(
+        default_factory=lambda: Turns(1, in_line=3, seconds=CONDITION_SECONDS, what="a condition")
+    )
     making: Semaphore = field(default_factory=lambda: Semaphore(4))  # thumbnails at a time: a photo may take 600 MB
     more: dict[str, Any] = field(default_factory=dict)  # what a page keeps for itself
 

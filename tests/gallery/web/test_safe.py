@@ -2,13 +2,13 @@
 
 import re
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import requests
 from conftest import Done, Process, table
-from pages import Gallery, opened, seen
+from pages import Gallery, opened, seen, shared_gallery
 from starlette.routing import Mount, Route
 
 from petrieve.api.store import open as opened_store
@@ -16,23 +16,10 @@ from petrieve.gallery.web.app import application
 from petrieve.gallery.web.desk import Desk
 from petrieve.gallery.web.safe import HEADERS, Door
 
+gallery = pytest.fixture(scope="module")(shared_gallery)
 Start = Callable[..., Process]
 Run = Callable[..., Done]
 FREE = {"/enter", "/static"}
-
-
-@pytest.fixture(scope="module")
-def gallery(made_store: Path) -> Iterator[Gallery]:
-    """One for all tests that leave it as it was."""
-    started: list[Process] = []
-
-    def start(*words: object) -> Process:
-        started.append(Process(*words))
-        return started[-1]
-
-    with opened(made_store, start) as one:
-        yield one
-    started[0].kill_group()
 
 
 def first_digest(gallery: Gallery) -> str:
@@ -41,11 +28,11 @@ def first_digest(gallery: Gallery) -> str:
     return min(row[1] for row in table(Path(str(words[words.index("--store") + 1]))).values()).hex()
 
 
-def raw(gallery: Gallery, request: str, body: bytes = b"") -> str:
+def raw(gallery: Gallery, request: str, body: bytes = b"", end: str = "\n\n") -> str:
     """What the server answers to these very bytes."""
     host, port = gallery.home.split("/")[2].split(":")
     with socket.create_connection((host, int(port)), timeout=20) as line:
-        line.sendall(request.replace("\n", "\r\n").encode() + b"\r\n\r\n" + body)
+        line.sendall((request + end).replace("\n", "\r\n").encode() + body)
         answer = b""
         while data := line.recv(1 << 16):
             answer += data
@@ -189,6 +176,24 @@ def test_no_file_is_had_by_a_path(gallery: Gallery, path: str) -> None:
     assert answer.split()[1] == "404", answer
     assert "root:" not in answer
     assert "import " not in answer
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        b"?a=\xff", b"?photo=\xff%ff%00", b"?where=%00", b"?where=%ff%ed%a0%80", b"?label=%00%27%22%60",
+        b"?split=%0d%0a",
+        b"?k=" + b"9" * 5000, b"?k=%c2%b2", b"?k=-1", b"?group_by=%60;drop", b"?group_by=uri", b"?where=" + b"(" * 900,
+        b"?where=" + b"a%20OR%20" * 200,
+        b"?where=1%2F0%3D1", b"?where=%24%24", b"?where=label", b"?" + b"photo=00&" * 900,
+        b"why?a=%ff&b=", b"why?a=" + b"00" * 16 + b"&b=" + b"00" * 16, b"enter?%ff=\xff",
+    ],
+)  # fmt: skip
+def test_no_query_breaks_a_page(gallery: Gallery, query: bytes) -> None:
+    there = f"&photo={first_digest(gallery)}".encode() if query.startswith(b"?") else b""
+    said = f" HTTP/1.1\nHost: {host(gallery)}\nCookie: {cookie(gallery)}\nConnection: close"
+    answer = raw(gallery, "GET /", query + there + said.replace("\n", "\r\n").encode() + b"\r\n\r\n", end="")
+    assert answer.split()[1] in ("200", "303", "400", "422"), answer
 
 
 def test_an_address_is_never_fetched(gallery: Gallery) -> None:
