@@ -1,6 +1,8 @@
 """The page to look at."""
 
 import os
+import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,6 +12,7 @@ from petrieve.gallery.words import printable
 
 app = typer.Typer()
 PASSWORD = "PETRIEVE_PASSWORD"
+STOPPED = 128 + 2  # as shells have it of Ctrl-C
 
 
 @app.command(epilog="Example: cli.py gallery --port 8765")
@@ -24,6 +27,10 @@ def gallery(
     allow_host: Annotated[
         list[str] | None, typer.Option(help="A name that the page is also reached by, as behind a proxy.")
     ] = None,
+    library: Annotated[
+        Path | None,
+        typer.Option(exists=True, file_okay=False, writable=True, help="A folder that photos may be added to."),
+    ] = None,
     browse: Annotated[bool, typer.Option("--browser/--no-browser", help="Open it in the browser.")] = True,
 ) -> None:
     """Open a page: ask about a photo, look through the store."""
@@ -32,13 +39,22 @@ def gallery(
 
     password = None
     if not is_own(host):
-        password = os.environ.get(PASSWORD) or typer.prompt("Password for those who open it", hide_input=True)
-    serve(
-        opened(store, trunk=trunk),
-        host=host,
-        port=port,
-        allow_host=allow_host or (),
-        password=password,
-        browse=browse,
-        tell=lambda line: print(printable(line), flush=True),
-    )
+        password = os.environ.get(PASSWORD) or _typed()
+    try:
+        serve(
+            opened(store, trunk=trunk),
+            host=host,
+            port=port,
+            allow_host=allow_host or (),
+            password=password,
+            library=library,
+            browse=browse,
+            tell=lambda line: print(printable(line), flush=True),
+        )
+    except KeyboardInterrupt:
+        os._exit(STOPPED)  # at once, whatever is being decoded
+
+
+def _typed() -> str | None:
+    """The password that somebody types; None where nobody can."""
+    return typer.prompt("Password for those who open it", hide_input=True) if sys.stdin.isatty() else None

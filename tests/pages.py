@@ -51,6 +51,19 @@ def opened(store: Path, start: Callable[..., Process], *words: object) -> Iterat
     yield made
 
 
+def shared_gallery(made_store: Path) -> Iterator[Gallery]:
+    """A gallery for all tests of a file that leave it as it was: a fixture of theirs."""
+    started: list[Process] = []
+
+    def start(*words: object) -> Process:
+        started.append(Process(*words))
+        return started[0]
+
+    with opened(made_store, start) as one:
+        yield one
+    started[0].kill_group()
+
+
 @contextmanager
 def seen(address: str, **screen: Any) -> Iterator[Any]:
     """A page in Chromium at an address; an error on its console fails the test, and so does a request elsewhere."""

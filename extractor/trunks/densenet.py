@@ -105,7 +105,11 @@ class DenseNet:
         del self._tensors
 
     def __call__(self, views: Tensor) -> Tensor:
-        """Global averages over the last maps, after their ReLU."""
+        """Global averages over the last maps."""
+        return self.maps(views).mean((2, 3))  # (N, D)
+
+    def maps(self, views: Tensor) -> Tensor:
+        """The last maps after their ReLU, (N, D, 7, 7), float32."""
         growth = self.kind.growth
         pixels = (views - self.mean).to(self._dtype).contiguous(memory_format=torch.channels_last)
         maps = max_pool2d(self.stem(pixels).relu_(), 3, stride=2, padding=1)  # (N, C, 56, 56)
@@ -124,7 +128,7 @@ class DenseNet:
                 # Averages and 1×1 convolutions commute; this way round there is a quarter to multiply.
                 maps = halve(avg_pool2d(rectified(maps), 2))  # (N, C / 2, H / 2, W / 2)
         slope, offset = self.last
-        return torch.addcmul(offset, maps.float(), slope).relu_().mean((2, 3))  # (N, D)
+        return torch.addcmul(offset, maps.float(), slope).relu_()
 
     def _layer(self, name: str) -> tuple[Rectified, Step, Step]:
         rectified = self._rectified(f"{name}.norm1")

@@ -110,7 +110,11 @@ class Int8DenseNet:
         del self._tensors, self._ranges
 
     def __call__(self, views: Tensor) -> Tensor:
-        """Global averages over the last maps, after their ReLU."""
+        """Global averages over the last maps."""
+        return self.maps(views).mean((2, 3))  # (N, D)
+
+    def maps(self, views: Tensor) -> Tensor:
+        """The last maps after their ReLU, (N, D, 7, 7), float32."""
         growth = self.kind.growth
         count, _, height, width = views.shape
         # Padding is zero after the mean is taken away: a frame of the mean's colour.
@@ -130,7 +134,7 @@ class Int8DenseNet:
                 rectified, halve = self.transitions[number]
                 maps = halve(rectified(maps))  # (N, C / 2, H / 2, W / 2)
         slope, offset = self.last
-        return torch.addcmul(offset, maps.float(), slope).relu_().mean((2, 3))  # (N, D)
+        return torch.addcmul(offset, maps.float(), slope).relu_()
 
     def _scale(self, block: int) -> Tensor:
         """Low and step (2, C) of the maps of a block, in float64."""

@@ -78,13 +78,17 @@ class Trunk:
             )
         return embeddings
 
-    def _through(self, views: "Tensor") -> "Tensor":
+    def maps(self, views: "Tensor") -> "Tensor":
+        """The maps (N, D, 7, 7), float32 on the CPU, whose averages are the embeddings of a few views."""
+        return self._through(views, self.network.maps)  # type: ignore[attr-defined]
+
+    def _through(self, views: "Tensor", network: "Callable[[Tensor], Tensor] | None" = None) -> "Tensor":
         import torch
 
         if self.lanes:
             views = views.pin_memory()
         with torch.inference_mode(), self._lane():
-            return self.network(views.to(self.device, non_blocking=True)).cpu()
+            return (network or self.network)(views.to(self.device, non_blocking=True)).cpu()
 
     @contextmanager
     def _lane(self) -> "Iterator[None]":

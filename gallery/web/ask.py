@@ -9,7 +9,7 @@ from starlette.datastructures import QueryParams
 from petrieve.api.finding import neighbours_of
 from petrieve.classifier import head
 from petrieve.gallery import words
-from petrieve.gallery.web.desk import Desk, digest_from, embedded_of
+from petrieve.gallery.web.desk import Desk, digest_from, embedded_of, placed, row_of, told
 from petrieve.gallery.web.filters import LONGEST, NONE, Filters, filters_of, held
 from petrieve.index.build import Index
 from petrieve.index.question import Match
@@ -18,6 +18,10 @@ from petrieve.store.errors import PetrieveError
 from petrieve.store.photo import path_of
 from petrieve.store.rows import Embedded
 
+PLACE = 26  # letters of where a photo is that a tile has room for
+MOST_SURE = 0.99  # no head can know better than that
+COMMON = 1 / 3  # of random pairs: what says nothing
+FORGOTTEN = "this photo is not in the library, and what is dropped is forgotten after an hour: drop it again"
 SHOWN, MOST = 24, 200  # look-alikes: by default, and at most
 ERROR = 0.01  # how often what is called sure may be wrong
 
@@ -47,8 +51,18 @@ class Tile:
     digest: str
     label: str
     near: str  # how like it is, in words
-    place: str
+    place: str  # its end
+    whole: str
     gone: str | None
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A photo of a question, and the question without it."""
+
+    digest: str
+    dropped: bool  # not one of the library's
+    without: str
 
 
 @dataclass(frozen=True)
@@ -57,6 +71,9 @@ class Answer:
 
     title: str = ""
     doubt: str = ""
+    here: str = ""  # where the library has the very photo that was dropped
+    lost: int = 0  # photos of the question that are no longer at hand
+    photos: tuple[Asked, ...] = ()
     tiles: tuple[Tile, ...] = ()
     nothing: bool = False  # is like it
     command: str = ""
@@ -66,7 +83,7 @@ class Answer:
 def question_of(given: QueryParams) -> Question:
     """What an address asks; what it says wrongly is passed over."""
     photos = tuple(digest for word in given.getlist("photo")[:20] if (digest := digest_from(word)))
-    wanted = given.get("k", "")
+    wanted = given.get("k", "")[:9]
     k = min(int(wanted), MOST) if wanted.isdecimal() and int(wanted) else SHOWN
     return Question(photos, filters_of(given), given.get("group_by", "")[:LONGEST], k)
 
@@ -75,30 +92,51 @@ def answer(desk: Desk, asked: Question) -> Answer:
     """What is in the photos, and what looks like them."""
     index = desk.store.index()
     pets = [pet for digest in asked.photos if (pet := embedded_of(desk, digest, index))]
+    photos = tuple(_photo(desk, asked, pet.digest) for pet in pets)
     if not pets:
-        return Answer(problem="this photo is not in the store, or was forgotten: drop it again")
+        return Answer(problem=FORGOTTEN)
     try:
         where, group_by = asked.filters.condition(held(desk)["columns"]), asked.group_by or None
         found = neighbours_of(index, pets, _same(index, pets), k=asked.k, where=where, group_by=group_by)
     except PetrieveError as error:
-        return Answer(problem=words.printable(str(error)))
-    title, doubt, alone = _told(index.cache, pets, found)
-    return Answer(title, doubt, _tiles(found), alone, _command(desk, asked, pets, where))
+        return Answer(photos=photos, problem=told(desk, str(error)))
+    title, doubt, alone = _said(desk, index.cache, pets, found)
+    return Answer(
+        title=title,
+        doubt=doubt,
+        here=_here(desk, index, pets),
+        lost=len(asked.photos) - len(pets),
+        photos=photos,
+        tiles=_tiles(desk, found),
+        nothing=alone,
+        command="" if desk.shared else _command(desk, asked, pets, where),
+    )
 
 
-def _told(cache: Cache, pets: list[Embedded], found: tuple[Match, ...]) -> tuple[str, str, bool]:
+def _photo(desk: Desk, asked: Question, digest: bytes) -> Asked:
+    rest = tuple(one for one in asked.photos if one != digest)
+    return Asked(digest.hex(), desk.uploads.of(digest) is not None, asked.address(photos=rest) if rest else "")
+
+
+def _here(desk: Desk, index: Index, pets: list[Embedded]) -> str:
+    """Where the library has a photo that was dropped, bit by bit the same."""
+    rows = [row_of(index, pet.digest) for pet in pets if desk.uploads.of(pet.digest)]
+    return next((placed(desk, path_of(row["root"], row["uri"])) for row in rows if row), "")
+
+
+def _said(desk: Desk, cache: Cache, pets: list[Embedded], found: tuple[Match, ...]) -> tuple[str, str, bool]:
     """What it is, in words; how far that is to be trusted; and whether nothing in the store is like it."""
     import numpy as np
 
     try:
         fitted = head.load(cache)
     except PetrieveError as error:
-        return "", words.called(str(error)), False
+        return "", words.called(told(desk, str(error))), False
     said = fitted.predict_one(np.concatenate([pet.views[:1] for pet in pets]))
     near = [one.similarity for one in found[:5]]
     alone = not near or sum(near) / len(near) < fitted.report.unfamiliar["similarity"]
     least = head.threshold(fitted.report, ERROR)
-    share = f"{said['probability']:.0%}"
+    share = f"{said['probability']:.0%}" if said["probability"] <= MOST_SURE else f"over {MOST_SURE:.0%}"
     if alone:
         doubt = f"The head says {said['label']}, {share}; but nothing here looks like it: do not rely on that."
         return "Like nothing here", doubt, True
@@ -115,17 +153,33 @@ def _same(index: Index, pets: list[Embedded]) -> set[str]:
     return {path_of(row["root"], row["uri"]) for row in rows}
 
 
-def _tiles(found: tuple[Match, ...]) -> tuple[Tile, ...]:
+def _tiles(desk: Desk, found: tuple[Match, ...]) -> tuple[Tile, ...]:
     return tuple(
         Tile(
             digest=one.digest,
             label=one.label or "no label",
-            near=f"1 of {1 / one.pairs_as_close:,.0f} random pairs is as close",
-            place=words.name(one.photo),
+            near=near(one.pairs_as_close),
+            place=shortened(whole := placed(desk, one.photo)),
+            whole=whole,
             gone=one.gone,
         )
         for one in found
     )
+
+
+def near(pairs_as_close: float) -> str:
+    """How alike two photos are, in words: by how many of the store's random pairs are."""
+    return (
+        f"1 in {1 / pairs_as_close:,.0f} pairs is this alike" if pairs_as_close < COMMON else "no more than most pairs"
+    )
+
+
+def shortened(place: str) -> str:
+    """The end of where a photo is, which tells most."""
+    if len(place) <= PLACE:
+        return place
+    end = place[1 - PLACE :]
+    return "…" + (end[end.index("/") :] if "/" in end else end)
 
 
 def _command(desk: Desk, asked: Question, pets: list[Embedded], where: str | None) -> str:

@@ -13,6 +13,7 @@ from starlette.routing import Route
 
 from petrieve.gallery import words
 from petrieve.gallery.web import chosen
+from petrieve.gallery.web.conditions import bounded
 from petrieve.gallery.web.desk import LENGTH, Desk, digest_from
 from petrieve.gallery.web.filters import Filters, filters_of, held
 from petrieve.gallery.web.orders import ORDERS, Order, orders_of
@@ -53,6 +54,7 @@ class Tile:
     gone: str | None
     split: str | None
     near: str = ""
+    whole: str = ""
 
 
 def look_of(given: QueryParams) -> Look:
@@ -80,7 +82,7 @@ def tiles(order: Order, start: int, count: int) -> list[Tile]:
 async def _browsed(asked: Request) -> Response:
     """The page, with the first photos of what is looked through."""
     desk, look = desk_of(asked), look_of(asked.query_params)
-    told = await run_in_threadpool(_page, desk, look)
+    told = await bounded(desk, look.filters.where, _page, desk, look)
     return page(asked, "browse.html", look=look, orders=ORDERS, shown=SHOWN, pixels=PIXELS, **told)
 
 

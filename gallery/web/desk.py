@@ -1,15 +1,23 @@
 """What all pages stand on: a store that stays open, what was dropped, thumbnails; and photos by their digests."""
 
+import os
+import re
 from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Semaphore
 from typing import TYPE_CHECKING, Any
 
 from petrieve.api.store import Store
 from petrieve.extractor.query import query_one
+from petrieve.extractor.sources.formats import SUFFIXES
 from petrieve.extractor.sources.memory import MEMORY
 from petrieve.extractor.sources.reading import Reader
+from petrieve.gallery import words
 from petrieve.gallery.web.thumbnails import Thumbnails, thumbnail
+from petrieve.gallery.web.turns import Turns
 from petrieve.gallery.web.uploads import Upload, Uploads
-from petrieve.store.errors import Undecodable
+from petrieve.store.errors import PetrieveError, Undecodable
+from petrieve.store.files import write_named
 from petrieve.store.folder import Store as Folder
 from petrieve.store.photo import Photo, digest_of, path_of
 from petrieve.store.rows import Embedded
@@ -17,6 +25,7 @@ from petrieve.store.rows import Embedded
 if TYPE_CHECKING:
     from petrieve.index.build import Index
 
+CONDITION_SECONDS = 10.0  # that one is waited for
 LENGTH = 16  # bytes of a digest
 
 
@@ -28,12 +37,31 @@ class Desk:
     uploads: Uploads
     thumbnails: Thumbnails
     port: int = 0
+    library: Path | None = None  # a folder that photos may be added to
+    shared: bool = False  # with others, who know the password: they see no folder of this machine
+    decoding: Turns = field(default_factory=lambda: Turns(2, in_line=6, seconds=60, what="a dropped photo"))
+    conditions: Turns = field(
+        default_factory=lambda: Turns(1, in_line=3, seconds=CONDITION_SECONDS, what="a condition")
+    )
+    making: Semaphore = field(default_factory=lambda: Semaphore(4))  # thumbnails at a time: a photo may take 600 MB
     more: dict[str, Any] = field(default_factory=dict)  # what a page keeps for itself
 
     @classmethod
-    def of(cls, store: Store, port: int = 0) -> "Desk":
+    def of(cls, store: Store, port: int = 0, *, library: Path | None = None, shared: bool = False) -> "Desk":
         """The desk of a store."""
-        return cls(store, Uploads(), Thumbnails.of(Folder.at(store.path)), port)
+        return cls(store, Uploads(), Thumbnails.of(Folder.at(store.path)), port, library, shared)
+
+
+def told(desk: Desk, text: str) -> str:
+    """A message, fit to be shown: to others without what names a folder of this machine."""
+    if desk.shared and re.search(r"[\\/]\w", text):
+        return "this cannot be shown; whoever opened the gallery finds out why with the command in a terminal"
+    return words.printable(text)
+
+
+def placed(desk: Desk, path: str) -> str:
+    """Where a photo is, in words: to others no more than its name and its folder's."""
+    return "/".join(path.split("/")[-2:]) if desk.shared else words.name(path)
 
 
 def digest_from(word: str) -> bytes | None:
@@ -54,7 +82,7 @@ def take_in(desk: Desk, data: bytes, name: str) -> str:
     cache = desk.store.cache()
     embedded = query_one(data, cache, trunk=desk.store.warm(cache))
     small = thumbnail(data)
-    return desk.uploads.keep(Upload(embedded, name, small)).hex()
+    return desk.uploads.keep(Upload(embedded, name, small, data)).hex()
 
 
 def embedded_of(desk: Desk, digest: bytes, index: "Index") -> Embedded | None:
@@ -66,6 +94,24 @@ def embedded_of(desk: Desk, digest: bytes, index: "Index") -> Embedded | None:
     if views is None or row is None:
         return None
     return Embedded(Photo(row["root"], row["uri"], 0, 0), digest, 0, 0, views)
+
+
+def add(desk: Desk, digest: bytes) -> str:
+    """The name under which a photo that was dropped is now in the library's folder: that of its content.
+
+    Raises:
+        PetrieveError: no folder was named, or the photo was forgotten.
+    """
+    upload = desk.uploads.of(digest)
+    if desk.library is None or upload is None:
+        raise PetrieveError(
+            "this photo cannot be added",
+            "start the gallery with `--library FOLDER`" if upload else "drop it again: it was forgotten",
+        )
+    suffix = os.path.splitext(upload.name)[1].lower()
+    name = digest.hex() + (suffix if suffix in SUFFIXES else ".jpg")
+    write_named(desk.library / name, upload.data)
+    return name
 
 
 def row_of(index: "Index", digest: bytes) -> dict[str, Any] | None:
@@ -82,18 +128,29 @@ def picture_of(desk: Desk, digest: bytes) -> bytes | None:
         return upload.thumbnail
     if kept := desk.thumbnails.get(digest):
         return kept
+    data = file_of(desk, digest)
+    try:
+        with desk.making:
+            made = thumbnail(data) if data else None
+    except (OSError, Undecodable, MemoryError):
+        return None
+    if made:
+        desk.thumbnails.put(digest, made)
+    return made
+
+
+def file_of(desk: Desk, digest: bytes) -> bytes | None:
+    """The bytes of a photo, dropped or the store's; None where it is gone, or has changed since."""
+    if upload := desk.uploads.of(digest):
+        return upload.data
     index, row = _found(desk, digest)
     if row is None or row["root"] == MEMORY:
         return None
     try:
         data = Reader(index.cache)(path_of(row["root"], row["uri"]))
-        if digest_of(data) != digest:
-            return None
-        made = thumbnail(data)
     except (OSError, Undecodable, MemoryError):
         return None
-    desk.thumbnails.put(digest, made)
-    return made
+    return data if digest_of(data) == digest else None
 
 
 def _found(desk: Desk, digest: bytes) -> "tuple[Index, dict[str, Any] | None]":

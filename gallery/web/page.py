@@ -12,7 +12,7 @@ PAGES = (("", "Ask"), ("browse", "Browse"), ("review", "Review"), ("library", "L
 
 def page(asked: Request, template: str, status: int = 200, /, **told: Any) -> HTMLResponse:
     """A page from its template; addresses on it are relative, so that it may stand anywhere below a proxy."""
-    path = asked.url.path.removeprefix(asked.scope.get("root_path", ""))
+    path: str = asked.scope["path"].removeprefix(asked.scope.get("root_path", ""))
     up = "../" * (path.count("/") - 1) or "./"
     here = path.strip("/").partition("/")[0]
     return HTMLResponse(

@@ -2,16 +2,19 @@
 
 import asyncio
 import ipaddress
+import logging
 import secrets
 import socket
 import webbrowser
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from petrieve.api.store import Store
 from petrieve.store.errors import PetrieveError
 
-LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
-WAIT = 5  # seconds that a stop waits for what is being answered
+LOOPBACK, EVERYWHERE = ("127.0.0.1", "localhost", "[::1]"), ("0.0.0.0", "::")
+CONNECTIONS = 256  # at once, of all browsers
+WAIT = 1  # seconds that a stop waits for what is being answered
 
 
 def serve(
@@ -21,10 +24,12 @@ def serve(
     port: int = 0,
     allow_host: Sequence[str] = (),
     password: str | None = None,
+    library: Path | None = None,
     browse: bool = True,
     tell: Callable[[str], None] = print,
 ) -> None:
     """Answer for a store until Ctrl-C; `tell` hears the address, which has the key. Port 0 is a free one.
+    What is dropped may be added to the folder `library`.
 
     Raises:
         PetrieveError: the extra is not installed, there is no store, the port is taken, or the page would be open to
@@ -46,21 +51,38 @@ def serve(
     listening = _listening(host, port)
     port = listening.getsockname()[1]
     door = Door(secrets.token_urlsafe(24), f"petrieve_{port}", password)
-    names = [*LOOPBACK, host, *allow_host] if host != "0.0.0.0" else [*LOOPBACK, *_own_addresses(), *allow_host]
-    app = application(Desk.of(store, port), door, names)
-    shown = "127.0.0.1" if host == "0.0.0.0" else host
-    address = f"http://{shown}:{port}/?{KEY}={door.key}"
+    everywhere = host.strip("[]") in EVERYWHERE
+    reached = _own_addresses() if everywhere else [_bracketed(host)]
+    app = application(
+        Desk.of(store, port, library=library, shared=bool(password)), door, [*LOOPBACK, *reached, *allow_host]
+    )
+    address = f"http://{'127.0.0.1' if everywhere else _bracketed(host)}:{port}/?{KEY}={door.key}"
     tell(f"the gallery of {store.path}: {address}")
     if password:
-        for other in _own_addresses():
+        for other in reached:
             tell(f"others open http://{other}:{port}/ and type the password")
     tell("Ctrl-C ends it")
     settings = uvicorn.Config(
-        app, log_level="error", access_log=False, timeout_graceful_shutdown=WAIT, server_header=False, lifespan="off"
+        app,
+        log_level="error",
+        access_log=False,
+        timeout_graceful_shutdown=WAIT,
+        server_header=False,
+        lifespan="off",
+        ws="none",
+        proxy_headers=False,  # who asks, the connection says
+        limit_concurrency=CONNECTIONS,
     )
+    logging.getLogger("uvicorn.error").addFilter(lambda said: not said.getMessage().startswith("Cancel "))  # at the end
     if browse:
         webbrowser.open(address)
-    asyncio.run(uvicorn.Server(settings).serve([listening]))
+    # Not asyncio.run, which at the end waits for a photo that is being decoded.
+    asyncio.new_event_loop().run_until_complete(uvicorn.Server(settings).serve([listening]))
+
+
+def _bracketed(host: str) -> str:
+    """A host as addresses have it."""
+    return f"[{host.strip('[]')}]" if ":" in host else host
 
 
 def _listening(host: str, port: int) -> socket.socket:

@@ -47,9 +47,12 @@ class Thumbnails:
             return cls(_opened(":memory:"))
 
     def get(self, digest: bytes) -> bytes | None:
-        """The JPEG of a content."""
+        """The JPEG of a content; None also where the file is damaged."""
         with self.lock:
-            found = self.file.execute("SELECT jpeg FROM thumbnail WHERE digest = ?", (digest,)).fetchone()
+            try:
+                found = self.file.execute("SELECT jpeg FROM thumbnail WHERE digest = ?", (digest,)).fetchone()
+            except sqlite3.Error:
+                return None
         return bytes(found[0]) if found else None
 
     def put(self, digest: bytes, jpeg: bytes) -> None:

@@ -7,7 +7,7 @@ from threading import Lock
 
 from petrieve.store.rows import Embedded
 
-MOST, SECONDS = 64, 3600.0
+MOST, MOST_BYTES, SECONDS = 64, 512 << 20, 3600.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -17,12 +17,13 @@ class Upload:
     embedded: Embedded
     name: str
     thumbnail: bytes  # JPEG
+    data: bytes  # its file
     since: float = field(default_factory=time.monotonic)
 
 
 @dataclass(frozen=True, eq=False)
 class Uploads:
-    """The last MOST of them, for SECONDS each, by the digests of their files; forgotten when the process ends."""
+    """The last MOST of them, or MOST_BYTES, for SECONDS each, by their digests; forgotten when the process ends."""
 
     held: "OrderedDict[bytes, Upload]" = field(default_factory=OrderedDict)
     lock: Lock = field(default_factory=Lock)
@@ -33,9 +34,12 @@ class Uploads:
         with self.lock:
             self.held[digest] = upload
             self.held.move_to_end(digest)
-            while len(self.held) > MOST:
+            while len(self.held) > MOST or (len(self.held) > 1 and self._size() > MOST_BYTES):
                 self.held.popitem(last=False)
         return digest
+
+    def _size(self) -> int:
+        return sum(len(one.data) for one in self.held.values())
 
     def of(self, digest: bytes) -> Upload | None:
         """The one with this digest, as long as it is kept."""

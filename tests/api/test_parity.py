@@ -25,7 +25,7 @@ CALLED = {"import": "import_", "compare-trunks": "compare_trunks", "fit-head": "
 OF_OPEN = {"store", "trunk"}  # whoever opens a store has said them
 OF_THE_COMMAND = {"endpoint", "as_json", "zip_encoding"}  # the environment, how it prints, how zips are read
 OF_ONE_COMMAND = {("info", "csv"), ("info", "unreadable"), ("similar", "watch")}  # `store.watch` is a call of its own
-OF_ONE_CALL = {("embed", "quiet"), ("embed", "stop"), ("embed", "then")}
+OF_ONE_CALL = {("embed", "quiet"), ("embed", "on_progress"), ("embed", "stop"), ("embed", "then")}
 SLOW = ("fit-head", "duplicates", "report", "verify", "evaluate", "audit")  # whose text is not looked at here too
 CALLS_ALONE = {"to_arrow", "to_numpy", "to_pandas", "dataset", "watch", "cache", "index", "warm"}
 

@@ -2,14 +2,22 @@
 const form = document.getElementById("drop");
 const field = document.getElementById("photos");
 
+const most = 8; // as the server has it
+const all = new DataTransfer(); // what is dropped while another is asked about is asked about with it
+
 function send(files) {
-  if (!files.length) return;
-  field.files = files;
+  for (const file of files) {
+    if (all.items.length < most) all.items.add(file);
+  }
+  if (!all.items.length) return;
+  field.files = all.files;
   form.classList.add("busy");
+  form.querySelector(".wait").hidden = false;
   form.requestSubmit();
 }
 
-field.addEventListener("change", () => send(field.files));
+form.classList.add("scripted"); // its button is not needed
+field.addEventListener("change", () => send([...field.files]));
 for (const name of ["dragenter", "dragover"]) {
   document.addEventListener(name, (event) => {
     event.preventDefault();
@@ -25,4 +33,8 @@ document.addEventListener("drop", (event) => {
   send(event.dataTransfer.files);
 });
 document.addEventListener("paste", (event) => send(event.clipboardData.files));
-window.addEventListener("pageshow", () => form.classList.remove("busy"));
+window.addEventListener("pageshow", () => {
+  all.items.clear();
+  form.classList.remove("busy");
+  form.querySelector(".wait").hidden = true;
+});
