@@ -17,7 +17,7 @@ from embedding import vectors
 from PIL import Image
 from planting import Endless, kept, nothing_there, of_trunk, seen, whole
 
-from petrieve.api import heads
+from petrieve.api import predicting
 from petrieve.extractor.engines import local as stream
 from petrieve.extractor.query import query
 from petrieve.extractor.sources.folder import find
@@ -207,7 +207,7 @@ def test_8_predict_holds_the_embeddings_of_a_part_and_no_more(
     run("fit-head", "--store", store, "--l2", 100)
 
     def peak(part: int) -> tuple[int, str]:
-        monkeypatch.setattr(heads, "PART", part)
+        monkeypatch.setattr(predicting, "PART", part)
         tracemalloc.start()
         done = run("predict", tmp_path / "p", "--store", store, "--json")
         _, most = tracemalloc.get_traced_memory()
