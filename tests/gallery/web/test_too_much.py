@@ -76,7 +76,8 @@ def test_a_condition_that_takes_too_long_is_no_longer_waited_for(store: Path, dr
     slow = (
         "import petrieve.gallery.web.ask as ask, petrieve.gallery.web.desk as desk, time; answer = ask.answer; "
         "desk.CONDITION_SECONDS = 2; "
-        "ask.answer = lambda desk, asked: (time.sleep(4 if 'slow' in asked.filters.where else 0), answer(desk, asked))[1]"
+        "seconds = lambda asked: 4 if 'slow' in asked.filters.where else 0; "
+        "ask.answer = lambda desk, asked: (time.sleep(seconds(asked)), answer(desk, asked))[1]"
     )
     photo = (drawn / "cat" / "milo-1.jpg").read_bytes()
     with opened(store, lambda *words: start(*words, first=slow)) as gallery:
