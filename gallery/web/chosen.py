@@ -70,7 +70,8 @@ def say(cache: Cache, contents: Collection[bytes], column: str, value: str) -> P
 
     contents = frozenset(contents)
     if not isinstance(cache.store.path, Path):
-        raise PetrieveError(f"{cache.store.path} is in a bucket", "write a CSV, and give it to `petrieve embed --labels`")
+        where = cache.store.path
+        raise PetrieveError(f"{where} is in a bucket", "write a CSV, and give it to `petrieve embed --labels`")
     file = cache.store.path / LABELS
     try:
         with FileLock(file.with_name(f".{LABELS}.lock"), timeout=WAIT):
