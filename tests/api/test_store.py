@@ -123,6 +123,8 @@ WRONG: dict[str, tuple[Callable[[petrieve.Store], object], str]] = {
     "sample": (lambda store: store.verify(sample=-1), "from 0 on"),
     "forget": (lambda store: store.embed("a", forget=1), "`--forget` goes with `--prune`"),
     "workers": (lambda store: store.embed("a", workers=1), "`--workers` goes with `--on`"),
+    "no source": (lambda store: store.embed([]), "no source to take photos from; name a folder"),
+    "no source, no store": (lambda _: petrieve.open("none").embed([]), "no source to take photos from; name a folder"),
     "column": (lambda store: store.embed("a", photo_column="b"), "name it with `--labels`"),
     "bucket": (lambda store: store.export("s3://bucket/a.parquet"), "is an address, and no path"),
     "trunk": (lambda store: store.compare_trunks("densenet121"), "has one trunk"),
