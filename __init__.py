@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from petrieve.classifier.auditing.audit import Finding
     from petrieve.index.question import Match
     from petrieve.store.errors import PetrieveError
+    from petrieve.store.rows import Unreadable
 
 __version__ = "0.1.0"
 __all__ = [
@@ -65,6 +66,7 @@ __all__ = [
     "Sample",
     "Store",
     "Summary",
+    "Unreadable",
     "Verification",
     "open",
     "sample",
@@ -82,6 +84,7 @@ _ELSEWHERE = {  # but for what stands in api.results
     "Report": "api.fitted",
     "Store": "api.store",
     "Summary": "api.embedded",
+    "Unreadable": "store.rows",
     "Verification": "api.checked",
     "open": "api.store",
     "sample": "api.store",

@@ -1,11 +1,12 @@
 """What is answered about near-copies."""
 
 import os
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 
-from petrieve.api.results import Picture, Row, Shown
+from petrieve.api.results import Picture, Row, Shown, columns_of, located
 from petrieve.gallery import cards, terminal
 from petrieve.index.duplicates import find
+from petrieve.index.duplicates.groups import Copy
 
 
 @dataclass(frozen=True, repr=False)
@@ -21,7 +22,10 @@ class Duplicates(Shown, find.Duplicates):
 
     def _table(self) -> list[Row]:
         numbered = enumerate(self.groups, 1)
-        return [{"group": n, "kind": group.kind, **asdict(one)} for n, group in numbered for one in group.photos]
+        return [{"group": n, "kind": group.kind, **located(one)} for n, group in numbered for one in group.photos]
+
+    def _columns(self) -> list[str]:
+        return ["group", "kind", *columns_of(Copy)]
 
     def _repr_html_(self) -> str:
         tiles = [(one.photo, group.kind, os.path.basename(one.photo)) for group in self.groups for one in group.photos]

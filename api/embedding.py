@@ -83,7 +83,7 @@ class Embedding(Opened):
             ran, cache = embed(
                 asked,
                 store=self.path,
-                labels=labels and home(labels),
+                labels=None if labels is None else home(labels),
                 label_level=label_level,
                 photo_column=photo_column,
                 label_column=label_column,

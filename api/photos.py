@@ -25,8 +25,15 @@ def several(photos: "Photo | Iterable[Photo]") -> "list[Photo]":
 
 
 def places(sources: Place | Iterable[Place]) -> list[str]:
-    """One source or several; `~` is the home folder also where no shell has seen it."""
-    return list(map(home, [sources] if isinstance(sources, str | os.PathLike) else sources))
+    """One source or several; `~` is the home folder also where no shell has seen it.
+
+    Raises:
+        PetrieveError: there is none.
+    """
+    named = list(map(home, [sources] if isinstance(sources, str | os.PathLike) else sources))
+    if not named:
+        raise PetrieveError("there is no source to take photos from", "name a folder, an archive or an address")
+    return named
 
 
 def home(named: Place) -> str:

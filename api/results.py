@@ -7,6 +7,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from petrieve.gallery import cards, terminal, words
+from petrieve.store.photo import path_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,17 +49,31 @@ class Shown:
         return "\n".join(first[:MOST] + ["… `print` shows all"] * (len(first) > MOST))
 
     def to_pandas(self) -> "pd.DataFrame":
-        """A table: a row for each thing that was found, or one row.
+        """A table: a row for each thing that was found, or one row; where rows are photos, `path` is where each is.
 
         Raises:
             ImportError: pandas is not installed.
         """
         import pandas as pd
 
-        return pd.DataFrame(self._table())
+        return pd.DataFrame(self._table(), columns=self._columns())
 
     def _table(self) -> list[Row]:
         return [self.document()]
+
+    def _columns(self) -> list[str] | None:
+        """Of the table, also where it has no row; None where it always has one."""
+        return None
+
+
+def located(one: Any) -> Row:
+    """The row of a table that a photo's dataclass makes, with its `path` before all else."""
+    return {"path": one.path, **asdict(one)}
+
+
+def columns_of(kind: Any) -> list[str]:
+    """The keys of what `located` makes of this dataclass."""
+    return ["path", *(one.name for one in fields(kind))]
 
 
 class Many(Shown, Sequence[One]):
@@ -78,7 +93,15 @@ class Many(Shown, Sequence[One]):
         return len(self.rows)
 
     def _table(self) -> list[Row]:
-        return [asdict(one) for one in self.rows]  # type: ignore[call-overload]
+        return [located(one) for one in self.rows]
+
+    @staticmethod
+    def _kind() -> type:
+        """The dataclass of each."""
+        raise NotImplementedError
+
+    def _columns(self) -> list[str]:
+        return columns_of(self._kind())
 
 
 @dataclass(frozen=True, repr=False)
@@ -115,6 +138,11 @@ class Prediction:
     unfamiliar: bool = False
     error: str | None = None
 
+    @property
+    def path(self) -> str:
+        """Where the photo is, as `path` of every answer has it: its root and `photo` together."""
+        return path_of(self.root, self.photo)
+
 
 @dataclass(frozen=True, repr=False)
 class Predictions(Many[Prediction]):
@@ -126,6 +154,10 @@ class Predictions(Many[Prediction]):
     def document(self) -> list[Row]:
         """What the command prints with `--json`."""
         return [_prediction(one) for one in self.rows]
+
+    @staticmethod
+    def _kind() -> type:
+        return Prediction
 
 
 def _prediction(one: Prediction) -> Row:
@@ -157,6 +189,12 @@ class Neighbours(Many["Match"]):
             same = ", ".join(map(words.name, self.left_out))
             yield terminal.Aside(f"left out, being the same photo: {words.printable(same)}")
 
+    @staticmethod
+    def _kind() -> type:
+        from petrieve.index.question import Match
+
+        return Match
+
     def _repr_html_(self) -> str:
         asked = [(name, "the photo", os.path.basename(name)) for name in self.photos]
         found = [(one.photo, *cards.neighbour(one)) for one in self.rows]
@@ -183,6 +221,12 @@ class Audit(Many["Finding"]):
     def worst(self) -> "list[Finding]":
         """Those that something was found on."""
         return [one for one in self.rows if one.kinds]
+
+    @staticmethod
+    def _kind() -> type:
+        from petrieve.classifier.auditing.audit import Finding
+
+        return Finding
 
     def _repr_html_(self) -> str:
         return cards.cards([(one.photo, *cards.finding(one)) for one in self.worst()], self.picture)

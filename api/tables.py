@@ -64,13 +64,18 @@ class Tables(Opened):
         return dataset_of(self.cache(), split, where)
 
     def to_pandas(self) -> "pd.DataFrame":
-        """A row for each embedded photo; in `embedding` an array of D float32.
+        """A row for each embedded photo; in `embedding` an array of D float32, in `path` where it is.
+
+        A column `path` of your own stays yours.
 
         Raises:
             PetrieveError: there is no store, or it cannot be read.
             ImportError: pandas is not installed.
         """
-        return self.to_arrow().to_pandas()
+        frame = self.to_arrow().to_pandas()
+        if "path" not in frame:
+            frame.insert(0, "path", list(map(path_of, frame["root"], frame["photo"])))
+        return frame
 
     def export(self, where: Place) -> Exported:
         """What was written of the head or of the embeddings, for use elsewhere: what, the name says.

@@ -34,6 +34,11 @@ class Match:
     gone: str | None = None
     digest: str = ""  # of its content, hexadecimal
 
+    @property
+    def path(self) -> str:
+        """Where the photo is, as `path` of every answer has it."""
+        return self.photo
+
 
 def ask(
     index: Index,

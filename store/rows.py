@@ -57,6 +57,11 @@ class Unreadable:
     reason: str
 
     @property
+    def path(self) -> str:
+        """Where the photo is, as `path` of every answer has it."""
+        return self.photo.path
+
+    @property
     def may_pass(self) -> bool:
         """Whether the trouble lies outside the file, a disk that is not there, say: then it is tried again."""
         return may_pass(self.reason)

@@ -44,6 +44,11 @@ class Finding:
     score: float
     kinds: list[str]
 
+    @property
+    def path(self) -> str:
+        """Where the photo is, as `path` of every answer has it."""
+        return self.photo
+
 
 @dataclass(frozen=True)
 class Audited:

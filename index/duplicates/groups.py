@@ -18,6 +18,11 @@ class Copy:
     height: int
     size: int  # bytes
 
+    @property
+    def path(self) -> str:
+        """Where the photo is, as `path` of every answer has it."""
+        return self.photo
+
 
 @dataclass(frozen=True)
 class Group:

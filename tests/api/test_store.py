@@ -87,6 +87,11 @@ def test_what_is_no_photo_is_a_mistake_in_the_program(store: Path) -> None:
             petrieve.open(store).similar(one)  # type: ignore[arg-type]
 
 
+def test_labels_are_a_file_and_no_frame(store: Path) -> None:
+    with pytest.raises(TypeError, match="DataFrame"):
+        petrieve.open(store).embed("a", labels=petrieve.open(store).to_pandas())  # type: ignore[arg-type]
+
+
 def test_photos_may_come_one_by_one(store: Path, photo: Path) -> None:
     opened = petrieve.open(store)
     for some in ([photo], (photo,), {photo}, (one for one in [photo]), np.array([str(photo)])):
@@ -123,6 +128,8 @@ WRONG: dict[str, tuple[Callable[[petrieve.Store], object], str]] = {
     "sample": (lambda store: store.verify(sample=-1), "from 0 on"),
     "forget": (lambda store: store.embed("a", forget=1), "`--forget` goes with `--prune`"),
     "workers": (lambda store: store.embed("a", workers=1), "`--workers` goes with `--on`"),
+    "no source": (lambda store: store.embed([]), "no source to take photos from; name a folder"),
+    "no source, no store": (lambda _: petrieve.open("none").embed([]), "no source to take photos from; name a folder"),
     "column": (lambda store: store.embed("a", photo_column="b"), "name it with `--labels`"),
     "bucket": (lambda store: store.export("s3://bucket/a.parquet"), "is an address, and no path"),
     "trunk": (lambda store: store.compare_trunks("densenet121"), "has one trunk"),
@@ -160,6 +167,36 @@ def test_answers_are_sequences_of_what_was_found(answers: list[Any], drawn: Path
     _, alike, said, audit, _ = answers
     assert (len(alike), len(alike[:3]), alike[0] in alike, [*alike][-1]) == (10, 3, True, alike[-1])
     assert (len(said), said[1].error, len(audit)) == (2, "not a photo", 40)
+
+
+def test_tables_of_photos_are_joined_by_their_paths(store: Path, photo: Path) -> None:
+    opened = petrieve.open(store)
+    said, audit = opened.predict([photo.parent, b"none"]), opened.audit()
+    assert [one.path for one in said] == [*map(str, sorted(photo.parent.iterdir())), "memory:/1"]
+    frame = said.to_pandas().merge(audit.to_pandas(), on="path").merge(opened.to_pandas(), on="path")
+    assert list(frame["path"]) == [one.path for one in said[:-1]]
+    assert opened.similar(photo, k=2).to_pandas()["path"].isin(audit.to_pandas()["path"]).all()
+    assert "path" not in said.document()[0]
+
+
+def test_a_column_of_the_users_own_that_is_called_path_stays(few: Path) -> None:
+    named = sorted(few.rglob("*.*"))
+    Path("mine.csv").write_text("".join(["photo,label,path\n", *(f"{one},pet,mine\n" for one in named)]))
+    store = petrieve.open("s")
+    store.embed(few, labels="mine.csv", weights="bundled", quiet=True)
+    assert set(store.to_pandas()["path"]) == {"mine"}
+
+
+def test_a_table_without_rows_has_its_columns(store: Path, photo: Path) -> None:
+    opened = petrieve.open(store)
+    for none, some in (
+        (opened.predict([]), opened.predict(photo)),
+        (opened.similar(photo, min_similarity=1), opened.similar(photo)),
+    ):
+        assert len(none.to_pandas()) == 0
+        assert list(none.to_pandas().columns) == list(some.to_pandas().columns)
+    copies = opened.duplicates().to_pandas()
+    assert list(copies.columns)[:4] == ["group", "kind", "path", "photo"]
 
 
 def test_a_notebook_shows_pictures_whatever_photos_are_called(photos: Path) -> None:

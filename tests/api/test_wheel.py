@@ -115,12 +115,16 @@ said: petrieve.Predictions = store.predict([Image.new("RGB", (9, 9)), b"", "a.jp
 first: Prediction = said[0]
 some: tuple[Prediction, ...] = said[1:]
 likely: float | None = first.probability
+place: str = first.path
 alike: petrieve.Neighbours = store.similar("a.jpg", k=3, where="label = 'cat'", group_by="label", sheet=Path("s.jpg"))
 nearest: Match = alike[0]
 close: list[float] = [one.similarity for one in alike]
 for appeared in store.watch("inbox"):
     if isinstance(appeared, petrieve.Neighbours):
         print(appeared.photos[0])
+    else:
+        bad: petrieve.Unreadable = appeared
+        print(bad.path, bad.reason)
 audit: petrieve.Audit = store.audit(csv="a.csv", sheet="a.jpg")
 worst: list[petrieve.Finding] = audit.worst()
 copies: petrieve.Duplicates = store.duplicates()
