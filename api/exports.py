@@ -7,13 +7,10 @@ from typing import Any
 from petrieve.classifier import export, head
 from petrieve.extractor.exchange import faiss, onnx
 from petrieve.extractor.exchange.embeddings import export_clip_retrieval, export_data_set, export_table
+from petrieve.gallery.advice import EXPORTED
 from petrieve.store.cache import Cache
 from petrieve.store.errors import PetrieveError
 
-EXPORTED = (
-    "a new folder or `NAME.parquet` (the embeddings), `NAME.faiss` (an index of them), `NAME.onnx` (pixels to "
-    "probabilities), `NAME.head.onnx` or `NAME.safetensors` (the head alone), or a folder `NAME.clip-retrieval`"
-)
 HEAD = ".head.onnx"
 
 

@@ -5,12 +5,9 @@ from typing import Annotated
 import typer
 
 from petrieve.commands.options import DEFAULT_STORE, Endpoint, Json, Store, Trunk, show
+from petrieve.gallery.advice import EXPORTED
 
 app = typer.Typer()
-EXPORTED = (
-    "a new folder or `NAME.parquet` (the embeddings), `NAME.faiss` (an index of them), `NAME.onnx` (pixels to "
-    "probabilities), `NAME.head.onnx` or `NAME.safetensors` (the head alone), or a folder `NAME.clip-retrieval`"
-)
 
 
 @app.command(epilog="Example: cli.py export pets.onnx")

@@ -15,9 +15,15 @@ if TYPE_CHECKING:
 
 def pictures(cache: Cache, paths: Iterable[str]) -> "Callable[[str], Image.Image | None]":
     """What gives the upright picture of a photo by its path; of archives, these paths are read best together."""
-    read = Reader(cache)
-    read.know(paths)
-    return partial(picture, read=read)
+    return partial(_one_of, read=Reader(cache), together=list(paths))
+
+
+def _one_of(path: str, *, read: Reader, together: list[str]) -> "Image.Image | None":
+    """The picture at a path; the first that is asked for has all of them looked up, which nobody pays for unasked."""
+    if together:
+        read.know(together)
+        together.clear()
+    return picture(path, read)
 
 
 def picture(path: str, read: Reader | None = None) -> "Image.Image | None":

@@ -6,6 +6,10 @@ from collections.abc import Sequence
 from petrieve.gallery.words import program
 
 DEFAULT_STORE = ".petrieve"
+EXPORTED = (
+    "a new folder or `NAME.parquet` (the embeddings), `NAME.faiss` (an index of them), `NAME.onnx` (pixels to "
+    "probabilities), `NAME.head.onnx` or `NAME.safetensors` (the head alone), or a folder `NAME.clip-retrieval`"
+)
 
 
 def to_imagenet(trunk: str, weights: str, sources: Sequence[object], store: str) -> str | None:
