@@ -21,11 +21,20 @@ from petrieve.store.errors import PetrieveError, first_line
 app = typer.Typer(
     help="Embed pet photos once; then know what is in them, and find the pets that look alike.",
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
-GROUPS = (embeddings.app, heads.app, neighbours.app, trunks.app, exports.app, pages.app)
-for group in GROUPS:
+GROUPS = (  # with their titles in the list of commands
+    ("Photos", embeddings.app),
+    ("What is it?", heads.app),
+    ("What is it?", trunks.app),
+    ("Who looks like it?", neighbours.app),
+    ("Pages and files", pages.app),
+    ("Pages and files", exports.app),
+)
+for title, group in GROUPS:
+    for command in group.registered_commands:
+        command.rich_help_panel = title
     app.add_typer(group)
 
 
@@ -56,7 +65,7 @@ def main() -> None:
     notes = Notes()
     warnings.showwarning = lambda message, *_: notes.show(str(message))
     logging.getLogger("PIL").setLevel(logging.CRITICAL)  # what is wrong with a photo is listed with the photo
-    for command in (command for group in GROUPS for command in group.registered_commands):
+    for command in (command for _, group in GROUPS for command in group.registered_commands):
         command.epilog = re.sub(r"^Example: \S+", f"Example: {words.program()}", str(command.epilog))
     try:
         max_megapixels()  # a mistake in it is said before anything is opened

@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
+from petrieve.commands import complete
 from petrieve.commands.options import (
+    COMPUTING,
     DEFAULT_STORE,
     Device,
     Endpoint,
@@ -31,50 +33,61 @@ app = typer.Typer()
 def embed(
     sources: Annotated[
         list[str],
-        typer.Argument(
-            metavar="SOURCE...", help="Folders, photos, zips, tars, Parquet or Lance tables, buckets (`s3://…`)."
-        ),
+        typer.Argument(metavar="SOURCE...", help="Folders, photos, zips, tars, tables, `s3://…`."),
     ],
     store: Store = DEFAULT_STORE,
     endpoint: Endpoint = None,
     trunk: Trunk = None,
-    labels: Annotated[Path | None, typer.Option(help="CSV: column `photo`, then `label` and any others.")] = None,
+    labels: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="CSV: `photo`, `label`, any other columns.")
+    ] = None,
     label_level: Annotated[
         int | None,
         typer.Option(
             min=-1,
             metavar="N",
-            help="Which folder is the label: 1 is the first below the source, 0 the source, -1 the last.",
+            help="Folder with the label: 1 first, -1 last.",
         ),
     ] = None,
-    photo_column: Annotated[str | None, typer.Option(help="The CSV's column of paths, if it is another.")] = None,
-    label_column: Annotated[str | None, typer.Option(help="The CSV's column of labels, if it is another.")] = None,
+    photo_column: Annotated[str | None, typer.Option(metavar="NAME", help="The CSV's column, if not `photo`.")] = None,
+    label_column: Annotated[str | None, typer.Option(metavar="NAME", help="The CSV's column, if not `label`.")] = None,
     weights: Weights = None,
     device: Device = "auto",
     precision: Precision = "auto",
     on: On = "local",
     workers: Annotated[
-        int | None, typer.Option(min=1, help="With `--on`: how many at most, by default one for each GPU, or 16 cores.")
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            rich_help_panel=COMPUTING,
+            help="With `--on`; default: one a GPU or 16 cores.",
+        ),
     ] = None,
     views: Annotated[
-        int, typer.Option(help="Embed so many augmented views of each photo too, now and in later runs.")
+        int, typer.Option(metavar="N", show_default=False, help="Embed N augmented views of each photo too.")
     ] = 0,
-    prune: Annotated[bool, typer.Option(help="Forget the photos that are gone.")] = False,
+    prune: Annotated[bool, typer.Option("--prune", metavar="", help="Forget the photos that are gone.")] = False,
     forget: Annotated[
         int | None,
-        typer.Option(metavar="N", help="With `--prune`: how many to forget, where most of a source is gone."),
+        typer.Option(metavar="N", help="With `--prune`: N, if most are gone."),
     ] = None,
-    retry: Annotated[bool, typer.Option(help="Open the unreadable ones again, though they have not changed.")] = False,
+    retry: Annotated[bool, typer.Option("--retry", metavar="", help="Open unreadable photos again.")] = False,
     keep_damaged: Annotated[
-        bool, typer.Option("--keep-damaged", help="Embed what is left of damaged photos, and mark them.")
+        bool, typer.Option("--keep-damaged", metavar="", help="Embed what is left of damaged photos.")
     ] = False,
     drop_trunk: Annotated[
-        str | None, typer.Option(help="Let go of what this trunk has made, once the run is through.")
+        str | None,
+        typer.Option(
+            metavar="KIND",
+            autocompletion=complete.trunks,
+            help="In the end, remove what this trunk has made.",
+        ),
     ] = None,
     zip_encoding: ZipEncoding = None,
     as_json: Json = False,
 ) -> None:
-    """Embed the photos that are new or have changed, and keep their embeddings."""
+    """Embed the photos that are new or have changed."""
     from petrieve.api.store import open as opened
 
     with asked_to_stop() as asked:
@@ -109,8 +122,10 @@ def info(
     store: Store = DEFAULT_STORE,
     endpoint: Endpoint = None,
     trunk: Trunk = None,
-    unreadable: Annotated[bool, typer.Option("--unreadable", help="List only these photos, but all of them.")] = False,
-    csv: Annotated[Path | None, typer.Option(help="Write the list of unreadable photos to this file.")] = None,
+    unreadable: Annotated[
+        bool, typer.Option("--unreadable", metavar="", help="List only these photos, but all of them.")
+    ] = False,
+    csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the unreadable photos to this CSV.")] = None,
     as_json: Json = False,
 ) -> None:
     """Say what the store holds, and whether the head fits it."""
@@ -129,15 +144,13 @@ def verify(
     store: Store = DEFAULT_STORE,
     endpoint: Endpoint = None,
     trunk: Trunk = None,
-    sample: Annotated[int, typer.Option(min=0, help="How many photos to embed again, evenly spread.")] = 32,
-    every: Annotated[
-        bool, typer.Option("--all", help="Read every photo again: one edited in place may keep its size and time.")
-    ] = False,
+    sample: Annotated[int, typer.Option(min=0, metavar="N", help="How many photos to embed again.")] = 32,
+    every: Annotated[bool, typer.Option("--all", metavar="", help="Read every photo again.")] = False,
     device: Device = "auto",
     precision: Precision = "auto",
     as_json: Json = False,
 ) -> None:
-    """Hold the store against itself and against some of its photos: what is wrong, and what mends it."""
+    """Say what is wrong with a store, and what mends it."""
     from petrieve.api.store import open as opened
 
     found = opened(store, trunk=trunk).verify(sample=sample, every=every, device=device, precision=precision)
@@ -157,7 +170,7 @@ def doctor(
     zip_encoding: ZipEncoding = None,
     as_json: Json = False,
 ) -> None:
-    """Measure each step of embedding on your own photos, and name the one that holds up the rest."""
+    """Measure each step of embedding, and name the slowest one."""
     from petrieve.api.store import open as opened
 
     show(opened(store).doctor(sources, weights=weights, device=device, precision=precision), as_json)
@@ -166,12 +179,14 @@ def doctor(
 @app.command(epilog="Example: cli.py sample data/drawn --photos 40")
 def sample(
     folder: Annotated[str, typer.Argument(metavar="DIR", help="Where the photos go.")],
-    photos: Annotated[int, typer.Option(help="How many to draw.")] = 120,
-    seed: Annotated[int, typer.Option(help="Other numbers draw other pets.")] = 0,
-    origin: Annotated[str | None, typer.Option("--from", help="`oxford-iiit-pet`: real photos, 800 MB.")] = None,
+    photos: Annotated[int, typer.Option(metavar="N", help="How many to draw.")] = 120,
+    seed: Annotated[int, typer.Option(metavar="N", help="Other numbers draw other pets.")] = 0,
+    origin: Annotated[
+        str | None, typer.Option("--from", metavar="NAME", help="`oxford-iiit-pet`: real photos, 800 MB.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Draw labelled pictures of cats and dogs, or fetch real ones, to try things with."""
+    """Draw or fetch pictures of cats and dogs, to try things."""
     from petrieve.api import store
 
     show(store.sample(folder, photos=photos, seed=seed, origin=origin), as_json)

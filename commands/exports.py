@@ -37,7 +37,7 @@ def import_(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Read exported embeddings into a store, a new one or one of the same weights."""
+    """Read exported embeddings into a store."""
     from petrieve.api.store import open as opened
 
     show(opened(store).import_(where, photos=photos), as_json)

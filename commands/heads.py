@@ -31,14 +31,16 @@ def fit_head(
     trunk: Trunk = None,
     method: Annotated[
         str | None,
-        typer.Option(help="`logistic`, or `linear`: in mini-batches; by default that where photos are very many."),
+        typer.Option(metavar="NAME", help="`logistic`, or `linear`: in mini-batches, for very many photos."),
     ] = None,
-    l2: Annotated[float | None, typer.Option(help="Strength of L2 (scikit-learn's 1/C), instead of the grid.")] = None,
-    balanced: Annotated[bool, typer.Option("--balanced", help="Give every class the same weight.")] = False,
+    l2: Annotated[
+        float | None, typer.Option(metavar="X", help="Strength of L2 (scikit-learn's 1/C), instead of the grid.")
+    ] = None,
+    balanced: Annotated[bool, typer.Option("--balanced", metavar="", help="Give every class the same weight.")] = False,
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
-    """Fit a head on the labelled photos, and say how well it does on photos that it has not seen."""
+    """Fit a head on the labelled photos, and say how good it is."""
     from petrieve.api.store import open as opened
 
     show(opened(store, trunk=trunk).fit_head(method=method, l2=l2, balanced=balanced, device=device), as_json)
@@ -55,12 +57,16 @@ def predict(
     weights: Weights = None,
     device: Device = "auto",
     precision: Precision = "auto",
-    views: Annotated[int, typer.Option(help="Average over so many augmented views of each photo too.")] = 0,
+    views: Annotated[
+        int, typer.Option(metavar="N", show_default=False, help="Average over N augmented views too.")
+    ] = 0,
     max_error: Annotated[
-        str | None, typer.Option(help="Call predictions unsure that are wrong more often than this: `1%`.")
+        str | None, typer.Option(metavar="X", help="Be wrong at most this often, else `unsure`.")
     ] = None,
-    csv: Annotated[Path | None, typer.Option(help="Write the predictions to this file too.")] = None,
-    kaggle: Annotated[Path | None, typer.Option(help="Write `id,label` for dogs-vs-cats to this file too.")] = None,
+    csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the predictions to this file too.")] = None,
+    kaggle: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write `id,label` for dogs-vs-cats to this file too.")
+    ] = None,
     zip_encoding: ZipEncoding = None,
     as_json: Json = False,
 ) -> None:
@@ -87,12 +93,14 @@ def audit(
     store: Store = DEFAULT_STORE,
     endpoint: Endpoint = None,
     trunk: Trunk = None,
-    csv: Annotated[Path | None, typer.Option(help="Write all labelled photos to this file, worst first.")] = None,
-    sheet: Annotated[Path | None, typer.Option(help="Draw the worst into this JPEG.")] = None,
+    csv: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write all labelled photos to this file, worst first.")
+    ] = None,
+    sheet: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw the worst into this JPEG.")] = None,
     zip_encoding: ZipEncoding = None,
     as_json: Json = False,
 ) -> None:
-    """Find labels that are probably wrong or in doubt, near-copies that contradict them, leaks, and outliers."""
+    """Find labels that are probably wrong, leaks and outliers."""
     from petrieve.api.store import open as opened
 
     show(opened(store, trunk=trunk).audit(csv=csv, sheet=sheet), as_json)
@@ -103,11 +111,11 @@ def report(
     store: Store = DEFAULT_STORE,
     endpoint: Endpoint = None,
     trunk: Trunk = None,
-    out: Annotated[Path, typer.Option(help="The page to write.")] = Path("report.html"),
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The page to write.")] = Path("report.html"),
     zip_encoding: ZipEncoding = None,
     as_json: Json = False,
 ) -> None:
-    """Write what is known of the head and of the labels as one HTML page, with its photos inside."""
+    """Write what is known of head and labels as one HTML page."""
     from petrieve.api.store import open as opened
 
     show(opened(store, trunk=trunk).report(out), as_json)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from petrieve.commands import complete
 from petrieve.commands.options import (
     DEFAULT_STORE,
     Device,
@@ -33,19 +34,35 @@ app = typer.Typer()
 
 @app.command(epilog="Example: cli.py similar photo.jpg -k 5 --where \"label = 'dog'\" --sheet alike.jpg")
 def similar(
-    photos: Annotated[list[str] | None, typer.Argument(metavar="PHOTO...", help="One, or several of one pet.")] = None,
-    k: Annotated[int, typer.Option("-k", min=1, help="How many.")] = 10,
-    where: Annotated[str | None, typer.Option(help="SQL that holds: of label, split, the CSV's columns.")] = None,
-    group_by: Annotated[str | None, typer.Option(help="A column: the best photo of each value alone.")] = None,
-    min_similarity: Annotated[float, typer.Option(min=-1, max=1, help="Only photos at least so similar.")] = -1.0,
-    watch: Annotated[Path | None, typer.Option(help="A folder: answer for what appears there, in JSON lines.")] = None,
+    photos: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="PHOTO...", autocompletion=complete.photos, help="One, or several of one pet."),
+    ] = None,
+    k: Annotated[int, typer.Option("-k", min=1, metavar="N", help="How many.")] = 10,
+    where: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SQL",
+            autocompletion=complete.conditions,
+            help="A condition: label, split, your columns.",
+        ),
+    ] = None,
+    group_by: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", autocompletion=complete.columns, help="Only the best photo of each value."),
+    ] = None,
+    min_similarity: Annotated[
+        float,
+        typer.Option(min=-1, max=1, metavar="X", show_default=False, help="The least similarity."),
+    ] = -1.0,
+    watch: Annotated[Path | None, typer.Option(metavar="DIR", help="Answer for what appears there, in JSON.")] = None,
     store: Store = DEFAULT_STORE,
     endpoint: Endpoint = None,
     trunk: Trunk = None,
     weights: Weights = None,
     device: Device = "auto",
     precision: Precision = "auto",
-    sheet: Annotated[Path | None, typer.Option(help="Draw the photo and its neighbours into this JPEG.")] = None,
+    sheet: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw photo and neighbours: a JPEG.")] = None,
     zip_encoding: ZipEncoding = None,
     as_json: Json = False,
 ) -> None:
@@ -82,10 +99,15 @@ def evaluate(
     store: Store = DEFAULT_STORE,
     endpoint: Endpoint = None,
     trunk: Trunk = None,
-    column: Annotated[str, typer.Option(help="What photos that are alike have in common.")] = "label",
+    column: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME", autocompletion=complete.columns, help="The column that alike photos have in common."
+        ),
+    ] = "label",
     as_json: Json = False,
 ) -> None:
-    """Measure how many of a photo's neighbours are of its own kind, by its label, and what the index misses."""
+    """Measure how many of a photo's neighbours have its label."""
     from petrieve.api.store import open as opened
 
     show(opened(store, trunk=trunk).evaluate(column), as_json)
@@ -98,12 +120,16 @@ def duplicates(
     trunk: Trunk = None,
     device: Device = "auto",
     precision: Precision = "auto",
-    csv: Annotated[Path | None, typer.Option(help="Write a line for each photo of each group to this file.")] = None,
-    sheet: Annotated[Path | None, typer.Option(help="Draw the first groups into this JPEG, the best framed.")] = None,
+    csv: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write a line for each photo of each group to this file.")
+    ] = None,
+    sheet: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Draw the first groups into this JPEG, the best framed.")
+    ] = None,
     zip_encoding: ZipEncoding = None,
     as_json: Json = False,
 ) -> None:
-    """Find near-copies: same bytes, same picture, same scene. Says which is the best, and deletes nothing."""
+    """Find near-copies, and say which is best. Deletes nothing."""
     from petrieve.api.store import open as opened
 
     found = opened(store, trunk=trunk).duplicates(device=device, precision=precision, csv=csv, sheet=sheet)
@@ -116,15 +142,19 @@ def build_index(
     endpoint: Endpoint = None,
     trunk: Trunk = None,
     kind: Annotated[
-        str | None, typer.Option(help="A FAISS factory string, such as `PCA256,IVF4096,SQ8`; by default what fits.")
+        str | None, typer.Option(metavar="NAME", help="FAISS factory string, such as `PCA256,IVF4096,SQ8`.")
     ] = None,
     recall: Annotated[
-        float | None, typer.Option(min=0.5, max=1, help="Share of the ten nearest that a search must find: 0.99.")
+        float | None,
+        typer.Option(min=0.5, max=1, metavar="X", help="Share of the ten nearest that a search must find: 0.99."),
     ] = None,
     on: On = "local",
     as_json: Json = False,
 ) -> None:
-    """Build the index, or bring it up to date. `embed` does so by itself where each photo can no longer be compared."""
+    """Build the index, or bring it up to date.
+
+    `embed` does so by itself where there are more than 100,000 photos.
+    """
     from petrieve.api.store import open as opened
 
     show(opened(store, trunk=trunk).build_index(kind=kind, recall=recall, on=on), as_json)

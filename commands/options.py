@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from petrieve.commands import complete
 from petrieve.gallery.advice import DEFAULT_STORE as DEFAULT_STORE
 from petrieve.gallery.terminal import Aside
 from petrieve.gallery.words import called, note
@@ -19,13 +20,16 @@ from petrieve.store.buckets import ENDPOINTS
 if TYPE_CHECKING:
     from petrieve.api.results import Shown
 
+STORE, COMPUTING = "The store", "Computing"  # groups of options in a command's help
 
 Store = Annotated[
     str,
     typer.Option(
         envvar="PETRIEVE_STORE",
-        metavar="STORE",
-        help="Folder of the embeddings and the head: here, or in a bucket (`s3://bucket/pets.petrieve`).",
+        show_envvar=False,
+        metavar="DIR",
+        rich_help_panel=STORE,
+        help="Where embeddings and heads are: a folder or `s3://…`.",
     ),
 ]
 
@@ -42,25 +46,50 @@ def _reach(endpoint: str | None) -> None:
 
 Endpoint = Annotated[
     str | None,
-    typer.Option(metavar="URL", callback=_reach, help="Where the S3 buckets (`s3://…`) are, if not at AWS."),
+    typer.Option(metavar="URL", callback=_reach, rich_help_panel=STORE, help="Where `s3://…` is, if not at AWS."),
 ]
 Weights = Annotated[
     str | None,
     typer.Option(
         envvar="PETRIEVE_WEIGHTS",
-        help="`imagenet`, `bundled` or a file. By default the store's own; for a new one what is at hand.",
+        show_envvar=False,
+        metavar="NAME",
+        rich_help_panel=COMPUTING,
+        help="`imagenet`, `bundled`, FILE; default: the store's.",
     ),
 ]
-Trunk = Annotated[str | None, typer.Option(help="`densenet121`, `densenet161` …, by default the store's first.")]
-Device = Annotated[str, typer.Option(help="`cpu`, `cuda`, `cuda:1` … or `auto`: a GPU where there is one.")]
-Precision = Annotated[str, typer.Option(help="`float32`, `bfloat16`, `float16`, `int8` (CPUs, quickest) or `auto`.")]
-On = Annotated[
+Trunk = Annotated[
+    str | None,
+    typer.Option(
+        metavar="KIND",
+        rich_help_panel=STORE,
+        autocompletion=complete.trunks,
+        help="`densenet121` …; default: the store's first.",
+    ),
+]
+Device = Annotated[
     str,
     typer.Option(
-        metavar="WHERE", help="`local`, `ray` (its cluster, or all GPUs of this machine) or `ray://HOST:10001`."
+        metavar="NAME",
+        rich_help_panel=COMPUTING,
+        show_default=False,
+        help="`cpu`, `cuda`, `cuda:1` …; default: a GPU if any.",
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
+Precision = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME",
+        rich_help_panel=COMPUTING,
+        show_default=False,
+        help="`float32`, `bfloat16`, `float16`, `int8`.",
+    ),
+]
+On = Annotated[
+    str,
+    typer.Option(metavar="WHERE", rich_help_panel=COMPUTING, help="`local`, `ray` or `ray://HOST:10001`."),
+]
+Json = Annotated[bool, typer.Option("--json", metavar="", help="Print one JSON document and nothing else.")]
 
 
 def show(result: "Shown", as_json: bool) -> None:

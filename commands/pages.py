@@ -20,18 +20,23 @@ def gallery(
     store: Store = DEFAULT_STORE,
     endpoint: Endpoint = None,
     trunk: Trunk = None,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="By default one that is free.")] = 0,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, metavar="N", show_default=False, help="By default one that is free.")
+    ] = 0,
     host: Annotated[
-        str, typer.Option(help="`0.0.0.0` for all who know the password: it is asked for, or PETRIEVE_PASSWORD.")
+        str, typer.Option(metavar="NAME", help="`0.0.0.0`: all who know the password (PETRIEVE_PASSWORD).")
     ] = "127.0.0.1",
     allow_host: Annotated[
-        list[str] | None, typer.Option(help="A name that the page is also reached by, as behind a proxy.")
+        list[str] | None,
+        typer.Option(metavar="NAME", help="A name that the page is also reached by, as behind a proxy."),
     ] = None,
     library: Annotated[
         Path | None,
-        typer.Option(exists=True, file_okay=False, writable=True, help="A folder that photos may be added to."),
+        typer.Option(
+            metavar="DIR", exists=True, file_okay=False, writable=True, help="A folder that photos may be added to."
+        ),
     ] = None,
-    browse: Annotated[bool, typer.Option("--browser/--no-browser", help="Open it in the browser.")] = True,
+    browse: Annotated[bool, typer.Option("--browser/--no-browser", metavar="", help="Open it in the browser.")] = True,
 ) -> None:
     """Open a page: ask about a photo, look through the store."""
     from petrieve.api.store import open as opened

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from petrieve.commands import complete
 from petrieve.commands.options import DEFAULT_STORE, Device, Endpoint, Json, Precision, Store, show
 
 app = typer.Typer()
@@ -14,13 +15,16 @@ def compare_trunks(
     store: Store = DEFAULT_STORE,
     endpoint: Endpoint = None,
     trunks: Annotated[
-        list[str] | None, typer.Option("--trunk", help="One of those to compare: by default all.")
+        list[str] | None,
+        typer.Option(
+            "--trunk", metavar="KIND", autocompletion=complete.trunks, help="One of those to compare: by default all."
+        ),
     ] = None,
     device: Device = "auto",
     precision: Precision = "auto",
     as_json: Json = False,
 ) -> None:
-    """Put the store's trunks side by side on your own labels: how often each is right, and what it costs."""
+    """Say which trunk is right more often on your own labels."""
     from petrieve.api.store import open as opened
 
     show(opened(store).compare_trunks(trunks, device=device, precision=precision), as_json)

@@ -19,7 +19,9 @@ ZipEncoding = Annotated[
     str | None,
     typer.Option(
         envvar="PETRIEVE_ZIP_ENCODING",
+        show_envvar=False,
         callback=_names,
-        help="What names in zips that are not in UTF-8 are in: `cp437`, `shift_jis` …",
+        metavar="NAME",
+        help="Of names in zips, if not UTF-8: `cp437` …",
     ),
 ]
