@@ -2,7 +2,6 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PETRIEVE := $(BIN)/python cli.py
-DEMO := --store demo/store
 
 .PHONY: setup test torture demo notebook bench lock clean
 
@@ -30,16 +29,8 @@ torture: .venv/ready
 	$(BIN)/python -m pytest -m torture -s
 
 demo: .venv/ready
-	@echo "Drawn pets and the bundled trunk, which knows cats and dogs: nothing is downloaded."
-	@echo "With photos of your own, leave out --weights to use torchvision's ImageNet weights."
 	rm -rf demo
-	$(PETRIEVE) sample demo/photos
-	$(PETRIEVE) embed demo/photos --weights bundled $(DEMO)
-	$(PETRIEVE) fit-head $(DEMO)
-	$(PETRIEVE) sample demo/new --photos 6 --seed 1
-	$(PETRIEVE) predict demo/new $(DEMO)
-	$(PETRIEVE) similar demo/photos/cat/milo-1.jpg -k 7 --sheet demo/similar.jpg $(DEMO)
-	@echo "The contact sheet is demo/similar.jpg"
+	$(PETRIEVE) demo demo
 
 # The notebook, with what it shows today.
 notebook: .venv/ready

@@ -7,6 +7,7 @@ import re
 import sys
 import warnings
 from io import TextIOWrapper
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -53,6 +54,26 @@ def options(
     """What can be asked without a command."""
 
 
+@app.command(rich_help_panel="Photos", epilog="Example: cli.py demo")
+def demo(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where pictures and store go.")] = Path("petrieve-demo"),
+) -> None:
+    """Try it all on drawn pets: half a minute, no download."""
+    photos, new, store = str(folder / "photos"), str(folder / "new"), ("--store", str(folder / "store"))
+    for step in (
+        ("sample", photos),
+        ("embed", photos, "--weights", "bundled", *store),
+        ("fit-head", *store),
+        ("sample", new, "--photos", "6", "--seed", "1"),
+        ("predict", new, *store),
+        ("similar", f"{photos}/cat/milo-1.jpg", "-k", "7", "--sheet", str(folder / "similar.jpg"), *store),
+    ):
+        print(f"$ {words.command(*step)}", flush=True)
+        app(step, standalone_mode=False)
+    print(f"The contact sheet is {words.name(str(folder / 'similar.jpg'))}.")
+    print(f"Look at all of it in a browser: {words.command('gallery', *store)}")
+
+
 def main() -> None:
     """The `petrieve` command: expected failures are one line and exit status 1."""
     # Threads that wait by spinning starve each other as soon as anything else runs: measured, up to 7 × slower.
@@ -65,7 +86,7 @@ def main() -> None:
     notes = Notes()
     warnings.showwarning = lambda message, *_: notes.show(str(message))
     logging.getLogger("PIL").setLevel(logging.CRITICAL)  # what is wrong with a photo is listed with the photo
-    for command in (command for _, group in GROUPS for command in group.registered_commands):
+    for command in (*app.registered_commands, *(one for _, group in GROUPS for one in group.registered_commands)):
         command.epilog = re.sub(r"^Example: \S+", f"Example: {words.program()}", str(command.epilog))
     try:
         max_megapixels()  # a mistake in it is said before anything is opened

@@ -14,10 +14,12 @@ from petrieve.commands.options import (
     Store,
     Trunk,
     Weights,
+    say,
     show,
 )
 from petrieve.commands.zips import ZipEncoding
 from petrieve.extractor.sources.formats import FORMATS
+from petrieve.gallery.terminal import Aside
 from petrieve.store.errors import PetrieveError
 
 app = typer.Typer()
@@ -44,6 +46,8 @@ def fit_head(
     from petrieve.api.store import open as opened
 
     show(opened(store, trunk=trunk).fit_head(method=method, l2=l2, balanced=balanced, device=device), as_json)
+    if not as_json:
+        say(None, [Aside("next: `petrieve predict PHOTO`; `petrieve audit` finds labels that are probably wrong")])
 
 
 @app.command(epilog="Example: cli.py predict photo.jpg --json")

@@ -19,7 +19,7 @@ from petrieve import cli
 
 Run = Callable[..., Done]
 EVERY: dict[str, typer.core.TyperCommand] = typer.main.get_command(cli.app).commands  # type: ignore[attr-defined]
-COMMANDS = {name: one for name, one in EVERY.items() if name != "gallery"}  # a page is no call
+COMMANDS = {name: one for name, one in EVERY.items() if name not in ("demo", "gallery")}  # they are no calls
 # All that differs between a command and its method; a new option without its parameter is none of these.
 CALLED = {"import": "import_", "compare-trunks": "compare_trunks", "fit-head": "fit_head", "build-index": "build_index"}
 OF_OPEN = {"store", "trunk"}  # whoever opens a store has said them
