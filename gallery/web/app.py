@@ -1,5 +1,6 @@
 """The pages of a gallery, and who answers for each."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,7 @@ def application(desk: Desk, door: Door, hosts: list[str]) -> Starlette:
         loader=FileSystemLoader(HERE / "templates"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     app.state.pages.filters["printable"] = words.printable
+    app.state.pages.filters["told"] = partial(told, desk)
     app.state.pages.filters["number"] = "{:,}".format
     return app
 

@@ -61,7 +61,12 @@ def told(desk: Desk, text: str) -> str:
 
 def placed(desk: Desk, path: str) -> str:
     """Where a photo is, in words: to others no more than its name and its folder's."""
-    return "/".join(path.split("/")[-2:]) if desk.shared else words.name(path)
+    return "/".join([part for part in path.split("/") if part][-2:]) if desk.shared else words.name(path)
+
+
+def command(desk: Desk, *parts: str) -> str:
+    """A command that does the same to the store, as one types it here; others are told none."""
+    return "" if desk.shared else words.command(*parts, "--store", desk.store.path)
 
 
 def digest_from(word: str) -> bytes | None:

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 from petrieve.classifier import head
 from petrieve.gallery import words
 from petrieve.gallery.web.decisions import Decision, question_of, to_go
-from petrieve.gallery.web.desk import Desk
+from petrieve.gallery.web.desk import Desk, told
 from petrieve.store.contents import EMBEDDED
 from petrieve.store.digests import as_array
-from petrieve.store.photo import path_of
+from petrieve.store.photo import digest_of, path_of
 
 if TYPE_CHECKING:
     from petrieve.store.cache import Cache
@@ -107,7 +107,7 @@ def _make(desk: Desk, queues: Queues, cache: "Cache", then: Callable[[], None]) 
                     found = make(desk, cache)
                 problems = {}
             except Exception as error:  # of one list; the others are made all the same
-                found, problems = {}, {name: words.called(words.printable(str(error))) for name in names}
+                found, problems = {}, {name: words.called(told(desk, str(error))) for name in names}
             with queues.lock:
                 queues.lists = {name: one for name, one in queues.lists.items() if name not in names} | found
                 queues.problems = {name: one for name, one in queues.problems.items() if name not in names} | problems
@@ -235,7 +235,7 @@ def is_decided(name: str, item: Item, standing: Mapping[tuple[str, str], Decisio
     decided = standing.get((question_of(name), item.key))
     if decided is None or decided.what != "label":
         return decided is not None
-    return item.photos[0].label in (decided.label, decided.old)
+    return (item.photos[0].label or None) in (decided.label, decided.old)
 
 
 def _pairs(name: str, found: Found, standing: Mapping[tuple[str, str], Decision], desk: Desk) -> list[Item]:
@@ -251,9 +251,8 @@ def _pairs(name: str, found: Found, standing: Mapping[tuple[str, str], Decision]
 def pair_of(kind: str, best: Shown, other: Shown) -> Item:
     """The item of two copies; what names it is their contents, and of equal ones also the place of the second."""
     key = "-".join(sorted((best.digest, other.digest)))
-    return Item(
-        key if best.digest != other.digest else f"{key}-{other.path}", (best, other), kind[:1].upper() + kind[1:]
-    )
+    place = f"-{digest_of(other.path.encode('utf-8', 'surrogateescape')).hex()}" if best.digest == other.digest else ""
+    return Item(key + place, (best, other), kind[:1].upper() + kind[1:])
 
 
 def places_of(desk: Desk, digests: Iterable[bytes]) -> dict[bytes, list[str]]:
