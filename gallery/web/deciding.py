@@ -56,6 +56,13 @@ def choices(name: str, labels: Sequence[str]) -> tuple[Choice, ...]:
     return (RIGHT, OTHER, *named, GO, SKIP)
 
 
+def question(name: str, item: Item) -> str:
+    """What is asked about an item, in words."""
+    if name in ("copies", "leaks"):
+        return "Which of the two is to go?" if name == "copies" else "May it stay there?"
+    return f"Is “{words.printable(item.claim)}” right?" if item.claim else "What is this?"
+
+
 def decided(name: str, item: Item, value: str, left: Sequence[Item] = ()) -> list[Decision]:
     """What a button's value says of an item; of `left`, other items that it says the same of too.
 
@@ -133,17 +140,19 @@ def progress(desk: Desk, name: str, queues: Queues) -> dict[str, Any]:
         "left": len(left),
         "of": of,
         "wrong": wrong,
-        "items": [item_document(desk, one, left) for one in left[:AHEAD]],
+        "items": [item_document(desk, name, one, left) for one in left[:AHEAD]],
     }
 
 
-def item_document(desk: Desk, item: Item, left: Sequence[Item]) -> dict[str, Any]:
+def item_document(desk: Desk, name: str, item: Item, left: Sequence[Item]) -> dict[str, Any]:
     """An item as the page and its script read it."""
-    photos = [{**asdict(one), "path": words.printable(placed(desk, one.path))} for one in item.photos]
-    others = sum(one.photos[0] == item.photos[0] for one in left) if len(photos) > 1 else 0  # copies of the best
+    beside = (item.beside,) if item.beside else ()
+    photos = [{**asdict(one), "path": words.printable(placed(desk, one.path))} for one in (*item.photos, *beside)]
+    others = sum(one.photos[0] == item.photos[0] for one in left) if len(item.photos) > 1 else 0  # copies of the best
     return {
         "key": item.key,
         "photos": photos,
+        "question": question(name, item),
         "reason": item.reason,
         "other": item.suggested,
         "claim": item.claim,

@@ -1,5 +1,6 @@
 """What all pages stand on: a store that stays open, what was dropped, thumbnails; and photos by their digests."""
 
+import asyncio
 import os
 import re
 from dataclasses import dataclass, field
@@ -40,6 +41,7 @@ class Desk:
     library: Path | None = None  # a folder that photos may be added to
     shared: bool = False  # with others, who know the password: they see no folder of this machine
     decoding: Turns = field(default_factory=lambda: Turns(2, in_line=6, seconds=60, what="a dropped photo"))
+    drops: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(8))  # each takes 256 MB of disk at most
     conditions: Turns = field(
         default_factory=lambda: Turns(1, in_line=3, seconds=CONDITION_SECONDS, what="a condition")
     )

@@ -1,6 +1,7 @@
 """The lists of photos that are to be looked at: made once, beside the pages, and again when the store has changed."""
 
 import heapq
+import os
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -50,6 +51,7 @@ class Item:
     photos: tuple[Shown, ...]
     reason: str
     suggested: str | None = None
+    beside: Shown | None = None  # the copy that a photo has to do with, which is not what is asked about
 
     @property
     def claim(self) -> str | None:
@@ -160,17 +162,19 @@ def _audited(desk: Desk, cache: "Cache") -> dict[str, Found]:
     """What the audit has found, by the kind of its findings."""
     audited = desk.store.audit()
     worst = audited.worst()
-    digests = _digests(cache, [one.photo for one in worst])
+    copies = {copy for one in worst for copy in one.copies.values()}
+    there = _shown(cache, [*copies, *(one.photo for one in worst)])
     found: dict[str, list[Item]] = defaultdict(list)
     for one in worst:
-        if (digest := digests.get(one.photo)) is None:
+        if (shown := there.get(one.photo)) is None:
             continue
-        item = Item(
-            digest, (Shown(digest, one.photo, one.label),), one.reason[:1].upper() + one.reason[1:], one.suggested
-        )
+        reason = one.reason[:1].upper() + one.reason[1:]
+        for copy in one.copies.values():
+            reason = reason.replace(words.name(copy), os.path.basename(copy))  # it is shown beside it
         for name, kinds in FINDINGS.items():
             if kinds & set(one.kinds):
-                found[name].append(item)
+                beside = next((there.get(copy) for kind, copy in one.copies.items() if kind in kinds), None)
+                found[name].append(Item(shown.digest, (shown,), reason, one.suggested, beside))
     return {name: Found(tuple(found[name]), expected_wrong=audited.expected_wrong) for name in FINDINGS}
 
 
@@ -183,7 +187,10 @@ def _copied(desk: Desk, cache: "Cache") -> dict[str, Found]:
             group.kind,
             tuple(
                 Shown(
-                    digests[one.photo], one.photo, one.label, f"{one.width} × {one.height}, {one.size / 1000:,.0f} kB"
+                    digests[one.photo],
+                    one.photo,
+                    one.label,
+                    _size(width=one.width, height=one.height, size=one.size),
                 )
                 for one in group.photos
                 if one.photo in digests
@@ -192,6 +199,24 @@ def _copied(desk: Desk, cache: "Cache") -> dict[str, Found]:
         for group in groups
     ]
     return {"copies": Found(groups=tuple(shown))}
+
+
+def _shown(cache: "Cache", paths: Iterable[str]) -> dict[str, Shown]:
+    """The photos at these paths, as they are shown beside each other."""
+    digests = _digests(cache, paths)
+    contents = as_array(bytes.fromhex(one) for one in digests.values())
+    rows = cache.photos_of(contents, ["root", "uri", "label", "split", "width", "height", "size"]).to_pylist()
+    found = {path_of(row["root"], row["uri"]): row for row in rows} if digests else {}
+    return {
+        path: Shown(digests[path], path, row["label"], ", ".join(filter(None, (row["split"], _size(**row)))))
+        for path, row in found.items()
+        if path in digests
+    }
+
+
+def _size(*, width: int, height: int, size: int, **_: Any) -> str:
+    """How large a photo is, in words."""
+    return f"{width} × {height}, {size / 1000:,.0f} kB"
 
 
 def _digests(cache: "Cache", paths: Iterable[str]) -> dict[str, str]:

@@ -69,6 +69,7 @@ def _queued(desk: Desk, name: str) -> dict[str, Any]:
         "naming": deciding.NAME,
         "undo": deciding.UNDO,
         "names": name not in ("copies", "leaks"),
+        "sides": 2 if name in ("copies", "conflicts", "leaks") else 1,
     }
     return {
         **list_,
