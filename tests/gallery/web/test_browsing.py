@@ -4,6 +4,7 @@ import csv
 import html
 import io
 import re
+import time
 import zipfile
 from collections.abc import Callable
 from datetime import date
@@ -259,12 +260,18 @@ def test_a_word_about_what_is_chosen_is_taken_over_by_embed(
         assert "embed" in html.unescape(text)
         say(two, "colour", "red")
         assert say(two, "split", "sideways").status_code == 422
-    told = read_labels(store / "labels.csv").rows
-    assert told == {
-        path_of(one["root"], one["uri"]): {"label": "fox", "colour": None},
-        path_of(two["root"], two["uri"]): {"label": two["label"], "colour": "red"},
-    }
-    assert run("embed", drawn, "--labels", store / "labels.csv", "--store", store).status == 0
+        undone = say(rows[2], "label", "wolf").text
+        gallery.post("browse/undo", data=dict(re.findall(r'name="(act)" value="(\w+)"', undone)))
+        while gallery.get("review/state").json()["busy"]:
+            time.sleep(0.1)
+        left = [item["key"] for item in gallery.get("review/unsure/items").json()["items"]]
+        assert one["digest"].hex() not in left
+        assert gallery.get("review/unsure/items").json()["left"] == 39
+        assert "1 label, 0 photos that are to go" in gallery.get("review").text
+    assert read_labels(store / "review.csv").rows == {path_of(one["root"], one["uri"]): {"label": "fox"}}
+    assert read_labels(store / "labels.csv").rows == {path_of(two["root"], two["uri"]): {"colour": "red"}}
+    for file in ("labels.csv", "review.csv"):
+        assert run("embed", drawn, "--labels", store / file, "--store", store).status == 0
     now = {
         row["digest"]: row
         for batch in Cache.open(store).photos(["digest", "label", "colour"])
@@ -277,13 +284,13 @@ def test_a_word_about_what_is_chosen_is_taken_over_by_embed(
 
 def test_a_word_about_some_leaves_what_is_said_of_others(told: Cache, browsed: Gallery) -> None:
     one, two = (boxes(browsed.get(f"browse?where=pet_id = {number}").text)[0] for number in (3, 4))
-    for digest, column, value in ((one, "label", "fox"), (two, "coat colour", "white")):
+    for digest, column, value in ((one, "pet_id", "33"), (two, "coat colour", "white")):
         fields = {"do": "say", "column": column, "value": value, "photo": digest}
         assert browsed.post("browse/selected", data=fields).status_code == 200
     said = {Path(path).stem: row for path, row in read_labels(Path(told.store.path, "labels.csv")).rows.items()}
     assert said == {
-        "3": {"label": "fox", "coat colour": "it's red"},  # as the store has it: an empty cell would take it away
-        "4": {"label": "dog", "coat colour": "white"},
+        "3": {"pet_id": 33, "coat colour": "it's red"},  # as the store has it: an empty cell would take it away
+        "4": {"pet_id": 4, "coat colour": "white"},
     }
     assert "No photo passes these filters" in browsed.get("browse?label=horse").text
     assert "nonsense" in browsed.get("browse?where=nonsense = 3").text
