@@ -6,7 +6,7 @@ import io
 import re
 import time
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import Done, Process
-from pages import Gallery, opened, seen, until
+from pages import Gallery, opened, seen, shared_gallery, until
 from PIL import Image
 from planting import kept, planted
 
@@ -129,14 +129,16 @@ def add(cache: Cache, digest: bytes, vector: np.ndarray) -> None:
     cache.commit([Embedded(Photo("/made-up", "odd.jpg", 1, 1), digest, 1, 1, vector[None])], nothing())
 
 
-@pytest.fixture
-def told(tmp_path: Path) -> Cache:
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> Cache:
     """Twelve photos with columns of the user's own."""
     said = [
         {"label": label, "pet_id": number, "found_on": date(2026, 10, 1 + number), "coat colour": colour}
         for number, (label, colour) in enumerate([("cat", "it's red"), ("dog", "grey"), ("cat", None)] * 4)
     ]
-    return kept(tmp_path, np.random.default_rng(0).normal(size=(12, 1024)).astype(np.float32), said)
+    return kept(
+        tmp_path_factory.mktemp("told"), np.random.default_rng(0).normal(size=(12, 1024)).astype(np.float32), said
+    )
 
 
 @pytest.mark.parametrize(
@@ -160,10 +162,9 @@ def test_a_filter_chooses_what_the_same_condition_does(
     assert condition in html.unescape(text).replace("'\"'\"'", "'")
 
 
-@pytest.fixture
-def browsed(told: Cache, start: Start) -> Any:
-    with opened(told.store.path, start) as gallery:
-        yield gallery
+@pytest.fixture(scope="module")
+def browsed(told: Cache) -> Iterator[Gallery]:
+    yield from shared_gallery(told.store.path)
 
 
 def test_a_text_of_many_values_is_looked_for_within() -> None:
@@ -178,8 +179,8 @@ def _params(fields: dict[str, str]) -> Any:
     return QueryParams(fields)
 
 
-def test_what_is_chosen_by_keys_is_asked_about_together(store: Path, start: Start) -> None:
-    with opened(store, start) as gallery, seen(gallery.address) as page:
+def test_what_is_chosen_by_keys_is_asked_about_together(gallery: Gallery) -> None:
+    with seen(gallery.address) as page:
         page.goto(f"{gallery.home}browse")
         until(page, f"{PAINTED} > 5")
         page.locator(".stage").focus()
@@ -212,23 +213,22 @@ def test_what_is_chosen_by_keys_is_asked_about_together(store: Path, start: Star
         assert len(Path(loading.value.path()).read_text().splitlines()) == 2
 
 
-def test_what_is_chosen_goes_out_as_a_list_and_as_files(store: Path, drawn: Path, start: Start) -> None:
-    cache = Cache.open(store)
+def test_what_is_chosen_goes_out_as_a_list_and_as_files(gallery: Gallery, made_store: Path) -> None:
+    cache = Cache.open(made_store)
     rows = [row for batch in cache.photos(["root", "uri", "digest", "label"]) for row in batch.to_pylist()]
     some = rows[3:6]
-    with opened(store, start) as gallery:
-        sent = {"files": {"chosen": ("chosen", b"".join(row["digest"] for row in some))}}
-        table = list(csv.DictReader(io.StringIO(gallery.post("browse/selected", data={"do": "csv"}, **sent).text)))
-        assert {(row["photo"], row["label"]) for row in table} == {
-            (path_of(row["root"], row["uri"]), row["label"]) for row in some
+    sent = {"files": {"chosen": ("chosen", b"".join(row["digest"] for row in some))}}
+    table = list(csv.DictReader(io.StringIO(gallery.post("browse/selected", data={"do": "csv"}, **sent).text)))
+    assert {(row["photo"], row["label"]) for row in table} == {
+        (path_of(row["root"], row["uri"]), row["label"]) for row in some
+    }
+    answer = gallery.post("browse/selected", data={"do": "zip"}, **sent)
+    assert "attachment" in answer.headers["Content-Disposition"]
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as made:
+        assert {made.read(name) for name in made.namelist()} == {
+            Path(path_of(row["root"], row["uri"])).read_bytes() for row in some
         }
-        answer = gallery.post("browse/selected", data={"do": "zip"}, **sent)
-        assert "attachment" in answer.headers["Content-Disposition"]
-        with zipfile.ZipFile(io.BytesIO(answer.content)) as made:
-            assert {made.read(name) for name in made.namelist()} == {
-                Path(path_of(row["root"], row["uri"])).read_bytes() for row in some
-            }
-        assert gallery.post("browse/selected", data={"do": "csv"}).status_code == 422
+    assert gallery.post("browse/selected", data={"do": "csv"}).status_code == 422
 
 
 def test_names_in_a_zip_lead_nowhere_and_are_of_one_file_each() -> None:

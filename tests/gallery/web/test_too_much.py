@@ -13,9 +13,7 @@ from pathlib import Path
 import pytest
 import requests
 from conftest import ODD, Process, fill, need
-from pages import Gallery, opened, shared_gallery
-
-gallery = pytest.fixture(scope="module")(shared_gallery)
+from pages import Gallery, opened
 
 Start = Callable[..., Process]
 MB = 1 << 20
