@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 CONDITION_SECONDS = 10.0  # that one is waited for
 LENGTH = 16  # bytes of a digest
+FOLDER = re.compile(r"(?<!\w)[\\/]\w|\w[\\/]\S*[\\/]\w")  # a path from the root, or with two slashes; not `photos/s`
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +57,7 @@ class Desk:
 
 def told(desk: Desk, text: str) -> str:
     """A message, fit to be shown: to others without what names a folder of this machine."""
-    if desk.shared and re.search(r"[\\/]\w", text):
+    if desk.shared and FOLDER.search(text):
         return "this cannot be shown; whoever opened the gallery finds out why with the command in a terminal"
     return words.printable(text)
 
