@@ -20,7 +20,7 @@ from petrieve.store.errors import PetrieveError
 
 ACTS, LABELS, TO_GO = "decisions.jsonl", "review.csv", "to-go.csv"
 # Lists that ask the same question: what one has an answer to, the others do not ask.
-QUESTIONS = {"labels": "label", "conflicts": "label", "outliers": "label", "unsure": "label"}
+QUESTIONS = dict.fromkeys(("labels", "conflicts", "outliers", "unsure", "browse"), "label")
 WAIT = 30  # seconds for another process that writes
 Places = Callable[[Iterable[bytes]], Mapping[bytes, Sequence[str]]]  # where contents are now, by their digests
 
@@ -45,11 +45,17 @@ class Decisions:
     folder: Path
     _acts: list[dict[str, Any]] = field(default_factory=list)
     _read: list[int] = field(default_factory=lambda: [0])  # bytes of the file
+    _last: list[tuple[int, Mapping[tuple[str, str], Decision]]] = field(
+        default_factory=list
+    )  # what stood after so many
     _lock: Lock = field(default_factory=Lock)
 
-    def standing(self) -> dict[tuple[str, str], Decision]:
+    def standing(self) -> Mapping[tuple[str, str], Decision]:
         """What stands, by the question and the key: of two acts about the same the later, and none that was undone."""
         acts = self._all()
+        for known, standing in self._last:
+            if known == len(acts):
+                return standing
         undone = {act["undone"] for act in acts if "undone" in act}
         found: dict[tuple[str, str], Decision] = {}
         for act in acts:
@@ -58,6 +64,7 @@ class Decisions:
                 question = (act["list"], one.key) if one.what == "skip" else (question_of(act["list"]), one.key)
                 found.pop(question, None)  # so that the order is that of the acts
                 found[question] = one
+        self._last[:] = [(len(acts), found)]
         return found
 
     def add(self, name: str, decisions: Sequence[Decision], places: Places) -> str:
@@ -101,7 +108,7 @@ class Decisions:
         standing = self.standing()
         labels = [one for one in standing.values() if one.what == "label"]
         now = places([bytes.fromhex(one.digest) for one in labels])
-        rows = {path: one.label for one in labels for path in now.get(bytes.fromhex(one.digest), ())}
+        rows = {path: one.label or "" for one in labels for path in now.get(bytes.fromhex(one.digest), ())}
         write(self.folder / LABELS, ["photo", "label"], sorted(rows.items()))
         write(self.folder / TO_GO, ["photo", "copy_of"], sorted(to_go(standing, places).items()))
 
