@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from petrieve.api.opened import Opened
 from petrieve.api.photos import Photo, Place, home, path, several
-from petrieve.api.results import IndexCard, Neighbours
+from petrieve.api.results import IndexCard, MapCard, Neighbours
 from petrieve.gallery import sheet as sheets
 from petrieve.gallery import spreadsheet, words
 from petrieve.index import build
@@ -198,3 +198,14 @@ class Alike(Opened):
         update.update(cache, kind=kind, recall=recall, tell=words.note, encoded=encoded)
         card = build.describe(cache)
         return IndexCard(card.pop("kind"), card.pop("photos"), card.pop("fits"), card)
+
+    def build_map(self) -> MapCard:
+        """All embedded photos laid out in the plane, those that look alike beside each other, and kept in the store.
+
+        Raises:
+            PetrieveError: there is no store, or it holds no embeddings or cannot be written to.
+        """
+        from petrieve.index import plane
+
+        made = plane.make(self.cache())
+        return MapCard(made.method, len(made.contents), made.seconds)

@@ -10,7 +10,7 @@ from petrieve.api.results import Info
 from petrieve.classifier import head
 from petrieve.gallery import progress, terminal, words
 from petrieve.gallery.advice import to_imagenet
-from petrieve.index import build
+from petrieve.index import build, plane
 from petrieve.store.cache import Cache
 from petrieve.store.columns import alike
 from petrieve.store.errors import PetrieveError
@@ -115,7 +115,7 @@ class Embedding(Opened):
         return summary
 
     def info(self) -> Info:
-        """What the store holds, and whether the head and the index fit it.
+        """What the store holds, and whether head, index and map fit it.
 
         Raises:
             PetrieveError: there is no store, or it cannot be read.
@@ -133,6 +133,7 @@ class Embedding(Opened):
             better=to_imagenet(cache.made.name, cache.weights, ["FOLDER"], self.path),
             head=head.describe(cache),
             index=build.describe(cache),
+            map=plane.describe(cache),
         )
 
     def verify(
@@ -151,7 +152,7 @@ class Embedding(Opened):
         cache = Cache.open(where(self.path, near=False), self.trunk)
         found = verify.verify(cache, sample=sample, every=every, device=device, precision=precision)
         if found.photos:
-            wrong = [*head.check(cache), *build.check(cache)]
+            wrong = [*head.check(cache), *build.check(cache), *plane.check(cache)]
             found.findings.extend(verify.Finding(one["what"], one["remedy"]) for one in wrong)
         return Verification(**vars(found))
 

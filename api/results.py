@@ -122,6 +122,7 @@ class Info(Shown):
     better: str | None  # the command that embeds with ImageNet's weights, where the bundled trunk was used
     head: Row | None  # None where none was fitted
     index: Row
+    map: Row | None  # None where none was made
     say = staticmethod(terminal.contents)
 
 
@@ -260,6 +261,16 @@ class IndexCard(Shown):
     def document(self) -> Row:
         """What the command prints with `--json`."""
         return {"kind": self.kind, "photos": self.photos, "fits": self.fits, **self.figures}
+
+
+@dataclass(frozen=True, repr=False)
+class MapCard(Shown):
+    """How photos were laid out in the plane, and how many: contents, each once."""
+
+    method: str
+    contents: int
+    seconds: float
+    say = staticmethod(terminal.mapped)
 
 
 @dataclass(frozen=True, repr=False)

@@ -158,3 +158,16 @@ def build_index(
     from petrieve.api.store import open as opened
 
     show(opened(store, trunk=trunk).build_index(kind=kind, recall=recall, on=on), as_json)
+
+
+@app.command("build-map", epilog="Example: cli.py build-map --json")
+def build_map(
+    store: Store = DEFAULT_STORE,
+    endpoint: Endpoint = None,
+    trunk: Trunk = None,
+    as_json: Json = False,
+) -> None:
+    """Lay all embedded photos out in the plane, those that look alike beside each other, for the page's map."""
+    from petrieve.api.store import open as opened
+
+    show(opened(store, trunk=trunk).build_map(), as_json)

@@ -234,6 +234,8 @@ def contents(info: dict[str, Any]) -> Iterator[str]:
     if head and head["fits"]:
         yield from fitted(head)
     yield from index(info["index"])
+    if info["map"]:
+        yield from mapped(info["map"])
     if info["unreadable"]:
         yield from _table(("unreadable", "reason"), _reasons(info))
 
@@ -257,6 +259,16 @@ def index(card: dict[str, Any]) -> Iterator[str]:
         yield f"index: {card['kind']}, {card['photos']} photos, {card['memory_mb']} MB, built in {card['seconds']} s"
         found = f"a search looks into {card['lists']} lists, compares {card['shortlist']} photos"
         yield f"{found} and finds {card['recall']:.1%} of the ten nearest (wanted: {card['target']:.1%})"
+
+
+def mapped(card: dict[str, Any]) -> Iterator[str]:
+    """What the map is, and how far it is behind."""
+    if not card.get("fits", True):
+        yield f"map: {_state(card, 'build-map')}"
+        return
+    yield f"map: {card['contents']} different photos, by {card['method']}, made in {card['seconds']} s"
+    if card.get("added") or card.get("gone"):
+        yield f"since then {card['added']} came and {card['gone']} went; `petrieve build-map` makes it again"
 
 
 def unreadable(info: dict[str, Any]) -> Iterator[str]:

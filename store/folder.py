@@ -4,7 +4,7 @@ STORE/store.json                              the card
 STORE/photos.lance                            which photos there are, and what is known of each
 STORE/forgotten.lance                         what a CSV said of photos that were forgotten
 STORE/archives.json                           what files that photos are in held when they were listed
-STORE/densenet121-0123abcd/vectors.lance      what a trunk makes of their contents; beside it its head, index, ranges
+STORE/densenet121-0123abcd/vectors.lance      what a trunk makes of their contents; beside it head, index, map, ranges
 """
 
 import hashlib
@@ -92,6 +92,11 @@ class Folder:
     def index(self) -> Where:
         """The index, where there are too many photos to compare each."""
         return self.path / "index.safetensors"
+
+    @property
+    def map(self) -> Where:
+        """The embeddings as points in the plane, where they were laid out."""
+        return self.path / "map.safetensors"
 
     @property
     def ranges(self) -> Where:

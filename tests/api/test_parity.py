@@ -21,7 +21,13 @@ Run = Callable[..., Done]
 EVERY: dict[str, typer.core.TyperCommand] = typer.main.get_command(cli.app).commands  # type: ignore[attr-defined]
 COMMANDS = {name: one for name, one in EVERY.items() if name not in ("demo", "gallery")}  # they are no calls
 # All that differs between a command and its method; a new option without its parameter is none of these.
-CALLED = {"import": "import_", "compare-trunks": "compare_trunks", "fit-head": "fit_head", "build-index": "build_index"}
+CALLED = {
+    "import": "import_",
+    "compare-trunks": "compare_trunks",
+    "fit-head": "fit_head",
+    "build-index": "build_index",
+    "build-map": "build_map",
+}
 OF_OPEN = {"store", "trunk"}  # whoever opens a store has said them
 OF_THE_COMMAND = {"endpoint", "as_json", "zip_encoding"}  # the environment, how it prints, how zips are read
 OF_ONE_COMMAND = {("info", "csv"), ("info", "unreadable"), ("similar", "watch")}  # `store.watch` is a call of its own
@@ -91,6 +97,7 @@ def calls(store: Path, photo: Path) -> Iterator[tuple[tuple[object, ...], Any]]:
     yield ("verify", "--sample", 2), opened.verify(sample=2)
     yield ("fit-head",), opened.fit_head()
     yield ("build-index",), opened.build_index()
+    yield ("build-map",), opened.build_map()
     yield ("report", "--out", "a.html"), opened.report("a.html")
     yield ("export", "a.parquet"), opened.export("a.parquet")
     yield ("import", "a.parquet"), opened.import_("a.parquet")
