@@ -136,33 +136,23 @@ def measure_store(store: Path) -> dict[str, object]:
     from petrieve.index import plane
     from petrieve.index.codes.exact import streamed
     from petrieve.store.cache import Cache
-    from petrieve.store.digests import marks_of
-    from petrieve.store.rows import digests, unit_length, vectors
+    from petrieve.store.rows import unit_length, vectors
 
     saved: list[plane.Kept] = []
     plane._save = lambda made, _: saved.append(made)  # type: ignore[assignment]
-    plane._read = lambda _: saved[-1] if saved else None  # type: ignore[assignment]
+    plane._read = lambda _: None  # type: ignore[assignment]
     cache = Cache.open(store)
     wall, busy = time.perf_counter(), time.process_time()
-    made = plane.make(cache)
+    plane.make(cache)
     wall, busy = time.perf_counter() - wall, time.process_time() - busy
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-    ids, marks = cache.marks()
-    asked = np.random.default_rng(1).choice(ids, min(QUERIES // 5, len(ids)), replace=False)
-    rows = cache.take(asked, ["digest", "embedding"])
-    _, nearest = streamed(cache, unit_length(vectors(rows)), 101)
-    order = np.argsort(marks)
-    where = order[np.searchsorted(marks[order], marks_of(made.contents))]  # of each point, its row's place
-    points = np.empty_like(made.points)
-    points[where] = made.points
-    places = np.searchsorted(ids, nearest)
-    asked = np.searchsorted(ids, ids[np.isin(marks, marks_of(digests(rows)))])
-    first = {int(row[0]): row[1:] for row in places}
-    asked = np.array([one for one in asked if one in first])
+    (made,) = saved
+    asked = np.sort(np.random.default_rng(1).choice(made.ids, min(QUERIES // 5, len(made.ids)), replace=False))
+    _, nearest = streamed(cache, unit_length(vectors(cache.take(asked, ["embedding"]))), 101)
     return {
         "method": "ours",
-        "photos": len(made.contents),
-        **kept(points, asked, np.stack([first[int(one)] for one in asked])),
+        "photos": len(made.ids),
+        **kept(made.points, np.searchsorted(made.ids, asked), np.searchsorted(made.ids, nearest[:, 1:])),
         "seconds": round(wall, 1),
         "processor_seconds": round(busy, 1),
         "peak_mb": peak,
