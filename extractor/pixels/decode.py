@@ -138,7 +138,7 @@ def _in_this_thread(data: bytes, image: "Image.Image", enough: int) -> "tuple[np
         except ValueError:
             return np.array(rgb(image)), jpeg.lost(data)
     # The same pixels, but nobody is to wait for torch's import alone.
-    quick = enough == ENOUGH and "torch" in sys.modules
+    quick = enough == ENOUGH and sys.modules.get("torch")
     if quick and image.format == "WEBP" and not image.info.get("exif"):
         with suppress(RuntimeError):  # Pillow names the damage
             return _with_torchcodec(data), None
