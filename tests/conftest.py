@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import pyarrow.dataset  # noqa: F401  with pandas, from which a command would keep it
 import pytest
 import servers
 from clusters import cluster as cluster
