@@ -8,13 +8,14 @@ from functools import cache as once
 from functools import partial
 from typing import TYPE_CHECKING
 
-from petrieve.extractor.engines.local import results
+from petrieve.extractor.engines.local import few, results
 from petrieve.extractor.find import chosen, find_parts, photos_of
 from petrieve.extractor.pixels.augment import RECIPE, check_views
 from petrieve.extractor.sources.memory import in_memory
 from petrieve.extractor.sources.places import Place, container_of, paths_of
 from petrieve.extractor.sources.source import Part
 from petrieve.extractor.trunks.fitting import asking_trunk, asks
+from petrieve.extractor.trunks.kept import array_net
 from petrieve.extractor.trunks.trunk import Trunk
 from petrieve.store.cache import Cache
 from petrieve.store.contents import Content
@@ -26,7 +27,8 @@ from petrieve.store.rows import Embedded, Unreadable, microseconds
 if TYPE_CHECKING:
     from PIL import Image
 
-# Of photos that are looked up; a single one need not wait for a full batch.
+# Of photos that are looked up; a single one need not wait for a full batch. So many are embedded by arrays, one by one,
+# in about the time that torch takes to start.
 QUERY_BATCH = 8
 
 
@@ -43,7 +45,8 @@ def query(
 
     Each comes with those of so many augmented `views`. What the cache holds is taken from there, in the precision that
     it was made in, without torch unless weights or device are given: those are checked. Where a `precision` is given,
-    all are computed in it. Nothing is written.
+    all are computed in it. Up to QUERY_BATCH photos are computed without torch too, in float32, unless one of these is
+    asked for. Nothing is written to the store.
 
     Raises:
         PetrieveError: a source, the weights or the device cannot be used, or the weights are not the cache's.
@@ -75,6 +78,9 @@ def of_parts(
         there = nothing
     if asks(cache, weights, device, precision):
         trunk()
+    elif not holds_all and not views and len(photos) <= QUERY_BATCH and (network := array_net(cache.made)):
+        yield from _whole(list(few(wanted, network=network, there=there)), cache)
+        return
     elif not holds_all:
         import torch  # noqa: F401  before the threads begin, which are to compute with one each
     batch = max(1, min(QUERY_BATCH, len(photos)))

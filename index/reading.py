@@ -43,4 +43,4 @@ def reading(cache: Cache, *, seed: int = 0) -> Reading:
 
     _, embeddings = cache.sample(DRAWN, seed=seed)
     unit = unit_length(embeddings)
-    return Reading(np.sort((unit @ unit.T)[np.triu_indices(len(unit), 1)]))
+    return Reading(np.sort((unit @ unit.T)[np.tri(len(unit), k=-1, dtype=bool)]))

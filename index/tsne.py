@@ -89,10 +89,11 @@ def _repulsion(points: "np.ndarray") -> "np.ndarray":
     ]
     held = sum(np.bincount(places, share, cells * cells) for places, share in around)
     size, kernels = _kernels(cells, step)
-    turned = fft.rfft2(np.reshape(held, (cells, cells)).astype(np.float32), (size, size), workers=-1)
+    workers = -1 if cells > 256 else 1  # a smaller grid takes less time than threads do to begin
+    turned = fft.rfft2(np.reshape(held, (cells, cells)).astype(np.float32), (size, size), workers=workers)
     felt = []
     for kernel in kernels:
-        field = fft.irfft2(turned * kernel, (size, size), workers=-1)[:cells, :cells].ravel()
+        field = fft.irfft2(turned * kernel, (size, size), workers=workers)[:cells, :cells].ravel()
         felt.append(sum(field[places] * share for places, share in around))
     every = max(float(felt[0].sum(dtype=np.float64)) - len(points), 1e-12)
     return np.stack(felt[1:], axis=1) / np.float32(every)

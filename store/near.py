@@ -38,6 +38,23 @@ def local(file: Where) -> Path:
     return _kept(file, _folder(file.parent) / f"{_digest(str(tag))}-{file.name}")
 
 
+def kept(name: str) -> Path:
+    """Where on this machine something lies that belongs to no store alone, by a name that stands for what it holds."""
+    file = _root() / "kept" / _digest(name)
+    with suppress(OSError):
+        os.utime(file)  # it is of use
+    return file
+
+
+def keep(file: Path, data: bytes) -> None:
+    """Put something where `kept` finds it; where that cannot be, it is not there."""
+    _let_go()
+    with suppress(OSError):
+        _root().mkdir(mode=0o700, parents=True, exist_ok=True)
+        file.parent.mkdir(exist_ok=True)
+        write_file(file, data)
+
+
 def scratch(store: Where) -> Path:
     """A folder on this machine for large files that a command needs while it runs: the store's own, if it is here."""
     if isinstance(store, Path):

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import pyarrow.dataset  # noqa: F401  with pandas, from which a command would keep it
 import pytest
 import servers
 from clusters import cluster as cluster
@@ -133,9 +134,10 @@ def bits(store: Path) -> dict[str, tuple[bytes, bytes]]:
 
 
 @pytest.fixture(autouse=True)
-def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each test works in a folder of its own, without the user's settings."""
+def own_folder(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test works in a folder of its own, without the user's settings and without what this machine keeps."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "near"))
     for name in ("PETRIEVE_STORE", "PETRIEVE_WEIGHTS"):
         monkeypatch.delenv(name, raising=False)
 

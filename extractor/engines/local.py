@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 from petrieve.extractor.engines.clock import Clock
 from petrieve.extractor.pixels.augment import views_of
-from petrieve.extractor.pixels.decode import decode_small
+from petrieve.extractor.pixels.decode import decode_array, decode_small
+from petrieve.extractor.pixels.resize import canonical_array
 from petrieve.extractor.sources.ahead import batched, in_order, one_ahead
 from petrieve.extractor.sources.source import Part
 from petrieve.extractor.trunks.trunk import Trunk
@@ -26,6 +27,9 @@ from petrieve.store.rows import Embedded, Unreadable, unreadable
 if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
+
+    Pixels = Tensor | np.ndarray
+    Network = Callable[[Sequence[Pixels]], np.ndarray]  # views (V, 3, 224, 224) of each photo → (sum of V, D)
 
 # Batches for each worker: one in its hands, and one that waits while the last one is committed.
 AHEAD = 2
@@ -40,7 +44,7 @@ class View:
 
     width: int  # of the photo, upright
     height: int
-    pixels: "Tensor | None"  # uint8 (V, 3, 224, 224), of the views that are not embedded yet; None where all are
+    pixels: "Pixels | None"  # uint8 (V, 3, 224, 224), of the views that are not embedded yet; None where all are
     first: int  # the number of the first of these
     caveat: str | None  # what is to be known of its pixels
 
@@ -105,11 +109,14 @@ def results(
     """
     clock, loading = clock or Clock(), Lock()
 
-    def network(pixels: "Tensor") -> "Tensor":
+    def network(views: "Sequence[Tensor]") -> "np.ndarray":
+        import torch
+
         with loading:
             loaded = trunk()
+        pixels = torch.cat(list(views))
         with clock.during("embed"):
-            return loaded(_filled(pixels, batch))[: len(pixels)]
+            return loaded(_filled(pixels, batch))[: len(pixels)].numpy()
 
     at_once = max(min(batch, PHOTOS), batch // (1 + views))
     claims = Claims() if once else None
@@ -118,9 +125,34 @@ def results(
         # A part is read from end to end by nobody else: a stream that is packed cannot be begun in its middle.
         read = chain.from_iterable(one_ahead(part.read({photo.uri for photo in photos}) for part, photos in parts))
         loaded = chain.from_iterable(in_order(loaders, load_, clock.each("read", read), depth=2 * decoders))
-        made = partial(_through, network=network)
+        made = partial(_through, network=network)  # type: ignore[arg-type]
         ready = in_order(embedders, made, batched(loaded, at_once), depth=AHEAD * workers)
         yield from _settled((chain.from_iterable(some) for some in ready), once=once)
+
+
+def few(
+    parts: Iterable[tuple[Part, Sequence[Photo]]],
+    *,
+    network: "Callable[[np.ndarray], np.ndarray]",
+    there: Callable[[bytes], Content | None],
+) -> Iterator[Result]:
+    """Results of a few photos of each part, in order: view 0 alone, on arrays, by the time that torch takes to start.
+
+    `network` makes an embedding (D,) of a view (3, 224, 224) of a photo that is not `there`.
+    """
+    import numpy as np
+    from threadpoolctl import threadpool_limits
+
+    def embeddings(views: "Sequence[np.ndarray]") -> "np.ndarray":
+        return np.stack([network(view) for (view,) in views])
+
+    for part, photos in parts:
+        for read in part.read({photo.uri for photo in photos}):
+            # Threads that share a product wait for each other: under load ten times as long as one takes alone.
+            with threadpool_limits(1, "blas"):
+                (made,) = _through([load(read, there=there, look=_on_arrays)], embeddings)  # type: ignore[arg-type]
+            assert made.result
+            yield made.result
 
 
 @contextmanager
@@ -148,10 +180,11 @@ def load(
     views: int = 0,
     claims: Claims | None = None,
     keep_damaged: bool = False,
+    look: "Callable[..., View] | None" = None,
 ) -> Loaded:
     """A photo's canonical view and so many augmented ones, but for those that are there; or why it cannot be decoded.
 
-    It is decoded once for all views.
+    It is decoded once for all views, by default for torch.
     """
     if isinstance(read, Unreadable):
         return Loaded(read.photo, None, read)
@@ -159,25 +192,42 @@ def load(
     digest = digest_of(data)
     if claims and not claims.first(digest):
         return Loaded(photo, digest, None)
-    return Loaded(photo, digest, _seen(photo, data, digest, there(digest), views, keep_damaged))
+    return Loaded(photo, digest, _seen(photo, data, digest, there(digest), views, keep_damaged, look or _for_torch))
 
 
 def _seen(
-    photo: Photo, data: bytes, digest: bytes, there: Content | None, views: int, keep_damaged: bool
+    photo: Photo,
+    data: bytes,
+    digest: bytes,
+    there: Content | None,
+    views: int,
+    keep_damaged: bool,
+    look: Callable[..., View],
 ) -> View | Unreadable:
     first = min(there.views, 1 + views) if there else 0
     if there and first > views and there.width and there.height:
         return View(there.width, there.height, None, first, there.caveat)
     try:
-        made = decode_small(data, keep_damaged=keep_damaged or there is not None)  # once kept, it stays
-        new = range(first, 1 + views)
-        pixels = views_of(made.pixels, digest, new) if new else None
-        return View(made.width, made.height, pixels, first, made.caveat)
+        keep_damaged = keep_damaged or there is not None  # once kept, it stays
+        return look(data, digest, range(first, 1 + views), keep_damaged)
     except (OSError, Undecodable, MemoryError) as error:
         return unreadable(photo, error)
 
 
-def _through(loaded: Sequence[Loaded], network: "Callable[[Tensor], Tensor]") -> list[Made]:
+def _for_torch(data: bytes, digest: bytes, new: range, keep_damaged: bool) -> View:
+    """The new views of a photo."""
+    made = decode_small(data, keep_damaged=keep_damaged)
+    pixels = views_of(made.pixels, digest, new) if new else None
+    return View(made.width, made.height, pixels, new.start, made.caveat)
+
+
+def _on_arrays(data: bytes, digest: bytes, new: range, keep_damaged: bool) -> View:  # noqa: ARG001
+    """View 0 of a photo, where it is new; without torch."""
+    made = decode_array(data, keep_damaged=keep_damaged)
+    return View(made.width, made.height, canonical_array(made.pixels)[None] if new else None, new.start, made.caveat)
+
+
+def _through(loaded: Sequence[Loaded], network: "Network") -> list[Made]:
     """What came of each photo, with the embeddings of its views."""
     new = [one.seen.pixels for one in loaded if isinstance(one.seen, View) and one.seen.pixels is not None]
     return list(_paired(loaded, iter(_embeddings(new, network))))
@@ -198,15 +248,13 @@ def _paired(loaded: Sequence[Loaded], embeddings: "Iterator[np.ndarray]") -> Ite
         yield Made(one.photo, one.digest, embedded)
 
 
-def _embeddings(views: "list[Tensor]", network: "Callable[[Tensor], Tensor]") -> "list[np.ndarray]":
+def _embeddings(views: "Sequence[Pixels]", network: "Network") -> "list[np.ndarray]":
     """The embeddings (V, D) of each photo's views (V, 3, 224, 224)."""
     if not views:
         return []
     import numpy as np
-    import torch
 
-    embeddings = network(torch.cat(views)).numpy()
-    return np.split(embeddings, np.cumsum([len(pixels) for pixels in views])[:-1])
+    return np.split(network(views), np.cumsum([len(pixels) for pixels in views])[:-1])
 
 
 def _filled(views: "Tensor", size: int) -> "Tensor":

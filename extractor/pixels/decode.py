@@ -1,5 +1,6 @@
 """The bytes of one photo → upright uint8 RGB pixels → the views that the trunk is shown."""
 
+import sys
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
@@ -65,6 +66,15 @@ def decode_small(data: bytes, *, keep_damaged: bool = False) -> Decoded:
     return Decoded(_as_tensor(made.pixels), made.width, made.height, made.caveat)
 
 
+def decode_array(data: bytes, *, keep_damaged: bool = False) -> Picture:
+    """What `decode_small` gives, without torch.
+
+    Raises:
+        Undecodable, OSError: as `decode`.
+    """
+    return _picture(data, enough=ENOUGH, keep_damaged=keep_damaged)
+
+
 def upright_image(data: bytes, *, enough: int = 0) -> "Image.Image":
     """The same picture as a Pillow image, without torch; of a damaged photo what is left.
 
@@ -127,7 +137,9 @@ def _in_this_thread(data: bytes, image: "Image.Image", enough: int) -> "tuple[np
             return jpeg.decoded(data, image.size)
         except ValueError:
             return np.array(rgb(image)), jpeg.lost(data)
-    if enough == ENOUGH and image.format == "WEBP" and not image.info.get("exif"):
+    # The same pixels, but nobody is to wait for torch's import alone.
+    quick = enough == ENOUGH and sys.modules.get("torch")
+    if quick and image.format == "WEBP" and not image.info.get("exif"):
         with suppress(RuntimeError):  # Pillow names the damage
             return _with_torchcodec(data), None
     return np.array(rgb(image)), None

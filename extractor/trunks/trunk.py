@@ -8,11 +8,14 @@ from functools import lru_cache
 from queue import Queue
 from typing import TYPE_CHECKING
 
+from petrieve.extractor.trunks.arrays import check_fits
 from petrieve.extractor.trunks.device import named
+from petrieve.extractor.trunks.kept import keep_weights
 from petrieve.extractor.trunks.kinds import FIRST, KINDS, Kind
 from petrieve.extractor.trunks.kinds import kind as named_kind
 from petrieve.extractor.trunks.weights import fingerprint, plain, read_weights, resolve
 from petrieve.store.errors import PetrieveError
+from petrieve.store.folder import Made
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -70,12 +73,7 @@ class Trunk:
             except torch.OutOfMemoryError as error:
                 self._halve(len(part), error)
         embeddings = torch.cat(done)
-        # What is cached is float16: what does not fit there must not become infinity.
-        if not bool(embeddings.half().isfinite().all()):
-            raise PetrieveError(
-                f"the trunk's numbers overflow in {self.precision_name}",
-                "use `--precision float32`, or other weights if it is that already",
-            )
+        check_fits(embeddings.numpy(), self.precision_name)
         return embeddings
 
     def maps(self, views: "Tensor") -> "Tensor":
@@ -146,7 +144,10 @@ def load_trunk(weights: str, device: str = "auto", precision: str = "auto", kind
         PetrieveError: no such kind or device, a precision it lacks, or weights of another network.
     """
     own = named_kind(kind)
-    return made_of(read_weights(weights, own), resolve(weights), device, precision, own)
+    tensors = read_weights(weights, own)
+    trunk = made_of(tensors, resolve(weights), device, precision, own)
+    keep_weights(tensors, Made(trunk.kind, trunk.fingerprint, trunk.weights))
+    return trunk
 
 
 def made_of(tensors: "dict[str, Tensor]", weights: str, device: str, precision: str, own: Kind) -> Trunk:

@@ -16,8 +16,10 @@ from petrieve.store.errors import PetrieveError
 from petrieve.store.files import write_file
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from http.client import HTTPResponse
 
+    import numpy as np
     from torch import Tensor
 
 BUNDLED = Path(__file__).parent / "bundled" / "densenet121.safetensors"
@@ -48,12 +50,14 @@ def read_weights(weights: str, kind: Kind = FIRST) -> dict[str, "Tensor"]:
     return {name: tensor.float() for name, tensor in _plain_names(state, weights, kind).items()}
 
 
-def fingerprint(tensors: dict[str, "Tensor"], recipe: str) -> str:
+def fingerprint(tensors: "Mapping[str, Tensor | np.ndarray]", recipe: str) -> str:
     """64 hexadecimal digits that change with any number in the trunk and with the recipe of the views."""
+    import numpy as np
+
     digest = hashlib.sha256(recipe.encode())
     for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.contiguous().numpy().data)
+        digest.update(np.ascontiguousarray(tensor).data)
     return digest.hexdigest()
 
 

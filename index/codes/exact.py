@@ -64,9 +64,9 @@ def held(batches: "Iterable[tuple[pa.RecordBatch, np.ndarray]]", dimension: int)
     made = faiss.IndexScalarQuantizer(dimension, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT)
     ids, rounded, contents = [np.zeros(0, np.int64)], [np.zeros(0, np.float32)], [np.zeros(0, "S16")]
     for batch, embeddings in batches:
-        unit = unit_length(embeddings)
-        made.add(unit)
-        rounded.append(lengths(unit.astype(np.float16).astype(np.float32)))
+        codes = made.sa_encode(unit_length(embeddings))  # float16, by the processor's own instruction
+        made.add_sa_codes(codes)
+        rounded.append(lengths(codes.view(np.float16).astype(np.float32)))
         ids.append(row_ids(batch))
         contents.append(digests(batch))
     every = np.concatenate(ids)

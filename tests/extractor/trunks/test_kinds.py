@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 
 from petrieve.extractor.exchange.graph import network
 from petrieve.extractor.pixels.view import canonical_view
+from petrieve.extractor.trunks.arrays import ArrayNet
 from petrieve.extractor.trunks.densenet import DenseNet, levels, shapes
 from petrieve.extractor.trunks.int8 import Int8DenseNet, measure
 from petrieve.extractor.trunks.kinds import KINDS, Kind
@@ -67,6 +68,8 @@ def test_a_kind_computes_what_torchvisions_network_does(kind: Kind) -> None:
         found = DenseNet(kind, tensors_of(theirs), device=CPU, dtype=torch.float32)(views)
     assert found.shape == (2, kind.dimension)
     assert (found - wanted).norm() <= 1e-5 * wanted.norm()
+    arrays = ArrayNet(kind, {name: tensor.numpy() for name, tensor in tensors_of(theirs).items()})
+    assert np.linalg.norm(arrays(views[0].numpy()) - wanted[0].numpy()) <= 1e-5 * wanted[0].norm()
     assert shapes(kind) == {name: tuple(tensor.shape) for name, tensor in tensors_of(theirs).items()}
 
 

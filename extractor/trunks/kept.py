@@ -1,0 +1,54 @@
+"""The weights of trunks that were used on this machine, where they are read without torch: a look-up needs no more.
+
+Torch alone reads what torchvision publishes. So whoever has loaded a trunk leaves a copy of its tensors beside the
+copies of what lies in buckets, under its fingerprint, which tells of each use whether these are the trunk's: a copy of
+other weights, or a damaged one, is not used, and goes. The bundled weights need none.
+"""
+
+from contextlib import suppress
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from petrieve.extractor.trunks.arrays import ArrayNet
+from petrieve.extractor.trunks.kinds import KINDS
+from petrieve.extractor.trunks.weights import BUNDLED, fingerprint
+from petrieve.store.folder import Made
+from petrieve.store.near import keep, kept
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch import Tensor
+
+
+def keep_weights(tensors: "dict[str, Tensor]", made: Made) -> None:
+    """Leave a copy of a trunk's tensors, unless there is one; where that cannot be, torch goes on to be asked."""
+    from safetensors.torch import save
+
+    if not (file := _file(made)).exists():
+        keep(file, save({name: tensor.contiguous() for name, tensor in tensors.items()}))
+
+
+@lru_cache(maxsize=2)
+def array_net(made: Made) -> ArrayNet | None:
+    """The trunk that made what a store holds, on NumPy alone; None where no sound copy of its weights is at hand."""
+    import numpy as np
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    file, kind = _file(made), KINDS.get(made.kind)
+    try:
+        tensors = {name: array.astype(np.float32, copy=False) for name, array in load(file.read_bytes()).items()}
+    except (OSError, SafetensorError, KeyError):
+        tensors = {}
+    if kind is None or fingerprint(tensors, kind.recipe) != made.fingerprint:
+        if file != BUNDLED:
+            with suppress(OSError):
+                file.unlink()
+        return None
+    return ArrayNet(kind, {name.removeprefix("features."): array for name, array in tensors.items()})
+
+
+def _file(made: Made) -> "Path":
+    """Where a trunk's tensors are read without torch."""
+    return BUNDLED if made.weights == "bundled" else kept(f"{made.fingerprint}.safetensors")
