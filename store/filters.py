@@ -18,6 +18,8 @@ TOKENS = re.compile(
     r"""'(?:[^']|'')*'|`[^`]*`|"[^"]*"|--[^\n]*|/\*.*?\*/|(?P<value>\?|\$\w*|(?<!:):[A-Za-z_]\w*)|(?P<bracket>[()])""",
     re.DOTALL,
 )
+# What gives another answer each time that it is asked.
+PASSING = re.compile(r"\b(?:now|today|random|uuid|current_(?:date|time|timestamp))\b", re.IGNORECASE)
 # What of Lance's words says why, the plainest first.
 REASONS = (
     r"Expected: .+?, found: .+?(?=\), /|$)",
@@ -61,6 +63,11 @@ def filtered(
         if "filter expression" not in str(error):
             raise
         raise _explained(str(error).replace("\n", " "), known) from error
+
+
+def is_lasting(condition: str) -> bool:
+    """Whether a condition holds for the same photos as long as these do not change; where in doubt, not."""
+    return not PASSING.search(condition)
 
 
 def _amiss(condition: str) -> str | None:
