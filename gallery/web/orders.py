@@ -85,13 +85,11 @@ class Orders:
         return making.result() if making and making.done() and not making.exception() else None
 
     def _make(self, key: str, cache: Cache, condition: str | None, how: str) -> Order:
-        import numpy as np
 
         rows, contents = _every(cache)
         order = self._sorted(cache, rows, how)
         if condition is not None:
-            chosen = [row_ids(batch) for batch in cache.where(condition, ["digest"])]
-            order = order[np.isin(rows[order], np.concatenate([np.zeros(0, np.int64), *chosen]))]
+            order = order[cache.chosen(condition).photos.hold(rows[order])]
         return Order(key, cache, rows[order], contents[order])
 
     def _sorted(self, cache: Cache, rows: "np.ndarray", how: str) -> "np.ndarray":

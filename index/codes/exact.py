@@ -41,8 +41,9 @@ class Exact:
         only, count = None, len(self.ids)
         if among is not None:
             chosen = among.hold(self.ids)
-            count = np.count_nonzero(chosen)
-            only = faiss.SearchParameters(sel=faiss.IDSelectorBitmap(np.packbits(chosen, bitorder="little")))
+            count = int(np.count_nonzero(chosen))
+            options: dict[str, Any] = {"sel": selector(np.packbits(chosen, bitorder="little"))}
+            only = faiss.SearchParameters(**options)
         wanted = min(wanted, count)
         if not wanted:
             return np.zeros((len(queries), 0), np.float32), np.zeros((len(queries), 0), np.int64)
@@ -78,6 +79,14 @@ def held(batches: "Iterable[tuple[pa.RecordBatch, np.ndarray]]", dimension: int)
         contents.append(digests(batch))
     every = np.concatenate(ids)
     return Exact(made, np.concatenate(rounded), every, np.argsort(every), np.concatenate(contents))
+
+
+def selector(packed: "np.ndarray") -> Any:
+    """FAISS's way to pass over all ids but those whose bits are set."""
+    import faiss
+
+    bitmap: Any = faiss.IDSelectorBitmap
+    return bitmap(packed)
 
 
 class Truth:

@@ -77,8 +77,6 @@ class Kept:
 
         more = max(1.0, wanted / AT)
         shortlist, lists = round(self.card.shortlist * more), round(self.card.lists * more**0.5)
-        if among is not None:
-            lists = self.inverted.lists
         listed = self.inverted.shortlist(queries, wanted=shortlist, lists=lists, stale=stale, among=among)
         found = np.unique(listed[listed >= 0])
         unit = unit_length(vectors(cache.take(found, ["embedding"])))
