@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
-from petrieve.index.codes.inverted import Inverted, filled, numbers
+from petrieve.index.codes.inverted import Inverted, filled, ivf, numbers
 from petrieve.store.cache import Cache
 from petrieve.store.chosen import Bits
 from petrieve.store.errors import PetrieveError, first_line
@@ -142,7 +142,9 @@ def load(cache: Cache) -> Kept | None:
         ids, marks = held["ids"][order], held["marks"][order]
         if marks.dtype != np.uint64 or len(ids) != card.photos or (ids[1:] == ids[:-1]).any():
             raise ValueError("an id for each photo is wanted")
-        kept = Kept(Inverted(filled(card.kind, held, cache.dimension), ids, marks), card)
+        codes = filled(card.kind, held, cache.dimension)
+        ivf(codes).parallel_mode = 1  # the lists of one query are shared out among the cores
+        kept = Kept(Inverted(codes, ids, marks), card)
     if kept is not None and kept.card.fingerprint != cache.fingerprint:
         raise PetrieveError(
             f"the index was built from embeddings of other weights ({kept.card.fingerprint[:8]}) "
