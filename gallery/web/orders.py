@@ -85,7 +85,6 @@ class Orders:
         return making.result() if making and making.done() and not making.exception() else None
 
     def _make(self, key: str, cache: Cache, condition: str | None, how: str) -> Order:
-
         rows, contents = _every(cache)
         order = self._sorted(cache, rows, how)
         if condition is not None:
