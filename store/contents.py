@@ -70,7 +70,7 @@ class Contents:
 
     def __len__(self) -> int:
         """How many photos can be looked at: all but the unreadable."""
-        return self._count(self._photos, EMBEDDED)
+        return self._embedded
 
     @property
     def contents(self) -> int:
@@ -419,13 +419,18 @@ class Contents:
         pairs = [digests(self.take(every.ids[places], ["digest"])) for places in (again - 1, again)]
         return every.ids[again[pairs[0] == pairs[1]]]  # type: ignore[no-any-return]
 
+    @cached_property
+    def _embedded(self) -> int:
+        """How many photos have a content: of a million, to count them takes more than to find the ten nearest."""
+        return self._count(self._photos, EMBEDDED)
+
     def _count(self, table: "lance.LanceDataset", chosen: str | None) -> int:
         with readable(self.store):
             return int(table.count_rows(chosen))
 
     def _changed(self) -> None:
         """What was remembered of the tables no longer holds."""
-        remembered = "_of_photos _of_canonical _repeated _of_contents _content_places _of_views _held"
+        remembered = "_embedded _of_photos _of_canonical _repeated _of_contents _content_places _of_views _held"
         for name in remembered.split():
             self.__dict__.pop(name, None)
         self._conditions.clear()
