@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 STORE, COMPUTING = "The store", "Computing"  # groups of options in a command's help
 
+
 class _NoPandas:
     """Has Python find no pandas."""
 

@@ -167,6 +167,7 @@ def evaluated(found: dict[str, Any]) -> Iterator[str]:
         "recall_at_10": f"recall@10 ({found['recall_at_10_possible']:.3f} at most)",
         "mean_average_precision": "mean average precision",
         "index_recall": "the index's recall@10 against exact search",
+        "index_recall_chosen": f"the same among photos of one {found['column']} alone",
     }
     figures = [(title, found[key]) for key, title in names.items() if found[key]]
     rows = [(title, f"{one['value']:.3f}", f"{one['low']:.3f} to {one['high']:.3f}") for title, one in figures]

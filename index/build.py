@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from petrieve.index.codes import exact
 from petrieve.index.codes import kept as files
-from petrieve.index.codes.exact import Exact, held, taken
+from petrieve.index.codes.exact import Exact, held
 from petrieve.index.codes.kept import Kept
 from petrieve.store.cache import Cache
 from petrieve.store.errors import PetrieveError
@@ -108,4 +108,4 @@ def _assembled(cache: Cache, kept: Kept | None) -> Index:
             cache, held(cache.vectors(), cache.dimension) if cache.contents <= exact.EXACT else None, None, none
         )
     fresh, stale = files.differences(kept.inverted.ids, kept.inverted.marks, *cache.marks())
-    return Index(cache, held(taken(cache, fresh), cache.dimension), kept, stale)
+    return Index(cache, held(cache.vectors_of(fresh), cache.dimension), kept, stale)

@@ -1,12 +1,14 @@
 """How often a photo's neighbours are of its own kind: what the search is worth on the user's own labels."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from petrieve.index.build import Index
-from petrieve.index.codes.exact import streamed
+from petrieve.index.codes.exact import Truth
 from petrieve.index.search import nearest_of_each
 from petrieve.store.cache import Cache
+from petrieve.store.chosen import Chosen
 from petrieve.store.digests import drawn, marks_of
 from petrieve.store.errors import PetrieveError
 from petrieve.store.rows import digests as digests_of
@@ -26,6 +28,7 @@ QUERIES, FEWEST, COMPARED = 2000, 200, 200_000_000
 # next pair of 3 million 0.906; with the bundled trunk, pictures saved anew as JPEG at quality 75 have 0.994 and more.
 NEAR_COPY = 0.99
 ASKED = 200  # photos that an index is measured with
+VALUES = 4  # that an index is measured with among photos of one value alone: those that most have
 # Photos that each of those is compared with: of so many it takes 78 s and 1.5 GB on two cores.
 MOST = 1_000_000
 # Similarities held at a time, and ranked at a time.
@@ -56,6 +59,7 @@ class Evaluated:
     recall_at_10_possible: float  # ten neighbours are no more than a share of a kind that has many photos
     mean_average_precision: Figure
     index_recall: Figure | None  # None for an exact index
+    index_recall_chosen: Figure | None  # the same among the photos of one value alone, as a condition chooses them
 
 
 def evaluate(index: Index, *, column: str = "label", seed: int = 0) -> Evaluated:
@@ -105,20 +109,42 @@ def evaluate(index: Index, *, column: str = "label", seed: int = 0) -> Evaluated
         recall_at_10_possible=round(float(scores[3].mean()), 4),
         mean_average_precision=figure(scores[2], seed=seed),
         index_recall=index_recall(index, seed=seed),
+        index_recall_chosen=index_recall(index, _of_values(index, ids, codes), seed=seed) if index.kept else None,
     )
 
 
-def index_recall(index: Index, *, seed: int = 0) -> Figure | None:
-    """The share of the ten nearest photos that an approximate index finds, photos asked; None for an exact one."""
+def index_recall(index: Index, chosen: Sequence[Chosen | None] = (None,), *, seed: int = 0) -> Figure | None:
+    """The share of the ten nearest photos that an approximate index finds, photos asked; None for an exact one.
+
+    Of several sets of chosen photos each is asked about with a part of the queries, whether these are in it or not.
+    """
     import numpy as np
 
     if index.kept is None:
         return None
     _, queries = index.cache.sample(ASKED, seed=seed)
-    _, found = nearest_of_each(index, queries, RECALL_AT)
-    _, nearest = streamed(index.cache, unit_length(queries), RECALL_AT)
-    shares = [np.isin(own, others).mean() for own, others in zip(nearest, found, strict=True)]
+    parts = [unit_length(part) for part in np.array_split(queries, len(chosen))]
+    truths = [Truth(part, RECALL_AT) for part in parts]
+    for rows, embeddings in index.cache.vectors():
+        ids, unit = row_ids(rows), unit_length(embeddings)
+        for one, truth in zip(chosen, truths, strict=True):
+            held = np.ones(len(ids), bool) if one is None else one.contents.hold(ids)
+            if held.any():
+                truth.show(unit[held], ids[held])
+    shares: list[float] = []
+    for one, part, truth in zip(chosen, parts, truths, strict=True):
+        _, found = nearest_of_each(index, part, RECALL_AT, one)
+        _, nearest = truth.found()
+        shares += [np.isin(own[own >= 0], others).mean() for own, others in zip(nearest, found, strict=True)]
     return figure(np.array(shares), seed=seed)
+
+
+def _of_values(index: Index, ids: "np.ndarray", codes: "np.ndarray") -> list[Chosen]:
+    """The photos, of those with these row ids (N,), of each of the values (codes, (N,)) that most have."""
+    import numpy as np
+
+    counts = np.bincount(codes)
+    return [index.cache.chosen_of(ids[codes == value]) for value in np.argsort(-counts, kind="stable")[:VALUES]]
 
 
 def _said(cache: Cache, column: str) -> "tuple[np.ndarray, np.ndarray, np.ndarray, int]":

@@ -1,20 +1,17 @@
 """The question behind "similar": which of the photos that may be meant look most like one pet, told by its photos."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from petrieve.index.build import Index
 from petrieve.index.reading import reading
-from petrieve.index.search import GROWTH, NAMES, Found, check_k, found_of, ranked
+from petrieve.index.search import GROWTH, Found, check_k, ranked
 from petrieve.store.errors import PetrieveError
-from petrieve.store.rows import digests, lengths, row_ids, unit_length
+from petrieve.store.rows import unit_length
 
 if TYPE_CHECKING:
     import numpy as np
-
-NOT_EMBEDDED = -2.0
-Ranking = Callable[[int], list[Found]]  # how many → the photos, best first; fewer where there are no more
 
 
 @dataclass(frozen=True)
@@ -52,8 +49,8 @@ def ask(
 ) -> list[Match]:
     """The `k` photos most like a pet, best first, but for paths that are left out; its photos' embeddings are (D,).
 
-    `where` is a condition in SQL on the photos' columns: those for which it holds are compared one by one. With
-    `group_by`, a column, only the best photo of each of its values counts; photos without a value stand alone.
+    `where` is a condition in SQL on the photos' columns: only those for which it holds are meant. With `group_by`, a
+    column, only the best photo of each of its values counts; photos without a value stand alone.
 
     Raises:
         PetrieveError: `k` is below 1, a similarity beyond 1, the condition cannot be used, or there is no such column.
@@ -70,10 +67,10 @@ def ask(
         raise PetrieveError(f"there is no column {group_by!r} to group by", f"the columns are {known}")
     # (D,): its product with a photo's embedding is the mean of the cosines.
     pet = unit_length(np.stack(embeddings)).mean(axis=0)
-    ranking = _chosen(index, pet, where) if where is not None else _all(index, pet)
+    length, chosen = float(np.linalg.norm(pet)), None if where is None else index.cache.chosen(where)
     wanted, found = k + len(leave_out), list[Match]()
     while True:
-        ranked_ = ranking(wanted)
+        ranked_ = [replace(one, similarity=one.similarity * length) for one in ranked(index, pet, wanted, chosen)]
         candidates = _matches(index, ranked_, leave_out, group_by)
         found = [one for one in candidates if one.similarity >= min_similarity][:k]
         exhausted = len(ranked_) < wanted or ranked_[-1].similarity < min_similarity
@@ -82,50 +79,6 @@ def ask(
         wanted *= GROWTH
     shares = reading(index.cache).as_close([one.similarity for one in found])
     return [replace(one, pairs_as_close=share) for one, share in zip(found, shares, strict=True)]
-
-
-def _all(index: Index, pet: "np.ndarray") -> Ranking:
-    """All photos, as the index ranks them."""
-    import numpy as np
-
-    length = float(np.linalg.norm(pet))
-
-    def ranking(wanted: int) -> list[Found]:
-        return [replace(one, similarity=one.similarity * length) for one in ranked(index, pet, wanted)]
-
-    return ranking
-
-
-def _chosen(index: Index, pet: "np.ndarray", where: str) -> Ranking:
-    """The photos that a condition chooses, ranked exactly: each is compared, and 28 bytes of each are kept."""
-    import numpy as np
-
-    ids, contents = [np.zeros(0, np.int64)], [np.zeros(0, "S16")]
-    for photos in index.cache.where(where, ["digest"]):
-        ids.append(row_ids(photos))
-        contents.append(digests(photos))
-    rows, content = np.concatenate(ids), np.concatenate(contents)
-    close = _similarities(index, pet, content)
-    order = np.argsort(-close, kind="stable")
-    order = order[close[order] > NOT_EMBEDDED]
-
-    def ranking(wanted: int) -> list[Found]:
-        first = order[:wanted]
-        photos = index.cache.take_photos(rows[first], [*NAMES, "_rowid"]).to_pylist()
-        return [found_of(photo, one) for photo, one in zip(photos, close[first].tolist(), strict=True)]
-
-    return ranking
-
-
-def _similarities(index: Index, pet: "np.ndarray", contents: "np.ndarray") -> "np.ndarray":
-    """How like a pet (D,) photos with these contents (digests, (n,)) are: float32 (n,)."""
-    import numpy as np
-
-    each, which = np.unique(contents, return_inverse=True)
-    close = np.full(len(each), NOT_EMBEDDED, np.float32)
-    for found, embeddings in index.cache.embeddings_of(each):
-        close[np.searchsorted(each, found)] = embeddings @ pet / lengths(embeddings)
-    return close[which]
 
 
 def _matches(

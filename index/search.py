@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from petrieve.index.build import Index
 from petrieve.index.codes.exact import streamed
+from petrieve.store.chosen import Chosen
 from petrieve.store.digests import as_bytes
 from petrieve.store.errors import PetrieveError
 from petrieve.store.photo import path_of
-from petrieve.store.rows import digests, unit_length
+from petrieve.store.rows import digests, row_ids, unit_length
 
 if TYPE_CHECKING:
     import numpy as np
@@ -57,51 +58,59 @@ def search(
     return [Neighbour(one.photo, one.label, round(min(one.similarity, 1.0), 4), one.gone) for one in found[:k]]
 
 
-def ranked(index: Index, embedding: "np.ndarray", wanted: int) -> list[Found]:
+def ranked(index: Index, embedding: "np.ndarray", wanted: int, chosen: Chosen | None = None) -> list[Found]:
     """As many photos most like an embedding (D,), or a few more, or all that there are; best first.
 
-    Photos with the same bytes stand beside each other.
+    Of all photos, or of the chosen ones. Photos with the same bytes stand beside each other.
     """
     asked = wanted
     while True:
-        similarities, ids = nearest(index, embedding, asked)
-        found = named(index, ids, similarities)
+        similarities, ids = nearest(index, embedding, asked, chosen)
+        found = named(index, ids, similarities, chosen)
         if len(found) >= wanted or len(ids) < asked:
             return found
         asked *= GROWTH
 
 
-def nearest(index: Index, embedding: "np.ndarray", wanted: int) -> tuple[list[float], list[int]]:
+def nearest(
+    index: Index, embedding: "np.ndarray", wanted: int, chosen: Chosen | None = None
+) -> tuple[list[float], list[int]]:
     """The cosines of so many contents most like an embedding (D,), or of all, best first; and their ids."""
-    similarities, ids = nearest_of_each(index, embedding[None], wanted)
+    similarities, ids = nearest_of_each(index, embedding[None], wanted, chosen)
     there = ids[0] >= 0
     return similarities[0][there].tolist(), ids[0][there].tolist()
 
 
-def nearest_of_each(index: Index, embeddings: "np.ndarray", wanted: int) -> "tuple[np.ndarray, np.ndarray]":
-    """Cosines and ids, (Q, `wanted` or as many as there are) each, of the contents most like embeddings (Q, D)."""
+def nearest_of_each(
+    index: Index, embeddings: "np.ndarray", wanted: int, chosen: Chosen | None = None
+) -> "tuple[np.ndarray, np.ndarray]":
+    """Cosines and ids, (Q, `wanted` or as many as there are) each, of the contents most like embeddings (Q, D).
+
+    Of all contents, or of those that the chosen photos have.
+    """
     import numpy as np
 
-    queries = unit_length(embeddings)
+    queries, among = unit_length(embeddings), None if chosen is None else chosen.contents
     if index.held is None:
-        return streamed(index.cache, queries, wanted)
-    similarities, ids = index.held.nearest(queries, wanted)
+        return streamed(index.cache, queries, wanted, among)
+    similarities, ids = index.held.nearest(queries, wanted, among)
     if index.kept is None:
         return similarities, ids
-    wanted = min(wanted, len(index.held.ids) + len(index.kept.inverted.ids) - len(index.stale))
-    if wanted > MANY:
-        return streamed(index.cache, queries, wanted)
-    close, listed = index.kept.nearest(index.cache, queries, wanted, index.stale)
+    there = len(index.held.ids) + len(index.kept.inverted.ids) - len(index.stale) if among is None else among.count
+    wanted = min(wanted, there)
+    if wanted > MANY or (among is not None and index.kept.is_little(among)):
+        return streamed(index.cache, queries, wanted, among)
+    close, listed = index.kept.nearest(index.cache, queries, wanted, stale=index.stale, among=among)
     similarities, ids = np.concatenate([similarities, close], axis=1), np.concatenate([ids, listed], axis=1)
     order = np.argsort(-similarities, axis=1, kind="stable")[:, :wanted]
     ids = np.take_along_axis(ids, order, 1)
     if ids.shape[1] < wanted or (ids < 0).any():  # the lists that were looked into hold too few
-        return streamed(index.cache, queries, wanted)
+        return streamed(index.cache, queries, wanted, among)
     return np.take_along_axis(similarities, order, 1), ids
 
 
-def named(index: Index, ids: list[int], similarities: list[float]) -> list[Found]:
-    """The photos of the contents with these row ids, in their order."""
+def named(index: Index, ids: list[int], similarities: list[float], chosen: Chosen | None = None) -> list[Found]:
+    """The photos, or the chosen ones, of the contents with these row ids, in their order."""
     import numpy as np
 
     rows = np.array(ids, np.int64)
@@ -110,9 +119,11 @@ def named(index: Index, ids: list[int], similarities: list[float]) -> list[Found
         contents = digests(index.cache.take(rows, ["digest"]))
     if len(contents) < len(ids):  # the store let go of some while it was read
         return []
-    photos = defaultdict(list)
-    for photo in index.cache.photos_of(contents, NAMES).to_pylist():
-        photos[photo["digest"]].append(photo)
+    photos, found = defaultdict(list), index.cache.photos_of(contents, NAMES)
+    held = np.ones(len(found), bool) if chosen is None else chosen.photos.hold(row_ids(found))
+    for photo, is_chosen in zip(found.to_pylist(), held, strict=True):
+        if is_chosen:
+            photos[photo["digest"]].append(photo)
     listed = zip(as_bytes(contents), similarities, strict=True)
     return [found_of(photo, similarity) for digest, similarity in listed for photo in photos[digest]]
 

@@ -28,7 +28,8 @@ FUNCTIONS = frozenset(
 WORDS = frozenset("all and any between case else filter from in is like ilike not or then to when".split())
 TYPES = frozenset("char decimal double float numeric time timestamp varchar".split())
 CALL = re.compile(r"([\w`.]+)\s*\(")
-
+# What gives another answer each time that it is asked.
+PASSING = re.compile(r"\b(?:now|today|random|uuid|current_(?:date|time|timestamp))\b", re.IGNORECASE)
 # What of Lance's words says why, the plainest first.
 REASONS = (
     r"Expected: .+?, found: .+?(?=\), /|$)",
@@ -72,6 +73,11 @@ def filtered(
         if "filter expression" not in str(error):
             raise
         raise _explained(str(error).replace("\n", " "), known) from error
+
+
+def is_lasting(condition: str) -> bool:
+    """Whether a condition holds for the same photos as long as these do not change; where in doubt, not."""
+    return not PASSING.search(condition)
 
 
 def _amiss(condition: str) -> str | None:

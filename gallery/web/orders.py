@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
+    from petrieve.store.chosen import Bits
+
 ORDERS = {
     "": "as they were added",
     "label": "by label",
@@ -69,7 +71,7 @@ class Orders:
         with self.lock:
             making = self.made.get(key)
         if making is None:
-            chosen = None if condition is None else _chosen(cache, condition)
+            chosen = None if condition is None else cache.chosen(condition).photos
             with self.lock:
                 making = self.made.get(key) or self.workers.submit(self._make, key, cache, chosen, how)
         with self.lock:
@@ -90,13 +92,11 @@ class Orders:
             making = self.made.get(key)
         return making.result() if making and making.done() and not making.exception() else None
 
-    def _make(self, key: str, cache: Cache, chosen: "np.ndarray | None", how: str) -> Order:
-        import numpy as np
-
+    def _make(self, key: str, cache: Cache, chosen: "Bits | None", how: str) -> Order:
         rows, contents = _every(cache)
         order = self._sorted(cache, rows, how)
         if chosen is not None:
-            order = order[np.isin(rows[order], chosen)]
+            order = order[chosen.hold(rows[order])]
         return Order(key, cache, rows[order], contents[order])
 
     def _sorted(self, cache: Cache, rows: "np.ndarray", how: str) -> "np.ndarray":
@@ -119,13 +119,6 @@ def orders_of(desk: Desk) -> Orders:
     """A desk's own."""
     found: Orders = desk.more.setdefault("orders", Orders())
     return found
-
-
-def _chosen(cache: Cache, condition: str) -> "np.ndarray":
-    """Ids of the rows for which a condition holds."""
-    import numpy as np
-
-    return np.concatenate([np.zeros(0, np.int64), *(row_ids(one) for one in cache.where(condition, ["digest"]))])
 
 
 def _every(cache: Cache) -> "tuple[np.ndarray, np.ndarray]":

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from petrieve.store.cache import Cache
-from petrieve.store.rows import digests, lengths, row_ids, unit_length, vectors
+from petrieve.store.chosen import Bits
+from petrieve.store.rows import digests, lengths, row_ids, unit_length
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,17 +30,24 @@ class Exact:
     order: "np.ndarray"  # int64 (N,): the places of the ids, ascending
     digests: "np.ndarray"  # (N,) of 16 bytes
 
-    def nearest(self, queries: "np.ndarray", wanted: int) -> "tuple[np.ndarray, np.ndarray]":
+    def nearest(self, queries: "np.ndarray", wanted: int, among: Bits | None = None) -> "tuple[np.ndarray, np.ndarray]":
         """Cosines and ids, (Q, at most `wanted`) each, of the contents most like unit-length queries (Q, D).
 
-        Ids are -1 where there are no more.
+        Of all, or of those `among` which they are to be. Ids are -1 where there are no more.
         """
+        import faiss
         import numpy as np
 
-        wanted = min(wanted, len(self.ids))
+        only, count = None, len(self.ids)
+        if among is not None:
+            chosen = among.hold(self.ids)
+            count = int(np.count_nonzero(chosen))
+            options: dict[str, Any] = {"sel": selector(np.packbits(chosen, bitorder="little"))}
+            only = faiss.SearchParameters(**options)
+        wanted = min(wanted, count)
         if not wanted:
             return np.zeros((len(queries), 0), np.float32), np.zeros((len(queries), 0), np.int64)
-        products, places = self.faiss.search(queries, wanted)
+        products, places = self.faiss.search(queries, wanted, params=only)
         there = places >= 0  # of an embedding that holds no numbers faiss finds none
         similarities = np.where(there, products / self.lengths[places], -np.inf)
         order = np.argsort(-similarities, axis=1, kind="stable")
@@ -73,11 +81,12 @@ def held(batches: "Iterable[tuple[pa.RecordBatch, np.ndarray]]", dimension: int)
     return Exact(made, np.concatenate(rounded), every, np.argsort(every), np.concatenate(contents))
 
 
-def taken(cache: Cache, ids: "np.ndarray") -> "Iterable[tuple[pa.RecordBatch, np.ndarray]]":
-    """Batches of the contents with these row ids, each beside its embeddings (n, D)."""
-    for start in range(0, len(ids), TAKEN):
-        rows = cache.take(ids[start : start + TAKEN], ["_rowid", "digest", "embedding"])
-        yield rows, vectors(rows)
+def selector(packed: "np.ndarray") -> Any:
+    """FAISS's way to pass over all ids but those whose bits are set."""
+    import faiss
+
+    bitmap: Any = faiss.IDSelectorBitmap
+    return bitmap(packed)
 
 
 class Truth:
@@ -108,12 +117,20 @@ class Truth:
         return self._heap.D, self._heap.I
 
 
-def streamed(cache: Cache, queries: "np.ndarray", wanted: int) -> "tuple[np.ndarray, np.ndarray]":
-    """Cosines and ids (Q, wanted) of the contents most like unit-length queries (Q, D): the cache is read once.
+def streamed(
+    cache: Cache, queries: "np.ndarray", wanted: int, among: Bits | None = None
+) -> "tuple[np.ndarray, np.ndarray]":
+    """Cosines and ids (Q, wanted) of the contents most like unit-length queries (Q, D), of all or of some.
 
-    Ids are -1 where there are no more.
+    Their embeddings are read once. Ids are -1 where there are no more.
     """
-    truth = Truth(queries, min(wanted, cache.contents))
-    for rows, embeddings in cache.vectors():
-        truth.show(unit_length(embeddings), row_ids(rows))
+    import numpy as np
+
+    wanted = min(wanted, cache.contents if among is None else among.count)
+    if not wanted:
+        return np.zeros((len(queries), 0), np.float32), np.zeros((len(queries), 0), np.int64)
+    truth = Truth(queries, wanted)
+    for rows, embeddings in cache.vectors() if among is None else cache.vectors_of(among.ids()):
+        if len(rows):
+            truth.show(unit_length(embeddings), row_ids(rows))
     return truth.found()

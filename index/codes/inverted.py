@@ -8,6 +8,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from petrieve.index.codes.exact import selector
+from petrieve.store.chosen import Bits
 from petrieve.store.errors import PetrieveError, first_line
 
 if TYPE_CHECKING:
@@ -33,17 +35,27 @@ class Inverted:
     marks: "np.ndarray"  # uint64 (N,), as the cache has them
 
     def shortlist(
-        self, queries: "np.ndarray", *, wanted: int, lists: int, stale: "np.ndarray | None" = None
+        self,
+        queries: "np.ndarray",
+        *,
+        wanted: int,
+        lists: int,
+        stale: "np.ndarray | None" = None,
+        among: Bits | None = None,
     ) -> "np.ndarray":
         """Ids (Q, `wanted`), the likeliest first, of photos in the lists nearest to unit-length queries (Q, D).
 
-        Those in `stale` are left out. Where the lists hold fewer, the rest is -1.
+        Those in `stale` are left out, and those that are not `among` these: for these, all lists are looked into, since
+        what a condition leaves may lie in any. Where the lists hold fewer, the rest is -1.
         """
         import faiss
 
-        options: dict[str, Any] = {"nprobe": lists}
+        options: dict[str, Any] = {"nprobe": lists if among is None else self.lists}
+        if among is not None:
+            options["sel"] = selector(among.packed)
         if stale is not None and len(stale):
-            options["sel"] = faiss.IDSelectorNot(faiss.IDSelectorBatch(stale))
+            others = faiss.IDSelectorNot(faiss.IDSelectorBatch(stale))
+            options["sel"] = faiss.IDSelectorAnd(options["sel"], others) if among is not None else others
         asked: Any = faiss.SearchParametersIVF(**options)
         if transform(self.faiss) is not None:
             behind: Any = faiss.SearchParametersPreTransform

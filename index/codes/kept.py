@@ -12,8 +12,9 @@ from dataclasses import asdict, dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
-from petrieve.index.codes.inverted import Inverted, filled, numbers
+from petrieve.index.codes.inverted import Inverted, filled, ivf, numbers
 from petrieve.store.cache import Cache
+from petrieve.store.chosen import Bits
 from petrieve.store.errors import PetrieveError, first_line
 from petrieve.store.files import remove_abandoned, write_file
 from petrieve.store.near import local
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 AT = 10  # recall is that of so many neighbours
 TYPES = {"uint64": "U64", "int64": "I64", "float32": "F32", "uint8": "U8"}  # as safetensors files name them
 REMEDY = "run `petrieve build-index`"
+# What a search among chosen photos costs, in nanoseconds: an embedding read from the cache, a code that is passed over.
+EMBEDDING, LOOKED_AT = 25_000, 2.5
 
 
 class Damaged(PetrieveError):
@@ -57,17 +60,24 @@ class Kept:
     card: Card
 
     def nearest(
-        self, cache: Cache, queries: "np.ndarray", wanted: int, stale: "np.ndarray | None" = None
+        self,
+        cache: Cache,
+        queries: "np.ndarray",
+        wanted: int,
+        *,
+        stale: "np.ndarray | None" = None,
+        among: Bits | None = None,
     ) -> "tuple[np.ndarray, np.ndarray]":
         """Cosines and ids (Q, `wanted`), best first, of the photos most like unit-length queries (Q, D).
 
-        The shortlist's embeddings are read from the cache. Ids in `stale` are left out; -1 stands where none was found.
+        The shortlist's embeddings are read from the cache. Ids in `stale` are left out, and those that are not `among`
+        these; -1 stands where none was found.
         """
         import numpy as np
 
         more = max(1.0, wanted / AT)
         shortlist, lists = round(self.card.shortlist * more), round(self.card.lists * more**0.5)
-        listed = self.inverted.shortlist(queries, wanted=shortlist, lists=lists, stale=stale)
+        listed = self.inverted.shortlist(queries, wanted=shortlist, lists=lists, stale=stale, among=among)
         found = np.unique(listed[listed >= 0])
         unit = unit_length(vectors(cache.take(found, ["embedding"])))
         places = np.searchsorted(found, listed)
@@ -77,6 +87,10 @@ class Kept:
             similarities[row, there] = unit[some[there]] @ query
         order = np.argsort(-similarities, axis=1, kind="stable")[:, :wanted]
         return np.take_along_axis(similarities, order, 1), np.take_along_axis(listed, order, 1)
+
+    def is_little(self, among: Bits) -> bool:
+        """Whether to read the embeddings of all of these is quicker than to look for them among the codes."""
+        return among.count * EMBEDDING < len(self.inverted.ids) * LOOKED_AT
 
 
 def save(kept: Kept, cache: Cache) -> None:
@@ -128,7 +142,9 @@ def load(cache: Cache) -> Kept | None:
         ids, marks = held["ids"][order], held["marks"][order]
         if marks.dtype != np.uint64 or len(ids) != card.photos or (ids[1:] == ids[:-1]).any():
             raise ValueError("an id for each photo is wanted")
-        kept = Kept(Inverted(filled(card.kind, held, cache.dimension), ids, marks), card)
+        codes = filled(card.kind, held, cache.dimension)
+        ivf(codes).parallel_mode = 1  # the lists of one query are shared out among the cores
+        kept = Kept(Inverted(codes, ids, marks), card)
     if kept is not None and kept.card.fingerprint != cache.fingerprint:
         raise PetrieveError(
             f"the index was built from embeddings of other weights ({kept.card.fingerprint[:8]}) "
