@@ -15,6 +15,7 @@ from petrieve.gallery.web.decisions import Decision, question_of, to_go
 from petrieve.gallery.web.desk import Desk
 from petrieve.store.contents import EMBEDDED
 from petrieve.store.digests import as_array
+from petrieve.store.key import Where
 from petrieve.store.photo import path_of
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def queues_of(desk: Desk, then: Callable[[], None] = lambda: None) -> Queues:
     """The lists as they are now; those that the store has outgrown are made anew meanwhile, and `then` is called."""
     queues: Queues = desk.more.setdefault("queues", Queues())
     cache = desk.store.cache()
-    version = cache.version, _stamp(cache)
+    version = cache.version, stamp(cache.folder.head)
     with queues.lock:
         if queues.busy or queues.version == version:
             return queues
@@ -199,9 +200,8 @@ def _digests(cache: "Cache", paths: Iterable[str]) -> dict[str, str]:
     return {path_of(row["root"], row["uri"]): row["digest"].hex() for row in rows if row["digest"]}
 
 
-def _stamp(cache: "Cache") -> object:
-    """Changes with the head."""
-    file = cache.folder.head
+def stamp(file: Where) -> object:
+    """Changes with a file; None where it is not there."""
     if not isinstance(file, Path):
         return file.tag()
     return file.stat().st_mtime_ns if file.exists() else None
@@ -215,7 +215,7 @@ def _contents(cache: "Cache") -> object:
 
 # What is made together: its lists, what it depends on, and who makes it. The quickest first.
 MAKERS: dict[str, tuple[Sequence[str], Callable[["Cache"], object], Callable[[Desk, "Cache"], dict[str, Found]]]] = {
-    "head": (("unsure",), lambda cache: (cache.version, _stamp(cache)), _least_sure),
+    "head": (("unsure",), lambda cache: (cache.version, stamp(cache.folder.head)), _least_sure),
     "audit": (tuple(FINDINGS), lambda cache: cache.version, _audited),
     "copies": (("copies",), _contents, _copied),
 }
