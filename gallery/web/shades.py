@@ -18,7 +18,7 @@ KINDS = (
     ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#000000", "#8a8a8a", "#b9b5ab"),
     ("#56b4e9", "#e69f00", "#009e73", "#cc79a7", "#0072b2", "#d55e00", "#f0e442", "#8a8a8a", "#565b62"),
 )
-# Viridis (van der Walt and Smith, matplotlib 1.5), without the end that is like the page, from which the last is farthest.
+# Viridis (van der Walt and Smith, matplotlib 1.5), without the end that is like the page: the last is farthest from it.
 STEPS = (
     ("#7ad151", "#44bf70", "#22a884", "#2a788e", "#355f8d", "#414487", "#440154", "#8a8a8a", "#b9b5ab"),
     ("#414487", "#355f8d", "#2a788e", "#22a884", "#44bf70", "#7ad151", "#fde725", "#8a8a8a", "#565b62"),

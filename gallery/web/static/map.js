@@ -20,7 +20,8 @@ function begin(ground) {
   const [canvas, around, ring, card, tools, far] = ["canvas", "svg", ".ring", ".card", ".tools", ".far"].map((one) => ground.querySelector(one));
   const pen = drawing(canvas, count);
   if (!pen) return ground.insertAdjacentHTML("beforeend", ground.querySelector("noscript").textContent);
-  for (const one of [canvas, tools, far, document.getElementById("selection"), document.getElementById("keys")]) one.hidden = false;
+  for (const one of [canvas, tools, far, document.getElementById("keys")]) one.hidden = false;
+  document.getElementById("selection").classList.remove("bare");
   const places = new Float32Array(2 * count), slots = new Uint8Array(count), shown = new Uint8Array(count);
   const dark = matchMedia("(prefers-color-scheme: dark)"), captions = new Map();
   let have = 0, drawn = 0, stale = true, next = 0, saving = 0, moved = -REST, began = 0, asked = 0, rate = FIRST / FRAME;
