@@ -72,6 +72,7 @@ def test_every_command_is_in_the_guide_with_its_keys(run: Run, store: Path, draw
         "evaluate": (),
         "duplicates": (),
         "build-index": ("--kind", "PCA8,IVF4,SQ8"),
+        "build-map": (),
         "info": (),
         "verify": (),
         "doctor": (photo,),
