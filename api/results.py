@@ -215,7 +215,10 @@ class Audit(Many["Finding"]):
 
     def document(self) -> Row:
         """What the command prints with `--json`."""
-        ranked = [{**asdict(one), "photo": words.name(one.photo)} for one in self.rows]
+        ranked = [
+            {**asdict(one), "photo": words.name(one.photo), "copies": {k: words.name(v) for k, v in one.copies.items()}}
+            for one in self.rows
+        ]
         found = {"found": self.found, "expected_wrong": self.expected_wrong}
         return {"photos": len(self), "of": self.of, **found, "ranked": ranked}
 

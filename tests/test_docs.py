@@ -35,7 +35,7 @@ INNER = {
     "info": {"photo", "caveat"},
     "verify": {"what", "remedy"},
     "evaluate": {"value", "low", "high"},
-    "audit": set("label doubt conflict leak outlier photo suggested reason score kinds".split()),
+    "audit": set("label doubt conflict leak outlier photo suggested reason score kinds copies".split()),
     "export": {"photos"},
     "duplicates": set("kind best photo label width height size threshold found taken".split()),
 }

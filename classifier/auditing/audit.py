@@ -3,7 +3,7 @@
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from petrieve.classifier.auditing import alike, suspects
@@ -16,7 +16,8 @@ from petrieve.store.errors import PetrieveError, listed
 if TYPE_CHECKING:
     import numpy as np
 
-    Remark = tuple[int, str, str]  # a photo's position, the kind of trouble, the reason
+    # A photo's position, the kind of trouble, the reason, and the position of the copy that it has to do with.
+    Remark = tuple[int, str, str, int | None]
 
 # Of L2 on standardised embeddings: wrong labels ask for more of it than a head that is to be used.
 STRENGTHS = (1000.0, 316.0, 100.0, 31.6, 10.0)
@@ -34,7 +35,7 @@ class Finding:
 
     `kinds`: `label` (more probably wrong than right), `doubt` (its label is to be looked at), `conflict` (a near-copy
     is labelled otherwise), `leak` (a near-copy is in another split), `outlier` (unlike all others). A photo without
-    any is in the list by its score alone.
+    any is in the list by its score alone. `copies` has the path of that near-copy, by the kind.
     """
 
     photo: str
@@ -43,6 +44,7 @@ class Finding:
     reason: str
     score: float
     kinds: list[str]
+    copies: dict[str, str] = field(default_factory=dict)
 
     @property
     def path(self) -> str:
@@ -84,10 +86,10 @@ def audit(photos: Labelled, *, name: Callable[[str], str] = str) -> Audited:
         PetrieveError: fewer than two classes have photos that are no near-copies.
     """
     judged = _judge(photos)
-    remarks: dict[int, list[tuple[str, str]]] = defaultdict(list)
+    remarks: dict[int, list[tuple[str, str, int | None]]] = defaultdict(list)
     for found in (_wrong_labels(judged), _near_copies(judged, name), _outliers(judged)):
-        for position, kind, reason in found:
-            remarks[position].append((kind, reason))
+        for position, kind, reason, other in found:
+            remarks[position].append((kind, reason, other))
     findings = [_finding(judged, position, remarks[position]) for position in range(len(photos))]
     order = sorted(
         range(len(photos)),
@@ -172,21 +174,22 @@ def _check(classes: "np.ndarray", targets: "np.ndarray", groups: "np.ndarray") -
     return np.asarray(pictures == 1)
 
 
-def _finding(judged: _Judged, position: int, remarks: list[tuple[str, str]]) -> Finding:
+def _finding(judged: _Judged, position: int, remarks: "list[tuple[str, str, int | None]]") -> Finding:
     target, score = judged.targets[position], float(judged.wrong[position])
     best = int(judged.probabilities[position].argmax())
     other = str(judged.classes[best]) if best != target >= 0 else None
     if remarks:
-        reason = "; ".join(reason for _, reason in remarks)
+        reason = "; ".join(reason for _, reason, _ in remarks)
     elif other:
         reason = _said(judged, position, best)
     else:
         reason = "nothing speaks against its label" if target >= 0 else "no photo to train with has its label"
-    kinds = [kind for kind, _ in remarks]
+    kinds = [kind for kind, _, _ in remarks]
+    copies = {kind: judged.photos.paths[other] for kind, _, other in remarks if other is not None}
     if set(kinds) - {"doubt"}:
         score = max(score, WORTH_A_LOOK)
     label, path = str(judged.photos.labels[position]), judged.photos.paths[position]
-    return Finding(path, label, other, reason, round(score, 6), kinds)
+    return Finding(path, label, other, reason, round(score, 6), kinds, copies)
 
 
 def _wrong_labels(judged: _Judged) -> "Iterator[Remark]":
@@ -195,7 +198,7 @@ def _wrong_labels(judged: _Judged) -> "Iterator[Remark]":
     wrong = judged.wrong > WORTH_A_LOOK
     for position in np.flatnonzero(wrong | judged.doubted).tolist():
         kind = "label" if wrong[position] else "doubt"
-        yield position, kind, _said(judged, position, _instead(judged, position))
+        yield position, kind, _said(judged, position, _instead(judged, position)), None
 
 
 def _instead(judged: _Judged, position: int) -> int:
@@ -229,7 +232,7 @@ def _near_copies(judged: _Judged, name: Callable[[str], str]) -> "Iterator[Remar
                 told.add((position, kind))
                 same = photos.digests[position] == photos.digests[other]
                 how = "the same file as" if same else "a near-copy of"
-                yield position, kind, f"{how} {name(photos.paths[other])}, which is {what}"
+                yield position, kind, f"{how} {name(photos.paths[other])}, which is {what}", other
 
 
 def _later(split: str, other: str) -> bool:
@@ -242,4 +245,4 @@ def _outliers(judged: _Judged) -> "Iterator[Remark]":
     usual = 1 - float(np.nanmedian(judged.far))
     for position in np.flatnonzero(suspects.strange(judged.far)).tolist():
         cosine = 1 - float(judged.far[position])
-        yield position, "outlier", f"unlike all others: cosine {cosine:.2f} to the nearest, usual is {usual:.2f}"
+        yield position, "outlier", f"unlike all others: cosine {cosine:.2f} to the nearest, usual is {usual:.2f}", None

@@ -1,5 +1,6 @@
 """The pages of a gallery, and who answers for each."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,7 @@ def application(desk: Desk, door: Door, hosts: list[str]) -> Starlette:
         loader=FileSystemLoader(HERE / "templates"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     app.state.pages.filters["printable"] = words.printable
+    app.state.pages.filters["told"] = partial(told, desk)
     app.state.pages.filters["number"] = "{:,}".format
     return app
 
@@ -73,15 +75,16 @@ async def _dropped(asked: Request) -> Response:
     """Take in photos that were dropped, chosen or taken, and ask about them."""
     if int(asked.headers.get("content-length") or 0) > MOST_BYTES:  # else it is counted as it comes
         raise HTTPException(413, f"this is too large: {MOST_BYTES >> 20} MB may be sent at once")
-    async with asked.form(max_files=PHOTOS, max_fields=20) as form:
-        files = [one for one in form.getlist("photos") if isinstance(one, UploadFile) and one.size]
-        again = [digest for word in form.getlist("photo") if isinstance(word, str) and (digest := digest_from(word))]
-        data = [(await one.read(), one.filename or "photo") for one in files]
-    if not data:
-        return RedirectResponse("./", 303)
     desk = desk_of(asked)
-    new = [bytes.fromhex(await desk.decoding.run(take_in, desk, *one)) for one in data]
-    return RedirectResponse("./" + ask.Question(photos=(*again, *new)).address(), 303)
+    if desk.drops.locked():  # what comes takes room on the disk before its turn
+        raise HTTPException(503, "too many photos are coming at once: try again in a minute")
+    async with desk.drops:
+        async with asked.form(max_files=PHOTOS, max_fields=20) as form:
+            files = [one for one in form.getlist("photos") if isinstance(one, UploadFile) and one.size]
+            again = [one for word in form.getlist("photo") if isinstance(word, str) and (one := digest_from(word))]
+            data = [(await one.read(), one.filename or "photo") for one in files]
+        new = [bytes.fromhex(await desk.decoding.run(take_in, desk, *one)) for one in data]
+    return RedirectResponse("./" + (ask.Question(photos=(*again, *new)).address() if new else ""), 303)
 
 
 async def _forgotten(asked: Request) -> Response:

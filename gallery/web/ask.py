@@ -9,7 +9,7 @@ from starlette.datastructures import QueryParams
 from petrieve.api.finding import neighbours_of
 from petrieve.classifier import head
 from petrieve.gallery import words
-from petrieve.gallery.web.desk import Desk, digest_from, embedded_of, placed, row_of, told
+from petrieve.gallery.web.desk import Desk, command, digest_from, embedded_of, placed, row_of, told
 from petrieve.gallery.web.filters import LONGEST, NONE, Filters, filters_of, held
 from petrieve.index.build import Index
 from petrieve.index.question import Match
@@ -109,7 +109,7 @@ def answer(desk: Desk, asked: Question) -> Answer:
         photos=photos,
         tiles=_tiles(desk, found),
         nothing=alone,
-        command="" if desk.shared else _command(desk, asked, pets, where),
+        command=_command(desk, asked, pets, where),
     )
 
 
@@ -187,4 +187,4 @@ def _command(desk: Desk, asked: Question, pets: list[Embedded], where: str | Non
     photos = [words.name(pet.photo.path) if not desk.uploads.of(pet.digest) else "PHOTO" for pet in pets]
     given = ["--where", where] if where else []
     given += ["--group-by", asked.group_by] if asked.group_by else []
-    return words.command("similar", *photos, "-k", str(asked.k), *given, "--store", desk.store.path)
+    return command(desk, "similar", *photos, "-k", str(asked.k), *given)

@@ -12,9 +12,9 @@ from starlette.responses import JSONResponse, PlainTextResponse, RedirectRespons
 from starlette.routing import Route
 
 from petrieve.gallery import words
-from petrieve.gallery.web import chosen
+from petrieve.gallery.web import chosen, deciding
 from petrieve.gallery.web.conditions import bounded
-from petrieve.gallery.web.desk import LENGTH, Desk, digest_from
+from petrieve.gallery.web.desk import LENGTH, Desk, command, digest_from, placed, told
 from petrieve.gallery.web.filters import Filters, filters_of, held
 from petrieve.gallery.web.orders import ORDERS, Order, orders_of
 from petrieve.gallery.web.page import desk_of, page
@@ -63,7 +63,7 @@ def look_of(given: QueryParams) -> Look:
     return Look(filters_of(given), order if order in ORDERS else "", _number(at))
 
 
-def tiles(order: Order, start: int, count: int) -> list[Tile]:
+def tiles(desk: Desk, order: Order, start: int, count: int) -> list[Tile]:
     """The photos of an order from one on."""
     columns = ["root", "uri", "label", "split", "gone", "digest"]
     rows = order.cache.take_photos(order.rows[start : start + count], columns).to_pylist()
@@ -71,7 +71,7 @@ def tiles(order: Order, start: int, count: int) -> list[Tile]:
         Tile(
             digest=row["digest"].hex(),
             label=words.printable(row["label"] or "no label"),
-            place=words.printable(words.name(path_of(row["root"], row["uri"]))),
+            place=words.printable(placed(desk, path_of(row["root"], row["uri"]))),
             gone=row["gone"].date().isoformat() if row["gone"] else None,
             split=row["split"],
         )
@@ -82,25 +82,23 @@ def tiles(order: Order, start: int, count: int) -> list[Tile]:
 async def _browsed(asked: Request) -> Response:
     """The page, with the first photos of what is looked through."""
     desk, look = desk_of(asked), look_of(asked.query_params)
-    told = await bounded(desk, look.filters.where, _page, desk, look)
-    return page(asked, "browse.html", look=look, orders=ORDERS, shown=SHOWN, pixels=PIXELS, **told)
+    shown = await bounded(desk, look.filters.where, _page, desk, look)
+    return page(asked, "browse.html", look=look, orders=ORDERS, shown=SHOWN, pixels=PIXELS, **shown)
 
 
 def _page(desk: Desk, look: Look) -> dict[str, Any]:
     there = held(desk)
-    told: dict[str, Any] = {"held": there, "problem": "", "order": None, "tiles": [], "at": 0, "command": ""}
+    shown: dict[str, Any] = {"held": there, "problem": "", "order": None, "tiles": [], "at": 0, "command": ""}
     try:
         condition = look.filters.condition(there["columns"])
         order = orders_of(desk).of(desk.store.index().cache, condition, look.order)
     except PetrieveError as error:
-        return {**told, "problem": words.called(str(error))}
+        return {**shown, "problem": words.called(told(desk, str(error)))}
     if order is None:
-        return told
+        return shown
     at = look.at if look.at < len(order) else 0
-    store = ("--store", desk.store.path)
-    listing = words.command("export", "photos.parquet", *store)
-    command = words.command("similar", "PHOTO", "--where", condition, *store) if condition else listing
-    return {**told, "order": order, "tiles": tiles(order, at, SHOWN), "at": at, "command": command}
+    same = ("similar", "PHOTO", "--where", condition) if condition else ("export", "photos.parquet")
+    return {**shown, "order": order, "tiles": tiles(desk, order, at, SHOWN), "at": at, "command": command(desk, *same)}
 
 
 async def _digests(asked: Request) -> Response:
@@ -115,7 +113,7 @@ async def _captions(asked: Request) -> Response:
     """Label, place, split, and since when it is gone, of photos from one on."""
     if (order := _known(asked)) is None:
         return _changed()
-    found = await run_in_threadpool(tiles, order, *_window(asked, WINDOW))
+    found = await run_in_threadpool(tiles, desk_of(asked), order, *_window(asked, WINDOW))
     return JSONResponse([[one.label, one.place, one.split, one.gone] for one in found])
 
 
@@ -133,7 +131,7 @@ async def _selected(asked: Request) -> Response:
         return RedirectResponse(f"../?{urlencode(named)}", 303)
     cache = await run_in_threadpool(desk_of(asked).store.cache)
     if do == "csv":
-        return _attached(chosen.listed(cache, contents), "text/csv", "photos.csv")
+        return _attached(chosen.listed(cache, contents, shared=desk_of(asked).shared), "text/csv", "photos.csv")
     if do == "zip":
         file = await run_in_threadpool(chosen.zipped, cache, contents)
         return _attached(_pieces(file), "application/zip", "photos.zip")
@@ -142,11 +140,25 @@ async def _selected(asked: Request) -> Response:
 
 
 def _said(desk: Desk, contents: list[bytes], column: str, value: str) -> dict[str, Any]:
-    """Note a value of photos: in which file, and the command that has the store take it over."""
+    """Note a value of photos: in which file, and the command that has the store take it over.
+
+    A label is a decision as those of Review are, so that it is not asked for there; it can be undone by its act.
+    """
     cache = desk.store.cache()
-    file = str(chosen.say(cache, contents, column, value))
-    named = ("--labels", file, "--store", desk.store.path)
-    return {"file": file, "command": words.command("embed", *chosen.roots(cache, contents), *named)}
+    if column == "label":
+        act, file = deciding.label_all(desk, contents, value)
+    else:
+        act, file = "", chosen.say(cache, contents, column, value)
+    same = command(desk, "embed", *chosen.roots(cache, contents), "--labels", words.name(str(file)))
+    return {"act": act, "file": placed(desk, str(file)), "command": same}
+
+
+async def _undone(asked: Request) -> Response:
+    """Undo what was said of photos that were chosen."""
+    async with asked.form(max_files=0, max_fields=2) as form:
+        act = _word(form, "act")
+    await run_in_threadpool(deciding.undo, desk_of(asked), act)
+    return RedirectResponse("../browse", 303)
 
 
 async def _contents(form: FormData) -> list[bytes]:
@@ -197,4 +209,5 @@ routes = [
     Route("/browse/digests", _digests),
     Route("/browse/captions", _captions),
     Route("/browse/selected", _selected, methods=["POST"]),
+    Route("/browse/undo", _undone, methods=["POST"]),
 ]

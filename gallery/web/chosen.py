@@ -23,13 +23,17 @@ PART = 20_000  # lines of a list that are made at a time
 WAIT = 30  # seconds for another process that writes
 
 
-def listed(cache: Cache, contents: Sequence[bytes]) -> Iterator[bytes]:
-    """A CSV, in parts, of the photos with these contents and all that is said of them: `embed --labels` takes it."""
+def listed(cache: Cache, contents: Sequence[bytes], *, shared: bool = False) -> Iterator[bytes]:
+    """A CSV, in parts, of the photos with these contents and all that is said of them: `embed --labels` takes it.
+
+    A `shared` one, which others get, has each photo's path from its source.
+    """
     names = cache.columns()
     yield as_csv([["photo", *names]])
     for start in range(0, len(contents), PART):
         rows = _rows(cache, contents[start : start + PART], names)
-        yield as_csv([path, *(_text(row[name]) for name in names)] for path, row in rows.items())
+        named = ((row["uri"] if shared else path, row) for path, row in rows.items())
+        yield as_csv([photo, *(_text(row[name]) for name in names)] for photo, row in named)
 
 
 def zipped(cache: Cache, contents: Sequence[bytes]) -> IO[bytes]:
@@ -49,11 +53,11 @@ def zipped(cache: Cache, contents: Sequence[bytes]) -> IO[bytes]:
     with zipfile.ZipFile(file, "w") as made:
         for digest, path in paths.items():
             if (data := _read(read, path, digest)) is None:
-                left.append(path)
+                left.append(rows[path]["uri"])
             else:
                 made.writestr(_name(rows[path]["uri"], names), data)
         if left:
-            made.writestr("not-there.txt", "".join(f"{path}\n" for path in left).encode("utf-8", "surrogateescape"))
+            made.writestr("not-there.txt", "".join(f"{uri}\n" for uri in left).encode("utf-8", "surrogateescape"))
     file.seek(0)
     return file
 

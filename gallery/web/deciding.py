@@ -4,6 +4,7 @@ import shlex
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +12,18 @@ from petrieve.classifier import head
 from petrieve.gallery import words
 from petrieve.gallery.web import jobs
 from petrieve.gallery.web.decisions import LABELS, TO_GO, Decision, Decisions
-from petrieve.gallery.web.desk import Desk
+from petrieve.gallery.web.desk import Desk, command, placed
 from petrieve.gallery.web.queues import Found, Item, Queues, left_of, pair_of, places_of, queues_of
 from petrieve.store.buckets import is_address
 from petrieve.store.columns import plain
 from petrieve.store.digests import as_array
 from petrieve.store.errors import PetrieveError
+from petrieve.store.photo import path_of
 
 AHEAD = 30  # items that a page knows of
 DIGITS = "123456789"
 LONGEST = 200  # letters of a label
+MOST = 20_000  # photos that get a label at once
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,13 @@ def choices(name: str, labels: Sequence[str]) -> tuple[Choice, ...]:
         return PAIR if name == "copies" else STAYS
     named = (Choice(key, f"label:{label}", label) for key, label in zip(DIGITS, labels, strict=False))
     return (RIGHT, OTHER, *named, GO, SKIP)
+
+
+def question(name: str, item: Item) -> str:
+    """What is asked about an item, in words."""
+    if name in ("copies", "leaks"):
+        return "Which of the two is to go?" if name == "copies" else "May it stay there?"
+    return f"Is “{words.printable(item.claim)}” right?" if item.claim else "What is this?"
 
 
 def decided(name: str, item: Item, value: str, left: Sequence[Item] = ()) -> list[Decision]:
@@ -99,7 +109,7 @@ def decisions_of(desk: Desk) -> Decisions:
 def lists_of(desk: Desk) -> Queues:
     """The lists of a store; what was decided is written for where the photos are when these are made anew."""
     kept = decisions_of(desk)
-    return queues_of(desk, lambda: kept.write(lambda digests: places_of(desk, digests)) if kept.standing() else None)
+    return queues_of(desk, lambda: kept.write(partial(places_of, desk)) if kept.standing() else None)
 
 
 def labels_of(desk: Desk) -> list[str]:
@@ -126,21 +136,54 @@ def progress(desk: Desk, name: str, queues: Queues) -> dict[str, Any]:
         for item in told.items
     )
     wrong = max(0, round(told.expected_wrong - mended)) if "labels" in queues.lists else None
-    return {"left": len(left), "of": of, "wrong": wrong, "items": [item_document(one, left) for one in left[:AHEAD]]}
+    return {
+        "left": len(left),
+        "of": of,
+        "wrong": wrong,
+        "items": [item_document(desk, name, one, left) for one in left[:AHEAD]],
+    }
 
 
-def item_document(item: Item, left: Sequence[Item]) -> dict[str, Any]:
+def item_document(desk: Desk, name: str, item: Item, left: Sequence[Item]) -> dict[str, Any]:
     """An item as the page and its script read it."""
-    photos = [{**asdict(one), "path": words.printable(words.name(one.path))} for one in item.photos]
-    others = sum(one.photos[0] == item.photos[0] for one in left) if len(photos) > 1 else 0  # copies of the best
+    beside = (item.beside,) if item.beside else ()
+    photos = [{**asdict(one), "path": words.printable(placed(desk, one.path))} for one in (*item.photos, *beside)]
+    others = sum(one.photos[0] == item.photos[0] for one in left) if len(item.photos) > 1 else 0  # copies of the best
     return {
         "key": item.key,
         "photos": photos,
+        "question": question(name, item),
         "reason": item.reason,
         "other": item.suggested,
         "claim": item.claim,
         "others": others,
     }
+
+
+def label_all(desk: Desk, contents: Sequence[bytes], label: str) -> tuple[str, Path]:
+    """The act in which photos with these contents got a label, or none, all at once; and the file that has it.
+
+    Raises:
+        PetrieveError: these are too many, that is no label, or it cannot be written.
+    """
+    if len(contents) > MOST:
+        raise PetrieveError(
+            f"{MOST:,} photos at most get a label at once", "give more of them one with `embed --labels`"
+        )
+    kept, label = decisions_of(desk), _label(f"label:{label}")
+    rows = desk.store.index().cache.photos_of(as_array(contents), ["root", "uri", "label"]).to_pylist()
+    named = {row["digest"].hex(): (path_of(row["root"], row["uri"]), row["label"]) for row in rows}
+    said = [Decision(digest, "label", digest, path, label or None, old) for digest, (path, old) in named.items()]
+    return kept.add("browse", said, partial(places_of, desk)), kept.folder / LABELS
+
+
+def undo(desk: Desk, act: str) -> None:
+    """Undo what was decided at once.
+
+    Raises:
+        PetrieveError: it cannot be written.
+    """
+    decisions_of(desk).undo(act, partial(places_of, desk))
 
 
 def act(desk: Desk, name: str, key: str, value: str, undone: str) -> dict[str, Any]:
@@ -150,19 +193,15 @@ def act(desk: Desk, name: str, key: str, value: str, undone: str) -> dict[str, A
         PetrieveError: the photo is not in the list, nothing can be decided so, or it cannot be kept.
     """
     kept, queues = decisions_of(desk), lists_of(desk)
-
-    def places(digests: Any) -> dict[bytes, list[str]]:
-        return places_of(desk, digests)
-
     if value == UNDO.value:
-        kept.undo(undone, places)
+        undo(desk, undone)
         return {"act": "", **progress(desk, name, queues)}
     found = queues.lists.get(name, Found())
     left = left_of(name, found, kept.standing(), desk)
     item = next((one for one in (*left, *found.items, *_every_pair(found)) if one.key == key), None)
     if item is None:
         raise PetrieveError("this photo is no longer in the list", "load the page again")
-    done = kept.add(name, decided(name, item, value, left), places)
+    done = kept.add(name, decided(name, item, value, left), partial(places_of, desk))
     return {"act": done, **progress(desk, name, queues)}
 
 
@@ -177,19 +216,19 @@ def _every_pair(found: Found) -> list[Item]:
 
 def commands(desk: Desk) -> dict[str, str]:
     """What does the same in a terminal: labels that were decided, and what is to go."""
-    kept, store = decisions_of(desk), shlex.quote(desk.store.path)
-    labels, go = (shlex.quote(words.name(str(kept.folder / one))) for one in (LABELS, TO_GO))
-    roots = shlex.join(map(words.name, roots_of(desk)))
-    embed = f"{words.program()} embed {roots} --labels {labels} --store {store}"
-    return {"fit": f"{embed} && {words.program()} fit-head --store {store}", "go": f"cat {go}"}
+    labels, go = (words.name(str(decisions_of(desk).folder / one)) for one in (LABELS, TO_GO))
+    embed = command(desk, "embed", *map(words.name, roots_of(desk)), "--labels", labels)
+    if not embed:
+        return {"fit": "", "go": ""}
+    return {"fit": f"{embed} && {command(desk, 'fit-head')}", "go": shlex.join(["cat", go])}
 
 
 def command_of(desk: Desk, name: str) -> str:
     """What makes a list in a terminal."""
-    words_of = {"copies": "duplicates", "unsure": "predict"}.get(name, "audit")
-    if words_of == "predict":
-        return f"{words.program()} predict FOLDER --csv predictions.csv --store {shlex.quote(desk.store.path)}"
-    return f"{words.program()} {words_of} --csv {words_of}.csv --store {shlex.quote(desk.store.path)}"
+    if name == "unsure":
+        return command(desk, "predict", "FOLDER", "--csv", "predictions.csv")
+    makes = "duplicates" if name == "copies" else "audit"
+    return command(desk, makes, "--csv", f"{makes}.csv")
 
 
 def roots_of(desk: Desk) -> list[str]:
@@ -203,7 +242,7 @@ def roots_of(desk: Desk) -> list[str]:
 def fit_again(desk: Desk, job: jobs.Job) -> list[str]:
     """Give the store the labels that were decided, and fit its head again; how good it was, and is."""
     kept = decisions_of(desk)
-    kept.write(lambda digests: places_of(desk, digests))
+    kept.write(partial(places_of, desk))
     before = head.describe(desk.store.cache()) or {}
     if roots := roots_of(desk):
         desk.store.embed(roots, labels=kept.folder / LABELS, quiet=True, on_progress=job.heard)

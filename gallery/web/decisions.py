@@ -20,7 +20,7 @@ from petrieve.store.errors import PetrieveError
 
 ACTS, LABELS, TO_GO = "decisions.jsonl", "review.csv", "to-go.csv"
 # Lists that ask the same question: what one has an answer to, the others do not ask.
-QUESTIONS = {"labels": "label", "conflicts": "label", "outliers": "label", "unsure": "label"}
+QUESTIONS = dict.fromkeys(("labels", "conflicts", "outliers", "unsure", "browse"), "label")
 WAIT = 30  # seconds for another process that writes
 Places = Callable[[Iterable[bytes]], Mapping[bytes, Sequence[str]]]  # where contents are now, by their digests
 
@@ -101,7 +101,7 @@ class Decisions:
         standing = self.standing()
         labels = [one for one in standing.values() if one.what == "label"]
         now = places([bytes.fromhex(one.digest) for one in labels])
-        rows = {path: one.label for one in labels for path in now.get(bytes.fromhex(one.digest), ())}
+        rows = {path: one.label or "" for one in labels for path in now.get(bytes.fromhex(one.digest), ())}
         write(self.folder / LABELS, ["photo", "label"], sorted(rows.items()))
         write(self.folder / TO_GO, ["photo", "copy_of"], sorted(to_go(standing, places).items()))
 

@@ -1,5 +1,6 @@
 """What all pages stand on: a store that stays open, what was dropped, thumbnails; and photos by their digests."""
 
+import asyncio
 import os
 import re
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from petrieve.gallery.web.uploads import Upload, Uploads
 from petrieve.store.errors import PetrieveError, Undecodable
 from petrieve.store.files import write_named
 from petrieve.store.folder import Store as Folder
+from petrieve.store.key import Where
 from petrieve.store.photo import Photo, digest_of, path_of
 from petrieve.store.rows import Embedded
 
@@ -40,6 +42,7 @@ class Desk:
     library: Path | None = None  # a folder that photos may be added to
     shared: bool = False  # with others, who know the password: they see no folder of this machine
     decoding: Turns = field(default_factory=lambda: Turns(2, in_line=6, seconds=60, what="a dropped photo"))
+    drops: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(8))  # each takes 256 MB of disk at most
     conditions: Turns = field(
         default_factory=lambda: Turns(1, in_line=3, seconds=CONDITION_SECONDS, what="a condition")
     )
@@ -61,7 +64,19 @@ def told(desk: Desk, text: str) -> str:
 
 def placed(desk: Desk, path: str) -> str:
     """Where a photo is, in words: to others no more than its name and its folder's."""
-    return "/".join(path.split("/")[-2:]) if desk.shared else words.name(path)
+    return "/".join([part for part in path.split("/") if part][-2:]) if desk.shared else words.name(path)
+
+
+def command(desk: Desk, *parts: str) -> str:
+    """A command that does the same to the store, as one types it here; others are told none."""
+    return "" if desk.shared else words.command(*parts, "--store", desk.store.path)
+
+
+def stamp(file: Where) -> object:
+    """Changes with a file; None where it is not there."""
+    if not isinstance(file, Path):
+        return file.tag()
+    return file.stat().st_mtime_ns if file.exists() else None
 
 
 def digest_from(word: str) -> bytes | None:

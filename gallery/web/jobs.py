@@ -7,7 +7,7 @@ from threading import Lock, Thread
 from typing import Any
 
 from petrieve.gallery import words
-from petrieve.gallery.web.desk import Desk
+from petrieve.gallery.web.desk import Desk, told
 from petrieve.store.errors import PetrieveError
 
 LOCK = Lock()
@@ -30,11 +30,6 @@ class Job:
         """How far it is; as `embed` tells it."""
         self.done, self.of = done, of
 
-    def document(self) -> dict[str, Any]:
-        """What a page says of it."""
-        told = {name: getattr(self, name) for name in ("name", "command", "done", "of", "said", "problem", "ended")}
-        return {**told, "seconds": round(time.monotonic() - self.began)}
-
 
 def begin(desk: Desk, name: str, command: str, work: Callable[[Job], list[str]]) -> Job | None:
     """The job that was begun; None where another is under way. `work` gives what came of it, in lines."""
@@ -53,12 +48,21 @@ def current(desk: Desk) -> Job | None:
     return found
 
 
+def document(desk: Desk) -> dict[str, Any] | None:
+    """What pages say of the job that is under way, or of the last one."""
+    if (job := current(desk)) is None:
+        return None
+    shown = {name: getattr(job, name) for name in ("name", "command", "done", "of", "ended")}
+    shown |= {"said": [told(desk, line) for line in job.said], "problem": told(desk, job.problem)}
+    return {**shown, "seconds": round(time.monotonic() - job.began)}
+
+
 def _do(job: Job, work: Callable[[Job], list[str]]) -> None:
     try:
         job.said = work(job)
     except PetrieveError as error:
-        job.problem = words.called(words.printable(str(error)))
+        job.problem = words.called(str(error))
     except Exception as error:  # a page has to say that it ended, whatever it was
-        job.problem = words.printable(f"{type(error).__name__}: {error}")
+        job.problem = f"{type(error).__name__}: {error}"
     finally:
         job.ended = True

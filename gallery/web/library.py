@@ -1,12 +1,11 @@
 """What is in the store, and what can be done with it as a whole."""
 
-import shlex
+import os
 import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from os import getpid
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +18,16 @@ from starlette.routing import Route
 from petrieve.gallery import terminal, words
 from petrieve.gallery.spreadsheet import write
 from petrieve.gallery.web import jobs
-from petrieve.gallery.web.desk import Desk
+from petrieve.gallery.web.desk import Desk, command, placed, told
 from petrieve.gallery.web.page import desk_of, page
 from petrieve.store.buckets import is_address
 from petrieve.store.errors import PetrieveError
 from petrieve.store.folder import Store as Folder
 from petrieve.store.lock import writer
-from petrieve.store.photo import path_of
+from petrieve.store.photo import digest_of, path_of
 
 SHOWN = 200  # of a list: the export has all
+NAMES_FOLDERS = "this file names folders of the machine: whoever opened the gallery makes it in a terminal"
 REPORT = "report.html"
 
 
@@ -75,7 +75,7 @@ ACTIONS = {
 
 def held(desk: Desk) -> dict[str, Any]:
     """What is in the store: photos by source, label and split, what is unreadable, and what is known of the whole."""
-    version, sources = desk.more.get("sources", ("", []))
+    version, sources = desk.more.get("sources", ("", {}))
     cache = desk.store.cache()
     if version != cache.version:
         sources = _sources(desk)
@@ -83,8 +83,8 @@ def held(desk: Desk) -> dict[str, Any]:
     return {"info": desk.store.info(), "sources": sources}
 
 
-def _sources(desk: Desk) -> list[dict[str, Any]]:
-    """Each place where photos were found, with how many there are, are gone, and cannot be read."""
+def _sources(desk: Desk) -> dict[str, dict[str, Any]]:
+    """Each place where photos were found, with how many there are, are gone, and cannot be read; by what names it."""
     photos, gone, unread = Counter[str](), Counter[str](), Counter[str]()
     for batch in desk.store.cache().photos(["root", "gone", "reason"], None):
         rows = zip(*(batch[name].to_pylist() for name in ("root", "gone", "reason")), strict=True)
@@ -92,16 +92,20 @@ def _sources(desk: Desk) -> list[dict[str, Any]]:
             photos[root] += 1
             gone[root] += away is not None
             unread[root] += reason is not None
-    return [
-        {"root": root, "photos": photos[root], "gone": gone[root], "unreadable": unread[root]}
+    return {
+        digest_of(os.fsencode(root)).hex(): {
+            "root": root,
+            "photos": photos[root],
+            "gone": gone[root],
+            "unreadable": unread[root],
+        }
         for root in sorted(photos)
-    ]
+    }
 
 
 def command_of(desk: Desk, name: str, source: str = "") -> str:
     """What does the same as a button in a terminal."""
-    given = [words.name(source)] if source else []
-    return f"{words.program()} {shlex.join([*ACTIONS[name].command.split(), *given, '--store', desk.store.path])}"
+    return command(desk, *ACTIONS[name].command.split(), *([words.name(source)] if source else []))
 
 
 def elsewhere(desk: Desk) -> str:
@@ -109,13 +113,15 @@ def elsewhere(desk: Desk) -> str:
     if is_address(desk.store.path):
         return ""
     process = writer(Folder.at(desk.store.path))
-    return f"another run (process {process}) is writing to the store" if process and process != getpid() else ""
+    if process in (None, os.getpid()):
+        return ""
+    there = len(desk.store.cache())
+    return f"another run (process {process}) is writing to the store, which has {there:,} photos now"
 
 
 def state(desk: Desk) -> dict[str, Any]:
     """What is under way: the job that was begun here, and whether another process writes to the store."""
-    job = jobs.current(desk)
-    return {"job": job.document() if job else None, "elsewhere": elsewhere(desk), "report": "report" in desk.more}
+    return {"job": jobs.document(desk), "elsewhere": elsewhere(desk), "report": "report" in desk.more}
 
 
 async def _library(asked: Request) -> Response:
@@ -124,16 +130,17 @@ async def _library(asked: Request) -> Response:
 
 def _shown(desk: Desk) -> dict[str, Any]:
     found = held(desk)
-    buttons = [(name, ACTIONS[name].title, command_of(desk, name)) for name in ("fit", "index", "map", "report")]
+    names = ("fit", "index", "map") if desk.shared else ("fit", "index", "map", "report")
+    buttons = [(name, ACTIONS[name].title, command_of(desk, name)) for name in names]
     sources = [
-        {**one, "name": words.name(one["root"]), "command": command_of(desk, "embed", one["root"]), "number": number}
-        for number, one in enumerate(found["sources"])
+        {**one, "name": placed(desk, one["root"]), "key": key, "command": command_of(desk, "embed", one["root"])}
+        for key, one in found["sources"].items()
     ]
     info = found["info"]
-    store = words.name(desk.store.path) if not is_address(desk.store.path) else desk.store.path
-    export = f"{words.program()} export photos.parquet --store {shlex.quote(desk.store.path)}"
-    more = {"store": store, "shown": SHOWN, "export": export}
-    return {"info": info, "sources": sources, "buttons": buttons, **more, **state(desk)}
+    unreadable = [(placed(desk, one["photo"]), told(desk, one["reason"])) for one in info.unreadable[:SHOWN]]
+    more = {"store": placed(desk, desk.store.path), "unreadable": unreadable, "files": not desk.shared}
+    export = command(desk, "export", "photos.parquet")
+    return {"info": info, "export": export, "sources": sources, "buttons": buttons, **more, **state(desk)}
 
 
 async def _state(asked: Request) -> Response:
@@ -141,13 +148,13 @@ async def _state(asked: Request) -> Response:
 
 
 async def _begin(asked: Request) -> Response:
-    """Begin one of the actions; a source is named by its number, and by the name that goes with it."""
+    """Begin one of the actions; a source is named by the digest of its path."""
     desk, name = desk_of(asked), asked.path_params["name"]
     async with asked.form(max_files=0, max_fields=5) as form:
-        source = str(form.get("source", ""))
+        key = str(form.get("source", ""))
     action = ACTIONS.get(name)
-    known = {one["root"] for one in (await run_in_threadpool(held, desk))["sources"]}
-    if action is None or (name == "embed") != (source in known):
+    source = (await run_in_threadpool(held, desk))["sources"].get(key, {}).get("root", "")
+    if action is None or (name == "embed") != bool(source):
         return page(asked, "problem.html", 404, problem="the store knows no such thing")
     begun = jobs.begin(desk, action.title, command_of(desk, name, source), lambda job: action.work(desk, job, source))
     if begun is None:
@@ -158,6 +165,8 @@ async def _begin(asked: Request) -> Response:
 async def _reported(asked: Request) -> Response:
     """The report that was made, as a file: its own style is not this page's to allow."""
     made = desk_of(asked).more.get("report")
+    if desk_of(asked).shared:
+        return page(asked, "problem.html", 403, problem=NAMES_FOLDERS)
     if made is None:
         return page(asked, "problem.html", 404, problem="there is no report yet: make it first")
     return FileResponse(Path(made.name, REPORT), media_type="text/html", filename=REPORT)
@@ -168,6 +177,8 @@ async def _exported(asked: Request) -> Response:
     desk, ending = desk_of(asked), asked.path_params["ending"]
     if ending not in EXPORTS:
         return page(asked, "problem.html", 404, problem="the store is not to be had as such a file")
+    if desk.shared and ending == "parquet":
+        return page(asked, "problem.html", 403, problem=NAMES_FOLDERS)
     folder = Path(tempfile.mkdtemp(prefix="petrieve-"))
     clean = BackgroundTask(shutil.rmtree, folder, ignore_errors=True)
     file = folder / f"photos.{ending}"
@@ -184,11 +195,14 @@ def _csv(desk: Desk, file: Path) -> None:
     names = cache.columns()
     batches = cache.photos(["root", "uri", *names])
     rows = (row for batch in batches for row in batch.to_pylist())
-    told = (
-        [path_of(row["root"], row["uri"]), *("" if (one := row[name]) is None else one for name in names)]
+    table = (
+        [
+            row["uri"] if desk.shared else path_of(row["root"], row["uri"]),
+            *("" if (one := row[name]) is None else one for name in names),
+        ]
         for row in rows
     )
-    write(file, ["photo", *names], told)
+    write(file, ["photo", *names], table)
 
 
 def _parquet(desk: Desk, file: Path) -> None:

@@ -15,13 +15,12 @@ from petrieve.gallery.web import jobs, shades
 from petrieve.gallery.web.beside import Beside
 from petrieve.gallery.web.conditions import bounded
 from petrieve.gallery.web.density import picture
-from petrieve.gallery.web.desk import Desk, placed
+from petrieve.gallery.web.desk import Desk, placed, stamp, told
 from petrieve.gallery.web.filters import Filters, filters_of, held
 from petrieve.gallery.web.ground import Ground, ground_of, key_of
 from petrieve.gallery.web.library import ACTIONS, command_of
 from petrieve.gallery.web.orders import orders_of
 from petrieve.gallery.web.page import desk_of, page
-from petrieve.gallery.web.queues import stamp
 from petrieve.gallery.web.shades import Shades
 from petrieve.store.errors import PetrieveError
 from petrieve.store.photo import path_of
@@ -73,37 +72,43 @@ def look_of(given: QueryParams) -> Look:
 async def _mapped(asked: Request) -> Response:
     """The page: the map's legend, and what the script needs to draw it."""
     desk, look = desk_of(asked), look_of(asked.query_params)
-    told = await bounded(desk, look.filters.where, _page, desk, look)
-    return page(asked, "map.html", look=look, shapes=shades.SHAPES, **told)
+    shown = await bounded(desk, look.filters.where, _page, desk, look)
+    return page(asked, "map.html", look=look, shapes=shades.SHAPES, **shown)
 
 
 def _page(desk: Desk, look: Look) -> dict[str, Any]:
     there = held(desk)
-    choices, job = shades.choices(there), jobs.current(desk)
+    choices, job = shades.choices(there), jobs.document(desk)
     by = look.by if look.by in choices else "split" if there["splits"] and not there["labels"] else "label"
-    making = job.document() if job and job.name == ACTIONS["map"].title else None
-    told: dict[str, Any] = {"held": there, "choices": choices, "by": by, "job": making, "state": "drawn", "problem": ""}
-    told |= {"command": command_of(desk, "map"), "ground": None, "shades": None, "only": None}
+    making = job if job and job["name"] == ACTIONS["map"].title else None
+    shown: dict[str, Any] = {"held": there, "choices": choices, "by": by, "job": making, "state": "drawn", "problem": ""}
+    shown |= {"command": command_of(desk, "map"), "ground": None, "shades": None, "only": None}
     if making and not making["ended"]:
-        return {**told, "state": "making"}
+        return {**shown, "state": "making"}
     cache = desk.store.index().cache
     if not there["photos"] or (mark := stamp(cache.folder.map)) is None:
-        return {**told, "state": "none"}
+        return {**shown, "state": "none"}
     maps, key = maps_of(desk), key_of(cache.version, mark)
     try:
         ground = maps.grounds.of(key, ground_of, cache, key)
         condition = look.filters.condition(there["columns"])
         chosen = orders_of(desk).of(cache, condition, "") if condition else None
         if ground is None or (condition and chosen is None):
-            return {**told, "state": "waiting"}
-        key, rows = key_of(key, by, condition), chosen.rows if chosen else None
+            return {**shown, "state": "waiting"}
+        head = stamp(cache.folder.head) if by == "unsure" else None
+        key, rows = key_of(key, by, head, condition), chosen.rows if chosen else None
         shade = maps.shades.of(key, shades.shades_of, ground, orders_of(desk), by, rows, key)
     except PetrieveError as error:
-        return {**told, "state": "problem", "problem": words.called(str(error))}
+        return {**shown, "state": "problem", "problem": words.called(told(desk, str(error)))}
     if shade is None:
-        return {**told, "state": "waiting"}
+        return {**shown, "state": "waiting"}
     only = next((kind for kind in shade.kinds if str(kind.slot) == look.only), None)
-    return {**told, "ground": ground, "shades": shade, "only": only}
+    return {**shown, "ground": ground, "shades": shade, "only": only}
+
+
+async def _state(asked: Request) -> Response:
+    """How far the map is that is being made; for pages that wait."""
+    return JSONResponse({"job": jobs.document(desk_of(asked))})
 
 
 async def _points(asked: Request) -> Response:
@@ -185,6 +190,7 @@ def _number(asked: Request, name: str) -> int:
 
 routes = [
     Route("/map", _mapped),
+    Route("/map/state", _state),
     Route("/map/points", _points),
     Route("/map/shades", _shades),
     Route("/map/digests", _digests),

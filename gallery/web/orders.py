@@ -9,7 +9,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from petrieve.classifier import head
-from petrieve.gallery.web.desk import Desk
+from petrieve.gallery.web.desk import Desk, stamp
 from petrieve.store.cache import Cache
 from petrieve.store.rows import digests, row_ids, unit_length
 
@@ -60,14 +60,20 @@ class Orders:
     def of(self, cache: Cache, condition: str | None, how: str) -> Order | None:
         """The photos for which a condition holds; None while the order is being made.
 
+        The condition is looked for here, so that who asks is bounded in time; the rest is made beside.
+
         Raises:
             PetrieveError: the condition cannot be used, or there is no head to be least sure.
         """
-        key = hashlib.blake2b(f"{cache.version}\0{condition}\0{how}".encode(), digest_size=8).hexdigest()
+        key = hashlib.blake2b(f"{_version(cache, how)}\0{condition}\0{how}".encode(), digest_size=8).hexdigest()
         with self.lock:
-            if key not in self.made:
-                self.made[key] = self.workers.submit(self._make, key, cache, condition, how)
-            making = self.made[key]
+            making = self.made.get(key)
+        if making is None:
+            chosen = None if condition is None else _chosen(cache, condition)
+            with self.lock:
+                making = self.made.get(key) or self.workers.submit(self._make, key, cache, chosen, how)
+        with self.lock:
+            self.made[key] = making
             self.made.move_to_end(key)
             for old in list(self.made)[:-KEPT]:
                 del self.made[old]
@@ -84,14 +90,13 @@ class Orders:
             making = self.made.get(key)
         return making.result() if making and making.done() and not making.exception() else None
 
-    def _make(self, key: str, cache: Cache, condition: str | None, how: str) -> Order:
+    def _make(self, key: str, cache: Cache, chosen: "np.ndarray | None", how: str) -> Order:
         import numpy as np
 
         rows, contents = _every(cache)
         order = self._sorted(cache, rows, how)
-        if condition is not None:
-            chosen = [row_ids(batch) for batch in cache.where(condition, ["digest"])]
-            order = order[np.isin(rows[order], np.concatenate([np.zeros(0, np.int64), *chosen]))]
+        if chosen is not None:
+            order = order[np.isin(rows[order], chosen)]
         return Order(key, cache, rows[order], contents[order])
 
     def _sorted(self, cache: Cache, rows: "np.ndarray", how: str) -> "np.ndarray":
@@ -112,9 +117,9 @@ class Orders:
         """
         with self.scoring:  # never twice at once
             version, score = self.scores.get(how, ("", None))
-            if version != cache.version:
+            if version != _version(cache, how):
                 score = SCORES[how](cache, rows)
-                self.scores[how] = (cache.version, score)
+                self.scores[how] = (_version(cache, how), score)
             found: np.ndarray = score
             return found
 
@@ -123,6 +128,18 @@ def orders_of(desk: Desk) -> Orders:
     """A desk's own."""
     found: Orders = desk.more.setdefault("orders", Orders())
     return found
+
+
+def _chosen(cache: Cache, condition: str) -> "np.ndarray":
+    """Ids of the rows for which a condition holds."""
+    import numpy as np
+
+    return np.concatenate([np.zeros(0, np.int64), *(row_ids(one) for one in cache.where(condition, ["digest"]))])
+
+
+def _version(cache: Cache, how: str) -> str:
+    """Changes with what an order depends on: of how sure the head is, the head too."""
+    return f"{cache.version} {stamp(cache.folder.head)}" if how == "unsure" else cache.version
 
 
 def _every(cache: Cache) -> "tuple[np.ndarray, np.ndarray]":

@@ -1,6 +1,7 @@
 """The lists of photos that are to be looked at: made once, beside the pages, and again when the store has changed."""
 
 import heapq
+import os
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -12,11 +13,10 @@ from typing import TYPE_CHECKING, Any
 from petrieve.classifier import head
 from petrieve.gallery import words
 from petrieve.gallery.web.decisions import Decision, question_of, to_go
-from petrieve.gallery.web.desk import Desk
+from petrieve.gallery.web.desk import Desk, stamp, told
 from petrieve.store.contents import EMBEDDED
 from petrieve.store.digests import as_array
-from petrieve.store.key import Where
-from petrieve.store.photo import path_of
+from petrieve.store.photo import digest_of, path_of
 
 if TYPE_CHECKING:
     from petrieve.store.cache import Cache
@@ -51,6 +51,7 @@ class Item:
     photos: tuple[Shown, ...]
     reason: str
     suggested: str | None = None
+    beside: Shown | None = None  # the copy that a photo has to do with, which is not what is asked about
 
     @property
     def claim(self) -> str | None:
@@ -108,7 +109,7 @@ def _make(desk: Desk, queues: Queues, cache: "Cache", then: Callable[[], None]) 
                     found = make(desk, cache)
                 problems = {}
             except Exception as error:  # of one list; the others are made all the same
-                found, problems = {}, {name: words.called(words.printable(str(error))) for name in names}
+                found, problems = {}, {name: words.called(told(desk, str(error))) for name in names}
             with queues.lock:
                 queues.lists = {name: one for name, one in queues.lists.items() if name not in names} | found
                 queues.problems = {name: one for name, one in queues.problems.items() if name not in names} | problems
@@ -161,17 +162,19 @@ def _audited(desk: Desk, cache: "Cache") -> dict[str, Found]:
     """What the audit has found, by the kind of its findings."""
     audited = desk.store.audit()
     worst = audited.worst()
-    digests = _digests(cache, [one.photo for one in worst])
+    copies = {copy for one in worst for copy in one.copies.values()}
+    there = _shown(cache, [*copies, *(one.photo for one in worst)])
     found: dict[str, list[Item]] = defaultdict(list)
     for one in worst:
-        if (digest := digests.get(one.photo)) is None:
+        if (shown := there.get(one.photo)) is None:
             continue
-        item = Item(
-            digest, (Shown(digest, one.photo, one.label),), one.reason[:1].upper() + one.reason[1:], one.suggested
-        )
+        reason = one.reason[:1].upper() + one.reason[1:]
+        for copy in one.copies.values():
+            reason = reason.replace(words.name(copy), os.path.basename(copy))  # it is shown beside it
         for name, kinds in FINDINGS.items():
             if kinds & set(one.kinds):
-                found[name].append(item)
+                beside = next((there.get(copy) for kind, copy in one.copies.items() if kind in kinds), None)
+                found[name].append(Item(shown.digest, (shown,), reason, one.suggested, beside))
     return {name: Found(tuple(found[name]), expected_wrong=audited.expected_wrong) for name in FINDINGS}
 
 
@@ -184,7 +187,10 @@ def _copied(desk: Desk, cache: "Cache") -> dict[str, Found]:
             group.kind,
             tuple(
                 Shown(
-                    digests[one.photo], one.photo, one.label, f"{one.width} × {one.height}, {one.size / 1000:,.0f} kB"
+                    digests[one.photo],
+                    one.photo,
+                    one.label,
+                    _size(width=one.width, height=one.height, size=one.size),
                 )
                 for one in group.photos
                 if one.photo in digests
@@ -195,16 +201,27 @@ def _copied(desk: Desk, cache: "Cache") -> dict[str, Found]:
     return {"copies": Found(groups=tuple(shown))}
 
 
+def _shown(cache: "Cache", paths: Iterable[str]) -> dict[str, Shown]:
+    """The photos at these paths, as they are shown beside each other."""
+    digests = _digests(cache, paths)
+    contents = as_array(bytes.fromhex(one) for one in digests.values())
+    rows = cache.photos_of(contents, ["root", "uri", "label", "split", "width", "height", "size"]).to_pylist()
+    found = {path_of(row["root"], row["uri"]): row for row in rows} if digests else {}
+    return {
+        path: Shown(digests[path], path, row["label"], ", ".join(filter(None, (row["split"], _size(**row)))))
+        for path, row in found.items()
+        if path in digests
+    }
+
+
+def _size(*, width: int, height: int, size: int, **_: Any) -> str:
+    """How large a photo is, in words."""
+    return f"{width} × {height}, {size / 1000:,.0f} kB"
+
+
 def _digests(cache: "Cache", paths: Iterable[str]) -> dict[str, str]:
     rows = cache.known_of(dict.fromkeys(paths))
     return {path_of(row["root"], row["uri"]): row["digest"].hex() for row in rows if row["digest"]}
-
-
-def stamp(file: Where) -> object:
-    """Changes with a file; None where it is not there."""
-    if not isinstance(file, Path):
-        return file.tag()
-    return file.stat().st_mtime_ns if file.exists() else None
 
 
 def _contents(cache: "Cache") -> object:
@@ -235,7 +252,7 @@ def is_decided(name: str, item: Item, standing: Mapping[tuple[str, str], Decisio
     decided = standing.get((question_of(name), item.key))
     if decided is None or decided.what != "label":
         return decided is not None
-    return item.photos[0].label in (decided.label, decided.old)
+    return (item.photos[0].label or None) in (decided.label, decided.old)
 
 
 def _pairs(name: str, found: Found, standing: Mapping[tuple[str, str], Decision], desk: Desk) -> list[Item]:
@@ -251,9 +268,8 @@ def _pairs(name: str, found: Found, standing: Mapping[tuple[str, str], Decision]
 def pair_of(kind: str, best: Shown, other: Shown) -> Item:
     """The item of two copies; what names it is their contents, and of equal ones also the place of the second."""
     key = "-".join(sorted((best.digest, other.digest)))
-    return Item(
-        key if best.digest != other.digest else f"{key}-{other.path}", (best, other), kind[:1].upper() + kind[1:]
-    )
+    place = f"-{digest_of(other.path.encode('utf-8', 'surrogateescape')).hex()}" if best.digest == other.digest else ""
+    return Item(key + place, (best, other), kind[:1].upper() + kind[1:])
 
 
 def places_of(desk: Desk, digests: Iterable[bytes]) -> dict[bytes, list[str]]:

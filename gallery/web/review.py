@@ -8,10 +8,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from petrieve.gallery import words
 from petrieve.gallery.web import deciding, jobs
 from petrieve.gallery.web.decisions import ACTS, LABELS, TO_GO
-from petrieve.gallery.web.desk import Desk, digest_from
+from petrieve.gallery.web.desk import Desk, digest_from, placed, told
 from petrieve.gallery.web.large import large_of
 from petrieve.gallery.web.page import desk_of, page
 from petrieve.gallery.web.queues import LISTS
@@ -34,12 +33,11 @@ def _overviewed(desk: Desk) -> dict[str, Any]:
     standing = kept.standing().values()
     count = Counter(one.what for one in standing)
     wrong = next((one["wrong"] for one in rows if one["name"] == "labels" and "wrong" in one), None)
-    folder = words.name(str(kept.folder))
-    files = {"labels": f"{folder}/{LABELS}", "go": f"{folder}/{TO_GO}", "acts": f"{folder}/{ACTS}"}
+    named = (("labels", LABELS), ("go", TO_GO), ("acts", ACTS))
+    files = {name: placed(desk, str(kept.folder / file)) for name, file in named}
     unread = len(desk.store.index().cache.unreadable())
-    told = {"rows": rows, "busy": queues.busy, "count": count, "wrong": wrong, "files": files, "unreadable": unread}
-    job = jobs.current(desk)
-    return {**told, "job": job.document() if job else None, "commands": deciding.commands(desk)}
+    shown = {"rows": rows, "busy": queues.busy, "count": count, "wrong": wrong, "files": files, "unreadable": unread}
+    return {**shown, "job": jobs.document(desk), "commands": deciding.commands(desk)}
 
 
 async def _state(asked: Request) -> Response:
@@ -47,8 +45,7 @@ async def _state(asked: Request) -> Response:
     desk = desk_of(asked)
     queues = await run_in_threadpool(deciding.lists_of, desk)
     made = [name for name in LISTS if queues.is_made(name)]
-    job = jobs.current(desk)
-    return JSONResponse({"busy": queues.busy, "made": made, "job": job.document() if job else None})
+    return JSONResponse({"busy": queues.busy, "made": made, "job": jobs.document(desk)})
 
 
 async def _queue(asked: Request) -> Response:
@@ -64,7 +61,7 @@ async def _queue(asked: Request) -> Response:
 def _queued(desk: Desk, name: str) -> dict[str, Any]:
     queues, labels = deciding.lists_of(desk), deciding.labels_of(desk)
     title, what = LISTS[name]
-    told = {"name": name, "title": title, "what": what, "labels": labels, "made": queues.is_made(name)}
+    list_ = {"name": name, "title": title, "what": what, "labels": labels, "made": queues.is_made(name)}
     one = deciding.progress(desk, name, queues)
     shown = {"item": (one["items"] or [None])[0], "far": one, "problem": queues.problems.get(name)}
     keys = {
@@ -72,12 +69,13 @@ def _queued(desk: Desk, name: str) -> dict[str, Any]:
         "naming": deciding.NAME,
         "undo": deciding.UNDO,
         "names": name not in ("copies", "leaks"),
+        "sides": 2 if name in ("copies", "conflicts", "leaks") else 1,
     }
     return {
-        **told,
+        **list_,
         **shown,
         **keys,
-        "file": words.name(str(deciding.decisions_of(desk).folder / LABELS)),
+        "file": placed(desk, str(deciding.decisions_of(desk).folder / LABELS)),
         "command": deciding.command_of(desk, name),
     }
 
@@ -103,7 +101,7 @@ async def _decide(asked: Request) -> Response:
             raise PetrieveError("there is no such list", "go back to Review")
         done = await run_in_threadpool(deciding.act, desk, name, given["key"], given["decision"], given["act"])
     except PetrieveError as error:
-        said = words.printable(str(error))
+        said = told(desk, str(error))
         return JSONResponse({"problem": said}, 409) if by_script else page(asked, "problem.html", 409, problem=said)
     return JSONResponse(done) if by_script else RedirectResponse(f"{name}?done={done['act']}", 303)
 

@@ -1,5 +1,7 @@
 // One key for each decision. The next photo is there before the finger is up: it was loaded ahead, and what was
 // decided is kept meanwhile, in order. Without this script the buttons do the same.
+import { zooming } from "./zooming.js";
+
 const AHEAD = 3;
 const card = document.getElementById("card");
 const pictures = document.getElementById("pictures");
@@ -10,7 +12,7 @@ const loaded = new Map(); // digest → an image that is decoded
 const taken = new Set(); // keys that are decided here, whatever the server still says
 const acts = []; // what can be undone: {key, act}
 const alts = [...pictures.querySelectorAll("img")].map((image) => image.alt);
-const paired = alts.length > 1;
+const depends = Boolean(choices.querySelector("button[value=best]")); // what is left, on what was decided
 let queue = [];
 let sending = Promise.resolve();
 
@@ -39,16 +41,22 @@ function show() {
   document.getElementById("empty").hidden = Boolean(item);
   undoing.hidden = !acts.length;
   if (!item) return;
-  item.photos.forEach((one, place) => {
-    const figure = pictures.children[place];
+  whole();
+  [...pictures.children].forEach((figure, place) => {
+    const one = item.photos[place];
+    figure.hidden = !one;
+    if (!one) return;
     const twin = place === 1 && one.digest === item.photos[0].digest;
     const image = twin ? picture(one.digest).cloneNode() : picture(one.digest);
     image.alt = alts[place];
     figure.querySelector(".frame").replaceChildren(image);
     figure.querySelector(".label").textContent = one.label ?? "none";
     figure.querySelector(".size").textContent = one.size;
-    figure.querySelector(".path").textContent = one.path;
+    const path = figure.querySelector(".path");
+    path.textContent = `\u200e${one.path}`; // the end is what is seen of a long one
+    path.title = one.path;
   });
+  document.getElementById("question").textContent = item.question;
   document.getElementById("reason").textContent = item.reason;
   for (const field of document.querySelectorAll("input[name=key]")) field.value = item.key;
   for (const [value, says, label] of [["right", "Yes, ", item.claim], ["other", "No, ", item.other]]) {
@@ -105,7 +113,7 @@ function decide(fields) {
   const done = { key: item.key, act: null };
   done.act = send({ ...fields, key: item.key }, (told) => {
     const first = queue[0];
-    far(told, paired);
+    far(told, depends);
     if (queue[0]?.key !== first?.key) show();
     history.replaceState(null, "", `?done=${told.act}`);
   });
@@ -162,11 +170,10 @@ document.addEventListener("keydown", (event) => {
   found.form.requestSubmit(found);
 });
 
-if (paired) {
-  const flipping = document.getElementById("flipping");
-  flipping.hidden = false;
-  flipping.addEventListener("click", () => pictures.classList.toggle(pictures.classList.contains("over") ? "flip" : "over"));
-}
+document.getElementById("flipping")?.addEventListener("click", () => {
+  pictures.classList.toggle(pictures.classList.contains("over") ? "flip" : "over");
+});
+const whole = zooming(pictures, document.getElementById("zoom"));
 far(await (await fetch(card.dataset.items)).json());
 if (queue[0]?.key !== choices.elements.key.value) show();
 ahead();

@@ -3,6 +3,7 @@ const waiting = document.getElementById("waiting");
 const job = document.getElementById("job");
 const bar = document.getElementById("bar");
 const far = document.getElementById("far");
+const elsewhere = document.getElementById("elsewhere");
 const running = job !== null && job.hasAttribute("data-running");
 let made = null;
 
@@ -14,6 +15,7 @@ async function look() {
   if (String(told.made) !== made || (waiting.dataset.busy && !told.busy)) return location.reload();
   if (running && (!told.job || told.job.ended)) return location.reload();
   if ("elsewhere" in told && Boolean(told.elsewhere) !== Boolean(waiting.dataset.elsewhere)) return location.reload();
+  if (told.elsewhere && elsewhere.textContent !== told.elsewhere) elsewhere.textContent = told.elsewhere;
   if (running && told.job) {
     if (told.job.of) {
       bar.max = told.job.of;
