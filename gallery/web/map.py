@@ -81,8 +81,8 @@ def _page(desk: Desk, look: Look) -> dict[str, Any]:
     choices, job = shades.choices(there), jobs.document(desk)
     by = look.by if look.by in choices else "split" if there["splits"] and not there["labels"] else "label"
     making = job if job and job["name"] == ACTIONS["map"].title else None
-    shown: dict[str, Any] = {"held": there, "choices": choices, "by": by, "job": making, "state": "drawn", "problem": ""}
-    shown |= {"command": command_of(desk, "map"), "ground": None, "shades": None, "only": None}
+    shown: dict[str, Any] = {"held": there, "choices": choices, "by": by, "job": making, "problem": ""}
+    shown |= {"command": command_of(desk, "map"), "state": "drawn", "ground": None, "shades": None, "only": None}
     if making and not making["ended"]:
         return {**shown, "state": "making"}
     cache = desk.store.index().cache
