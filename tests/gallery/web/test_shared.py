@@ -70,7 +70,12 @@ def test_no_page_and_no_file_names_a_folder_of_this_machine(
         for key in (item["key"], "nonsense"):
             check("decided", gallery.post("review/copies", data={"key": key, "decision": "second"}).text)
         (key, *_) = re.findall(r'name="source" value="(\w+)"', gallery.get("library").text)
-        for path, fields in (("review/fit", {}), ("library/embed", {"source": key}), ("library/report", {})):
+        for path, fields in (
+            ("review/fit", {}),
+            ("library/embed", {"source": key}),
+            ("library/report", {}),
+            ("library/map", {}),
+        ):
             check(path, gallery.post(path, data=fields).text)
             while not gallery.get("library/state").json()["job"]["ended"]:
                 time.sleep(0.1)
@@ -81,7 +86,10 @@ def test_no_page_and_no_file_names_a_folder_of_this_machine(
         while gallery.get("review/state").json()["busy"]:
             time.sleep(0.1)
         walk()
+        while not (ground := re.findall(r'id="ground" data-of="(\w+)"', gallery.get("map").text)):
+            time.sleep(0.1)
+        assert ".jpg" in check("map", gallery.get(f"map/photo?of={ground[0]}&at=0").text)
         assert check("broken", gallery.post("drop", files={"photos": ("a.jpg", b"no photo")}).text)
         (shown_store / "store.json").write_text("{")
-        for path in ("", "browse", "browse?where=x = 3", "review", "review/copies", "library"):
+        for path in ("", "browse", "browse?where=x = 3", "map", "review", "review/copies", "library"):
             check(path, gallery.get(path).text)
