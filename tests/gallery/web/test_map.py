@@ -214,12 +214,7 @@ def test_a_store_without_a_map_gets_one_by_a_button_and_says_what_came_later(sto
             assert "40 photos" in text
             assert "Make it again" not in text
             assert sum(int(one) for one in re.findall(r"<b>(\d+)</b></a></li>", text)) == 40
-        one = Cache.open(store)
-        from planting import made_up
-
-        from petrieve.store.known import nothing
-
-        one.commit([made_up(1, 7)], nothing())
+        Cache.open(store).commit([made_up(1, 7)], nothing())
         text = gallery.get("map").text
         assert "1 photo came" in text
         assert "41 photos" in text
