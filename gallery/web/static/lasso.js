@@ -21,13 +21,14 @@ export function read(text) {
 // A byte for each of the points (two numbers each in `places`): whether it is inside, by the even-odd rule.
 export function inside(line, places) {
   const found = new Uint8Array(places.length / 2), [left, lower, right, upper] = boxOf(line);
-  const sides = line.map((one, at) => [...one, ...line[(at + 1) % line.length]]);
+  const xs = Float64Array.from(line, (one) => one[0]), ys = Float64Array.from(line, (one) => one[1]);
   for (let at = 0; at < found.length; at++) {
     const x = places[2 * at], y = places[2 * at + 1];
     if (x < left || x > right || y < lower || y > upper) continue;
     let odd = 0;
-    for (const [ax, ay, bx, by] of sides) {
-      if (ay > y !== by > y && x < ((bx - ax) * (y - ay)) / (by - ay) + ax) odd ^= 1;
+    for (let one = 0, last = xs.length - 1; one < xs.length; last = one++) {
+      const crosses = ys[last] > y !== ys[one] > y;
+      if (crosses && x < ((xs[one] - xs[last]) * (y - ys[last])) / (ys[one] - ys[last]) + xs[last]) odd ^= 1;
     }
     found[at] = odd;
   }

@@ -6,7 +6,7 @@ import { CHOSEN, HIDDEN, SLOT, SLOTS, drawing } from "./points.js";
 import { selecting } from "./selecting.js";
 
 const FIRST = 32768, BLOCK = 131072; // points that come first, and those that come at once afterwards
-const SLICE = 30, FRAME = 35; // milliseconds that drawing some more may take, and drawing a sample while they move
+const SLICE = 30, FRAME = 25; // milliseconds that drawing some more may take, and drawing a sample while they move
 const REST = 150; // milliseconds until all are drawn again
 const SMALLEST = 1.6, LARGEST = 13, NEAR = 14; // pixels of a point; from it, to be meant
 const FAINT = 0.15; // how much of those is left that are not chosen
@@ -48,8 +48,10 @@ function begin(ground) {
 
   function look() {
     const colours = new Float32Array(4 * SLOTS);
+    // The denser they lie, the more is seen through each, so that where most are is darkest.
+    const dense = (count * (size() / ratio()) ** 2) / (seen.wide * seen.high * seen.zoom ** 2);
+    const strength = Math.max(0.4, Math.min(0.92, 0.7 / Math.sqrt(dense)));
     ground.dataset[dark.matches ? "night" : "day"].split(" ").forEach((word, slot) => {
-      const strength = size() < 4 ? 0.65 : 0.92;
       colours.set([...[1, 3, 5].map((at) => parseInt(word.slice(at, at + 2), 16) / 255), strength], 4 * slot);
     });
     const paper = getComputedStyle(ground).backgroundColor.match(/[\d.]+/g).slice(0, 3).map((one) => one / 255);

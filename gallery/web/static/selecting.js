@@ -23,7 +23,8 @@ export function selecting({ count, up, draw, digestAt, copy, blockOf }) {
   // Choose these alone: a byte for each photo.
   function choose(some) {
     marks.set(some);
-    number = some.reduce((sum, one) => sum + one, 0);
+    number = 0;
+    for (let at = 0; at < count; at++) number += some[at];
     summary();
   }
 
