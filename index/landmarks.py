@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from petrieve.index.tsne import spread
 from petrieve.store.rows import unit_length
 
 if TYPE_CHECKING:
@@ -39,19 +40,19 @@ def laid_out(embeddings: "np.ndarray") -> Landmarks:
     """These embeddings (L, D), laid out."""
     import numpy as np
 
-    unit = unit_length(embeddings)
-    mean = unit.mean(axis=0)
-    scatter = (unit - mean).T.astype(np.float64) @ (unit - mean)
-    _, axes = np.linalg.eigh(scatter)
+    centred = np.nan_to_num(unit_length(embeddings))
+    mean = centred.mean(axis=0)
+    centred -= mean
+    _, axes = np.linalg.eigh(centred.T @ centred)
     axes = np.ascontiguousarray(axes[:, ::-1][:, :AXES], np.float32)
-    reduced = _reduced(embeddings, mean, axes)
-    return Landmarks(mean, axes, reduced, _scaled(reduced[:, :2]))
+    reduced = centred @ axes
+    return Landmarks(mean, axes, reduced, _scaled(spread(reduced)))
 
 
 def _reduced(embeddings: "np.ndarray", mean: "np.ndarray", axes: "np.ndarray") -> "np.ndarray":
     import numpy as np
 
-    return np.ascontiguousarray((unit_length(embeddings) - mean) @ axes)
+    return np.ascontiguousarray(np.nan_to_num((unit_length(embeddings) - mean) @ axes), np.float32)
 
 
 def _scaled(points: "np.ndarray") -> "np.ndarray":

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 REMEDY = "run `petrieve build-map`"
-METHOD = "principal components"
+METHOD = "t-SNE"  # another name for each way that gives other points: a map is made again
 LANDMARKS = 25_000
 OUTDATED = 0.2  # share of what it shows, or showed, that makes it worth making again
 
