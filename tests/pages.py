@@ -65,24 +65,47 @@ def shared_gallery(made_store: Path) -> Iterator[Gallery]:
 
 
 @contextmanager
-def seen(address: str, **screen: Any) -> Iterator[Any]:
-    """A page in Chromium at an address; an error on its console fails the test, and so does a request elsewhere."""
-    if CHROMIUM is None:
-        pytest.skip("no Chromium could be installed")
-    from playwright.sync_api import sync_playwright
+def seen(address: str, *, expected: str = "\0", **screen: Any) -> Iterator[Any]:
+    """A page in Chromium at an address; an error on its console fails the test, and so does a request elsewhere.
 
+    But for errors that say what is `expected`.
+    """
     errors: list[str] = []
     home = address.partition("?")[0]
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        page = browser.new_page(**screen)
+    sight = _browser().new_context(**screen)
+    try:
+        page = sight.new_page()
         page.on("console", lambda said: errors.append(said.text) if said.type == "error" else None)
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.on("request", lambda one: None if one.url.startswith((home, "data:", "blob:")) else errors.append(one.url))
         page.goto(address)
         yield page
+    finally:
+        sight.close()
+    assert [one for one in errors if expected not in one] == []
+
+
+_OPEN = list[Any]()  # Playwright and its browser, once a test has looked
+
+
+def _browser() -> Any:
+    if CHROMIUM is None:
+        pytest.skip("no Chromium could be installed")
+    from playwright.sync_api import sync_playwright
+
+    if not _OPEN:
+        playwright = sync_playwright().start()
+        _OPEN.extend([playwright, playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])])
+    return _OPEN[1]
+
+
+def close_browser() -> None:
+    """End the browser in which pages were seen."""
+    if _OPEN:
+        playwright, browser = _OPEN
         browser.close()
-    assert errors == []
+        playwright.stop()
+        _OPEN.clear()
 
 
 def until(page: Any, script: str, seconds: float = 20) -> None:

@@ -11,11 +11,12 @@ from petrieve.extractor.sources.reading import Reader
 from petrieve.extractor.sources.said.labels import labels_of
 from petrieve.extractor.sources.said.sheets import read_sheet, table_of
 from petrieve.gallery.spreadsheet import as_csv, write
+from petrieve.gallery.web.desk import content
 from petrieve.store.cache import Cache
 from petrieve.store.columns import joined
 from petrieve.store.digests import as_array
-from petrieve.store.errors import PetrieveError, Undecodable
-from petrieve.store.photo import digest_of, path_of
+from petrieve.store.errors import PetrieveError
+from petrieve.store.photo import path_of
 
 LABELS = "labels.csv"  # in the store
 MOST_FILES, MOST_BYTES = 2000, 2 << 30  # in a zip
@@ -52,7 +53,7 @@ def zipped(cache: Cache, contents: Sequence[bytes]) -> IO[bytes]:
     read = Reader(cache)
     with zipfile.ZipFile(file, "w") as made:
         for digest, path in paths.items():
-            if (data := _read(read, path, digest)) is None:
+            if (data := content(read, path, digest)) is None:
                 left.append(rows[path]["uri"])
             else:
                 made.writestr(_name(rows[path]["uri"], names), data)
@@ -119,14 +120,6 @@ def _rows(cache: Cache, contents: Collection[bytes], columns: Sequence[str]) -> 
     """The photos with these contents, by their paths, in the order of these."""
     found = cache.photos_of(as_array(contents), ["root", "uri", *columns]).to_pylist() if contents else []
     return dict(sorted((path_of(row["root"], row["uri"]), row) for row in found))
-
-
-def _read(read: Reader, path: str, digest: bytes) -> bytes | None:
-    try:
-        data = read(path)
-    except (OSError, Undecodable, MemoryError):
-        return None
-    return data if digest_of(data) == digest else None
 
 
 def _name(uri: str, taken: set[str]) -> str:

@@ -45,11 +45,17 @@ class Decisions:
     folder: Path
     _acts: list[dict[str, Any]] = field(default_factory=list)
     _read: list[int] = field(default_factory=lambda: [0])  # bytes of the file
+    _last: list[tuple[int, Mapping[tuple[str, str], Decision]]] = field(
+        default_factory=list
+    )  # what stood after so many
     _lock: Lock = field(default_factory=Lock)
 
-    def standing(self) -> dict[tuple[str, str], Decision]:
+    def standing(self) -> Mapping[tuple[str, str], Decision]:
         """What stands, by the question and the key: of two acts about the same the later, and none that was undone."""
         acts = self._all()
+        for known, standing in self._last:
+            if known == len(acts):
+                return standing
         undone = {act["undone"] for act in acts if "undone" in act}
         found: dict[tuple[str, str], Decision] = {}
         for act in acts:
@@ -58,6 +64,7 @@ class Decisions:
                 question = (act["list"], one.key) if one.what == "skip" else (question_of(act["list"]), one.key)
                 found.pop(question, None)  # so that the order is that of the acts
                 found[question] = one
+        self._last[:] = [(len(acts), found)]
         return found
 
     def add(self, name: str, decisions: Sequence[Decision], places: Places) -> str:

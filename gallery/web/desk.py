@@ -14,7 +14,7 @@ from petrieve.extractor.sources.formats import SUFFIXES
 from petrieve.extractor.sources.memory import MEMORY
 from petrieve.extractor.sources.reading import Reader
 from petrieve.gallery import words
-from petrieve.gallery.web.thumbnails import Thumbnails, thumbnail
+from petrieve.gallery.web.thumbnails import LARGE, QUALITY, SIDE, Thumbnails, thumbnail
 from petrieve.gallery.web.turns import Turns
 from petrieve.gallery.web.uploads import Upload, Uploads
 from petrieve.store.errors import PetrieveError, Undecodable
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 CONDITION_SECONDS = 10.0  # that one is waited for
 LENGTH = 16  # bytes of a digest
+FOLDER = re.compile(r"(?<!\w)[\\/]\w|\w[\\/]\S*[\\/]\w")  # a path from the root, or with two slashes; not `photos/s`
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +58,7 @@ class Desk:
 
 def told(desk: Desk, text: str) -> str:
     """A message, fit to be shown: to others without what names a folder of this machine."""
-    if desk.shared and re.search(r"[\\/]\w", text):
+    if desk.shared and FOLDER.search(text):
         return "this cannot be shown; whoever opened the gallery finds out why with the command in a terminal"
     return words.printable(text)
 
@@ -143,15 +144,23 @@ def picture_of(desk: Desk, digest: bytes) -> bytes | None:
         return upload.thumbnail
     if kept := desk.thumbnails.get(digest):
         return kept
+    if made := _drawn(desk, digest, SIDE, QUALITY):
+        desk.thumbnails.put(digest, made)
+    return made
+
+
+def large_of(desk: Desk, digest: bytes) -> bytes | None:
+    """The same, large enough to decide about it."""
+    return _drawn(desk, digest, *LARGE)
+
+
+def _drawn(desk: Desk, digest: bytes, side: int, quality: int) -> bytes | None:
     data = file_of(desk, digest)
     try:
         with desk.making:
-            made = thumbnail(data) if data else None
+            return thumbnail(data, side, quality) if data else None
     except (OSError, Undecodable, MemoryError):
         return None
-    if made:
-        desk.thumbnails.put(digest, made)
-    return made
 
 
 def file_of(desk: Desk, digest: bytes) -> bytes | None:
@@ -161,8 +170,13 @@ def file_of(desk: Desk, digest: bytes) -> bytes | None:
     index, row = _found(desk, digest)
     if row is None or row["root"] == MEMORY:
         return None
+    return content(Reader(index.cache), path_of(row["root"], row["uri"]), digest)
+
+
+def content(read: Reader, path: str, digest: bytes) -> bytes | None:
+    """The bytes at a path; None where they cannot be read, or are no longer those of the digest."""
     try:
-        data = Reader(index.cache)(path_of(row["root"], row["uri"]))
+        data = read(path)
     except (OSError, Undecodable, MemoryError):
         return None
     return data if digest_of(data) == digest else None

@@ -5,6 +5,7 @@ import os
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from threading import Lock, Thread
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from petrieve.gallery.web.decisions import Decision, question_of, to_go
 from petrieve.gallery.web.desk import Desk, stamp, told
 from petrieve.store.contents import EMBEDDED
 from petrieve.store.digests import as_array
+from petrieve.store.errors import PetrieveError
 from petrieve.store.photo import digest_of, path_of
 
 if TYPE_CHECKING:
@@ -98,7 +100,8 @@ def queues_of(desk: Desk, then: Callable[[], None] = lambda: None) -> Queues:
 
 def _make(desk: Desk, queues: Queues, cache: "Cache", then: Callable[[], None]) -> None:
     try:
-        then()
+        with suppress(PetrieveError):  # a store that cannot be written to is looked through all the same
+            then()
         for maker, (names, state, make) in MAKERS.items():
             made_of = state(cache)
             if queues.made_of.get(maker) == made_of:

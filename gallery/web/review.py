@@ -10,8 +10,7 @@ from starlette.routing import Route
 
 from petrieve.gallery.web import deciding, jobs
 from petrieve.gallery.web.decisions import ACTS, LABELS, TO_GO
-from petrieve.gallery.web.desk import Desk, digest_from, placed, told
-from petrieve.gallery.web.large import large_of
+from petrieve.gallery.web.desk import Desk, digest_from, large_of, placed, told
 from petrieve.gallery.web.page import desk_of, page
 from petrieve.gallery.web.queues import LISTS
 from petrieve.store.errors import PetrieveError

@@ -10,13 +10,14 @@ from petrieve.store.folder import Store
 from petrieve.store.near import scratch
 
 SIDE, QUALITY = 320, 78  # pixels of the longer side: sharp on a phone in two columns, and 12 kB
+LARGE = 1280, 85  # enough to decide about a photo
 MOST_BYTES = 2 << 30  # of 150,000 photos; the oldest go
 FILE = "thumbnails.sqlite"
 OLDEST = "DELETE FROM thumbnail WHERE rowid IN (SELECT rowid FROM thumbnail ORDER BY rowid LIMIT 1000)"
 
 
-def thumbnail(data: bytes) -> bytes:
-    """A JPEG of a photo, upright, SIDE pixels at most, without anything else that its file has said.
+def thumbnail(data: bytes, side: int = SIDE, quality: int = QUALITY) -> bytes:
+    """A JPEG of a photo, upright, of so many pixels at most, without anything else that its file has said.
 
     Raises:
         Undecodable, OSError: as `decode`.
@@ -25,9 +26,9 @@ def thumbnail(data: bytes) -> bytes:
     import simplejpeg
     from PIL.Image import Resampling
 
-    small = upright_image(data, enough=SIDE)
-    small.thumbnail((SIDE, SIDE), Resampling.BILINEAR)  # over as many pixels as become one; half of bicubic's time
-    made: bytes = simplejpeg.encode_jpeg(np.asarray(small), QUALITY, "RGB", "420")
+    small = upright_image(data, enough=side)
+    small.thumbnail((side, side), Resampling.BILINEAR)  # over as many pixels as become one; half of bicubic's time
+    made: bytes = simplejpeg.encode_jpeg(np.asarray(small), quality, "RGB", "420")
     return made
 
 

@@ -88,6 +88,7 @@ def test_a_condition_chooses_and_what_it_leaves_is_ranked_exactly(run: Run, pets
     [
         ("lable = 'dog'", "lable, which is no column; the columns are label, split, pet_id, found_on, `coat colour`"),
         ("label = dog", "write texts in single quotes"),
+        ("length(repeat('x', 10000000000)) > 0", "the filter may not call repeat; it may call abs, "),
         ("label = ", "the filter cannot be used"),
         ("label", "does not return a boolean"),
         ("", "the filter cannot be used"),

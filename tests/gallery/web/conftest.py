@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Done
-from pages import Gallery, shared_gallery
+from pages import Gallery, close_browser, shared_gallery
 from PIL import Image, ImageOps
 from turning import HELD
 
@@ -82,6 +82,19 @@ def varied_store(varied: Path, run: Callable[..., Done], tmp_path_factory: pytes
 def shown_store(varied_store: Path, tmp_path: Path) -> Path:
     """The same, the test's own."""
     return Path(shutil.copytree(varied_store, tmp_path / "pets.petrieve"))
+
+
+@pytest.fixture(scope="session")
+def gallery(made_store: Path) -> Iterator[Gallery]:
+    """A gallery of the drawn photos for all tests that leave it as it was."""
+    yield from shared_gallery(made_store)
+
+
+@pytest.fixture(scope="package", autouse=True)
+def one_browser() -> Iterator[None]:
+    """The browser of these tests, which the first that looks opens, ends with them."""
+    yield
+    close_browser()
 
 
 @pytest.fixture(scope="session")

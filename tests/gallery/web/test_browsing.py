@@ -4,8 +4,9 @@ import csv
 import html
 import io
 import re
+import time
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import Done, Process
-from pages import Gallery, opened, seen, until
+from pages import Gallery, opened, seen, shared_gallery, until
 from PIL import Image
 from planting import kept, planted
 
@@ -128,14 +129,16 @@ def add(cache: Cache, digest: bytes, vector: np.ndarray) -> None:
     cache.commit([Embedded(Photo("/made-up", "odd.jpg", 1, 1), digest, 1, 1, vector[None])], nothing())
 
 
-@pytest.fixture
-def told(tmp_path: Path) -> Cache:
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> Cache:
     """Twelve photos with columns of the user's own."""
     said = [
         {"label": label, "pet_id": number, "found_on": date(2026, 10, 1 + number), "coat colour": colour}
         for number, (label, colour) in enumerate([("cat", "it's red"), ("dog", "grey"), ("cat", None)] * 4)
     ]
-    return kept(tmp_path, np.random.default_rng(0).normal(size=(12, 1024)).astype(np.float32), said)
+    return kept(
+        tmp_path_factory.mktemp("told"), np.random.default_rng(0).normal(size=(12, 1024)).astype(np.float32), said
+    )
 
 
 @pytest.mark.parametrize(
@@ -159,10 +162,9 @@ def test_a_filter_chooses_what_the_same_condition_does(
     assert condition in html.unescape(text).replace("'\"'\"'", "'")
 
 
-@pytest.fixture
-def browsed(told: Cache, start: Start) -> Any:
-    with opened(told.store.path, start) as gallery:
-        yield gallery
+@pytest.fixture(scope="module")
+def browsed(told: Cache) -> Iterator[Gallery]:
+    yield from shared_gallery(told.store.path)
 
 
 def test_a_text_of_many_values_is_looked_for_within() -> None:
@@ -177,8 +179,8 @@ def _params(fields: dict[str, str]) -> Any:
     return QueryParams(fields)
 
 
-def test_what_is_chosen_by_keys_is_asked_about_together(store: Path, start: Start) -> None:
-    with opened(store, start) as gallery, seen(gallery.address) as page:
+def test_what_is_chosen_by_keys_is_asked_about_together(gallery: Gallery) -> None:
+    with seen(gallery.address) as page:
         page.goto(f"{gallery.home}browse")
         until(page, f"{PAINTED} > 5")
         page.locator(".stage").focus()
@@ -211,23 +213,22 @@ def test_what_is_chosen_by_keys_is_asked_about_together(store: Path, start: Star
         assert len(Path(loading.value.path()).read_text().splitlines()) == 2
 
 
-def test_what_is_chosen_goes_out_as_a_list_and_as_files(store: Path, drawn: Path, start: Start) -> None:
-    cache = Cache.open(store)
+def test_what_is_chosen_goes_out_as_a_list_and_as_files(gallery: Gallery, made_store: Path) -> None:
+    cache = Cache.open(made_store)
     rows = [row for batch in cache.photos(["root", "uri", "digest", "label"]) for row in batch.to_pylist()]
     some = rows[3:6]
-    with opened(store, start) as gallery:
-        sent = {"files": {"chosen": ("chosen", b"".join(row["digest"] for row in some))}}
-        table = list(csv.DictReader(io.StringIO(gallery.post("browse/selected", data={"do": "csv"}, **sent).text)))
-        assert {(row["photo"], row["label"]) for row in table} == {
-            (path_of(row["root"], row["uri"]), row["label"]) for row in some
+    sent = {"files": {"chosen": ("chosen", b"".join(row["digest"] for row in some))}}
+    table = list(csv.DictReader(io.StringIO(gallery.post("browse/selected", data={"do": "csv"}, **sent).text)))
+    assert {(row["photo"], row["label"]) for row in table} == {
+        (path_of(row["root"], row["uri"]), row["label"]) for row in some
+    }
+    answer = gallery.post("browse/selected", data={"do": "zip"}, **sent)
+    assert "attachment" in answer.headers["Content-Disposition"]
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as made:
+        assert {made.read(name) for name in made.namelist()} == {
+            Path(path_of(row["root"], row["uri"])).read_bytes() for row in some
         }
-        answer = gallery.post("browse/selected", data={"do": "zip"}, **sent)
-        assert "attachment" in answer.headers["Content-Disposition"]
-        with zipfile.ZipFile(io.BytesIO(answer.content)) as made:
-            assert {made.read(name) for name in made.namelist()} == {
-                Path(path_of(row["root"], row["uri"])).read_bytes() for row in some
-            }
-        assert gallery.post("browse/selected", data={"do": "csv"}).status_code == 422
+    assert gallery.post("browse/selected", data={"do": "csv"}).status_code == 422
 
 
 def test_names_in_a_zip_lead_nowhere_and_are_of_one_file_each() -> None:
@@ -259,12 +260,18 @@ def test_a_word_about_what_is_chosen_is_taken_over_by_embed(
         assert "embed" in html.unescape(text)
         say(two, "colour", "red")
         assert say(two, "split", "sideways").status_code == 422
-    told = read_labels(store / "labels.csv").rows
-    assert told == {
-        path_of(one["root"], one["uri"]): {"label": "fox", "colour": None},
-        path_of(two["root"], two["uri"]): {"label": two["label"], "colour": "red"},
-    }
-    assert run("embed", drawn, "--labels", store / "labels.csv", "--store", store).status == 0
+        undone = say(rows[2], "label", "wolf").text
+        gallery.post("browse/undo", data=dict(re.findall(r'name="(act)" value="(\w+)"', undone)))
+        while gallery.get("review/state").json()["busy"]:
+            time.sleep(0.1)
+        left = [item["key"] for item in gallery.get("review/unsure/items").json()["items"]]
+        assert one["digest"].hex() not in left
+        assert gallery.get("review/unsure/items").json()["left"] == 39
+        assert "1 label, 0 photos that are to go" in gallery.get("review").text
+    assert read_labels(store / "review.csv").rows == {path_of(one["root"], one["uri"]): {"label": "fox"}}
+    assert read_labels(store / "labels.csv").rows == {path_of(two["root"], two["uri"]): {"colour": "red"}}
+    for file in ("labels.csv", "review.csv"):
+        assert run("embed", drawn, "--labels", store / file, "--store", store).status == 0
     now = {
         row["digest"]: row
         for batch in Cache.open(store).photos(["digest", "label", "colour"])
@@ -277,13 +284,13 @@ def test_a_word_about_what_is_chosen_is_taken_over_by_embed(
 
 def test_a_word_about_some_leaves_what_is_said_of_others(told: Cache, browsed: Gallery) -> None:
     one, two = (boxes(browsed.get(f"browse?where=pet_id = {number}").text)[0] for number in (3, 4))
-    for digest, column, value in ((one, "label", "fox"), (two, "coat colour", "white")):
+    for digest, column, value in ((one, "pet_id", "33"), (two, "coat colour", "white")):
         fields = {"do": "say", "column": column, "value": value, "photo": digest}
         assert browsed.post("browse/selected", data=fields).status_code == 200
     said = {Path(path).stem: row for path, row in read_labels(Path(told.store.path, "labels.csv")).rows.items()}
     assert said == {
-        "3": {"label": "fox", "coat colour": "it's red"},  # as the store has it: an empty cell would take it away
-        "4": {"label": "dog", "coat colour": "white"},
+        "3": {"pet_id": 33, "coat colour": "it's red"},  # as the store has it: an empty cell would take it away
+        "4": {"pet_id": 4, "coat colour": "white"},
     }
     assert "No photo passes these filters" in browsed.get("browse?label=horse").text
     assert "nonsense" in browsed.get("browse?where=nonsense = 3").text

@@ -13,8 +13,8 @@ from PIL import Image
 Start = Callable[..., Process]
 
 
-def test_the_page_about_a_pair_shows_both_and_a_control(store: Path, drawn: Path, start: Start) -> None:
-    with opened(store, start) as gallery, seen(gallery.address) as page:
+def test_the_page_about_a_pair_shows_both_and_a_control(gallery: Gallery, drawn: Path) -> None:
+    with seen(gallery.address) as page:
         page.set_input_files("#photos", drawn / "cat" / "milo-1.jpg")
         page.wait_for_url("**photo=*")
         asked = page.url
@@ -38,10 +38,8 @@ def dropped(gallery: Gallery, *photos: Path) -> requests.Response:
     return gallery.post("drop", files=[("photos", (one.name, one.read_bytes())) for one in photos])
 
 
-def test_photos_of_one_animal_are_one_question_and_each_can_be_taken_out(
-    store: Path, drawn: Path, start: Start
-) -> None:
-    with opened(store, start) as gallery, seen(gallery.address) as page:
+def test_photos_of_one_animal_are_one_question_and_each_can_be_taken_out(gallery: Gallery, drawn: Path) -> None:
+    with seen(gallery.address) as page:
         page.set_input_files("#photos", [drawn / "cat" / "milo-1.jpg", drawn / "cat" / "milo-2.jpg"])
         page.wait_for_url("**photo=*")
         assert page.locator(".asked img").count() == 2
@@ -56,50 +54,48 @@ def test_photos_of_one_animal_are_one_question_and_each_can_be_taken_out(
         assert page.locator(".asked img").count() == 1
 
 
-def test_what_is_forgotten_or_lost_is_told(store: Path, tmp_path: Path, start: Start) -> None:
+def test_what_is_forgotten_or_lost_is_told(gallery: Gallery, made_store: Path, tmp_path: Path) -> None:
     own = tmp_path / "own.png"
     Image.effect_mandelbrot((300, 260), (-2, -1, 1, 1), 50).save(own)
-    with opened(store, start) as gallery:
-        answer = dropped(gallery, own)
-        digest = answer.url.partition("photo=")[2]
-        assert "forget" in answer.text
-        assert gallery.post("forget", data={"photo": digest}).url == gallery.home
-        assert "drop it again" in gallery.get(f"?photo={digest}").text
-        known = next(iter(table(store).values()))[1].hex()
-        assert "Another photo is forgotten" in gallery.get(f"?photo={digest}&photo={known}").text
+    answer = dropped(gallery, own)
+    digest = answer.url.partition("photo=")[2]
+    assert "forget" in answer.text
+    assert gallery.post("forget", data={"photo": digest}).url == gallery.home
+    assert "drop it again" in gallery.get(f"?photo={digest}").text
+    known = next(iter(table(made_store).values()))[1].hex()
+    assert "Another photo is forgotten" in gallery.get(f"?photo={digest}&photo={known}").text
 
 
 def test_a_photo_that_the_library_has_is_told_and_another_can_be_added_to_a_named_folder(
-    store: Path, drawn: Path, tmp_path: Path, start: Start
+    gallery: Gallery, store: Path, drawn: Path, tmp_path: Path, start: Start
 ) -> None:
     folder, own = tmp_path / "library", tmp_path / "..%2fown.php"
     folder.mkdir()
     Image.effect_mandelbrot((300, 260), (-2, -1, 1, 1), 50).save(own, "PNG")
-    with opened(store, start, "--library", folder) as gallery:
-        there = dropped(gallery, drawn / "cat" / "milo-1.jpg")
+    with opened(store, start, "--library", folder) as adding:
+        there = dropped(adding, drawn / "cat" / "milo-1.jpg")
         assert "This photo is in the library" in there.text
         assert "add to the library" not in there.text
-        new = dropped(gallery, own)
+        new = dropped(adding, own)
         assert "add to the library" in new.text
         digest = new.url.partition("photo=")[2]
-        assert gallery.post("add", data={"photo": digest}).status_code == 200
+        assert adding.post("add", data={"photo": digest}).status_code == 200
         (added,) = folder.iterdir()
         assert added.name == f"{digest}.jpg"
         assert added.read_bytes() == own.read_bytes()
-    with opened(store, start) as gallery:
-        new = dropped(gallery, own)
-        assert "add to the library" not in new.text
-        assert gallery.post("add", data={"photo": digest}).status_code == 422
+    new = dropped(gallery, own)
+    assert "add to the library" not in new.text
+    assert gallery.post("add", data={"photo": digest}).status_code == 422
 
 
-def test_it_asks_without_scripts_and_by_the_keyboard(store: Path, drawn: Path, start: Start) -> None:
-    with opened(store, start) as gallery, seen(gallery.address, java_script_enabled=False) as page:
+def test_it_asks_without_scripts_and_by_the_keyboard(gallery: Gallery, drawn: Path) -> None:
+    with seen(gallery.address, java_script_enabled=False) as page:
         assert page.locator("#drop > button").is_visible()
         page.set_input_files("#photos", drawn / "cat" / "milo-1.jpg")
         page.locator("#drop > button").press("Enter")
         page.wait_for_url("**photo=*")
         assert page.locator("h1").inner_text() == "Cat"
-    with opened(store, start) as gallery, seen(gallery.address) as page:
+    with seen(gallery.address) as page:
         for _ in range(6):
             page.keyboard.press("Tab")
         assert page.evaluate("document.activeElement.id") == "photos"

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -39,7 +40,8 @@ def test_a_page_says_what_is_there_and_does_what_it_says(
         assert ended(gallery)["problem"] == ""
         assert "The head tells 2 classes" in gallery.get("library").text
         Image.new("RGB", (300, 260), "red").save(photos / "cat" / "new.jpg")
-        assert gallery.post("library/embed", data={"source": str(photos)}).ok
+        (source,) = re.findall(r'name="source" value="(\w+)"', text)
+        assert gallery.post("library/embed", data={"source": source}).ok
         job = ended(gallery)
         assert (job["done"], job["of"]) == (1, 1)
         assert "new.jpg" in gallery.get("library/photos.csv").text
@@ -63,7 +65,7 @@ def test_no_other_folder_is_embedded_and_a_run_elsewhere_is_seen(store: Path, tm
             hold = "import time; from petrieve.store.lock import writing; from petrieve.store.folder import Store"
             then = f"held = writing(Store.at({str(store)!r})); held.__enter__(); time.sleep(60)"
             other = start(first=f"{hold}; {then}")
-            page.get_by_text("is writing to the store").wait_for()
+            page.get_by_text("is writing to the store, which has 40 photos now").wait_for()
             other.kill_group()
             page.get_by_text("is writing to the store").wait_for(state="detached")
         rows = list(csv.DictReader(io.StringIO(gallery.get("library/photos.csv").text)))

@@ -10,11 +10,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 import requests
 from conftest import Done, Process
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pages import Gallery, opened, seen, until
+from servers import Proxy
 
 from petrieve.gallery.web.decisions import Decision, to_go
 from petrieve.store.cache import Cache
@@ -170,6 +172,65 @@ def test_two_tabs_and_a_kill_lose_no_line(store: Path, start: Start) -> None:
         act = decide(gallery, key, "label:dog").json()["act"]
         assert (store / "decisions.jsonl").read_text().splitlines()[-1].startswith(f'{{"id": "{act}"')
         assert "dog" in standing(store).values()
+
+
+def test_a_contradiction_shows_both_photos_and_both_are_zoomed_together(shown: Gallery) -> None:
+    (item, *_) = items(shown, "conflicts")
+    assert {one["label"] for one in item["photos"]} == {"cat", "dog"}
+    assert all(len(one["photos"]) == 2 for one in items(shown, "leaks"))
+    with seen(shown.address, viewport={"width": 1280, "height": 800}) as page:
+        page.goto(shown.home + "review/conflicts")
+        until(page, "[...document.querySelectorAll('.frame img')].filter(one => one.naturalWidth).length === 2")
+        looks = (
+            "[...document.querySelectorAll('.frame img')].map(one => new DOMMatrix(getComputedStyle(one).transform))"
+            ".map(one => [one.a, one.e, one.f])"
+        )
+
+        def look() -> list[float]:
+            one, other = page.evaluate(looks)
+            assert one == pytest.approx(other, abs=1)
+            return list(one)
+
+        assert look() == [1, 0, 0]
+        page.keyboard.press("+")
+        assert look() == [1.5, 0, 0]
+        page.keyboard.press("-")
+        page.keyboard.press("0")
+        assert look() == [1, 0, 0]
+        box = page.locator(".frame").first.bounding_box()
+        page.mouse.move(box["x"] + 30, box["y"] + 30)
+        page.mouse.wheel(0, -300)
+        until(page, f"{looks}[1][0] > 1.1")
+        before = look()
+        assert before[1] > 10 < before[2]  # what was under the mouse stays there
+        page.mouse.down()
+        page.mouse.move(box["x"] + 80, box["y"] + 50)
+        page.mouse.up()
+        assert look()[2] > before[2] + 5
+        page.keyboard.press("f")
+        assert page.locator("figure >> visible=true").count() == 1
+        assert shown.get("review/conflicts/items").json()["left"] == 2  # nothing was decided
+
+
+def test_decisions_about_a_store_in_a_bucket_are_kept_in_the_working_folder(
+    pets: Path, tmp_path: Path, start: Start, run: Run, proxy: Proxy, bucket: Any
+) -> None:
+    store = f"s3://{bucket.name}/pets.petrieve"
+    assert run("embed", pets, "--store", store, "--weights", "bundled").status == 0
+    assert run("fit-head", "--store", store).status == 0
+    with opened(store, start) as gallery:
+        some = items(gallery)
+        assert decide(gallery, some[0]["key"], "label:ferret").ok
+        noted = {"do": "say", "column": "label", "value": "stoat", "photo": some[1]["key"]}
+        assert gallery.post("browse/selected", data=noted).ok
+        assert "in a bucket" in gallery.post("browse/selected", data={**noted, "column": "age", "value": "3"}).text
+        kept = tmp_path / "pets.petrieve.review"
+        assert sorted(standing(kept).values()) == ["ferret", "stoat"]
+        assert gallery.post("review/fit").ok
+        while not (job := gallery.get("review/state").json()["job"])["ended"]:
+            time.sleep(0.1)
+        assert "photos" in job["said"][0], job
+    assert {"ferret", "stoat"} < set(labels(store).values())
 
 
 @settings(max_examples=200, deadline=None)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import requests
 from conftest import Done, Process, table
-from pages import Gallery, opened, seen, shared_gallery
+from pages import Gallery, opened, seen
 from starlette.routing import Mount, Route
 
 from petrieve.api.store import open as opened_store
@@ -16,7 +16,6 @@ from petrieve.gallery.web.app import application
 from petrieve.gallery.web.desk import Desk
 from petrieve.gallery.web.safe import HEADERS, Door
 
-gallery = pytest.fixture(scope="module")(shared_gallery)
 Start = Callable[..., Process]
 Run = Callable[..., Done]
 FREE = {"/enter", "/static"}

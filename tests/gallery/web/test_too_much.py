@@ -13,12 +13,11 @@ from pathlib import Path
 import pytest
 import requests
 from conftest import ODD, Process, fill, need
-from pages import Gallery, opened, shared_gallery
-
-gallery = pytest.fixture(scope="module")(shared_gallery)
+from pages import Gallery, opened
 
 Start = Callable[..., Process]
 MB = 1 << 20
+JSON = {"accept": "application/json"}
 SLOW = (
     "import petrieve.gallery.web.app as app, time; take = app.take_in; "
     "app.take_in = lambda *given: (time.sleep({}), take(*given))[1]"
@@ -92,11 +91,28 @@ def test_a_condition_that_takes_too_long_is_no_longer_waited_for(store: Path, dr
         assert "took longer than 2 s" in answer.text
 
 
+def test_a_condition_in_browse_is_bounded_too_and_others_go_on(store: Path, start: Start) -> None:
+    slow = (
+        "import petrieve.store.contents as contents, petrieve.gallery.web.desk as desk, time; "
+        "desk.CONDITION_SECONDS = 2; found = contents.filtered; "
+        "contents.filtered = lambda table, condition, *more, **given: "
+        "(time.sleep(4 if 'slow' in condition else 0), found(table, condition, *more, **given))[1]"
+    )
+    with opened(store, lambda *words: start(*words, first=slow)) as gallery, ThreadPoolExecutor(1) as other:
+        late = other.submit(gallery.get, "browse?where=label = 'slow'")
+        time.sleep(0.5)
+        for path in ("browse", "browse?label=cat", "browse?order=unusual"):  # nobody else waits
+            assert gallery.get(path).status_code == 200
+        assert not late.done()
+        assert (late.result().status_code, "took longer than 2 s" in late.result().text) == (503, True)
+
+
 def test_a_condition_may_not_ask_for_all_memory(gallery: Gallery, drawn: Path) -> None:
     at = dropped(gallery, (drawn / "cat" / "milo-1.jpg").read_bytes()).url.removeprefix(gallery.home)
     for called in ("repeat", "REPEAT /* a ' */ ", "`repeat`", "lpad", "range"):
         answer = gallery.get(at, params={"where": f"label = 'it''s (' OR length({called}(label, 3000000)) > 0"})
         assert "may not call" in answer.text, called
+        assert "may not call" in gallery.get("browse", params={"where": f"length({called}(label, 3)) > 0"}).text
     fine = "lower(label) = 'cat' AND (label LIKE 'c%(' OR label IN ('cat', 'x (')) -- repeat("
     answer = gallery.get(at, params={"where": fine})
     assert answer.text.count("<b>cat</b>") == 19
@@ -211,3 +227,33 @@ def test_thumbnails_are_shown_also_where_none_can_be_kept(store: Path, drawn: Pa
         shown = [word.split('"')[0] for word in page.split('src="')[1:] if word.startswith(("photo/", "./photo/"))]
         assert len(shown) == 25, page
         assert {gallery.get(one).status_code for one in shown} == {200}
+
+
+def test_a_store_that_cannot_be_written_to_is_shown_and_says_why_nothing_is_kept(
+    store: Path, drawn: Path, disk: Path, start: Start
+) -> None:
+    (store / "decisions.jsonl").write_text("")
+    shutil.copytree(store, disk / "store")
+    subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+    with opened(disk / "store", start) as gallery:
+        at = dropped(gallery, (drawn / "cat" / "milo-1.jpg").read_bytes()).url.removeprefix(gallery.home)
+        pages = [gallery.get(path) for path in (at, "browse?order=unusual", "library", "review")]
+        assert {one.status_code for one in pages} == {200}
+        while "unsure" not in gallery.get("review/state").json()["made"]:
+            time.sleep(0.1)
+        (item, *_) = gallery.get("review/unsure/items").json()["items"]
+        said = [
+            gallery.post("review/unsure", data={"key": item["key"], "decision": "right"}, headers=JSON).json()[
+                "problem"
+            ]
+        ]
+        for column in ("label", "age"):
+            fields = {"do": "say", "column": column, "value": "1", "photo": item["photos"][0]["digest"]}
+            said.append(gallery.post("browse/selected", data=fields).text)
+        assert all("cannot write" in one and "Traceback" not in one for one in said), said
+        for name in ("fit", "index"):
+            gallery.post(f"library/{name}")
+            while not (job := gallery.get("library/state").json()["job"])["ended"]:
+                time.sleep(0.1)
+            assert "cannot write" in job["problem"], job
+    assert "Traceback" not in gallery.process.kill_group().err
