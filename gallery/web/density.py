@@ -1,9 +1,13 @@
 """A map as a picture, for a browser that draws none itself."""
 
 import io
+from typing import TYPE_CHECKING
 
 from petrieve.gallery.web.ground import Ground
 from petrieve.gallery.web.shades import HIDDEN, Shades
+
+if TYPE_CHECKING:
+    import numpy as np
 
 WIDE, HIGH, EDGE = 1200, 840, 16  # pixels
 
@@ -26,17 +30,17 @@ def picture(ground: Ground, shades: Shades, *, only: int | None, dark: bool) -> 
     for slot in np.unique(slots):
         pixels = (y * WIDE + x)[slots == slot, None] + _disc(radius)
         counts[slot] = np.bincount(pixels.ravel(), minlength=HIGH * WIDE)
-    counts = counts.reshape(-1, HIGH, WIDE)
-    total = counts.sum(axis=0)
+    layers = counts.reshape(-1, HIGH, WIDE)
+    total = layers.sum(axis=0)
     seen = np.zeros((HIGH, WIDE, 4), np.uint8)
-    seen[..., :3] = np.tensordot(counts, np.array(colours, np.float32), (0, 0)) / np.maximum(total, 1)[..., None]
+    seen[..., :3] = np.tensordot(layers, np.array(colours, np.float32), (0, 0)) / np.maximum(total, 1)[..., None]
     seen[..., 3] = np.where(total, 255 * (0.4 + 0.6 * np.log1p(total) / np.log1p(max(1, total.max()))), 0)
     made = io.BytesIO()
     Image.fromarray(seen).save(made, "PNG", compress_level=1)
     return made.getvalue()
 
 
-def _disc(radius: int) -> "np.ndarray":  # noqa: F821
+def _disc(radius: int) -> "np.ndarray":
     """How far the pixels of a disc are from its middle one, row behind row; a point has EDGE around it."""
     import numpy as np
 
