@@ -14,7 +14,7 @@ class Beside:
 
     def __init__(self, most: int) -> None:
         self._most, self._made, self._lock = most, OrderedDict[str, Future[Any]](), Lock()
-        self._workers = ThreadPoolExecutor(1)
+        self._workers = ThreadPoolExecutor(2)
 
     def of(self, key: str, work: Callable[..., Any], *given: Any, seconds: float = PATIENCE) -> Any:
         """What the work gives, which is never None; None if it takes longer. What it raises is raised here."""

@@ -176,8 +176,8 @@ def _sure(score: "np.ndarray") -> "tuple[np.ndarray, dict[int, str]]":
     ends = [f"{bound:.0%}" for bound in SURE]
     names = [f"below {ends[0]}", *(f"{one} to {two}" for one, two in pairwise(ends))]
     names.append(f"{ends[-1]} and more")
-    slots = 6 - np.searchsorted(SURE, score, "right")
-    return slots.astype(np.uint8), {6 - step: name for step, name in enumerate(names)}
+    steps = np.array((6, 5, 4, 3, 1, 0), np.uint8)
+    return steps[np.searchsorted(SURE, score, "right")], dict(zip(steps.tolist(), names, strict=True))
 
 
 def _unusual(score: "np.ndarray") -> "tuple[np.ndarray, dict[int, str]]":
@@ -186,8 +186,10 @@ def _unusual(score: "np.ndarray") -> "tuple[np.ndarray, dict[int, str]]":
 
     names = [f"the most unusual {RARE[0]:.0%}", *(f"the next {b - a:.0%}" for a, b in pairwise(RARE))]
     names.append("the most usual half")
-    slots = 6 - np.searchsorted(np.quantile(score, RARE), score, "left")
-    return slots.astype(np.uint8), {6 - step: name for step, name in enumerate(names)}
+    steps = np.array((6, 5, 4, 2, 0), np.uint8)
+    return steps[np.searchsorted(np.quantile(score, RARE), score, "left")], dict(
+        zip(steps.tolist(), names, strict=True)
+    )
 
 
 SCORES: "dict[str, Callable[[np.ndarray], tuple[np.ndarray, dict[int, str]]]]" = {"unsure": _sure, "unusual": _unusual}

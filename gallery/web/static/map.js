@@ -312,6 +312,7 @@ function begin(ground) {
     save(true);
   });
   window.addEventListener("popstate", restore);
+  canvas.addEventListener("webglcontextlost", () => choice.tell("Load this page again: the browser has lost the picture."));
   dark.addEventListener("change", () => { stale = true; draw(); });
   new ResizeObserver(() => {
     [canvas.width, canvas.height] = [canvas.clientWidth * ratio(), canvas.clientHeight * ratio()];
