@@ -20,6 +20,7 @@ from petrieve.gallery import words
 from petrieve.gallery.web import ask, browse, filters, library, review, why
 from petrieve.gallery.web.conditions import bounded
 from petrieve.gallery.web.desk import Desk, add, digest_from, is_known, picture_of, take_in, told
+from petrieve.gallery.web.map import routes as map_routes
 from petrieve.gallery.web.page import desk_of, page
 from petrieve.gallery.web.safe import HEADERS, MOST_BYTES, Door, Guard, Headers, Porter
 from petrieve.store.errors import PetrieveError, first_line
@@ -40,6 +41,7 @@ def application(desk: Desk, door: Door, hosts: list[str]) -> Starlette:
         *why.routes,
         Route("/enter", _entered, methods=["GET", "POST"]),
         *browse.routes,
+        *map_routes,
         *review.routes,
         *library.routes,
         Mount("/static", StaticFiles(directory=HERE / "static")),

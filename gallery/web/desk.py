@@ -20,6 +20,7 @@ from petrieve.gallery.web.uploads import Upload, Uploads
 from petrieve.store.errors import PetrieveError, Undecodable
 from petrieve.store.files import write_named
 from petrieve.store.folder import Store as Folder
+from petrieve.store.key import Where
 from petrieve.store.photo import Photo, digest_of, path_of
 from petrieve.store.rows import Embedded
 
@@ -70,6 +71,13 @@ def placed(desk: Desk, path: str) -> str:
 def command(desk: Desk, *parts: str) -> str:
     """A command that does the same to the store, as one types it here; others are told none."""
     return "" if desk.shared else words.command(*parts, "--store", desk.store.path)
+
+
+def stamp(file: Where) -> object:
+    """Changes with a file; None where it is not there."""
+    if not isinstance(file, Path):
+        return file.tag()
+    return file.stat().st_mtime_ns if file.exists() else None
 
 
 def digest_from(word: str) -> bytes | None:

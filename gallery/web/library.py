@@ -48,6 +48,10 @@ def _index(desk: Desk, _: jobs.Job, __: str) -> list[str]:
     return list(desk.store.build_index().lines())
 
 
+def _map(desk: Desk, _: jobs.Job, __: str) -> list[str]:
+    return list(desk.store.build_map().lines())
+
+
 def _report(desk: Desk, _: jobs.Job, __: str) -> list[str]:
     folder = tempfile.TemporaryDirectory(prefix="petrieve-")  # it goes with the next one, or with the gallery
     made = desk.store.report(Path(folder.name, REPORT))
@@ -63,6 +67,7 @@ def _embed(desk: Desk, job: jobs.Job, source: str) -> list[str]:
 ACTIONS = {
     "fit": Action("Fit the head", "fit-head", _fit),
     "index": Action("Build the index", "build-index", _index),
+    "map": Action("Make the map", "build-map", _map),
     "report": Action("Make the report", f"report --out {REPORT}", _report),
     "embed": Action("Embed again", "embed", _embed),
 }
@@ -125,7 +130,7 @@ async def _library(asked: Request) -> Response:
 
 def _shown(desk: Desk) -> dict[str, Any]:
     found = held(desk)
-    names = ("fit", "index") if desk.shared else ("fit", "index", "report")
+    names = ("fit", "index", "map") if desk.shared else ("fit", "index", "map", "report")
     buttons = [(name, ACTIONS[name].title, command_of(desk, name)) for name in names]
     sources = [
         {**one, "name": placed(desk, one["root"]), "key": key, "command": command_of(desk, "embed", one["root"])}
@@ -154,7 +159,7 @@ async def _begin(asked: Request) -> Response:
     begun = jobs.begin(desk, action.title, command_of(desk, name, source), lambda job: action.work(desk, job, source))
     if begun is None:
         return page(asked, "problem.html", 409, problem="something else is under way: wait for it")
-    return RedirectResponse("../library", 303)
+    return RedirectResponse("../map" if name == "map" else "../library", 303)
 
 
 async def _reported(asked: Request) -> Response:

@@ -9,7 +9,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from petrieve.classifier import head
-from petrieve.gallery.web.desk import Desk
+from petrieve.gallery.web.desk import Desk, stamp
 from petrieve.store.cache import Cache
 from petrieve.store.rows import digests, row_ids, unit_length
 
@@ -67,7 +67,7 @@ class Orders:
         Raises:
             PetrieveError: the condition cannot be used, or there is no head to be least sure.
         """
-        key = hashlib.blake2b(f"{cache.version}\0{condition}\0{how}".encode(), digest_size=8).hexdigest()
+        key = hashlib.blake2b(f"{_version(cache, how)}\0{condition}\0{how}".encode(), digest_size=8).hexdigest()
         with self.lock:
             making = self.made.get(key)
         if making is None:
@@ -107,18 +107,32 @@ class Orders:
             return _by_column(cache, *COLUMNS[how])
         if how not in SCORES:
             return np.arange(len(rows))
+        return np.asarray(np.argsort(self.score(cache, rows, how), kind="stable"))
+
+    def score(self, cache: Cache, rows: "np.ndarray", how: str) -> "np.ndarray":
+        """The number of each photo (N,) that an order goes by, float32, low first; `rows` are all ids, as scanned.
+
+        Raises:
+            PetrieveError: there is no head to be least sure.
+        """
         with self.scoring:  # never twice at once
             version, score = self.scores.get(how, ("", None))
-            if version != cache.version:
+            if version != _version(cache, how):
                 score = SCORES[how](cache, rows)
-                self.scores[how] = (cache.version, score)
-        return np.asarray(np.argsort(score, kind="stable"))
+                self.scores[how] = (_version(cache, how), score)
+            found: np.ndarray = score
+            return found
 
 
 def orders_of(desk: Desk) -> Orders:
     """A desk's own."""
     found: Orders = desk.more.setdefault("orders", Orders())
     return found
+
+
+def _version(cache: Cache, how: str) -> str:
+    """Changes with what an order depends on: of how sure the head is, the head too."""
+    return f"{cache.version} {stamp(cache.folder.head)}" if how == "unsure" else cache.version
 
 
 def _every(cache: Cache) -> "tuple[np.ndarray, np.ndarray]":

@@ -7,7 +7,8 @@ from starlette.responses import HTMLResponse
 
 from petrieve.gallery.web.desk import Desk
 
-PAGES = (("", "Ask"), ("browse", "Browse"), ("review", "Review"), ("library", "Library"))  # in the head of each page
+# In the head of each page.
+PAGES = (("", "Ask"), ("browse", "Browse"), ("map", "Map"), ("review", "Review"), ("library", "Library"))
 
 
 def page(asked: Request, template: str, status: int = 200, /, **told: Any) -> HTMLResponse:

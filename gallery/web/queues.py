@@ -7,14 +7,13 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from threading import Lock, Thread
 from typing import TYPE_CHECKING, Any
 
 from petrieve.classifier import head
 from petrieve.gallery import words
 from petrieve.gallery.web.decisions import Decision, question_of, to_go
-from petrieve.gallery.web.desk import Desk, told
+from petrieve.gallery.web.desk import Desk, stamp, told
 from petrieve.store.contents import EMBEDDED
 from petrieve.store.digests import as_array
 from petrieve.store.errors import PetrieveError
@@ -90,7 +89,7 @@ def queues_of(desk: Desk, then: Callable[[], None] = lambda: None) -> Queues:
     """The lists as they are now; those that the store has outgrown are made anew meanwhile, and `then` is called."""
     queues: Queues = desk.more.setdefault("queues", Queues())
     cache = desk.store.cache()
-    version = cache.version, _stamp(cache)
+    version = cache.version, stamp(cache.folder.head)
     with queues.lock:
         if queues.busy or queues.version == version:
             return queues
@@ -227,14 +226,6 @@ def _digests(cache: "Cache", paths: Iterable[str]) -> dict[str, str]:
     return {path_of(row["root"], row["uri"]): row["digest"].hex() for row in rows if row["digest"]}
 
 
-def _stamp(cache: "Cache") -> object:
-    """Changes with the head."""
-    file = cache.folder.head
-    if not isinstance(file, Path):
-        return file.tag()
-    return file.stat().st_mtime_ns if file.exists() else None
-
-
 def _contents(cache: "Cache") -> object:
     """Changes with the photos and their places, and not with what is said of them."""
     batches = (batch.to_pydict() for batch in cache.photos(["root", "uri", "digest", "gone"], None))
@@ -243,7 +234,7 @@ def _contents(cache: "Cache") -> object:
 
 # What is made together: its lists, what it depends on, and who makes it. The quickest first.
 MAKERS: dict[str, tuple[Sequence[str], Callable[["Cache"], object], Callable[[Desk, "Cache"], dict[str, Found]]]] = {
-    "head": (("unsure",), lambda cache: (cache.version, _stamp(cache)), _least_sure),
+    "head": (("unsure",), lambda cache: (cache.version, stamp(cache.folder.head)), _least_sure),
     "audit": (tuple(FINDINGS), lambda cache: cache.version, _audited),
     "copies": (("copies",), _contents, _copied),
 }

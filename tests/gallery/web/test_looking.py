@@ -29,7 +29,7 @@ def pages_of(gallery: Gallery, *, all_: bool = True) -> Iterator[str]:
     question = f"?photo={digests[0]}"
     yield from ("", question, f"{question}&photo={digests[1]}&label=cat", f"{question}&where=nonsense = 3", "nowhere")
     yield from (f"why?a={digests[0]}&b={digests[1]}", "browse", "browse?label=dog", "browse?where=x", "enter", "review")
-    yield from (*(f"review/{name}" for name in LISTS), "library")
+    yield from (*(f"review/{name}" for name in LISTS), "map", "library")
 
 
 @pytest.mark.parametrize(
@@ -68,11 +68,17 @@ def test_no_page_breaks_a_rule_of_axe(
         page.locator("button[value=say]").click()
         page.wait_for_url("**/browse/selected")
         look("noted")
+        gallery.post("library/map")
+        while not gallery.get("map/state").json()["job"]["ended"]:
+            time.sleep(0.1)
+        page.goto(gallery.home + "map?lasso=all")
+        until(page, "document.getElementById('ground')?.dataset.rest === 'yes'")
+        look("a map")
         assert wrong == []
 
 
 KEYS = [*"yo123sukbxnf+-0", *"Enter Escape Space Tab Home End PageDown ArrowRight Shift+ArrowDown Control+a".split()]
-PLACES = ("", "browse", "review", "library", *(f"review/{one}" for one in LISTS))
+PLACES = ("", "browse", "map", "review", "library", *(f"review/{one}" for one in LISTS))
 FINDABLE = "a[href], button, input, select, summary, label, li[role=option], .frame"
 
 

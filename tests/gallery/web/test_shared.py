@@ -70,7 +70,7 @@ def test_no_page_and_no_file_names_a_folder_of_this_machine(
         for key in (item["key"], "nonsense"):
             check("decided", gallery.post("review/leaks", data={"key": key, "decision": "go"}).text)
         (key, *_) = re.findall(r'name="source" value="(\w+)"', gallery.get("library").text)
-        jobs = (("library/embed", {"source": key}), ("library/report", {}), ("review/fit", {}))
+        jobs = (("library/embed", {"source": key}), ("library/report", {}), ("library/map", {}), ("review/fit", {}))
         for path, fields in jobs if all_ else jobs[:1]:
             check(path, gallery.post(path, data=fields).text)
             while not gallery.get("library/state").json()["job"]["ended"]:
@@ -81,7 +81,10 @@ def test_no_page_and_no_file_names_a_folder_of_this_machine(
         )
         lists_made(gallery, all_=all_)
         walk()
+        while not (ground := re.findall(r'id="ground" data-of="(\w+)"', gallery.get("map").text)):
+            time.sleep(0.1)
+        assert ".jpg" in check("map", gallery.get(f"map/photo?of={ground[0]}&at=0").text)
         assert check("broken", gallery.post("drop", files={"photos": ("a.jpg", b"no photo")}).text)
         (shown_store / "store.json").write_text("{")
-        for path in ("", "browse", "browse?where=x = 3", "review", "review/copies", "library"):
+        for path in ("", "browse", "browse?where=x = 3", "map", "review", "review/copies", "library"):
             check(path, gallery.get(path).text)
