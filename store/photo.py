@@ -3,10 +3,11 @@
 import hashlib
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import repeat
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -45,6 +46,35 @@ class Photo:
     def path(self) -> str:
         """Where the photo's bytes are."""
         return path_of(self.root, self.uri)
+
+
+@dataclass(frozen=True, eq=False)
+class Bare(Sequence[Photo]):
+    """Photos (n,) of one root of which no more is known than where, how large and how old they are, in columns."""
+
+    root: str
+    uris: list[str]
+    sizes: list[int]
+    moments: list[int]
+
+    def __len__(self) -> int:
+        return len(self.uris)
+
+    @overload
+    def __getitem__(self, place: int) -> Photo: ...
+    @overload
+    def __getitem__(self, place: slice) -> "Bare": ...
+    def __getitem__(self, place: int | slice) -> "Photo | Bare":
+        if isinstance(place, slice):
+            return Bare(self.root, self.uris[place], self.sizes[place], self.moments[place])
+        return Photo(self.root, self.uris[place], self.sizes[place], self.moments[place])
+
+    def __iter__(self) -> Iterator[Photo]:
+        return map(Photo, repeat(self.root), self.uris, self.sizes, self.moments)
+
+    def __add__(self, other: "Bare") -> "Bare":
+        """These and others of the same root."""
+        return Bare(self.root, self.uris + other.uris, self.sizes + other.sizes, self.moments + other.moments)
 
 
 @dataclass(frozen=True, eq=False)
