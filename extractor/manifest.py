@@ -14,7 +14,7 @@ from petrieve.extractor.sources.as_before import Unopened
 from petrieve.extractor.sources.source import Part
 from petrieve.extractor.sources.within import Within, narrowed
 from petrieve.store.errors import PetrieveError
-from petrieve.store.photo import Bare, Photo, path_of
+from petrieve.store.photo import Bare, Photo, path_of, texts_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -56,6 +56,23 @@ class Slice:
     def paths(self) -> list[str]:
         """Where each photo is."""
         return list(map(path_of, self.roots(), self.uris()))
+
+    def texts(self) -> "pa.LargeStringArray":
+        """The same as tables have them."""
+        return texts_of(*self._own_roots(), self.rows["uri"])
+
+    def root_lengths(self) -> "np.ndarray":
+        """How many characters each photo's root has (n,)."""
+        import numpy as np
+
+        roots, numbers = self._own_roots()
+        return np.array([*map(len, roots), 0])[numbers]
+
+    def _own_roots(self) -> "tuple[Sequence[str], np.ndarray]":
+        """The roots of these photos' parts, and which is each photo's (n,)."""
+        numbers = self.rows["part"].to_numpy()
+        first, last = (int(numbers[0]), int(numbers[-1])) if len(numbers) else (0, -1)
+        return self.of_parts[first : last + 1], numbers - first
 
     def photos(self) -> Iterator[Photo]:
         """The photos, of which nothing is said yet."""

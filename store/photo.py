@@ -10,6 +10,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any, overload
 
 if TYPE_CHECKING:
+    import numpy as np
     import pyarrow as pa
 
 # A name may hold bytes that are no UTF-8, which no table of texts takes: in roots and uris they stand as characters
@@ -115,6 +116,16 @@ def path_of(root: str, uri: str) -> str:
     if path.isascii() or (name := path.translate(_TO_BYTES)) == path:
         return path
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape")
+
+
+def texts_of(roots: Sequence[str], numbers: "np.ndarray", uris: "pa.Array") -> "pa.LargeStringArray":
+    """The paths (n,) of photos as tables have them, of their uris and the numbers of their roots."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    above = pa.array([f"{root.rstrip('/') if not is_address(root) else root}/" for root in roots], pa.large_string())
+    none = pa.scalar("", pa.large_string())
+    return pc.binary_join_element_wise(above.take(pa.array(numbers)), uris.cast(pa.large_string()), none)
 
 
 def is_address(place: str | os.PathLike[str]) -> bool:

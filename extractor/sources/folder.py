@@ -173,9 +173,7 @@ def _inside(folder: str, root: str, above: str, others: Others, *, below: bool =
         os.close(handle)
 
 
-def _looked_at(
-    folder: str, entries: list[os.DirEntry[str]], root: str, above: str, others: Others
-) -> list[Bare | str]:
+def _looked_at(folder: str, entries: list[os.DirEntry[str]], root: str, above: str, others: Others) -> list[Bare | str]:
     """The same, of its entries, from the last one on; none is kept: once asked for its size, each takes 1 kB."""
     found: list[Bare | str] = []
     run = Bare(root, [], [], [])
