@@ -57,6 +57,15 @@ class Slice:
         """Where each photo is."""
         return list(map(path_of, self.roots(), self.uris()))
 
+    def folders(self) -> set[tuple[str, str]]:
+        """The root and the folder below it of each photo."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        above = pc.replace_substring_regex(self.rows["uri"], "(?s)/?[^/]*$", "")
+        pairs = pa.table({"part": self.rows["part"], "folder": above}).group_by(["part", "folder"]).aggregate([])
+        return {(self.of_parts[row["part"]], row["folder"]) for row in pairs.to_pylist()}
+
     def texts(self) -> "pa.LargeStringArray":
         """The same as tables have them."""
         return texts_of(*self._own_roots(), self.rows["uri"])

@@ -180,10 +180,11 @@ def _looked_at(folder: str, entries: list[os.DirEntry[str]], root: str, above: s
     while entries:
         entry = entries.pop()
         name = entry.name
-        if _is(entry.is_dir):
+        status = _at_once(entry)
+        if status is None and _is(entry.is_dir):
             found += [run, name] if run else [name]
             run = Bare(root, [], [], [])
-        elif _looks_like_photo(folder, entry, others) and (status := _asked(entry.stat)):
+        elif status or (_looks_like_photo(folder, entry, others) and (status := _asked(entry.stat))):
             run.uris.append(above + (name if name.isascii() else as_text(name)))
             run.sizes.append(status[0])
             run.moments.append(status[1])
@@ -224,6 +225,17 @@ def _is(kind: Callable[[], bool]) -> bool:
         return kind()
     except OSError:  # a link to itself is nothing
         return False
+
+
+def _at_once(entry: os.DirEntry[str]) -> SizeTime | None:
+    """Size and time of a photo, as most are: told by its ending, and no more than a file; else None."""
+    name = entry.name
+    if name[name.rfind(".") :].lower() not in SUFFIXES:
+        return None
+    try:
+        return None if entry.is_dir() else _size_time(entry.stat())
+    except OSError:
+        return None
 
 
 def _one(root: str, uri: str, known: SizeTime) -> Bare:
