@@ -178,10 +178,6 @@ class Known:
         equal = pc.or_(pc.fill_null(pc.equal(now, then), False), both).to_numpy(zero_copy_only=False)
         return np.asarray(same & equal)
 
-    def content(self, digest: bytes) -> Content | None:
-        """As `Embeddings.content`."""
-        return self.embeddings.content(digest)
-
     def is_gone(self, path: str) -> bool:
         """Whether the photo, which is known, was not found where it was."""
         return bool(self.away[self._at(path)])
