@@ -248,8 +248,7 @@ def nothing() -> Known:
     import numpy as np
 
     table = _columns(photo_schema()).empty_table()
-    none = (np.zeros(0, kind) for kind in (np.int32, np.uint64, np.int32))
-    return _known(table, [], *none, None, None)
+    return _known(table, [], np.zeros(0, np.int32), np.zeros(0, np.uint64), np.zeros(0, np.int32), None, None)
 
 
 def _columns(schema: "pa.Schema") -> "pa.Schema":
