@@ -1,10 +1,13 @@
-"""What a second `embed` costs where nothing has changed: a folder, a zip and shards of very many photos.
+"""What `embed` costs where nothing, or little, has changed: a folder, a zip and shards of very many photos.
 
-    python benchmarks/unchanged.py --photos 1000000 --folder /tmp/unchanged
+    git worktree add ../before HEAD~1
+    python benchmarks/unchanged.py --photos 1000000 --folder /tmp/unchanged --beside ../before
 
-The photos are made up: files of a few bytes, a row each that says of it what its source does, and an embedding. A run
-is timed in a process of its own, from its start to its end without the update of an index, the best of `--runs`; first
-as a store from before has it, which must list what it holds.
+The photos are made up: files of a few bytes, 1,000 in a folder, a row each that says of it what its source does, and an
+embedding. A run is timed in a process of its own, from its start to its end without the update of an index, in turn
+with one of another release; the first, as a store from before has it and which must list what it holds, does not count.
+Of files there are also `part`, one folder of 1,000 of them, and `new`, 100 drawn photos that come into a copy of the
+store; `alone`, the same into a store of their own, is what these cost.
 """
 
 import argparse
@@ -16,9 +19,12 @@ import subprocess
 import sys
 import tarfile
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pyarrow as pa
@@ -26,6 +32,7 @@ import stores
 
 MOMENT = 1_700_000_000
 SHARD = 10_000  # photos
+NEW = 100  # photos
 DATA = b"\xff\xd8\xff no photo"
 RUN = """
 import json, re, sys, time
@@ -34,7 +41,7 @@ from petrieve.extractor.embed import embed
 summary, _ = embed(sys.argv[2:], store=sys.argv[1], weights="bundled")
 seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
 peak = int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]) >> 10
-counts = {"found": summary.found, "cached": summary.cached}
+counts = {"found": summary.found, "cached": summary.cached, "embedded": summary.embedded}
 print(json.dumps({"seconds": round(seconds, 2), "cpu_seconds": round(cpu, 2), "peak_mb": peak, **counts}))
 """
 
@@ -119,13 +126,44 @@ def embeddings(count: int) -> Iterator[pa.RecordBatch]:
         )
 
 
-def timed(store: Path, source: Path) -> dict[str, float]:
-    done = subprocess.run([sys.executable, "-c", RUN, store, source], capture_output=True, text=True)
+def timed(release: Path, store: Path, source: Path) -> dict[str, float]:
+    with TemporaryDirectory() as above:
+        (Path(above) / "petrieve").symlink_to(release)
+        run = [sys.executable, "-c", RUN, store, source]
+        done = subprocess.run(run, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": above})
     if done.returncode:
         sys.exit(done.stderr)
     found: dict[str, float] = json.loads(done.stdout)
-    assert found["found"] == found["cached"], found
+    assert found["found"] == found["cached"] + found["embedded"], found
     return found
+
+
+def anew(release: Path, whole: Path | None, store: Path, source: Path) -> dict[str, float]:
+    """What new photos cost in a copy of a store, or in a store of their own."""
+    shutil.rmtree(store, ignore_errors=True)
+    if whole:
+        shutil.copytree(whole, store, copy_function=os.link)
+    made = timed(release, store, source)
+    assert made["embedded"] == NEW, made
+    return made
+
+
+def in_turn(name: str, releases: Sequence[Path], runs: int, run: Callable[[Path], dict[str, float]]) -> None:
+    """Print the medians of so many runs of each release, the first of which does not count."""
+    for release in releases:
+        run(release)
+    made: dict[Path, list[dict[str, float]]] = {release: [] for release in releases}
+    for _ in range(runs):
+        for release, some in made.items():
+            some.append(run(release))
+    for place, some in enumerate(made.values()):
+        figures = {key: median(one[key] for one in some) for key in ("seconds", "cpu_seconds", "peak_mb")}
+        each = [one["seconds"] for one in some]
+        which = "beside" if place else "this"
+        print(
+            json.dumps({"what": name, "release": which, **figures, "each": each, "load": os.getloadavg()[0]}),
+            flush=True,
+        )
 
 
 def main() -> None:
@@ -134,32 +172,31 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, required=True, help="a new folder, or one that this script has made")
     parser.add_argument("--kind", action="append", choices=KINDS, help="only these")
     parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--beside", type=Path, help="the checkout of another release")
     asked = parser.parse_args()
+    from petrieve.extractor.sources.sample import draw_sample
     from petrieve.extractor.trunks.trunk import load_trunk
 
     fingerprint = load_trunk("bundled").fingerprint
     folder, count = asked.folder.absolute(), asked.photos
+    releases = [Path(__file__).absolute().parents[1], *([asked.beside.absolute()] if asked.beside else [])]
     folder.mkdir(exist_ok=True)
     for kind in asked.kind or KINDS:
-        source, place = folder / kind, folder / f"store-{kind}"
+        source, place, new = folder / kind, folder / f"store-{kind}", folder / "new"
         if not source.exists():
-            KINDS[kind](source, [f"{('cat', 'dog')[number % 2]}/{number:08}.jpg" for number in range(count)])
+            names = (
+                f"{('cat', 'dog')[number // 1000 % 2]}/{number // 1000:05}/{number:08}.jpg" for number in range(count)
+            )
+            KINDS[kind](source, list(names))
         if not place.exists():
             store(place, source, folder / "vectors.lance", fingerprint, count)
-        runs = [timed(place, source) for _ in range(1 + asked.runs)]
-        load = os.getloadavg()[0]
-        print(
-            json.dumps(
-                {
-                    "kind": kind,
-                    "photos": count,
-                    "first": runs[0],
-                    "then": min(runs[1:], key=lambda one: one["seconds"]),
-                    "load": load,
-                }
-            ),
-            flush=True,
-        )
+        in_turn(kind, releases, asked.runs, partial(timed, store=place, source=source))
+        if kind == "files":
+            if not new.exists():
+                draw_sample(new, photos=NEW)
+            in_turn("part", releases, asked.runs, partial(timed, store=place, source=source / "cat" / "00000"))
+            for name, whole in (("new", place), ("alone", None)):
+                in_turn(name, releases, asked.runs, partial(anew, whole=whole, store=folder / "copy", source=new))
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from petrieve.extractor.sources.ahead import more_each_time
 from petrieve.extractor.sources.as_before import Listings
 from petrieve.extractor.sources.buckets.fetching import fetching
 from petrieve.extractor.sources.formats import FORMATS
-from petrieve.extractor.sources.places import Place, paths_of
+from petrieve.extractor.sources.places import Place, container_of, paths_of
 from petrieve.extractor.sources.said.labels import read_labels
 from petrieve.extractor.trunks.fitting import asks, fitting_trunk, made_by, new_trunk
 from petrieve.extractor.trunks.ranges import SAMPLE, quantised
@@ -120,7 +120,8 @@ def embed(
         cache, network = _opened(place, trunk, weights, *own)
         if cache is not None:
             cache.keep_views(cache.made.views, RECIPE)  # those of another recipe go before they are counted
-        there = known(cache) if cache is not None else nothing()
+        asked = _asked(wanted) if csv is None else None  # a CSV may name any photo
+        there = known(cache, asked) if cache is not None else nothing()
         listings = Listings(read_listings(place), there)
         found = find_all(wanted, manifest, there, listings=listings, listing=listing, prune=prune)
         views = max(views, cache.made.views if cache is not None else 0)
@@ -151,11 +152,11 @@ def embed(
         if drop_trunk:
             _check_another(place, drop_trunk, cache)
         cache.add_columns(photo_schema())  # a store of this format may lack the latest
-        gone = there.paths((there.away & ~to_do.seen).nonzero()[0]) if to_do.todo or to_do.missing else []
         if cache.add_columns(words.columns) | bool(csv and cache.add_columns(csv.columns)):
-            there = known(cache)
+            there = known(cache, asked)
         if to_do.todo or to_do.missing:
-            to_do = replace(to_do, lost=cache.lost(sorted({*gone, *to_do.missing}), there))
+            back = there.ids[there.away & to_do.seen].tolist()
+            to_do = replace(to_do, lost=cache.lost(there, to_do.missing, back))
         cache.keep_views(views, RECIPE)
         cache.keep_listings({**listings.then, **listings.now})
         one = Run(
@@ -231,6 +232,11 @@ def _opened(
     if card is None:
         return None, network
     return Cache.create(place, made_by(network), dimension=network.dimension), network
+
+
+def _asked(sources: Iterable[str]) -> list[str]:
+    """Below which paths a run must know what the store holds: of what an archive is asked for, all that is in it."""
+    return [(container_of(source) or (source,))[0] for source in sources]
 
 
 def _check_another(place: Store, name: str, cache: Cache) -> None:

@@ -107,12 +107,7 @@ def named(made: Plan, sources: Sequence[str], known: Known, cache: Cache | None,
     """
     if level is None and not made.has(NEW | ABOVE):
         return None
-    folders = {
-        (root, uri.rpartition("/")[0])
-        for some, states in made.slices()
-        for root, uri, state in zip(some.roots(), some.uris(), states.tolist(), strict=True)
-        if not state & CLOSED
-    }
+    folders = {folder for some, states in made.slices() for folder in some.only(states & CLOSED == 0).folders()}
     beside = {root for root, _ in folders}.intersection(map(as_text, sources))
     beside = beside if len(beside) > 1 else set()
     tree = tree_of(folders)

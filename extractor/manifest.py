@@ -4,7 +4,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import groupby, repeat
+from itertools import chain, groupby, repeat
 from operator import attrgetter, itemgetter
 from tempfile import SpooledTemporaryFile, gettempdir
 from threading import Lock
@@ -14,7 +14,7 @@ from petrieve.extractor.sources.as_before import Unopened
 from petrieve.extractor.sources.source import Part
 from petrieve.extractor.sources.within import Within, narrowed
 from petrieve.store.errors import PetrieveError
-from petrieve.store.photo import Photo, path_of
+from petrieve.store.photo import Bare, Photo, path_of, texts_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -56,6 +56,32 @@ class Slice:
     def paths(self) -> list[str]:
         """Where each photo is."""
         return list(map(path_of, self.roots(), self.uris()))
+
+    def folders(self) -> set[tuple[str, str]]:
+        """The root and the folder below it of each photo."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        above = pc.replace_substring_regex(self.rows["uri"], "(?s)/?[^/]*$", "")
+        pairs = pa.table({"part": self.rows["part"], "folder": above}).group_by(["part", "folder"]).aggregate([])
+        return {(self.of_parts[row["part"]], row["folder"]) for row in pairs.to_pylist()}
+
+    def texts(self) -> "pa.LargeStringArray":
+        """The same as tables have them."""
+        return texts_of(*self._own_roots(), self.rows["uri"])
+
+    def root_lengths(self) -> "np.ndarray":
+        """How many characters each photo's root has (n,)."""
+        import numpy as np
+
+        roots, numbers = self._own_roots()
+        return np.array([*map(len, roots), 0])[numbers]
+
+    def _own_roots(self) -> "tuple[Sequence[str], np.ndarray]":
+        """The roots of these photos' parts, and which is each photo's (n,)."""
+        numbers = self.rows["part"].to_numpy()
+        first, last = (int(numbers[0]), int(numbers[-1])) if len(numbers) else (0, -1)
+        return self.of_parts[first : last + 1], numbers - first
 
     def photos(self) -> Iterator[Photo]:
         """The photos, of which nothing is said yet."""
@@ -100,10 +126,10 @@ class Manifest:
             return
         lengths = [len(part.photos) for part in self._waiting]
         numbers = np.repeat(list(map(self._number, self._waiting)), lengths)
-        photos = [photo for part in self._waiting for photo in part.photos]
-        columns = (list(map(attrgetter(name), photos)) for name in COLUMNS)
+        columns = zip(*(_columns(part.photos) for part in self._waiting), strict=True)
         kinds = (pa.string(), pa.int64(), pa.int64(), pa.string())
-        arrays = [pa.array(numbers, pa.int32()), *map(pa.array, columns, kinds)]
+        values = (list(chain.from_iterable(column)) for column in columns)
+        arrays = [pa.array(numbers, pa.int32()), *map(pa.array, values, kinds)]
         batch, made = pa.RecordBatch.from_arrays(arrays, names=["part", *COLUMNS]), pa.BufferOutputStream()
         with pa.ipc.new_stream(made, batch.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer:
             writer.write_batch(batch)
@@ -150,6 +176,13 @@ class Manifest:
             self._file.seek(first)
             data = self._file.read(end - first)
         return Slice(pa.ipc.open_stream(data).read_next_batch(), self._roots)
+
+
+def _columns(photos: Sequence[Photo]) -> tuple[Iterable[Any], ...]:
+    """The values of photos (n,), as COLUMNS."""
+    if isinstance(photos, Bare):
+        return photos.uris, photos.sizes, photos.moments, repeat(None, len(photos))
+    return tuple(map(attrgetter(name), photos) for name in COLUMNS)
 
 
 @dataclass(frozen=True, eq=False)

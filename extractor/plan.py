@@ -120,19 +120,19 @@ def plan(
     seen = np.zeros(len(known), bool)
     for number in range(manifest.slices()):
         some = manifest.read(number)
-        paths, roots = some.paths(), some.roots()
-        places = known.places_of(paths)
+        places = known.places_of_texts(some.texts())
         seen[places[places >= 0]] = True
-        state = _states(some, roots, places, known, views=views, retry=retry, keep_damaged=keep_damaged)
+        state = _states(some, places, known, views=views, retry=retry, keep_damaged=keep_damaged)
         if several:
+            paths = some.paths()
             first = {path: place for place, path in reversed(list(enumerate(paths))) if path not in taken}
             state[~np.isin(np.arange(len(paths)), list(first.values()))] = TWICE
             taken.update(first)
         states.append(state)
-        closed += [paths[place] for place in np.flatnonzero(state & CLOSED).tolist()]
+        closed += some.only(state & CLOSED > 0).paths()
         at = np.searchsorted(firsts, np.arange(*manifest.starts[number : number + 2]), "right") - 1
-        for root, source in dict.fromkeys(zip(roots, at.tolist(), strict=True)):
-            of.setdefault(root, source)
+        for part, place in zip(*np.unique(some.rows["part"], return_index=True), strict=True):
+            of.setdefault(some.of_parts[part], int(at[place]))
         cached = (state & KNOWN > 0) & (state & (TODO | UNREADABLE) == 0)
         for column, these in enumerate((state & TODO > 0, cached, state & UNREADABLE > 0, state & NEW > 0)):
             np.add.at(counts[:, column], at[these], 1)
@@ -142,7 +142,6 @@ def plan(
 
 def _states(
     some: Slice,
-    roots: Sequence[str],
     places: "np.ndarray",
     known: Known,
     *,
@@ -150,7 +149,7 @@ def _states(
     retry: bool,
     keep_damaged: bool,
 ) -> "np.ndarray":
-    """The bits of photos (n,) with these roots that a store knows at these places, -1 where it does not: uint8."""
+    """The bits of photos (n,) that a store knows at these places, -1 where it does not: uint8."""
     import numpy as np
     import pyarrow.compute as pc
 
@@ -166,7 +165,7 @@ def _states(
         failed[one] = same[one] and not (may_pass(reason) or retry or (keep_damaged and is_damage(reason)))
         cached[one] &= may_pass(reason)
     lengths = np.array([*map(len, known.roots), 0])[known.of_roots[at]]
-    above = np.fromiter(map(len, roots), np.int64, len(roots))[there] < lengths
+    above = some.root_lengths()[there] < lengths
     back = known.away[at] & (cached | failed) | unread & cached
     for bit, these in ((UNREADABLE, failed), (ABOVE, above), (BACK, back)):
         state[there[these]] |= bit

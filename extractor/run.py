@@ -118,7 +118,7 @@ def _count_once(one: Run, ran: Ran) -> None:
     for row in one.cache.photos_of(as_array(dropped), ["root", "uri"]).to_pylist() if dropped else ():
         sources[row["digest"]].append(one.to_do.source_of(Photo(row["root"], row["uri"], 0, 0)))
     for digest, numbers in sources.items():
-        before = one.there.content(digest)
+        before = one.there.embeddings.content(digest)
         new = views - (before.views if before else 0)  # that this run has made of it, as often as workers met it
         if new > 0:
             ran.views -= dropped[digest]
@@ -134,7 +134,7 @@ def _here(one: Run, ran: Ran) -> Generator[None, None, None]:
     made = results(
         one.to_do.work(one.tell),
         trunk=one.trunk,
-        there=one.there.content,
+        there=one.there.embeddings.content,
         batch=batch_of(one.device),
         workers=workers,
         views=one.cache.made.views,

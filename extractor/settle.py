@@ -1,6 +1,5 @@
 """What a run owes to photos that it did not embed: what is said of them, whether they are there, what is tidied."""
 
-from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 from petrieve.extractor.labelling import Telling, anew
@@ -10,7 +9,6 @@ from petrieve.extractor.sources.said.names import Naming
 from petrieve.store.cache import Cache
 from petrieve.store.columns import plain
 from petrieve.store.known import Known
-from petrieve.store.photo import path_of
 from petrieve.store.rows import BY_HAND, said_of
 
 if TYPE_CHECKING:
@@ -25,14 +23,16 @@ def settle(cache: Cache, made: Plan, known: Known, tell: Telling, *, naming: Nam
         cache.change(_owed(some, states, cache, known, tell, naming), known)
     cache.change({path: row for path, row in tell.said.items() if path in known}, known)
     cache.drop_rows(made.reopened, known)
-    gone = known.gone()
-    cache.change(_said_of_what_went(cache, made, known, gone), known)
+    went = [path for path in made.missing if not known.is_gone(path)]
+    digests = {known.digest(path) for path in went}
+    words = {digest: words for digest, words in made.lost.by_content.items() if digest in digests}
+    cache.tell(words, frozenset(made.missing), known)
     if prune:
         cache.forget(made.missing, known)
     else:
-        cache.mark_gone([path for path in made.missing if path not in gone], known)
+        cache.mark_gone(went, known)
     cache.tidy()
-    cache.change(_old_labels(cache, known), known)
+    cache.change_rows(_old_labels(cache))
 
 
 def _owed(
@@ -57,23 +57,14 @@ def _owed(
     return owed
 
 
-def _old_labels(cache: Cache, known: Known) -> dict[str, dict[str, Any]]:
-    """Labels that an earlier release kept as they were written, as they are today, by path."""
-    found = dict[str, dict[str, Any]]()
+def _old_labels(cache: Cache) -> dict[int, dict[str, Any]]:
+    """Labels that an earlier release kept as they were written, as they are today, by row."""
     labels = {label for batch in cache.photos(["label"], LABELLED) for label in batch["label"].unique().to_pylist()}
-    if all(label == plain(label) for label in labels):  # as it is but once: paths are not read for it
-        return found
-    for batch in cache.photos(["root", "uri", "label"], LABELLED):
-        for row in batch.to_pylist():
-            path = path_of(row["root"], row["uri"])
-            if path in known and row["label"] != plain(row["label"]):
-                found[path] = {"label": plain(row["label"]) or None}
-    return found
-
-
-def _said_of_what_went(cache: Cache, made: Plan, known: Known, gone: Collection[str]) -> dict[str, dict[str, Any]]:
-    """What a CSV said of photos that have gone now, for those that have their contents elsewhere, by path."""
-    went = {known.digest(path) for path in made.missing if path not in gone}
-    words = {digest: words for digest, words in made.lost.by_content.items() if digest in went}
-    left = {*gone, *made.missing} if words else gone
-    return {path: row for path, row in cache.unsaid(words, known).items() if path not in left}
+    if all(label == plain(label) for label in labels):  # as it is but once: rows are not read for it
+        return {}
+    return {
+        row["_rowid"]: {"label": plain(row["label"]) or None}
+        for batch in cache.photos(["label"], LABELLED)
+        for row in batch.to_pylist()
+        if row["label"] != plain(row["label"])
+    }

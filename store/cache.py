@@ -3,7 +3,7 @@
 import os
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -16,9 +16,9 @@ from petrieve.store.errors import PetrieveError
 from petrieve.store.folder import FORMAT, NONE_YET, UPDATE, Card, Made, Store, read_card, write_card
 from petrieve.store.forgotten import Lost, lost, remember, remembered, said_by_hand
 from petrieve.store.key import Key, Where
-from petrieve.store.known import Known
+from petrieve.store.known import Known, photos_at
 from petrieve.store.listings import Listing, read_listings, write_listings
-from petrieve.store.photo import Photo, path_of
+from petrieve.store.photo import path_of
 from petrieve.store.pieces import commit_merges, merge_pieces, merges
 from petrieve.store.repeated import repeated
 from petrieve.store.rows import (
@@ -50,6 +50,8 @@ from petrieve.store.written import Written, row_of_result
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+GONE = "gone IS NOT NULL"
 
 
 class Cache(Contents):
@@ -222,14 +224,17 @@ class Cache(Contents):
 
     def change(self, rows: Mapping[str, Mapping[str, Any]], known: Known) -> None:
         """Write other values into the rows of photos that are known, by path and column; the others stay."""
-        paths = list(rows)
-        for start in range(0, len(paths), SCAN):
-            there = self._rows_of(paths[start : start + SCAN], known)
-            some = {path: there.get(known.row(path)) for path in paths[start : start + SCAN]}
-            changed = [new for path, row in some.items() if row and (new := {**row, **rows[path]}) != row]
+        self.change_rows({known.row(path): row for path, row in rows.items()})
+
+    def change_rows(self, rows: Mapping[int, Mapping[str, Any]]) -> None:
+        """The same, by the ids of the rows."""
+        ids = sorted(rows)
+        for start in range(0, len(ids), SCAN):
+            there = self._rows(ids[start : start + SCAN])
+            changed = [new for number, row in there.items() if (new := {**row, **rows[number]}) != row]
             if changed:
                 with self._writing():
-                    self._put(changed, known)
+                    self._replace(changed)
         self._changed()
 
     def mark_gone(self, paths: Iterable[str], known: Known) -> None:
@@ -249,24 +254,38 @@ class Cache(Contents):
         there = self._rows_of(paths, known)
         return {path: {name: there[known.row(path)].get(name) for name in names} for path in paths}
 
-    def lost(self, paths: Sequence[str], known: Known) -> Lost:
-        """What a CSV has said of these photos, which are gone, and of those that are forgotten."""
-        parts = (paths[start : start + SCAN] for start in range(0, len(paths), SCAN))
-        gone = (row for part in parts for row in self._rows_of(part, known).values())
-        kept = remembered(self.store, self._photos.schema)
-        forgotten = {path: row for path, row in kept.items() if path not in known}  # the others have come back
-        return lost(forgotten, gone, self._photos.schema)
+    def lost(self, known: Known, missing: Sequence[str] = (), back: Collection[int] = ()) -> Lost:
+        """What a CSV has said of photos that are gone, and of those that are forgotten.
 
-    def unsaid(self, words: Mapping[bytes, Mapping[str, Any]], known: Known) -> dict[str, dict[str, Any]]:
-        """What is said of contents, by digest, and not yet in the rows of photos that have them: by path."""
+        Gone is what the store says to be, without the rows that are `back` (ids), and what is `missing` now (paths).
+        """
+        gone = {
+            row.pop("_rowid"): row
+            for batch in self.photos(self._photos.schema.names, GONE)
+            for row in batch.to_pylist()
+        }
+        for start in range(0, len(missing), SCAN):
+            gone |= self._rows_of(missing[start : start + SCAN], known)
+        kept = remembered(self.store, self._photos.schema)
+        come_back = known.among(list(kept)) | photos_at(self, kept).keys() if kept else ()
+        forgotten = {path: row for path, row in kept.items() if path not in come_back}
+        return lost(forgotten, (gone[row] for row in sorted(gone.keys() - set(back))), self._photos.schema)
+
+    def tell(self, words: Mapping[bytes, Mapping[str, Any]], missing: Collection[str], known: Known) -> None:
+        """Write what is said of contents, by digest, into the rows of photos that have them and do not say it.
+
+        Photos that are new, gone or `missing` (paths) are left as they are.
+        """
         names, found = own(self._photos.schema), {}
         rows = self.photos_of(as_array(words), self._photos.schema.names).to_pylist() if words else []
         for row in rows:
             path, there = path_of(row["root"], row["uri"]), said_by_hand(row, names)
             new = {name: value for name, value in words[row["digest"]].items() if name not in there}
-            if new and path in known:
-                found[path] = new
-        return found
+            is_new = known.asked_for(path) and path not in known
+            was_gone = row["gone"] is not None or (path in known and known.is_gone(path))
+            if new and not (is_new or was_gone or path in missing):
+                found[row["_rowid"]] = new
+        self.change_rows(found)
 
     def forget(self, paths: Sequence[str], known: Known) -> None:
         """Drop these photos, and the embeddings, of every trunk, of contents that no photo has.
@@ -363,21 +382,27 @@ class Cache(Contents):
         """Write rows of photos in one commit: those that are new are added, the others replaced."""
         if not rows:
             return
-        table = photo_table(rows, self._photos.schema)
-        if any(Photo(row["root"], row["uri"], 0, 0).path in known for row in rows):
-            merge = self._photos.merge_insert(["root", "uri"]).when_matched_update_all()
-            merge.when_not_matched_insert_all().execute(table)
+        if any(path_of(row["root"], row["uri"]) in known for row in rows):
+            self._replace(rows)
         else:
-            self._photos.insert(table, mode="append")
+            self._photos.insert(photo_table(rows, self._photos.schema), mode="append")
+
+    def _replace(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Write rows of photos in one commit, in the place of those with the same root and uri where there are such."""
+        merge = self._photos.merge_insert(["root", "uri"]).when_matched_update_all()
+        merge.when_not_matched_insert_all().execute(photo_table(rows, self._photos.schema))
 
     def _rows_of(self, paths: Sequence[str], known: Known) -> dict[int, dict[str, Any]]:
         """Photos' rows as they are now, by their ids."""
+        return self._rows([known.row(path) for path in paths])
+
+    def _rows(self, ids: Collection[int]) -> dict[int, dict[str, Any]]:
+        """Photos' rows with these ids as they are now, by them."""
         import numpy as np
 
-        if not paths:
+        if not ids:
             return {}
-        ids = np.array([known.row(path) for path in paths], np.int64)
-        rows = self.take_photos(np.sort(ids), [*self._photos.schema.names, "_rowid"])
+        rows = self.take_photos(np.sort(np.fromiter(ids, np.int64)), [*self._photos.schema.names, "_rowid"])
         return {row.pop("_rowid"): row for row in rows.to_pylist()}
 
     @contextmanager

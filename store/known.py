@@ -1,19 +1,22 @@
 """What a store knows of its photos, column by column: what a run holds the photos that it finds against."""
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from petrieve.store.contents import SCAN, Content, Contents
 from petrieve.store.digests import as_bytes
-from petrieve.store.photo import UNTOLD, Photo, path_of, uris_of
+from petrieve.store.marks import mark_of, marks_of
+from petrieve.store.photo import UNTOLD, Photo, as_text, is_address, path_of, texts_of, uris_of
 from petrieve.store.rows import microseconds, photo_schema
 
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
-COLUMNS = ["root", "uri", "size", "modified", "version", "digest", "width", "height", "reason", "caveat", "gone"]
+COLUMNS = ["root", "uri", "size", "modified", "version", "digest", "reason", "gone"]
+FEW = 20  # of more sources a filter is not made: all is read
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,9 +51,9 @@ class Known:
     A path is found by its mark, a number that other paths may share, and then compared: there may be very many.
     """
 
-    marks: "np.ndarray"  # int64, ascending
+    marks: "np.ndarray"  # uint64, ascending
     places: "np.ndarray"  # int64, where in the other columns the photo with each mark stands
-    uris: "pa.Array"
+    uris: "pa.LargeStringArray"
     versions: "pa.Array"
     contents: "pa.Array"  # digests
     ids: "np.ndarray"  # int64, of rows
@@ -61,7 +64,13 @@ class Known:
     reasons: dict[int, str]  # by place, why photos could not be read
     away: "np.ndarray"  # bool, whether it was not found where it was
     views: "np.ndarray"  # int32, how many the trunk has of the photo's content; 0 where it has none
-    embeddings: Embeddings
+    within: tuple[str, ...] | None  # paths as texts: what lies in none of them was not asked for; None: all was
+    look: Callable[[], Embeddings]  # what the trunk has of all contents, whether a photo here has them or not
+
+    @cached_property
+    def embeddings(self) -> Embeddings:
+        """What the trunk has embedded, as it was when this was asked for first."""
+        return self.look()
 
     def __contains__(self, path: object) -> bool:
         return isinstance(path, str) and self._place(path) >= 0
@@ -82,17 +91,30 @@ class Known:
         roots = map(self.roots.__getitem__, self.of_roots[chosen].tolist())
         return list(map(path_of, roots, self.uris.take(pa.array(chosen)).to_pylist()))
 
-    def places_of(self, paths: Sequence[str]) -> "np.ndarray":
-        """Where the photos with these paths (n,) stand, int64; -1 where one is not known."""
-        import numpy as np
+    def texts(self, places: "np.ndarray") -> "pa.LargeStringArray":
+        """The paths of the photos at these places (n,) as tables have them."""
+        import pyarrow as pa
 
-        wanted = _marks(paths)
+        return texts_of(self.roots, self.of_roots[places], self.uris.take(pa.array(places)))
+
+    def places_of(self, paths: Sequence[str]) -> "np.ndarray":
+        """As `places_of_texts`, of paths."""
+        import pyarrow as pa
+
+        return self.places_of_texts(pa.array(map(_text, paths), pa.large_string()))
+
+    def places_of_texts(self, texts: "pa.LargeStringArray") -> "np.ndarray":
+        """Where the photos stand whose paths, as tables have them, are these (n,): int64; -1 where one is not known."""
+        import numpy as np
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        wanted = marks_of(texts)
         at = np.searchsorted(self.marks, wanted, "right") - 1
-        found, left = np.full(len(paths), -1), np.flatnonzero(at >= 0)
+        found, left = np.full(len(texts), -1), np.flatnonzero(at >= 0)
         while len(left := left[self.marks[at[left]] == wanted[left]]):
             places = self.places[at[left]]
-            names = zip(self.paths(places), left.tolist(), strict=True)
-            same = np.fromiter((name == paths[place] for name, place in names), bool, len(left))
+            same = pc.equal(self.texts(places), texts.take(pa.array(left))).to_numpy(zero_copy_only=False)
             found[left[same]] = places[same]
             left = left[~same]  # where several have a mark, the one before may be it
             at[left] -= 1
@@ -103,8 +125,13 @@ class Known:
         """Those of these paths that are known."""
         return frozenset(path for path, place in zip(paths, self.places_of(paths).tolist(), strict=True) if place >= 0)
 
+    def asked_for(self, path: str) -> bool:
+        """Whether the photo at a path would be here, if the store knew it."""
+        text = _text(path)
+        return self.within is None or any(text == one or text.startswith(f"{one}/") for one in self.within)
+
     def _place(self, path: str) -> int:
-        mark = hash(path)
+        mark = mark_of(_text(path))
         at = int(self.marks.searchsorted(mark, "right")) - 1
         while at >= 0 and self.marks[at] == mark:
             place = int(self.places[at])
@@ -151,13 +178,9 @@ class Known:
         equal = pc.or_(pc.fill_null(pc.equal(now, then), False), both).to_numpy(zero_copy_only=False)
         return np.asarray(same & equal)
 
-    def content(self, digest: bytes) -> Content | None:
-        """As `Embeddings.content`."""
-        return self.embeddings.content(digest)
-
-    def gone(self) -> set[str]:
-        """The paths of photos that were not found where they were."""
-        return set(self.paths(self.away.nonzero()[0]))
+    def is_gone(self, path: str) -> bool:
+        """Whether the photo, which is known, was not found where it was."""
+        return bool(self.away[self._at(path)])
 
     def places_in(self, containers: Collection[str]) -> "dict[str, np.ndarray]":
         """Where the photos stand that lie in each of these files (paths as texts), without those that are gone."""
@@ -193,34 +216,47 @@ class Known:
                 yield uri[starts[root] :], size, modified, version
 
 
-def known(contents: Contents) -> Known:
-    """What a store knows of its photos, and what one trunk has of their contents."""
+def known(contents: Contents, sources: Iterable[str] | None = None) -> Known:
+    """What a store knows of its photos, or of those at these paths and below, and what one trunk has of their contents.
+
+    Of very many `sources` all is read.
+    """
     import numpy as np
     import pyarrow as pa
 
-    columns = [name for name in COLUMNS if name in contents.photo_schema.names]
-    schema = pa.schema([contents.photo_schema.field(name) for name in columns]).append(pa.field("_rowid", pa.uint64()))
-    roots, of_roots, marks = dict[str, int](), [np.zeros(0, np.int32)], [np.zeros(0, np.int64)]
+    within = tuple(sorted({_text(source).rstrip("/") for source in sources})) if sources is not None else None
+    within = None if within is None or len(within) > FEW or "" in within else within
+    columns = _columns(contents.photo_schema)
+    roots, of_roots, marks = dict[str, int](), [np.zeros(0, np.int32)], [np.zeros(0, np.uint64)]
 
     def rows() -> "Iterator[pa.RecordBatch]":
-        for batch in contents.photos(columns, None):
+        for batch in contents.photos(COLUMNS, None if within is None else _below(within)):
             named = batch["root"].dictionary_encode()
             numbers = [roots.setdefault(name, len(roots)) for name in named.dictionary.to_pylist()]
             of_roots.append(np.array(numbers, np.int32)[named.indices.to_numpy()])
-            marks.append(_marks(list(map(path_of, batch["root"].to_pylist(), batch["uri"].to_pylist()))))
-            yield batch.select(schema.names)
+            texts = texts_of(named.dictionary.to_pylist(), named.indices.to_numpy(), batch["uri"])
+            marks.append(marks_of(texts))
+            yield batch.select(columns.names)
 
-    table = pa.Table.from_batches(rows(), schema)
-    return _known(table, list(roots), np.concatenate(of_roots), np.concatenate(marks), *contents.views())
+    table = pa.Table.from_batches(rows(), columns)
+    views = _views(contents, _whole(table["digest"]))
+    return _known(table, list(roots), np.concatenate(of_roots), np.concatenate(marks), views, within, contents)
 
 
 def nothing() -> Known:
     """What a store knows that is not there yet."""
     import numpy as np
+
+    table = _columns(photo_schema()).empty_table()
+    return _known(table, [], np.zeros(0, np.int32), np.zeros(0, np.uint64), np.zeros(0, np.int32), None, None)
+
+
+def _columns(schema: "pa.Schema") -> "pa.Schema":
+    """COLUMNS but for `root`, and the row's id."""
     import pyarrow as pa
 
-    table = photo_schema().append(pa.field("_rowid", pa.uint64())).empty_table()
-    return _known(table, [], *(np.zeros(0, kind) for kind in (np.int32, np.int64, "S16", np.int32)))
+    chosen = [schema.field(name) for name in COLUMNS if name != "root"]
+    return pa.schema([*chosen, pa.field("_rowid", pa.uint64())])
 
 
 def _known(
@@ -228,21 +264,13 @@ def _known(
     roots: list[str],
     of_roots: "np.ndarray",
     marks: "np.ndarray",
-    digests: "np.ndarray",
     views: "np.ndarray",
+    within: tuple[str, ...] | None,
+    contents: Contents | None,
 ) -> Known:
-    """What is known, of rows with COLUMNS and `_rowid`, and of how many `views` of the contents with these digests."""
+    """What is known, of rows with COLUMNS and `_rowid`."""
     import numpy as np
 
-    own, sizes = np.zeros(len(rows), np.int32), np.zeros((len(digests), 2), np.int32)
-    if len(digests) and len(rows):
-        of_photos = _digests(rows["digest"])
-        order = np.argsort(of_photos)
-        at = np.searchsorted(digests, of_photos[order]).clip(max=len(digests) - 1)
-        there = digests[at] == of_photos[order]
-        own[order[there]] = views[at[there]]
-        shown = np.stack([rows[name].fill_null(0).to_numpy() for name in ("width", "height")], axis=1)
-        sizes[at[there]] = shown[order[there]]
     unread = np.flatnonzero(rows["reason"].is_valid().to_numpy()).tolist()
     places = np.argsort(marks, kind="stable")
     return Known(
@@ -258,16 +286,68 @@ def _known(
         of_roots=of_roots,
         reasons=dict(zip(unread, rows["reason"].drop_null().to_pylist(), strict=True)),
         away=rows["gone"].is_valid().to_numpy(),
-        views=own,
-        embeddings=Embeddings(digests, views, sizes, _caveats(rows)),
+        views=views,
+        within=within,
+        look=lambda: _embeddings(contents),
     )
 
 
-def _marks(paths: Sequence[str]) -> "np.ndarray":
-    """A number for each path, (n,) int64, which another may have too, and which only this process knows."""
-    import numpy as np
+def _below(places: Iterable[str]) -> str:
+    """A filter that chooses the photos at these paths (texts) and below, whatever root they were found in."""
+    chosen = []
+    for place in places:
+        chosen += [f"root = {_quoted(place)}", f"starts_with(root, {_quoted(place + '/')})"]
+        for end in (end for end, letter in enumerate(place) if letter == "/"):
+            root, uri = place[:end] or "/", place[end + 1 :]
+            chosen.append(
+                f"root = {_quoted(root)} AND (uri = {_quoted(uri)} OR starts_with(uri, {_quoted(uri + '/')}))"
+            )
+    return " OR ".join(f"({one})" for one in chosen)
 
-    return np.fromiter(map(hash, paths), np.int64, len(paths))
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _views(contents: Contents, wanted: "pa.Array") -> "np.ndarray":
+    """How many views a trunk has of each of these contents (digests, (n,)): int32."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    batches = contents.numbered()
+    if len(wanted) <= SCAN:
+        batches = (batch.filter(pc.is_in(batch["digest"], wanted)) for batch in batches)
+    some = pa.schema([pa.field("digest", pa.binary(16)), pa.field("view", pa.int32())])
+    there = pa.Table.from_batches((batch.select(some.names).cast(some) for batch in batches), some)
+    if contents.made.views:
+        there = there.sort_by([("view", "descending")])  # of each content the last view comes first
+    at = pc.index_in(wanted, there["digest"])
+    return np.asarray(pc.fill_null(pc.add(there["view"].combine_chunks().take(at), 1), 0).to_numpy(False), np.int32)
+
+
+def _embeddings(contents: Contents | None) -> Embeddings:
+    """Which contents a trunk has embedded, and what is known of them."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if contents is None:
+        return Embeddings(np.zeros(0, "S16"), np.zeros(0, np.int32), np.zeros((0, 2), np.int32), {})
+    digests, views = contents.views()
+    schema = contents.photo_schema
+    names = [name for name in ("digest", "width", "height", "caveat") if name in schema.names]
+    batches = (batch.select(names) for batch in contents.photos(names))
+    rows = pa.Table.from_batches(batches, pa.schema([schema.field(name) for name in names]))
+    of_contents = pa.FixedSizeBinaryArray.from_buffers(pa.binary(16), len(digests), [None, pa.py_buffer(digests)])
+    at = pc.index_in(of_contents, rows["digest"])
+    sizes = [pc.fill_null(rows[name].combine_chunks().take(at), 0).to_numpy(False) for name in ("width", "height")]
+    return Embeddings(digests, views.astype(np.int32), np.stack(sizes, axis=1).astype(np.int32), _caveats(rows))
+
+
+def _text(path: str) -> str:
+    """A path as tables have it."""
+    return path if is_address(path) else as_text(path)
 
 
 def _whole(column: "pa.ChunkedArray") -> "pa.Array":
@@ -310,12 +390,3 @@ def _caveats(rows: "pa.Table") -> dict[bytes, str]:
         return {}
     some = rows.select(["digest", "caveat"]).filter(rows["caveat"].is_valid())
     return dict(zip(*(column.to_pylist() for column in some.columns), strict=True))
-
-
-def _digests(column: "pa.ChunkedArray") -> "np.ndarray":
-    """Digests (N,) as S16, zeros where there is none."""
-    import numpy as np
-    import pyarrow as pa
-
-    whole = _whole(column.fill_null(pa.scalar(bytes(16), column.type)))
-    return np.frombuffer(whole.buffers()[1], "S16")[whole.offset : whole.offset + len(whole)]

@@ -3,12 +3,14 @@
 import hashlib
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import repeat
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 if TYPE_CHECKING:
+    import numpy as np
     import pyarrow as pa
 
 # A name may hold bytes that are no UTF-8, which no table of texts takes: in roots and uris they stand as characters
@@ -45,6 +47,35 @@ class Photo:
     def path(self) -> str:
         """Where the photo's bytes are."""
         return path_of(self.root, self.uri)
+
+
+@dataclass(frozen=True, eq=False)
+class Bare(Sequence[Photo]):
+    """Photos (n,) of one root of which no more is known than where, how large and how old they are, in columns."""
+
+    root: str
+    uris: list[str]
+    sizes: list[int]
+    moments: list[int]
+
+    def __len__(self) -> int:
+        return len(self.uris)
+
+    @overload
+    def __getitem__(self, place: int) -> Photo: ...
+    @overload
+    def __getitem__(self, place: slice) -> "Bare": ...
+    def __getitem__(self, place: int | slice) -> "Photo | Bare":
+        if isinstance(place, slice):
+            return Bare(self.root, self.uris[place], self.sizes[place], self.moments[place])
+        return Photo(self.root, self.uris[place], self.sizes[place], self.moments[place])
+
+    def __iter__(self) -> Iterator[Photo]:
+        return map(Photo, repeat(self.root), self.uris, self.sizes, self.moments)
+
+    def __add__(self, other: "Bare") -> "Bare":
+        """These and others of the same root."""
+        return Bare(self.root, self.uris + other.uris, self.sizes + other.sizes, self.moments + other.moments)
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,6 +116,16 @@ def path_of(root: str, uri: str) -> str:
     if path.isascii() or (name := path.translate(_TO_BYTES)) == path:
         return path
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape")
+
+
+def texts_of(roots: Sequence[str], numbers: "np.ndarray", uris: "pa.Array") -> "pa.LargeStringArray":
+    """The paths (n,) of photos as tables have them, of their uris and the numbers of their roots."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    above = pa.array([f"{root.rstrip('/') if not is_address(root) else root}/" for root in roots], pa.large_string())
+    none = pa.scalar("", pa.large_string())
+    return pc.binary_join_element_wise(above.take(pa.array(numbers)), uris.cast(pa.large_string()), none)
 
 
 def is_address(place: str | os.PathLike[str]) -> bool:

@@ -47,7 +47,7 @@ def import_embeddings(where: Path, store: str | os.PathLike[str], *, photos: Pat
         wider = cache.room_for(export.own)
         cache.add_columns(wider)
         there = known(cache)
-        before = cache.lost(sorted(there.gone()), there)
+        before = cache.lost(there)
         written, otherwise = set[bytes](), 0
         for read, embeddings in batches(export, roots):
             rows = dict(zip(read, carried(read.values(), export.own, wider), strict=True))

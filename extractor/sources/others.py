@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from petrieve.extractor.sources.ahead import batched
 from petrieve.extractor.sources.archives import Archive
 from petrieve.extractor.sources.as_before import Listings, opened
 from petrieve.extractor.sources.blob import Blob, blob_at
@@ -15,7 +14,6 @@ from petrieve.extractor.sources.source import Part
 from petrieve.store.photo import Photo, as_text
 
 PART = 256  # photos that lie together
-Makes = Callable[[tuple[Photo, ...]], Part]
 
 
 @dataclass
@@ -29,15 +27,15 @@ class Others:
     inner: list[tuple[Archive, int, int]] = field(default_factory=list)  # from where to where its photos are listed
 
     def parts(
-        self, root: str, photos: Iterable[Photo], part: Makes, passed: Counter[str], listings: Listings | None
+        self, root: str, photos: Iterable[Part], passed: Counter[str], listings: Listings | None
     ) -> Iterator[Part]:
-        """The photos of a source, PART at a time; where it has none, those of its archives. The rest is `passed`."""
-        return self.beside.noted(self._parts(root, photos, part, passed, listings), passed)
+        """The photos of a source; where it has none, those of its archives. The rest is `passed`."""
+        return self.beside.noted(self._parts(root, photos, passed, listings), passed)
 
     def _parts(
-        self, root: str, photos: Iterable[Photo], part: Makes, passed: Counter[str], listings: Listings | None
+        self, root: str, photos: Iterable[Part], passed: Counter[str], listings: Listings | None
     ) -> Iterator[Part]:
-        yield from map(part, batched(photos, PART))
+        yield from photos
         passed.update(self.counts)
         self.beside.sheets.extend(Sheet(_below(root, path), _reader(path)) for path in self.sheets)
         alone, count = not self.beside.any_listed, 0

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,8 +19,11 @@ from petrieve.extractor.manifest import Listed, Manifest
 from petrieve.extractor.plan import plan
 from petrieve.extractor.sources.folder import Files
 from petrieve.store.cache import Cache
+from petrieve.store.folder import Made, Store
 from petrieve.store.known import known, nothing
+from petrieve.store.marks import BASE, mark_of, marks_of
 from petrieve.store.photo import Photo
+from petrieve.store.rows import row_of
 
 FORMS: dict[str, Callable[[Path, Path], object]] = {
     "pets.zip": as_zip,
@@ -68,11 +72,43 @@ def test_paths_that_share_a_mark_are_told_apart(store: Path) -> None:
     paths = list(there)
     for path in (paths[0], paths[-1], "/somewhere/else.jpg"):
         # As if all had the mark of this one.
-        same = replace(there, marks=np.full(len(there), hash(path)))
+        same = replace(there, marks=np.full(len(there), mark_of(path)))
         expected = paths.index(path) if path in paths else -1
         assert same.places_of([path]).tolist() == [expected]
         assert (path in same) == (expected >= 0)
     assert there.places_of([*paths, "/somewhere/else.jpg"]).tolist() == [*range(len(paths)), -1]
+
+
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs"]))))
+def test_the_mark_of_a_text_is_the_same_wherever_it_stands(texts: list[str]) -> None:
+    marks = marks_of(pa.array(["before", *texts], pa.large_string())[1:])
+    assert marks.tolist() == [
+        sum(byte * pow(BASE, place, 2**64) for place, byte in enumerate(text.encode())) % 2**64 for text in texts
+    ]
+    assert marks.tolist() == [int(mark_of(text)) for text in texts]
+
+
+ROOTS = ["/", "/p", "/p/it's", "/p/100%_", "/p/caf\uf7e9", "s3://b", "s3://b/p", "s3://b/p/"]
+URIS = ["x.jpg", "x.jpg/y.jpg", "it's/x.jpg", "%_/x.jpg", "caf\uf7e9/ü.jpg", "d/", "d/e/x.jpg", "de/x.jpg"]
+
+
+def test_what_lies_below_some_sources_is_known_by_itself(tmp_path: Path) -> None:
+    made = Made("densenet121", "0" * 32, "bundled")
+    cache = Cache.create(Store.at(tmp_path / "s"), made, dimension=1024)
+    photos = {one.path: one for root in ROOTS for uri in URIS for one in [Photo(root, uri, 1, 2)]}
+    cache.take_in({path: row_of(photo) for path, photo in photos.items()}, [], known(cache))
+    there = known(cache)
+    assert sorted(there) == sorted(photos)
+    places = {path[:end] for path in photos for end in range(1, 1 + len(path)) if path[end : end + 1] in "/"}
+    for source in places - {"s3:", "s3:/"}:
+        below = known(cache, [source])
+        expected = [path for path in there if is_under(path, source.rstrip("/"))]
+        assert list(below) == expected
+        assert [path for path in there if below.asked_for(path)] == expected
+        assert [below.row(path) for path in expected] == [there.row(path) for path in expected]
+    assert set(known(cache, ["/p/it's", "s3://b/p/d"])) == {
+        path for path in there if is_under(path, "/p/it's") or is_under(path, "s3://b/p/d")
+    }
 
 
 NAMES = st.lists(st.sampled_from(["a", "b", "ab", "ü"]), max_size=3)

@@ -98,6 +98,18 @@ def test_what_a_csv_said_comes_back_with_the_path_or_the_content(
     assert all(NOTHING.items() <= one.items() for one in words.values())
 
 
+@pytest.mark.parametrize("first", ["it is found elsewhere", "it is missed"])
+def test_what_a_csv_said_goes_with_a_photo_into_a_source_that_is_listed_alone(
+    run: Run, pets: Path, tmp_path: Path, first: str
+) -> None:
+    photo, moved = named(pets), tmp_path / "new" / "x.jpg"
+    moved.parent.mkdir()
+    shutil.move(photo, moved)
+    for source in (moved.parent, pets)[:: 1 if first == "it is found elsewhere" else -1]:
+        again(run, tmp_path / "s", source)
+    assert said(tmp_path / "s")[str(moved)] == SAID
+
+
 @pytest.mark.parametrize("prune", [[], ["--prune"]])
 def test_what_a_csv_said_goes_with_a_photo_that_moves(run: Run, pets: Path, tmp_path: Path, prune: list[str]) -> None:
     photo = named(pets)

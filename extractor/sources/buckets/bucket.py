@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
+from petrieve.extractor.sources.ahead import batched
 from petrieve.extractor.sources.as_before import Listings
 from petrieve.extractor.sources.blob import Blob
 from petrieve.extractor.sources.bounds import max_bytes
@@ -12,7 +13,7 @@ from petrieve.extractor.sources.buckets.fetching import Fetch, fetching
 from petrieve.extractor.sources.buckets.objects import Object, bytes_of, objects_below
 from petrieve.extractor.sources.formats import SUFFIXES, is_photo
 from petrieve.extractor.sources.inside import LITTER, ending_of
-from petrieve.extractor.sources.others import Others
+from petrieve.extractor.sources.others import PART, Others
 from petrieve.extractor.sources.said.beside import is_sheet
 from petrieve.extractor.sources.said.names import ARCHIVE
 from petrieve.extractor.sources.said.words import Words
@@ -40,7 +41,8 @@ class Bucket:
 
     def parts(self) -> Iterator[Part]:
         """Its photos in the bucket's order, PART at a time."""
-        return self.others.parts(self.root, self._photos(self.others), Objects, self.passed, self.listings)
+        parts = map(Objects, batched(self._photos(self.others), PART))
+        return self.others.parts(self.root, parts, self.passed, self.listings)
 
     def words(self, listed: Sequence[Photo]) -> Words | None:
         """What sheets beside its photos say of them, and before that what its archives do."""
