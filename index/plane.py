@@ -12,7 +12,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from petrieve.index.codes.exact import taken
 from petrieve.index.codes.kept import differences
 from petrieve.index.landmarks import Landmarks, laid_out
 from petrieve.store.cache import Cache
@@ -94,7 +93,7 @@ def make(cache: Cache) -> Plane:
         if kept and kept.card.method == METHOD and not any(map(len, _differences(kept, cache))):
             return _plane(kept, cache)
     drawn = ids[np.argsort(marks, kind="stable")[:LANDMARKS]]  # by digest: whatever came first
-    first, embeddings = zip(*((row_ids(rows), some) for rows, some in taken(cache, drawn)), strict=True)
+    first, embeddings = zip(*((row_ids(rows), some) for rows, some in cache.vectors_of(drawn)), strict=True)
     landmarks = laid_out(np.concatenate(embeddings))
     ids, contents, points = _placed(cache, ids, landmarks)
     points[np.searchsorted(ids, np.concatenate(first))] = landmarks.spots
@@ -166,7 +165,7 @@ def _placed(cache: Cache, ids: "np.ndarray", landmarks: Landmarks) -> "tuple[np.
     import numpy as np
 
     found, contents, points = [np.zeros(0, np.int64)], [np.zeros(0, "S16")], [np.zeros((0, 2), np.float32)]
-    for rows, some in taken(cache, ids):
+    for rows, some in cache.vectors_of(ids):
         found.append(row_ids(rows))
         contents.append(digests(rows))
         points.append(landmarks.place(some))
