@@ -161,7 +161,7 @@ def _differences(kept: Kept, cache: Cache) -> "tuple[np.ndarray, np.ndarray]":
 
 
 def _placed(cache: Cache, ids: "np.ndarray", landmarks: Landmarks) -> "tuple[np.ndarray, np.ndarray, np.ndarray]":
-    """The ids (n,) of these rows, their contents (n,), and where they are placed (n, 2)."""
+    """The ids (n,) of these rows, ascending, their contents (n,), and where they are placed (n, 2)."""
     import numpy as np
 
     found, contents, points = [np.zeros(0, np.int64)], [np.zeros(0, "S16")], [np.zeros((0, 2), np.float32)]
@@ -169,7 +169,9 @@ def _placed(cache: Cache, ids: "np.ndarray", landmarks: Landmarks) -> "tuple[np.
         found.append(row_ids(rows))
         contents.append(digests(rows))
         points.append(landmarks.place(some))
-    return np.concatenate(found), np.concatenate(contents), np.concatenate(points)
+    rows_found = np.concatenate(found)
+    order = np.argsort(rows_found)  # a table's own may be another
+    return rows_found[order], np.concatenate(contents)[order], np.concatenate(points)[order]
 
 
 def _save(kept: Kept, cache: Cache) -> None:
