@@ -144,7 +144,7 @@ def crossing(store: Path) -> dict[str, Any]:
     kept, cache = index.kept, index.cache
     assert kept
     queries, found = unit_length(large.batch(0, 99, 40)), {}
-    for count in (10, 50, 100, 200, 400, 800, 1600):
+    for count in (10, 50, 100, 200, 400, 800):
         among = Bits.of(np.random.default_rng(count).choice(len(cache), count, replace=False))
         read = timed(lambda n, among=among: streamed(cache, queries[n : n + 1], K, among), 20)
         coded = timed(lambda n, among=among: kept.nearest(cache, queries[n : n + 1], K, among=among), 20)

@@ -10,7 +10,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from petrieve.store.columns import check_case, joined
-from petrieve.store.contents import SCAN, Contents
+from petrieve.store.conditions import Choosing
+from petrieve.store.contents import SCAN
 from petrieve.store.digests import as_array, as_bytes
 from petrieve.store.errors import PetrieveError
 from petrieve.store.folder import FORMAT, NONE_YET, UPDATE, Card, Made, Store, read_card, write_card
@@ -54,7 +55,7 @@ if TYPE_CHECKING:
 GONE = "gone IS NOT NULL"
 
 
-class Cache(Contents):
+class Cache(Choosing):
     """A store's photos and a trunk's embeddings, as they were when opened or last written to through this object."""
 
     def __init__(self, store: Store, made: Made, manifests: Mapping[Where, Where | None] | None = None) -> None:

@@ -5,9 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from petrieve.store.chosen import Bits, Chosen
 from petrieve.store.digests import Digests, as_array, marks_of, sorted_by_digest
-from petrieve.store.filters import filtered, is_lasting
 from petrieve.store.folder import Made, Store
 from petrieve.store.key import Where
 from petrieve.store.photo import path_of, uris_of
@@ -21,13 +19,10 @@ if TYPE_CHECKING:
 
 # Rows of a scanned batch: of 1,024 numbers, 16 MB at a time.
 SCAN = 8192
-# Columns beside label, split and the user's own that a filter can be made of.
-OTHERS = ("uri", "root", "size", "modified", "width", "height", "caveat", "gone")
 EMBEDDED, CANONICAL = "digest IS NOT NULL", "view = 0"
 # Up to so many photos, what is said of them is kept in memory once it has been asked for: 20 MB.
 IN_MEMORY = 100_000
 FEW = 20  # of so many, one is quicker read by itself than found in a scan
-REMEMBERED = 16  # conditions; of ten million photos 2.5 MB each
 
 
 class Content(NamedTuple):
@@ -51,7 +46,6 @@ class Contents:
             opened(table, (manifests or {}).get(table)) for table in (store.photos, self.folder.vectors)
         )
         self.dimension = int(self._vectors.schema.field("embedding").type.list_size)
-        self._conditions: dict[str, Chosen] = {}  # the last that were asked with, the latest at the end
 
     @property
     def fingerprint(self) -> str:
@@ -229,49 +223,6 @@ class Contents:
         order = np.argsort(ids)
         return ids[order], rows.take(pa.array(order))
 
-    def where(self, condition: str, columns: Sequence[str]) -> "Iterator[pa.RecordBatch]":
-        """Batches of photos with these columns for which a condition in SQL on their columns holds.
-
-        Raises:
-            PetrieveError: it is no condition, or names a column that is not there.
-        """
-        wanted = [*columns, *({"digest"} - set(columns))]
-        with readable(self.store):
-            for batch in filtered(self._photos, condition, wanted, known=self._words, batch=SCAN):
-                yield batch.filter(batch["digest"].is_valid())
-
-    def chosen(self, condition: str) -> Chosen:
-        """The photos for which a condition in SQL on their columns holds: looked for once, then remembered.
-
-        Raises:
-            PetrieveError: it is no condition, or names a column that is not there.
-        """
-        import numpy as np
-
-        found = self._conditions.pop(condition, None)
-        if found is None:
-            with readable(self.store):
-                batches = filtered(self._photos, condition, [], known=self._words, batch=SCAN)
-                found = self.chosen_of(np.concatenate([np.zeros(0, np.int64), *map(row_ids, batches)]))
-        if is_lasting(condition):
-            self._conditions[condition] = found
-            for old in list(self._conditions)[:-REMEMBERED]:
-                self._conditions.pop(old, None)
-        return found
-
-    def chosen_of(self, rows: "np.ndarray") -> Chosen:
-        """Those of the photos with these row ids (n,) that are embedded, and their contents."""
-        import numpy as np
-
-        photos, contents = self._of_photos, self._of_contents
-        chosen = np.isin(photos.ids, rows)
-        held = np.zeros(len(contents.marks) + 1, bool)
-        held[self._content_places[chosen]] = True
-        held = held[:-1]
-        if (contents.marks[1:] == contents.marks[:-1]).any():  # each of those that share a mark
-            held = np.isin(contents.marks, contents.marks[held])
-        return Chosen(Bits.of(photos.ids[chosen]), Bits.of(contents.ids[held]))
-
     def marks(self) -> "tuple[np.ndarray, np.ndarray]":
         """Ids of view 0's rows of contents that a photo has, ascending, int64; and first 8 bytes of their digests."""
         import numpy as np
@@ -365,11 +316,6 @@ class Contents:
         last = np.append(found[1:] != found[:-1], True) if len(found) else np.zeros(0, bool)
         return found[last], view[last] + 1  # a content's views are written at once
 
-    @property
-    def _words(self) -> list[str]:
-        """The columns that a condition can be made of."""
-        return [*self.columns(), *(name for name in OTHERS if name in self._photos.schema.names)]
-
     @cached_property
     def _of_photos(self) -> Digests:
         """The photos' rows by their contents."""
@@ -385,19 +331,6 @@ class Contents:
     def _of_contents(self) -> Digests:
         """The rows of view 0 by their contents, each once."""
         return self._of_canonical.without(self._repeated) if len(self._repeated) else self._of_canonical
-
-    @cached_property
-    def _content_places(self) -> "np.ndarray":
-        """Of each photo in `_of_photos` the place of its content in `_of_contents`; behind the last, where it has none.
-
-        Of contents that share a mark, the place of the first.
-        """
-        import numpy as np
-
-        photos, contents = self._of_photos.marks, self._of_contents.marks
-        places = np.searchsorted(contents, photos).astype(np.int32)
-        found = contents[np.minimum(places, len(contents) - 1)] == photos if len(contents) else False
-        return np.where(found, places, np.int32(len(contents)))
 
     @cached_property
     def _of_views(self) -> Digests:
@@ -430,10 +363,9 @@ class Contents:
 
     def _changed(self) -> None:
         """What was remembered of the tables no longer holds."""
-        remembered = "_embedded _of_photos _of_canonical _repeated _of_contents _content_places _of_views _held"
+        remembered = "_embedded _of_photos _of_canonical _repeated _of_contents _of_views _held"
         for name in remembered.split():
             self.__dict__.pop(name, None)
-        self._conditions.clear()
 
     def orphans(self) -> list[int]:
         """The ids of a trunk's rows whose content no photo has."""

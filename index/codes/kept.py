@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 AT = 10  # recall is that of so many neighbours
 TYPES = {"uint64": "U64", "int64": "I64", "float32": "F32", "uint8": "U8"}  # as safetensors files name them
 REMEDY = "run `petrieve build-index`"
-# What a search among chosen photos costs, in nanoseconds: an embedding read from the cache, a code that is passed over.
-EMBEDDING, LOOKED_AT = 25_000, 2.5
+# What a search among chosen photos costs, in nanoseconds of a processor: an embedding that is read from the cache, a
+# code that is passed over. Their ratio alone matters: of a million photos, 50 are few. See benchmarks/RESULTS.md.
+EMBEDDING, LOOKED_AT = 200_000, 10
 
 
 class Damaged(PetrieveError):
