@@ -10,17 +10,17 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from petrieve.index.codes.exact import taken
+from petrieve.index.codes.kept import differences
 from petrieve.index.landmarks import Landmarks, laid_out
 from petrieve.store.cache import Cache
-from petrieve.store.digests import Digests, marks_of
+from petrieve.store.digests import marks_of
 from petrieve.store.errors import PetrieveError, first_line
 from petrieve.store.files import remove_abandoned, write_file
 from petrieve.store.near import local
-from petrieve.store.rows import digests
+from petrieve.store.rows import digests, row_ids
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,7 +39,6 @@ class Card:
     contents: int
     landmarks: int
     seconds: float
-    source: str  # a digest of the contents
     fingerprint: str
 
 
@@ -70,14 +69,10 @@ class Kept:
     """A map as its file has it."""
 
     card: Card
-    contents: "np.ndarray"  # (N,) S16, ascending by their marks
+    ids: "np.ndarray"  # int64 (N,), of their rows, ascending
+    contents: "np.ndarray"  # (N,) S16
     points: "np.ndarray"  # float32 (N, 2)
     landmarks: Landmarks
-
-    @cached_property
-    def marks(self) -> "np.ndarray":
-        """The first 8 bytes of the contents, uint64 (N,), ascending."""
-        return marks_of(self.contents)
 
 
 def make(cache: Cache) -> Plane:
@@ -96,20 +91,18 @@ def make(cache: Cache) -> Plane:
         raise PetrieveError(f"there are no embeddings in {cache.store.path}", "run `petrieve embed FOLDER` first")
     with suppress(PetrieveError):
         kept = _read(cache)
-        if kept and (kept.card.source, kept.card.method) == (_source(marks), METHOD):
-            return _plane(kept, np.ones(len(kept.contents), bool), [], [])
-    chosen = np.argsort(marks, kind="stable")[:LANDMARKS]  # by digest: the same ones whatever came first
-    first, embeddings = zip(*((digests(rows), some) for rows, some in taken(cache, ids[chosen])), strict=True)
+        if kept and kept.card.method == METHOD and not any(map(len, _differences(kept, cache))):
+            return _plane(kept, cache)
+    drawn = ids[np.argsort(marks, kind="stable")[:LANDMARKS]]  # by digest: whatever came first
+    first, embeddings = zip(*((row_ids(rows), some) for rows, some in taken(cache, drawn)), strict=True)
     landmarks = laid_out(np.concatenate(embeddings))
-    contents, points = _placed(cache, ids, landmarks)
-    order = np.argsort(marks_of(contents), kind="stable")
-    contents, points = contents[order], points[order]
-    points[np.searchsorted(marks_of(contents), marks_of(np.concatenate(first)))] = landmarks.spots
+    ids, contents, points = _placed(cache, ids, landmarks)
+    points[np.searchsorted(ids, np.concatenate(first))] = landmarks.spots
     seconds = round(time.perf_counter() - started, 1)
-    card = Card(METHOD, len(contents), len(landmarks.spots), seconds, _source(marks), cache.fingerprint)
-    kept = Kept(card, contents, points, landmarks)
+    card = Card(METHOD, len(ids), len(landmarks.spots), seconds, cache.fingerprint)
+    kept = Kept(card, ids, contents, points, landmarks)
     _save(kept, cache)
-    return _plane(kept, np.ones(len(contents), bool), [], [])
+    return _plane(kept, cache)
 
 
 def load(cache: Cache) -> Plane | None:
@@ -121,9 +114,7 @@ def load(cache: Cache) -> Plane | None:
     kept = _read(cache)
     if kept is None:
         return None
-    there, fresh = _differences(kept, cache)
-    contents, points = _placed(cache, fresh, kept.landmarks)
-    return _plane(kept, there, [contents], [points])
+    return _plane(kept, cache)
 
 
 def describe(cache: Cache) -> dict[str, Any] | None:
@@ -134,9 +125,9 @@ def describe(cache: Cache) -> dict[str, Any] | None:
         return {"fits": False, "why": str(error)}
     if kept is None:
         return None
-    there, fresh = _differences(kept, cache)
-    card = {name: value for name, value in asdict(kept.card).items() if name not in ("source", "fingerprint")}
-    return {"fits": True, **card, "added": len(fresh), "gone": int((~there).sum())}
+    fresh, stale = _differences(kept, cache)
+    card = {name: value for name, value in asdict(kept.card).items() if name != "fingerprint"}
+    return {"fits": True, **card, "added": len(fresh), "gone": len(stale)}
 
 
 def check(cache: Cache) -> list[dict[str, str]]:
@@ -148,46 +139,38 @@ def check(cache: Cache) -> list[dict[str, str]]:
     return []
 
 
-def _plane(kept: Kept, there: "np.ndarray", contents: "list[np.ndarray]", points: "list[np.ndarray]") -> Plane:
-    """What of a kept map is `there`, with more contents and their places."""
+def _plane(kept: Kept, cache: Cache) -> Plane:
+    """A kept map without what is gone, and with what is new in its place."""
     import numpy as np
 
+    fresh, stale = _differences(kept, cache)
+    there = ~np.isin(kept.ids, stale)
+    _, contents, points = _placed(cache, fresh, kept.landmarks)
     return Plane(
-        np.concatenate([kept.contents[there], *contents]),
-        np.concatenate([kept.points[there], *points]),
+        np.concatenate([kept.contents[there], contents]),
+        np.concatenate([kept.points[there], points]),
         kept.card.method,
-        added=sum(map(len, contents)),
-        gone=int((~there).sum()),
+        added=len(contents),
+        gone=len(stale),
         seconds=kept.card.seconds,
     )
 
 
-def _placed(cache: Cache, ids: "np.ndarray", landmarks: Landmarks) -> "tuple[np.ndarray, np.ndarray]":
-    """The contents (n,) of these rows, and where they are placed (n, 2)."""
+def _differences(kept: Kept, cache: Cache) -> "tuple[np.ndarray, np.ndarray]":
+    """Ids in the cache that a map lacks, and ids in the map that the cache lacks: or holds with other content."""
+    return differences(kept.ids, marks_of(kept.contents), *cache.marks())
+
+
+def _placed(cache: Cache, ids: "np.ndarray", landmarks: Landmarks) -> "tuple[np.ndarray, np.ndarray, np.ndarray]":
+    """The ids (n,) of these rows, their contents (n,), and where they are placed (n, 2)."""
     import numpy as np
 
-    contents, points = [np.zeros(0, "S16")], [np.zeros((0, 2), np.float32)]
+    found, contents, points = [np.zeros(0, np.int64)], [np.zeros(0, "S16")], [np.zeros((0, 2), np.float32)]
     for rows, some in taken(cache, ids):
+        found.append(row_ids(rows))
         contents.append(digests(rows))
         points.append(landmarks.place(some))
-    return np.concatenate(contents), np.concatenate(points)
-
-
-def _differences(kept: Kept, cache: Cache) -> "tuple[np.ndarray, np.ndarray]":
-    """Which of a map's contents (N,) the cache holds; and the ids of those that the map lacks, ascending."""
-    import numpy as np
-
-    ids, marks = cache.marks()
-    order = np.argsort(marks, kind="stable")  # where both are sorted, a million are looked up in 0.1 s, and not in 2
-    now, then = Digests(marks[order], ids[order]), Digests(kept.marks, kept.marks)
-    return now.holds(then.marks), np.sort(now.ids[~then.holds(now.marks)])
-
-
-def _source(marks: "np.ndarray") -> str:
-    """Changes with the contents, whatever their order."""
-    import numpy as np
-
-    return hashlib.blake2b(np.sort(marks).astype("<u8").tobytes(), digest_size=16).hexdigest()
+    return np.concatenate(found), np.concatenate(contents), np.concatenate(points)
 
 
 def _save(kept: Kept, cache: Cache) -> None:
@@ -195,7 +178,8 @@ def _save(kept: Kept, cache: Cache) -> None:
     import numpy as np
     from safetensors.numpy import save as to_bytes
 
-    held = {"contents": kept.contents.view(np.uint8).reshape(-1, 16), "points": kept.points, **vars(kept.landmarks)}
+    contents = kept.contents.view(np.uint8).reshape(-1, 16)
+    held = {"ids": kept.ids, "contents": contents, "points": kept.points, **vars(kept.landmarks)}
     card = json.dumps(asdict(kept.card))
     remove_abandoned(cache.store.path)
     write_file(cache.folder.map, to_bytes(held, {"card": card, "digest": _digest(card, held)}))
@@ -239,21 +223,22 @@ def _kept(card: Card, held: "dict[str, np.ndarray]") -> Kept:
     for name, type_ in Card.__annotations__.items():
         if not isinstance(getattr(card, name), type_):
             raise TypeError(f"{name} is not a {type_}")
-    contents, points = held.pop("contents"), held.pop("points")
-    made, count = Landmarks(**held), card.landmarks
+    ids, contents, points = (held.pop(name) for name in ("ids", "contents", "points"))
+    made, count, wanted = Landmarks(**held), card.landmarks, card.contents
     dimension, axes = made.axes.shape
     shapes = {"mean": (dimension,), "axes": (dimension, axes), "reduced": (count, axes), "spots": (count, 2)}
     found = {name: array.shape for name, array in held.items()}
-    if count < 1 or found != shapes or (contents.shape, points.shape) != ((card.contents, 16), (card.contents, 2)):
-        raise ValueError(f"shapes {found}")
-    if contents.dtype != np.uint8 or any(array.dtype != np.float32 for array in (points, *held.values())):
+    own = (ids.shape, contents.shape, points.shape)
+    if count < 1 or found != shapes or own != ((wanted,), (wanted, 16), (wanted, 2)):
+        raise ValueError(f"shapes {found} and {own}")
+    numbers = all(array.dtype == np.float32 for array in (points, *held.values()))
+    if not numbers or ids.dtype != np.int64 or contents.dtype != np.uint8:
         raise ValueError("numbers of another type")
     if not all(np.isfinite(array).all() for array in held.values()) or not (abs(points) <= 1).all():
         raise ValueError("places that are no places")
-    kept = Kept(card, np.ascontiguousarray(contents).view("S16").reshape(-1), points, made)
-    if (kept.marks[1:] < kept.marks[:-1]).any():
-        raise ValueError("contents in another order")
-    return kept
+    if (ids[1:] <= ids[:-1]).any():
+        raise ValueError("an id for each content is wanted")
+    return Kept(card, ids, np.ascontiguousarray(contents).view("S16").reshape(-1), points, made)
 
 
 @contextmanager

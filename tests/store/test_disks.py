@@ -11,6 +11,8 @@ from embedding import again, repaint
 from planting import of_trunk
 
 from petrieve.extractor.embed import embed
+from petrieve.index import plane
+from petrieve.store.cache import Cache
 from petrieve.store.errors import PetrieveError
 
 Run = Callable[..., Done]
@@ -61,9 +63,11 @@ def test_on_a_full_disk_a_new_head_is_an_error_and_the_old_one_stays(
 def test_a_read_only_store_is_read_and_says_so_when_written_to(run: Run, drawn: Path, store: Path, disk: Path) -> None:
     fixed = Path(shutil.copytree(store, disk / "s"))
     photo = sorted((drawn / "cat").iterdir())[0]
+    assert run("build-map", "--store", fixed).status == 0
     make_read_only(disk)
-    for words in (("info",), ("predict", photo), ("similar", photo)):
+    for words in (("info",), ("predict", photo), ("similar", photo), ("build-map",)):
         assert run(*words, "--store", fixed).status == 0, words
+    assert plane.load(Cache.open(fixed)) is not None
     for words in (("embed", drawn), ("fit-head",)):
         done = run(*words, "--store", fixed)
         assert (done.status, done.out, done.err.count("\n")) == (1, "", 1), words

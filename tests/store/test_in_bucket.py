@@ -152,6 +152,18 @@ def test_an_index_in_a_bucket_is_fetched_once_and_large_tables_never(
     assert run("info", "--store", address, "--json").json["index"]["kind"] == "IVF4,Flat"
 
 
+def test_a_map_in_a_bucket_is_made_kept_and_mended_there(run: Run, many: Cache, bucket: Any, address: str) -> None:
+    put_folder(bucket, Path(str(many.store.path)), "our pets.petrieve/")
+    assert run("build-map", "--store", address).status == 0
+    there = f"our pets.petrieve/{many.made.name}/map.safetensors"
+    data = bucket.Object(there).get()["Body"].read()
+    assert run("info", "--store", address, "--json").json["map"]["contents"] == 400
+    bucket.put_object(Key=there, Body=data[:-1])
+    assert run("info", "--store", address, "--json").json["map"]["fits"] is False
+    assert run("build-map", "--store", address).status == 0
+    assert bucket.Object(there).get()["Body"].read()[-1000:] == data[-1000:]
+
+
 def test_of_two_runs_at_once_one_is_refused_and_told_who_writes(run: Run, few: Path, address: str) -> None:
     with writing(Store.at(address)):
         line = one_line(run("embed", few, *NEW, address))
