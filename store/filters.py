@@ -60,7 +60,6 @@ def filtered(
         )
     if why := _amiss(condition):
         raise _unusable(why, known)
-    _check_calls(condition)
     condition = condition.encode(errors="replace").decode()  # what is no text, no column holds
     scanner = table.scanner(columns=columns, filter=f"(\n{condition}\n)", with_row_id=True, batch_size=batch)
     try:
@@ -76,7 +75,7 @@ def filtered(
 
 
 def _amiss(condition: str) -> str | None:
-    """Why a condition cannot be used that Lance would misread."""
+    """Why a condition cannot be used that Lance would misread, or that may take much room."""
     depth = 0
     for token in TOKENS.finditer(condition):
         if token["value"]:
@@ -84,15 +83,8 @@ def _amiss(condition: str) -> str | None:
         depth += {"(": 1, ")": -1}.get(token["bracket"], 0)
         if depth < 0:
             return "it closes a bracket that it has not opened"
-    return None
-
-
-def _check_calls(condition: str) -> None:
-    """Refuse functions other than those that take little room and time."""
-    plain = TOKENS.sub(_left, condition)
-    called = {name.lower() for name in CALL.findall(plain)} - FUNCTIONS - WORDS - TYPES
-    if called:
-        raise PetrieveError(f"the filter may not call {min(called)}", f"it may call {', '.join(sorted(FUNCTIONS))}")
+    called = {name.lower() for name in CALL.findall(TOKENS.sub(_left, condition))} - FUNCTIONS - WORDS - TYPES
+    return f"it may not call {min(called)}, only {', '.join(sorted(FUNCTIONS))}" if called else None
 
 
 def _left(token: re.Match[str]) -> str:

@@ -108,6 +108,12 @@ def close_browser() -> None:
         _OPEN.clear()
 
 
+def lists_made(gallery: Gallery, *, all_: bool = True) -> None:
+    """Wait until the lists of Review are made: all, or but for the near-copies, which take longest."""
+    while (told := gallery.get("review/state").json())["busy"] and (all_ or "leaks" not in told["made"]):
+        time.sleep(0.2)
+
+
 def until(page: Any, script: str, seconds: float = 20) -> None:
     """Wait until a script finds something in a page; Playwright's own way of waiting is not allowed by its policy."""
     end = time.monotonic() + seconds

@@ -8,7 +8,7 @@ from typing import Any
 
 from petrieve.gallery import words
 from petrieve.gallery.web.desk import Desk, told
-from petrieve.store.errors import PetrieveError
+from petrieve.store.errors import PetrieveError, first_line
 
 LOCK = Lock()
 
@@ -62,6 +62,8 @@ def _do(job: Job, work: Callable[[Job], list[str]]) -> None:
         job.said = work(job)
     except PetrieveError as error:
         job.problem = words.called(str(error))
+    except OSError as error:
+        job.problem = f"{error.strerror or first_line(error)}: {error.filename}"
     except Exception as error:  # a page has to say that it ended, whatever it was
         job.problem = f"{type(error).__name__}: {error}"
     finally:

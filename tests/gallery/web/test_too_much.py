@@ -255,5 +255,5 @@ def test_a_store_that_cannot_be_written_to_is_shown_and_says_why_nothing_is_kept
             gallery.post(f"library/{name}")
             while not (job := gallery.get("library/state").json()["job"])["ended"]:
                 time.sleep(0.1)
-            assert "cannot write" in job["problem"], job
+            assert "Read-only file system" in job["problem"], job
     assert "Traceback" not in gallery.process.kill_group().err
