@@ -1,4 +1,4 @@
-"""Embeddings → places in the plane: landmarks are laid out, every other one is placed between those most like it."""
+"""Embeddings → places in the plane: landmarks are laid out, every other one is placed beside the one most like it."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 AXES = 50  # principal components that distances are taken in
-NEAREST = 10  # landmarks between which another is placed
+NEAREST = 10  # landmarks that say where another lies
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,7 +23,10 @@ class Landmarks:
     spots: "np.ndarray"  # float32 (L, 2), in [-1, 1]
 
     def place(self, embeddings: "np.ndarray") -> "np.ndarray":
-        """Places (n, 2) float32 of embeddings (n, D): the mean of those of their nearest landmarks, by closeness."""
+        """Places (n, 2) float32 of embeddings (n, D): beside the nearest landmark, on the side of the next ones.
+
+        Between several, which may lie far from each other in the plane, it would be beside none.
+        """
         import faiss
         import numpy as np
 
@@ -32,8 +35,11 @@ class Landmarks:
         far = far.clip(min=1e-9)
         weights = np.exp(-far / far[:, wanted // 2, None])
         weights /= weights.sum(axis=1, keepdims=True)
-        points = (weights[:, :, None] * self.spots[places]).sum(axis=1)
-        return np.asarray(points, np.float32).clip(-1, 1)
+        beside = self.spots[places[:, 0]]
+        way = (weights[:, :, None] * self.spots[places]).sum(axis=1) - beside
+        room = 0.3 / np.sqrt(len(self.spots))  # of the 2 that each would have if all were spread evenly
+        length = np.sqrt((way * way).sum(axis=1, keepdims=True))
+        return np.asarray(beside + way * (room / (room + length)), np.float32).clip(-1, 1)
 
 
 def laid_out(embeddings: "np.ndarray") -> Landmarks:
@@ -43,8 +49,11 @@ def laid_out(embeddings: "np.ndarray") -> Landmarks:
     centred = np.nan_to_num(unit_length(embeddings))
     mean = centred.mean(axis=0)
     centred -= mean
-    _, axes = np.linalg.eigh(centred.T @ centred)
-    axes = np.ascontiguousarray(axes[:, ::-1][:, :AXES], np.float32)
+    if 1 < len(centred) < centred.shape[1]:  # of few, half a second quicker
+        axes = np.linalg.svd(centred, full_matrices=False)[2].T
+    else:
+        axes = np.linalg.eigh(centred.T @ centred)[1][:, ::-1]
+    axes = np.ascontiguousarray(axes[:, :AXES], np.float32)
     reduced = centred @ axes
     return Landmarks(mean, axes, reduced, _scaled(spread(reduced)))
 

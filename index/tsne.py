@@ -17,6 +17,7 @@ NEIGHBOURS = 10  # of 10 and 15, each keeps as many neighbours, and 10 is quicke
 PHASES = ((200, 12.0, 0.5), (300, 1.0, 0.8))
 STEP = 0.4  # of the grid, where points repel each other by 1 / (1 + distance²): forces are off by 4 % in the mean
 LEAST, MOST = 48, 1024  # steps from one end of the points to the other
+FEW = 300  # of so many, all pairs are quicker than the grid
 
 
 def spread(reduced: "np.ndarray") -> "np.ndarray":
@@ -28,13 +29,13 @@ def spread(reduced: "np.ndarray") -> "np.ndarray":
     if len(reduced) <= 2 * NEIGHBOURS or not width:  # there is nobody who is no neighbour
         return np.ascontiguousarray(reduced[:, :2])
     _, nearest = faiss.knn(reduced, reduced, 1 + min(NEIGHBOURS, len(reduced) - 1))
-    attracted = _graph(nearest[:, 1:])
+    attracted, repulsion = _graph(nearest[:, 1:]), _exact if len(reduced) <= FEW else _repulsion
     one = np.repeat(np.arange(len(reduced)), np.diff(attracted.indptr))
     points = (reduced[:, :2] / width * 1e-4).astype(np.float32)
     moved, gains, rate = np.zeros_like(points), np.ones_like(points), len(points) / 3
     for steps, exaggeration, momentum in PHASES:
         for _ in range(steps):
-            slope = exaggeration * _attraction(points, attracted, one) - _repulsion(points)
+            slope = exaggeration * _attraction(points, attracted, one) - repulsion(points)
             gains = np.where((slope > 0) == (moved > 0), gains * 0.8, gains + 0.2).clip(0.01)
             moved = (momentum * moved - rate * gains * slope).astype(np.float32)
             points += moved
@@ -63,6 +64,14 @@ def _attraction(points: "np.ndarray", graph: Any, one: "np.ndarray") -> "np.ndar
     ways = points[one] - points[graph.indices]
     ways *= (graph.data / (1 + np.einsum("ij,ij->i", ways, ways)))[:, None]
     return np.add.reduceat(ways, graph.indptr[:-1], axis=0)
+
+
+def _exact(points: "np.ndarray") -> "np.ndarray":
+    """What `_repulsion` comes near to, by all pairs."""
+    ways = points[:, None] - points[None]
+    near = 1 / (1 + (ways * ways).sum(axis=-1))
+    pushed = (ways * (near * near)[:, :, None]).sum(axis=1)
+    return pushed / (near.sum() - len(points))  # type: ignore[no-any-return]
 
 
 def _repulsion(points: "np.ndarray") -> "np.ndarray":

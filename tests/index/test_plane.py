@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import Done
-from planting import DIMENSION, empty_store, made_up, of_trunk, planted, whole
+from planting import DIMENSION, empty_store, made_up, of_trunk, whole
 from safetensors.numpy import load_file, save_file
 
 from petrieve.index import plane, tsne
@@ -26,7 +26,13 @@ Run = Callable[..., Done]
 def made_mapped(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store of three kinds of made-up photos, a third of them laid out, the others placed between."""
     folder = tmp_path_factory.mktemp("mapped") / "s"
-    cache = planted(folder, {(kind, None): 50 for kind in ("cat", "dog", "fox")})
+    cache, drawn = empty_store(folder), np.random.default_rng(0)
+    for kind in ("cat", "dog", "fox"):
+        middle = drawn.normal(size=DIMENSION)
+        vectors = (middle + drawn.normal(size=(50, 1, DIMENSION))).astype(np.float32)
+        photos = [Photo("/made-up", f"{kind} {n}.jpg", 1, 1, kind, None) for n in range(50)]
+        rows = zip(photos, vectors, strict=True)
+        cache.commit([Embedded(photo, drawn.bytes(16), 1, 1, one) for photo, one in rows], known(cache))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(plane, "LANDMARKS", 50)
         plane.make(cache)
@@ -76,9 +82,7 @@ def test_a_map_keeps_more_neighbours_than_two_principal_components(run: Run, sto
 
 def test_repulsion_on_the_grid_is_that_between_all_pairs() -> None:
     points = np.random.default_rng(0).normal(0, 20, (800, 2)).astype(np.float32)
-    ways = points[:, None] - points[None]
-    near = 1 / (1 + (ways**2).sum(axis=-1))
-    exact = (ways * near[..., None] ** 2).sum(axis=1) / (near.sum() - len(points))
+    exact = tsne._exact(points)
     off = abs(tsne._repulsion(points) - exact)
     assert off.mean() < 0.06 * abs(exact).mean()
 
