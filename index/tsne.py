@@ -16,7 +16,7 @@ NEIGHBOURS = 10  # of 10 and 15, each keeps as many neighbours, and 10 is quicke
 # Steps, exaggeration of the attraction, momentum: of 250 and 500 steps, these keep as many neighbours.
 PHASES = ((200, 12.0, 0.5), (300, 1.0, 0.8))
 STEP = 0.4  # of the grid, where points repel each other by 1 / (1 + distance²): forces are off by 4 % in the mean
-LEAST, MOST = 48, 1024  # steps from one end of the points to the other
+LEAST, MOST = 48, 1000  # steps from one end of the points to the other
 FEW = 300  # of so many, all pairs are quicker than the grid
 
 
