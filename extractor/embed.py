@@ -37,6 +37,7 @@ from petrieve.store.lock import writing
 from petrieve.store.rows import Unreadable, photo_schema
 from petrieve.store.trunks import drop, trunks_of
 from petrieve.store.upgrade import upgrade
+from petrieve.store.went import said_of_lost
 from petrieve.store.written import Outcome
 
 
@@ -155,8 +156,8 @@ def embed(
         if cache.add_columns(words.columns) | bool(csv and cache.add_columns(csv.columns)):
             there = known(cache, asked)
         if to_do.todo or to_do.missing:
-            back = there.ids[there.away & to_do.seen].tolist()
-            to_do = replace(to_do, lost=cache.lost(there, to_do.missing, back))
+            back = frozenset(there.ids[there.away & to_do.seen].tolist())
+            to_do = replace(to_do, lost=said_of_lost(cache, there, to_do.missing, back))
         cache.keep_views(views, RECIPE)
         cache.keep_listings({**listings.then, **listings.now})
         one = Run(

@@ -75,8 +75,7 @@ class Slice:
         import numpy as np
 
         roots, numbers = self._own_roots()
-        lengths: np.ndarray = np.array([*map(len, roots), 0])[numbers]
-        return lengths
+        return np.asarray(np.array([*map(len, roots), 0])[numbers])
 
     def _own_roots(self) -> "tuple[Sequence[str], np.ndarray]":
         """The roots of these photos' parts, and which is each photo's (n,)."""

@@ -10,6 +10,7 @@ from petrieve.store.cache import Cache
 from petrieve.store.columns import plain
 from petrieve.store.known import Known
 from petrieve.store.rows import BY_HAND, said_of
+from petrieve.store.went import tell_others
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,7 +27,7 @@ def settle(cache: Cache, made: Plan, known: Known, tell: Telling, *, naming: Nam
     went = [path for path in made.missing if not known.is_gone(path)]
     digests = {known.digest(path) for path in went}
     words = {digest: words for digest, words in made.lost.by_content.items() if digest in digests}
-    cache.tell(words, frozenset(made.missing), known)
+    tell_others(cache, words, frozenset(made.missing), known)
     if prune:
         cache.forget(made.missing, known)
     else:

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 from petrieve.store.columns import check_case, joined
 from petrieve.store.conditions import Choosing
 from petrieve.store.contents import SCAN
-from petrieve.store.digests import as_array, as_bytes
+from petrieve.store.digests import as_bytes
 from petrieve.store.errors import PetrieveError
 from petrieve.store.folder import FORMAT, NONE_YET, UPDATE, Card, Made, Store, read_card, write_card
-from petrieve.store.forgotten import Lost, lost, remember, remembered, said_by_hand
+from petrieve.store.forgotten import remember
 from petrieve.store.key import Key, Where
-from petrieve.store.known import Known, photos_at
+from petrieve.store.known import Known
 from petrieve.store.listings import Listing, read_listings, write_listings
 from petrieve.store.photo import path_of
 from petrieve.store.pieces import commit_merges, merge_pieces, merges
@@ -51,8 +51,6 @@ from petrieve.store.written import Written, row_of_result
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-GONE = "gone IS NOT NULL"
 
 
 class Cache(Choosing):
@@ -254,39 +252,6 @@ class Cache(Choosing):
     def _columns_of(self, paths: Sequence[str], known: Known, names: Sequence[str]) -> dict[str, dict[str, Any]]:
         there = self._rows_of(paths, known)
         return {path: {name: there[known.row(path)].get(name) for name in names} for path in paths}
-
-    def lost(self, known: Known, missing: Sequence[str] = (), back: Collection[int] = ()) -> Lost:
-        """What a CSV has said of photos that are gone, and of those that are forgotten.
-
-        Gone is what the store says to be, without the rows that are `back` (ids), and what is `missing` now (paths).
-        """
-        gone = {
-            row.pop("_rowid"): row
-            for batch in self.photos(self._photos.schema.names, GONE)
-            for row in batch.to_pylist()
-        }
-        for start in range(0, len(missing), SCAN):
-            gone |= self._rows_of(missing[start : start + SCAN], known)
-        kept = remembered(self.store, self._photos.schema)
-        come_back = known.among(list(kept)) | photos_at(self, kept).keys() if kept else ()
-        forgotten = {path: row for path, row in kept.items() if path not in come_back}
-        return lost(forgotten, (gone[row] for row in sorted(gone.keys() - set(back))), self._photos.schema)
-
-    def tell(self, words: Mapping[bytes, Mapping[str, Any]], missing: Collection[str], known: Known) -> None:
-        """Write what is said of contents, by digest, into the rows of photos that have them and do not say it.
-
-        Photos that are new, gone or `missing` (paths) are left as they are.
-        """
-        names, found = own(self._photos.schema), {}
-        rows = self.photos_of(as_array(words), self._photos.schema.names).to_pylist() if words else []
-        for row in rows:
-            path, there = path_of(row["root"], row["uri"]), said_by_hand(row, names)
-            new = {name: value for name, value in words[row["digest"]].items() if name not in there}
-            is_new = known.asked_for(path) and path not in known
-            was_gone = row["gone"] is not None or (path in known and known.is_gone(path))
-            if new and not (is_new or was_gone or path in missing):
-                found[row["_rowid"]] = new
-        self.change_rows(found)
 
     def forget(self, paths: Sequence[str], known: Known) -> None:
         """Drop these photos, and the embeddings, of every trunk, of contents that no photo has.

@@ -16,6 +16,7 @@ from petrieve.store.known import Known, known
 from petrieve.store.lock import writing
 from petrieve.store.rows import BY_HAND, Embedded, microseconds, own, photo_of, photo_schema
 from petrieve.store.upgrade import upgrade
+from petrieve.store.went import said_of_lost
 
 if TYPE_CHECKING:
     import numpy as np
@@ -47,7 +48,7 @@ def import_embeddings(where: Path, store: str | os.PathLike[str], *, photos: Pat
         wider = cache.room_for(export.own)
         cache.add_columns(wider)
         there = known(cache)
-        before = cache.lost(there)
+        before = said_of_lost(cache, there)
         written, otherwise = set[bytes](), 0
         for read, embeddings in batches(export, roots):
             rows = dict(zip(read, carried(read.values(), export.own, wider), strict=True))
