@@ -32,9 +32,8 @@ def embedded(summary: dict[str, Any], *, pruned: bool) -> Iterator[str]:
     if len(odd) > SOURCES:
         yield f"  and {len(odd) - SOURCES} more sources with photos that are unreadable or files that are none"
     if summary["device"]:
-        rate = f"{summary['photos_per_second']} photos/s"
         how = f"{kind(summary['trunk'])}, {summary['weights']} weights on {summary['device']} in {summary['precision']}"
-        yield f"{summary['seconds']} s, {rate}, {printable(how)}"
+        yield f"{summary['seconds']} s, {summary['photos_per_second']} photos/s, {printable(how)}"
     yield from _network(summary["network"])
     if summary["labels"] is not None:
         yield f"labels: {_labels(summary['labels']) or NO_LABELS}"
@@ -146,7 +145,6 @@ def matches(found: Sequence[Any], *, grouped: bool) -> list[dict[str, Any]]:
 
 def neighbours(found: dict[str, Any]) -> Iterator[str]:
     """The photos most like a query; how many random pairs of photos are as close tells what a similarity means."""
-    titles = ["similarity", "random pairs as close", "label", "photo"]
     grouped = any("group" in one for one in found["neighbours"])
     rows = []
     for one in found["neighbours"]:
@@ -154,7 +152,8 @@ def neighbours(found: dict[str, Any]) -> Iterator[str]:
         own = ["" if one["group"] is None else str(one["group"])] if grouped else []
         gone = f" (gone since {one['gone']})" if one["gone"] else ""
         rows.append([f"{one['similarity']:.3f}", close, one["label"] or "", *own, one["photo"] + gone])
-    yield from _table([*titles[:3], "group", "photo"] if grouped else titles, rows)
+    titles = ("similarity", "random pairs as close", "label", *(["group"] if grouped else []), "photo")
+    yield from _table(titles, rows)
 
 
 def evaluated(found: dict[str, Any]) -> Iterator[str]:
