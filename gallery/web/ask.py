@@ -138,7 +138,7 @@ def _said(desk: Desk, cache: Cache, pets: list[Embedded], found: tuple[Match, ..
     least = head.threshold(fitted.report, ERROR)
     share = f"{said['probability']:.0%}" if said["probability"] <= MOST_SURE else f"over {MOST_SURE:.0%}"
     if alone:
-        doubt = f"The head says {said['label']}, {share}; but nothing here looks like it: do not rely on that."
+        doubt = f"Petrieve says {said['label']}, {share}; but nothing here looks like it: do not rely on that."
         return "Like nothing here", doubt, True
     if least is not None and said["probability"] < least:
         return f"Perhaps {said['label']}", f"{share} sure: look for yourself.", False

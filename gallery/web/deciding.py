@@ -36,7 +36,7 @@ class Choice:
 
 
 RIGHT, OTHER = Choice("y", "right", "is right"), Choice("o", "other", "the other")
-GO, SKIP, UNDO = Choice("x", "go", "Is to go"), Choice("s", "skip", "Skip"), Choice("u", "undo", "Undo")
+GO, SKIP, UNDO = Choice("x", "go", "Mark for removal"), Choice("s", "skip", "Skip"), Choice("u", "undo", "Undo")
 NAME = Choice("n", "named", "Another label")
 PAIR = (
     Choice("k", "keep", "Keep both"),

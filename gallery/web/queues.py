@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 LEAST_SURE = 500  # photos of that list
 FINDINGS = {"labels": {"label", "doubt"}, "conflicts": {"conflict"}, "leaks": {"leak"}, "outliers": {"outlier"}}
 LISTS = {
-    "labels": ("Labels to look at", "Labels that the head or the look-alikes speak against, the worst first."),
-    "unsure": ("Least sure", "Photos whose kind the head is least sure of. A label here teaches it the most."),
+    "labels": ("Labels to look at", "Labels that Petrieve doubts, the most doubtful first. Stop whenever you like."),
+    "unsure": ("Least sure", "Photos that Petrieve is least sure of. A label here teaches it the most."),
     "copies": ("Near-copies", "Two photos of one picture, or of one scene. Which is to go?"),
     "conflicts": ("Contradictions", "Copies of one picture that have different labels."),
     "leaks": ("Leaks between splits", "Photos held out for measuring, of which a copy is in another split."),
@@ -157,7 +157,7 @@ def _unsure(row: Mapping[str, Any], probabilities: Any, classes: Sequence[str]) 
     said = [f"{classes[one]} {probabilities[one]:.0%}" for one in (first, second)]
     shown = Shown(row["digest"].hex(), path_of(row["root"], row["uri"]), row["label"])
     other = classes[first] if classes[first] != row["label"] else classes[second]
-    return Item(shown.digest, (shown,), f"The head says {said[0]}, {said[1]}", other)
+    return Item(shown.digest, (shown,), f"Petrieve says {said[0]}, {said[1]}", other)
 
 
 def _audited(desk: Desk, cache: "Cache") -> dict[str, Found]:
