@@ -110,7 +110,8 @@ def test_several_classes_with_one_photo_are_told_in_one_line(run: Run, tmp_path:
     rare: dict[tuple[str | None, str | None], int] = {(label, None): 1 for label in ("ferret", "hamster", "rabbit")}
     planted(tmp_path / "s", {("cat", None): 12, ("dog", None): 12, **rare})
     done = run("fit-head", "--store", "s")
-    assert done.err == "note: classes 'ferret', 'hamster', 'rabbit' have one photo and are left out of the head\n"
+    note, _ = done.err.splitlines()
+    assert note == "note: classes 'ferret', 'hamster', 'rabbit' have one photo and are left out of the head"
 
 
 def test_two_pictures_with_two_labels_each_make_no_head(run: Run, tmp_path: Path) -> None:

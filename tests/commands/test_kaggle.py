@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import shutil
 import sys
 from collections.abc import Callable
@@ -82,7 +83,10 @@ def test_the_folder_is_listed_once_so_that_no_file_comes_between(
     shutil.copy(data / "test1" / "1.jpg", tmp_path / "spare.jpg")
 
     def watch(event: str, words: tuple[object, ...]) -> None:
-        if event in ("os.scandir", "os.listdir") and str(words[0]).rstrip("/") == folder:
+        if event not in ("os.scandir", "os.listdir"):
+            return
+        listed = os.readlink(f"/proc/self/fd/{words[0]}") if isinstance(words[0], int) else str(words[0])
+        if listed.rstrip("/") == folder:
             if listings:
                 Path(tmp_path / "spare.jpg").rename(f"{folder}/77.jpg")
             listings.append(folder)
