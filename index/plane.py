@@ -94,9 +94,11 @@ def make(cache: Cache) -> Plane:
             return _plane(kept, cache)
     drawn = ids[np.argsort(marks, kind="stable")[:LANDMARKS]]  # by digest: whatever came first
     first, embeddings = zip(*((row_ids(rows), some) for rows, some in cache.vectors_of(drawn)), strict=True)
-    landmarks = laid_out(np.concatenate(embeddings))
+    found = np.concatenate(first)
+    order = np.argsort(found)
+    landmarks = laid_out(np.concatenate(embeddings)[order[np.searchsorted(found, drawn, sorter=order)]])
     ids, contents, points = _placed(cache, ids, landmarks)
-    points[np.searchsorted(ids, np.concatenate(first))] = landmarks.spots
+    points[np.searchsorted(ids, drawn)] = landmarks.spots
     seconds = round(time.perf_counter() - started, 1)
     card = Card(METHOD, len(ids), len(landmarks.spots), seconds, cache.fingerprint)
     kept = Kept(card, ids, contents, points, landmarks)

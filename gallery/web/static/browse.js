@@ -123,7 +123,8 @@ function begin(wall) {
     tile.shown = "";
     tile.told = null;
     tile.image.removeAttribute("src");
-    tile.label.textContent = tile.place.textContent = "";
+    tile.label.textContent = "…"; // until its words come: what has no name cannot be chosen by who only hears it
+    tile.place.textContent = "";
   }
 
   function stand(tile) {

@@ -63,8 +63,9 @@ def test_all_pages_work_below_a_path(shown: Gallery, drawn: Path) -> None:
         page.get_by_role("link", name="Browse").click()
         until(page, "[...document.querySelectorAll('.tile img[src]')].some(one => one.naturalWidth)")
         page.get_by_role("link", name="Review").click()
-        page.get_by_role("link", name="Least sure").click()
+        page.get_by_role("link", name="Least sure").click(timeout=60_000)
         page.wait_for_url(f"{home}review/unsure")
+        until(page, "!document.getElementById('zoom').hidden")  # from then on it listens to keys
         left = page.locator("#left").inner_text()
         page.keyboard.press("s")
         until(page, f"document.getElementById('left').textContent !== {left!r}")

@@ -96,7 +96,7 @@ def test_it_asks_without_scripts_and_by_the_keyboard(gallery: Gallery, drawn: Pa
         page.wait_for_url("**photo=*")
         assert page.locator("h1").inner_text() == "Cat"
     with seen(gallery.address) as page:
-        for _ in range(6):
+        for _ in range(7):
             page.keyboard.press("Tab")
         assert page.evaluate("document.activeElement.id") == "photos"
         with page.expect_file_chooser() as chooser:

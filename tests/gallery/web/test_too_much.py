@@ -93,9 +93,9 @@ def test_a_condition_that_takes_too_long_is_no_longer_waited_for(store: Path, dr
 
 def test_a_condition_in_browse_is_bounded_too_and_others_go_on(store: Path, start: Start) -> None:
     slow = (
-        "import petrieve.store.contents as contents, petrieve.gallery.web.desk as desk, time; "
-        "desk.CONDITION_SECONDS = 2; found = contents.filtered; "
-        "contents.filtered = lambda table, condition, *more, **given: "
+        "import petrieve.store.conditions as conditions, petrieve.gallery.web.desk as desk, time; "
+        "desk.CONDITION_SECONDS = 2; found = conditions.filtered; "
+        "conditions.filtered = lambda table, condition, *more, **given: "
         "(time.sleep(4 if 'slow' in condition else 0), found(table, condition, *more, **given))[1]"
     )
     with opened(store, lambda *words: start(*words, first=slow)) as gallery, ThreadPoolExecutor(1) as other:
