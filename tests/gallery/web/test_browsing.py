@@ -267,7 +267,7 @@ def test_a_word_about_what_is_chosen_is_taken_over_by_embed(
         left = [item["key"] for item in gallery.get("review/unsure/items").json()["items"]]
         assert one["digest"].hex() not in left
         assert gallery.get("review/unsure/items").json()["left"] == 39
-        assert "1 label, 0 photos that are to go" in gallery.get("review").text
+        assert "1 label, 0 photos marked for removal" in gallery.get("review").text
     assert read_labels(store / "review.csv").rows == {path_of(one["root"], one["uri"]): {"label": "fox"}}
     assert read_labels(store / "labels.csv").rows == {path_of(two["root"], two["uri"]): {"colour": "red"}}
     for file in ("labels.csv", "review.csv"):

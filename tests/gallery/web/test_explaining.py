@@ -100,6 +100,6 @@ def test_it_asks_without_scripts_and_by_the_keyboard(gallery: Gallery, drawn: Pa
             page.keyboard.press("Tab")
         assert page.evaluate("document.activeElement.id") == "photos"
         with page.expect_file_chooser() as chooser:
-            page.keyboard.press("Enter")
+            page.keyboard.press("Space")
         chooser.value.set_files(drawn / "cat" / "milo-1.jpg")
         page.wait_for_url("**photo=*")
