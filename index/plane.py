@@ -4,7 +4,6 @@ Contents that came later are placed among the landmarks that the others were pla
 out: a map shows what the cache holds, whatever its file says.
 """
 
-import hashlib
 import json
 import time
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from petrieve.index.codes.kept import differences
+from petrieve.index.codes.kept import differences, digest_of
 from petrieve.index.landmarks import Landmarks, laid_out
 from petrieve.store.cache import Cache
 from petrieve.store.digests import marks_of
@@ -185,7 +184,7 @@ def _save(kept: Kept, cache: Cache) -> None:
     held = {"ids": kept.ids, "contents": contents, "points": kept.points, **vars(kept.landmarks)}
     card = json.dumps(asdict(kept.card))
     remove_abandoned(cache.store.path)
-    write_file(cache.folder.map, to_bytes(held, {"card": card, "digest": _digest(card, held)}))
+    write_file(cache.folder.map, to_bytes(held, {"card": card, "digest": digest_of(card, held)}))
 
 
 def _read(cache: Cache) -> Kept | None:
@@ -201,7 +200,7 @@ def _read(cache: Cache) -> Kept | None:
         with safe_open(str(local(cache.folder.map)), "numpy") as opened:
             metadata = opened.metadata() or {}
             held = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-        if metadata["digest"] != _digest(metadata["card"], held):
+        if metadata["digest"] != digest_of(metadata["card"], held):
             raise ValueError("its digest is another's")
         kept = _kept(Card(**json.loads(metadata["card"])), held)
         if kept.landmarks.axes.shape[0] != cache.dimension and kept.card.fingerprint == cache.fingerprint:
@@ -258,12 +257,3 @@ def _whole(cache: Cache) -> Iterator[None]:
         raise PetrieveError(what, "make it readable, or remove it") from error
     except (SafetensorError, KeyError, ValueError, TypeError) as error:
         raise PetrieveError(f"the map {cache.folder.map} is damaged, or of another release", REMEDY) from error
-
-
-def _digest(card: str, held: "dict[str, np.ndarray]") -> str:
-    """Changes with every bit of a map: it tells damage, not forgery."""
-    digest = hashlib.blake2b(card.encode(), digest_size=16)
-    for name in sorted(held):
-        digest.update(f"{name} {held[name].dtype} {held[name].shape}\n".encode())
-        digest.update(held[name].data)
-    return digest.hexdigest()

@@ -1,5 +1,6 @@
 """What takes long is made beside the pages, once, and kept for a while."""
 
+import hashlib
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -37,3 +38,8 @@ class Beside:
         with self._lock:
             making = self._made.get(key)
         return making.result() if making and making.done() and not making.exception() else None
+
+
+def key_of(*parts: object) -> str:
+    """A short name of what depends on these."""
+    return hashlib.blake2b("\0".join(map(str, parts)).encode(), digest_size=8).hexdigest()

@@ -17,7 +17,7 @@ from petrieve.gallery.web.conditions import bounded
 from petrieve.gallery.web.desk import LENGTH, Desk, command, digest_from, placed, told
 from petrieve.gallery.web.filters import Filters, filters_of, held
 from petrieve.gallery.web.orders import ORDERS, Order, orders_of
-from petrieve.gallery.web.page import desk_of, page
+from petrieve.gallery.web.page import desk_of, number, page
 from petrieve.store.errors import PetrieveError
 from petrieve.store.photo import path_of
 
@@ -60,7 +60,7 @@ class Tile:
 def look_of(given: QueryParams) -> Look:
     """What an address asks for; what it says wrongly is passed over."""
     order, at = given.get("order", ""), given.get("at", "")
-    return Look(filters_of(given), order if order in ORDERS else "", _number(at))
+    return Look(filters_of(given), order if order in ORDERS else "", number(at))
 
 
 def tiles(desk: Desk, order: Order, start: int, count: int) -> list[Tile]:
@@ -192,11 +192,7 @@ def _changed() -> Response:
 
 def _window(asked: Request, most: int) -> tuple[int, int]:
     given = asked.query_params
-    return _number(given.get("from", "")), min(_number(given.get("count", "")), most)
-
-
-def _number(word: str) -> int:
-    return int(word) if word.isascii() and word.isdigit() and len(word) < 12 else 0
+    return number(given.get("from", "")), min(number(given.get("count", "")), most)
 
 
 def _word(form: FormData, name: str) -> str:

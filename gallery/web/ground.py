@@ -1,6 +1,5 @@
 """What a map stands on: a store's contents as points, which photos each of them is, and what a column says of it."""
 
-import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -79,11 +78,6 @@ def ground_of(cache: "Cache", key: str) -> Ground:
     renamed = np.full(len(first) + 1, -1)  # the last is for -1
     renamed[shown] = np.arange(len(shown))
     return Ground(key, cache, made.contents[shown], made.points[shown], first[shown], rows, renamed[at], made)
-
-
-def key_of(*parts: object) -> str:
-    """A short name of what depends on these."""
-    return hashlib.blake2b("\0".join(map(str, parts)).encode(), digest_size=8).hexdigest()
 
 
 def _photos(cache: "Cache") -> "tuple[np.ndarray, np.ndarray, np.ndarray]":

@@ -12,15 +12,15 @@ from starlette.routing import Route
 
 from petrieve.gallery import words
 from petrieve.gallery.web import jobs, shades
-from petrieve.gallery.web.beside import Beside
+from petrieve.gallery.web.beside import Beside, key_of
 from petrieve.gallery.web.conditions import bounded
 from petrieve.gallery.web.density import picture
 from petrieve.gallery.web.desk import Desk, placed, stamp, told
 from petrieve.gallery.web.filters import Filters, filters_of, held
-from petrieve.gallery.web.ground import Ground, ground_of, key_of
+from petrieve.gallery.web.ground import Ground, ground_of
 from petrieve.gallery.web.library import ACTIONS, command_of
 from petrieve.gallery.web.orders import orders_of
-from petrieve.gallery.web.page import desk_of, page
+from petrieve.gallery.web.page import desk_of, number, page
 from petrieve.gallery.web.shades import Shades
 from petrieve.store.errors import PetrieveError
 from petrieve.store.photo import path_of
@@ -116,7 +116,7 @@ async def _points(asked: Request) -> Response:
     ground = _ground(asked)
     if ground is None:
         return _changed()
-    start, count = _number(asked, "from"), min(_number(asked, "count"), BLOCK)
+    start, count = number(asked.query_params.get("from", "")), min(number(asked.query_params.get("count", "")), BLOCK)
     places = ground.places[start : start + count].astype("<f4").tobytes()
     return Response(places, media_type="application/octet-stream", headers=KEPT)
 
@@ -139,7 +139,7 @@ async def _digests(asked: Request) -> Response:
 
 async def _photo(asked: Request) -> Response:
     """What one point is."""
-    ground, at = _ground(asked), _number(asked, "at")
+    ground, at = _ground(asked), number(asked.query_params.get("at", ""))
     if ground is None or at >= len(ground):
         return _changed()
     return JSONResponse(await run_in_threadpool(_caption, desk_of(asked), ground, at))
@@ -181,11 +181,6 @@ def _ground(asked: Request) -> Ground | None:
 
 def _changed() -> Response:
     return PlainTextResponse("this map is no longer kept: load the page again", 410)
-
-
-def _number(asked: Request, name: str) -> int:
-    word = asked.query_params.get(name, "")
-    return int(word) if word.isascii() and word.isdigit() and len(word) < 12 else 0
 
 
 routes = [

@@ -1,14 +1,12 @@
 """In which order photos are looked through, and which of them: made beside, each once, and kept for a while."""
 
-import hashlib
-from collections import OrderedDict
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from petrieve.classifier import head
+from petrieve.gallery.web.beside import PATIENCE, Beside, key_of
 from petrieve.gallery.web.desk import Desk, stamp
 from petrieve.store.cache import Cache
 from petrieve.store.rows import digests, row_ids, unit_length
@@ -31,7 +29,6 @@ NEAREST = 5
 # Photos of the store that each is compared with: all, of up to 50,000; of more as many as a minute allows on two cores,
 # and not fewer than FEWEST. Of 1,859 real photos, a sample of 512 ranks them as all do with a correlation of 0.88.
 PAIRS, FEWEST = 2_500_000_000, 4096
-PATIENCE = 1.5  # seconds until a page says that the order is being made
 KEPT = 6  # of a million photos 24 MB each
 PART = 2000  # photos that are compared at a time
 
@@ -53,9 +50,7 @@ class Order:
 class Orders:
     """The orders of a desk that were asked for last, by their keys."""
 
-    made: "OrderedDict[str, Future[Order]]" = field(default_factory=OrderedDict)
-    lock: Lock = field(default_factory=Lock)
-    workers: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(2))
+    made: Beside = field(default_factory=lambda: Beside(KEPT))
     scores: dict[str, Any] = field(default_factory=dict)  # the last of each kind, with the version that it is of
     scoring: Lock = field(default_factory=Lock)
 
@@ -67,30 +62,15 @@ class Orders:
         Raises:
             PetrieveError: the condition cannot be used, or there is no head to be least sure.
         """
-        key = hashlib.blake2b(f"{_version(cache, how)}\0{condition}\0{how}".encode(), digest_size=8).hexdigest()
-        with self.lock:
-            making = self.made.get(key)
-        if making is None:
-            chosen = None if condition is None else cache.chosen(condition).photos
-            with self.lock:
-                making = self.made.get(key) or self.workers.submit(self._make, key, cache, chosen, how)
-        with self.lock:
-            self.made[key] = making
-            self.made.move_to_end(key)
-            for old in list(self.made)[:-KEPT]:
-                del self.made[old]
-        if not wait([making], PATIENCE).done:
-            return None
-        if making.exception():
-            with self.lock:
-                self.made.pop(key, None)
-        return making.result()
+        key = key_of(_version(cache, how), condition, how)
+        chosen = None if condition is None else cache.chosen(condition).photos
+        found: Order | None = self.made.of(key, self._make, key, cache, chosen, how, seconds=PATIENCE)
+        return found
 
     def known(self, key: str) -> Order | None:
         """The order with this key, if it is still kept."""
-        with self.lock:
-            making = self.made.get(key)
-        return making.result() if making and making.done() and not making.exception() else None
+        found: Order | None = self.made.known(key)
+        return found
 
     def _make(self, key: str, cache: Cache, chosen: "Bits | None", how: str) -> Order:
         rows, contents = _every(cache)

@@ -25,3 +25,8 @@ def desk_of(asked: Request) -> Desk:
     """The desk of the application that answers."""
     desk: Desk = asked.app.state.desk
     return desk
+
+
+def number(word: str) -> int:
+    """The whole number that an address gives; 0 where it is none, or none that there could be."""
+    return int(word) if word.isascii() and word.isdigit() and len(word) < 12 else 0

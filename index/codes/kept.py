@@ -102,7 +102,7 @@ def save(kept: Kept, cache: Cache) -> None:
     held["marks"] = kept.inverted.marks[np.searchsorted(kept.inverted.ids, held["ids"])]
     card = json.dumps(asdict(kept.card))
     remove_abandoned(cache.store.path)
-    write_file(cache.folder.index, *_parts(held, {"card": card, "digest": _digest(card, held)}))
+    write_file(cache.folder.index, *_parts(held, {"card": card, "digest": digest_of(card, held)}))
 
 
 def _parts(held: "dict[str, np.ndarray]", metadata: dict[str, str]) -> list[bytes | memoryview]:
@@ -136,7 +136,7 @@ def load(cache: Cache) -> Kept | None:
         with safe_open(str(local(cache.folder.index)), "numpy") as opened:
             metadata = opened.metadata() or {}
             held = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-        if metadata["digest"] != _digest(metadata["card"], held):
+        if metadata["digest"] != digest_of(metadata["card"], held):
             raise ValueError("its digest is another's")
         card = _card(metadata)
         order = np.argsort(held["ids"])
@@ -208,8 +208,8 @@ def _card(metadata: dict[str, Any]) -> Card:
     return made
 
 
-def _digest(card: str, held: "dict[str, np.ndarray]") -> str:
-    """Changes with every bit of an index: it tells damage, not forgery."""
+def digest_of(card: str, held: "dict[str, np.ndarray]") -> str:
+    """Changes with every bit of a card and its numbers: it tells damage, not forgery."""
     digest = hashlib.blake2b(card.encode(), digest_size=16)
     for name in sorted(held):
         digest.update(f"{name} {held[name].dtype} {held[name].shape}\n".encode())

@@ -95,7 +95,7 @@ def forged(file: Path, change: Callable[[dict[str, np.ndarray], dict[str, object
     change(held, card)
     words = json.dumps(card)
     held = {name: np.ascontiguousarray(array) for name, array in held.items()}
-    save_file(held, file, {"card": words, "digest": kept._digest(words, held)})
+    save_file(held, file, {"card": words, "digest": kept.digest_of(words, held)})
 
 
 LIES: dict[str, Callable[[dict[str, np.ndarray], dict[str, object]], None]] = {
