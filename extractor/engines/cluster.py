@@ -43,6 +43,7 @@ JOINING = {
 ALONE = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_USAGE_STATS_ENABLED": "0"}
 LOOPBACK = "127.0.0.1"
 OURS, HELD = "petrieve-", "held"  # what our folders are called, and the file in each that is locked while it is used
+TRIES = 3
 STARTING = 60.0  # seconds after which such a file is locked, or its process is gone
 WAIT, ASKING = 10.0, 60.0  # seconds for somebody to answer, and for a process on the cluster that asks for nodes
 
@@ -104,11 +105,16 @@ def _join(where: str, folder: Path, *, alone: bool) -> None:
         settings |= {"include_dashboard": False, "_temp_dir": str(folder)}
     elif not _listens(where):  # Ray would try for minutes, and complain line by line
         raise PetrieveError(f"nobody listens at {where}", "see that the cluster runs and can be reached from here")
-    try:
-        with _signals():
-            ray.init(address=where, **settings)
-    except Exception as error:  # Ray raises plain ones too, as where a node takes too long to start
-        raise _no_cluster(where, error) from error
+    for left in reversed(range(TRIES)):
+        try:
+            with _signals():
+                ray.init(address=where, **settings)
+            break
+        except Exception as error:  # Ray raises plain ones too, as where a node takes too long to start
+            # The cluster is there, but the process that it starts for each client came too late: it is busy or new.
+            if left and isinstance(error, ConnectionAbortedError):
+                continue
+            raise _no_cluster(where, error) from error
     rays_own._worker_logs_enabled = False  # it would write of workers that end between the results on stdout
     if alone and ray.nodes()[0]["NodeManagerAddress"] != LOOPBACK:  # type: ignore[no-untyped-call]
         ray.shutdown()
@@ -171,6 +177,8 @@ def _no_cluster(where: str, error: Exception) -> PetrieveError:
             f"the cluster {where} lets nobody in without its token",
             "set RAY_AUTH_MODE=token, and copy its ~/.ray/auth_token here or name it in RAY_AUTH_TOKEN",
         )
+    if isinstance(error, ConnectionAbortedError) and said.strip():  # the head's traceback, whose last line says why
+        error = ConnectionAbortedError(said.strip().splitlines()[-1])
     return PetrieveError(f"cannot join the cluster {where}: {first_line(error)}", "see that it runs and can be reached")
 
 
