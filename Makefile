@@ -22,7 +22,7 @@ test: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/mypy examples/*.py
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 # The long forms of the tests that break things on purpose; docs/reliability.md has what they found.
 torture: .venv/ready
