@@ -6,24 +6,22 @@ out: a map shows what the cache holds, whatever its file says.
 
 import json
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from petrieve.index.codes.kept import differences, digest_of
+from petrieve.index.codes.arrays import Kind, check_weights, differences, digest_of, opened, read
 from petrieve.index.landmarks import Landmarks, laid_out
 from petrieve.store.cache import Cache
 from petrieve.store.digests import marks_of
-from petrieve.store.errors import PetrieveError, first_line
+from petrieve.store.errors import PetrieveError
 from petrieve.store.files import remove_abandoned, write_file
-from petrieve.store.near import local
 from petrieve.store.rows import digests, row_ids
 
 if TYPE_CHECKING:
     import numpy as np
 
-REMEDY = "run `petrieve build-map`"
+MAP = Kind("map", "made", "run `petrieve build-map`")
 METHOD = "t-SNE"  # another name for each way that gives other points: a map is made again
 LANDMARKS = 25_000
 OUTDATED = 0.2  # share of what it shows, or showed, that makes it worth making again
@@ -181,10 +179,10 @@ def _save(kept: Kept, cache: Cache) -> None:
     from safetensors.numpy import save as to_bytes
 
     contents = kept.contents.view(np.uint8).reshape(-1, 16)
-    held = {"ids": kept.ids, "contents": contents, "points": kept.points, **vars(kept.landmarks)}
+    arrays = {"ids": kept.ids, "contents": contents, "points": kept.points, **vars(kept.landmarks)}
     card = json.dumps(asdict(kept.card))
     remove_abandoned(cache.store.path)
-    write_file(cache.folder.map, to_bytes(held, {"card": card, "digest": digest_of(card, held)}))
+    write_file(cache.folder.map, to_bytes(arrays, {"card": card, "digest": digest_of(card, arrays)}))
 
 
 def _read(cache: Cache) -> Kept | None:
@@ -193,28 +191,17 @@ def _read(cache: Cache) -> Kept | None:
     Raises:
         PetrieveError: as `load` does.
     """
-    from safetensors import safe_open
-
     kept = None
-    with suppress(FileNotFoundError), _whole(cache):
-        with safe_open(str(local(cache.folder.map)), "numpy") as opened:
-            metadata = opened.metadata() or {}
-            held = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-        if metadata["digest"] != digest_of(metadata["card"], held):
-            raise ValueError("its digest is another's")
-        kept = _kept(Card(**json.loads(metadata["card"])), held)
+    with suppress(FileNotFoundError), opened(cache.folder.map, MAP) as found:
+        kept = _kept(*read(found, Card))
         if kept.landmarks.axes.shape[0] != cache.dimension and kept.card.fingerprint == cache.fingerprint:
             raise ValueError("it is of embeddings of another dimension")
-    if kept is not None and kept.card.fingerprint != cache.fingerprint:
-        raise PetrieveError(
-            f"the map was made from embeddings of other weights ({kept.card.fingerprint[:8]}) "
-            f"than the store's ({cache.fingerprint[:8]})",
-            REMEDY,
-        )
+    if kept is not None:
+        check_weights(kept.card.fingerprint, cache, MAP)
     return kept
 
 
-def _kept(card: Card, held: "dict[str, np.ndarray]") -> Kept:
+def _kept(card: Card, arrays: "dict[str, np.ndarray]") -> Kept:
     """A map of what its file says.
 
     Raises:
@@ -222,38 +209,19 @@ def _kept(card: Card, held: "dict[str, np.ndarray]") -> Kept:
     """
     import numpy as np
 
-    for name, type_ in Card.__annotations__.items():
-        if not isinstance(getattr(card, name), type_):
-            raise TypeError(f"{name} is not a {type_}")
-    ids, contents, points = (held.pop(name) for name in ("ids", "contents", "points"))
-    made, count, wanted = Landmarks(**held), card.landmarks, card.contents
+    ids, contents, points = (arrays.pop(name) for name in ("ids", "contents", "points"))
+    made, count, wanted = Landmarks(**arrays), card.landmarks, card.contents
     dimension, axes = made.axes.shape
     shapes = {"mean": (dimension,), "axes": (dimension, axes), "reduced": (count, axes), "spots": (count, 2)}
-    found = {name: array.shape for name, array in held.items()}
+    found = {name: array.shape for name, array in arrays.items()}
     own = (ids.shape, contents.shape, points.shape)
     if count < 1 or found != shapes or own != ((wanted,), (wanted, 16), (wanted, 2)):
         raise ValueError(f"shapes {found} and {own}")
-    numbers = all(array.dtype == np.float32 for array in (points, *held.values()))
+    numbers = all(array.dtype == np.float32 for array in (points, *arrays.values()))
     if not numbers or ids.dtype != np.int64 or contents.dtype != np.uint8:
         raise ValueError("numbers of another type")
-    if not all(np.isfinite(array).all() for array in held.values()) or not (abs(points) <= 1).all():
+    if not all(np.isfinite(array).all() for array in arrays.values()) or not (abs(points) <= 1).all():
         raise ValueError("places that are no places")
     if (ids[1:] <= ids[:-1]).any():
         raise ValueError("an id for each content is wanted")
     return Kept(card, ids, np.ascontiguousarray(contents).view("S16").reshape(-1), points, made)
-
-
-@contextmanager
-def _whole(cache: Cache) -> Iterator[None]:
-    """Trouble with reading the map in the cache's store, said as ours; that there is none stays FileNotFoundError."""
-    from safetensors import SafetensorError
-
-    try:
-        yield
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        what = f"cannot read the map {cache.folder.map}: {first_line(error)}"
-        raise PetrieveError(what, "make it readable, or remove it") from error
-    except (SafetensorError, KeyError, ValueError, TypeError) as error:
-        raise PetrieveError(f"the map {cache.folder.map} is damaged, or of another release", REMEDY) from error

@@ -65,7 +65,7 @@ def ground_of(cache: "Cache", key: str) -> Ground:
 
     made = plane.load(cache)
     if made is None:
-        raise PetrieveError(f"there is no map in {cache.store.path}", plane.REMEDY)
+        raise PetrieveError(f"there is no map in {cache.store.path}", plane.MAP.remedy)
     rows, contents, gone = _photos(cache)
     at = _looked_up(contents, made.contents)
     # The last that is written stays: of those that are not gone, the first.
