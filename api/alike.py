@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from petrieve.api.opened import Opened
+from petrieve.api.opened import Opened, compute_of
 from petrieve.api.photos import Photo, Place, home, path, several
 from petrieve.api.results import IndexCard, MapCard, Neighbours
 from petrieve.gallery import sheet as sheets
@@ -57,9 +57,9 @@ class Alike(Opened):
         asked = several(photos)
         if not asked:
             raise PetrieveError("there is no photo to look for", "name one, or several of one pet")
-        trunk = partial(self._warm, cache, weights, device, precision)
-        settings = {"weights": weights, "device": device, "precision": precision}
-        queries = [query_one(one, cache, name=str(n), trunk=trunk, **settings) for n, one in enumerate(asked)]  # type: ignore[arg-type]
+        compute = compute_of(weights, device, precision)
+        trunk = partial(self._warm, cache, compute)
+        queries = [query_one(one, cache, compute, name=str(n), trunk=trunk) for n, one in enumerate(asked)]
         pairs = list(zip(asked, queries, strict=True))
         same = {one for query in queries for one in same_photo(query, cache)}
         if index.held is None:
@@ -116,7 +116,7 @@ class Alike(Opened):
         index = self.index()
         # A slip in what is asked is told before the first photo comes.
         question.ask(index, [np.ones(index.cache.dimension, np.float32)], **settled)  # type: ignore[arg-type]
-        appearing = watch(home(folder), index.cache, weights=weights, device=device, precision=precision)
+        appearing = watch(home(folder), index.cache, compute_of(weights, device, precision))
 
         def answers() -> "Iterator[Neighbours | Unreadable]":
             for one in appearing:
@@ -161,7 +161,7 @@ class Alike(Opened):
 
         cache = self.cache()
         read = Reader(cache)
-        made = copies.make_copies(cache, device=device, precision=precision)
+        made = copies.make_copies(cache, compute_of(None, device, precision))
         shown = partial(picture, read=read)
         found = find_duplicates(
             cache,

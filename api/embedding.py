@@ -1,10 +1,9 @@
 """What a store holds: embedded, listed, held against itself."""
 
 from collections.abc import Callable, Iterable
-from functools import partial
 from typing import TYPE_CHECKING
 
-from petrieve.api.opened import Opened
+from petrieve.api.opened import Opened, compute_of
 from petrieve.api.photos import Place, home, places
 from petrieve.api.results import Info
 from petrieve.classifier import head
@@ -150,7 +149,7 @@ class Embedding(Opened):
         if sample < 0:
             raise PetrieveError(f"{sample} photos cannot be embedded again", "give `--sample` a number from 0 on")
         cache = Cache.open(where(self.path, near=False), self.trunk)
-        found = verify.verify(cache, sample=sample, every=every, device=device, precision=precision)
+        found = verify.verify(cache, compute_of(None, device, precision), sample=sample, every=every)
         if found.photos:
             wrong = [*head.check(cache), *build.check(cache), *plane.check(cache)]
             found.findings.extend(verify.Finding(one["what"], one["remedy"]) for one in wrong)
@@ -172,6 +171,5 @@ class Embedding(Opened):
         from petrieve.api.checked import Diagnosis
         from petrieve.extractor.checks.doctor import diagnose
 
-        weights = weights and home(weights)
-        measure = partial(diagnose, store=self.path, weights=weights, device=device, precision=precision)
-        return Diagnosis(**vars(measure(places(sources))))
+        found = diagnose(places(sources), compute_of(weights, device, precision), store=self.path)
+        return Diagnosis(**vars(found))

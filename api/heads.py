@@ -6,10 +6,11 @@ from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from petrieve.api.opened import Opened
+from petrieve.api.opened import Opened, compute_of
 from petrieve.api.photos import Photo, Place, path, several
 from petrieve.api.results import Audit, Comparison, Page, Predictions
 from petrieve.classifier import head
+from petrieve.extractor.trunks.fitting import Compute
 from petrieve.extractor.trunks.kinds import kind
 from petrieve.gallery import sheet as sheets
 from petrieve.gallery import spreadsheet, submission, words
@@ -74,9 +75,8 @@ class Heads(Opened):
             predict.share(max_error)  # a slip is told before the photos are embedded
         parts = predicting.parts_of(several(sources))
         numbers = submission.ids(list(map(words.name, photos_of(parts))), fitted.classes) if kaggle else {}
-        trunk = partial(self._warm, cache, weights, device, precision)
-        settings = {"weights": weights, "device": device, "precision": precision}
-        results = query.of_parts(parts, cache, views=views, trunk=trunk, **settings)  # type: ignore[arg-type]
+        compute = compute_of(weights, device, precision)
+        results = query.of_parts(parts, cache, compute, views=views, trunk=partial(self._warm, cache, compute))
         found = Predictions(tuple(predicting.predicted(cache, fitted, results, max_error)))
         if csv:
             spreadsheet.predictions(path(csv), found.document())
@@ -159,7 +159,7 @@ class Heads(Opened):
         said: dict[str, dict[str, bool]] = {}
         for name in trunks_of(self.path, trunks):
             cache = Cache.open(self.path, name)
-            found[name], said[name] = _measured(cache, device, precision)
+            found[name], said[name] = _measured(cache, compute_of(None, device, precision))
         if len(found) < 2:
             raise PetrieveError(
                 f"the store {self.path} has one trunk", "run `petrieve embed FOLDER --trunk densenet201` first"
@@ -170,7 +170,7 @@ class Heads(Opened):
         return Comparison(shared, list(found.values()))
 
 
-def _measured(cache: Cache, device: str, precision: str) -> tuple[dict[str, Any], dict[str, bool]]:
+def _measured(cache: Cache, compute: Compute) -> tuple[dict[str, Any], dict[str, bool]]:
     """A trunk's figures, and of each labelled photo whether a head told it right."""
     from petrieve.classifier import labelled
     from petrieve.classifier.auditing.outcomes import right
@@ -192,7 +192,7 @@ def _measured(cache: Cache, device: str, precision: str) -> tuple[dict[str, Any]
         "accuracy": report.accuracy,
         "accuracy_interval": list(report.accuracy_interval),
         "precision_at_5": asdict(measured.precision_at_5),
-        "seconds_a_photo": round(speed.seconds_a_photo(cache, device=device, precision=precision), 4),
+        "seconds_a_photo": round(speed.seconds_a_photo(cache, compute), 4),
         "bytes_a_photo": round(speed.bytes_a_photo(cache)),
     }
     return figures, right(photos, fitted)

@@ -14,6 +14,7 @@ import pytest
 from conftest import Done, Process
 
 from petrieve.extractor import watch as watching
+from petrieve.extractor.trunks.fitting import Compute
 from petrieve.extractor.watch import watch
 from petrieve.store.cache import Cache
 from petrieve.store.errors import PetrieveError
@@ -74,7 +75,7 @@ def test_photos_are_answered_once_however_they_come(
     inbox, away = tmp_path / "inbox", tmp_path / "away.jpg"
     (inbox / "below").mkdir(parents=True)
     one, *others = sorted(drawn.rglob("*.jpg"))[:5]
-    results = watch(inbox, Cache.open(store), device="cpu")
+    results = watch(inbox, Cache.open(store), Compute(device="cpu"))
 
     def arrive() -> None:
         for name, photo in zip((b"new\nline.jpg", b"caf\xe9.jpg", b"below/a.jpg"), others, strict=False):
@@ -108,7 +109,7 @@ def test_photos_are_answered_once_however_they_come(
 
 
 def test_a_disk_that_is_taken_away_ends_the_watch(store: Path, disk: Path) -> None:
-    results = watch(disk, Cache.open(store))
+    results = watch(disk, Cache.open(store), Compute())
     subprocess.run(["umount", "-l", disk], check=True)
     with pytest.raises(PetrieveError, match="no longer the folder"):
         next(results)
