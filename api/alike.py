@@ -11,7 +11,7 @@ from petrieve.api.photos import Photo, Place, home, path, several
 from petrieve.api.results import IndexCard, MapCard, Neighbours
 from petrieve.gallery import sheet as sheets
 from petrieve.gallery import spreadsheet, words
-from petrieve.index import build
+from petrieve.index import build, question
 from petrieve.store.errors import PetrieveError
 
 if TYPE_CHECKING:
@@ -64,10 +64,10 @@ class Alike(Opened):
         same = {one for query in queries for one in same_photo(query, cache)}
         if index.held is None:
             warnings.warn(READ, stacklevel=2)
-        settled = {"k": k, "where": where, "group_by": group_by, "min_similarity": min_similarity}
+        terms = question.Terms(k, where, group_by, min_similarity)
         named = tuple(str(one) if isinstance(one, str | os.PathLike) else query.photo.path for one, query in pairs)
         found = Neighbours(
-            rows=(rows := finding.neighbours_of(index, queries, same, **settled)),  # type: ignore[arg-type]
+            rows=(rows := finding.neighbours_of(index, queries, same, terms)),
             photos=named,
             left_out=tuple(sorted(same - {query.photo.path for query in queries})),
             grouped=group_by is not None,
@@ -109,13 +109,12 @@ class Alike(Opened):
         from petrieve.extractor.picture import pictures
         from petrieve.extractor.query import same_photo
         from petrieve.extractor.watch import watch
-        from petrieve.index import question
         from petrieve.store.rows import Unreadable
 
-        settled = {"k": k, "where": where, "group_by": group_by, "min_similarity": min_similarity}
+        terms = question.Terms(k, where, group_by, min_similarity)
         index = self.index()
         # A slip in what is asked is told before the first photo comes.
-        question.ask(index, [np.ones(index.cache.dimension, np.float32)], **settled)  # type: ignore[arg-type]
+        question.ask(index, [np.ones(index.cache.dimension, np.float32)], terms)
         appearing = watch(home(folder), index.cache, compute_of(weights, device, precision))
 
         def answers() -> "Iterator[Neighbours | Unreadable]":
@@ -125,7 +124,7 @@ class Alike(Opened):
                     continue
                 index = self.index()
                 same = set(same_photo(one, index.cache))
-                rows = finding.neighbours_of(index, [one], same, **settled)  # type: ignore[arg-type]
+                rows = finding.neighbours_of(index, [one], same, terms)
                 shown = pictures(index.cache, [one.photo.path, *(match.photo for match in rows)])
                 yield Neighbours(rows, (one.photo.path,), tuple(sorted(same)), group_by is not None, shown)
 
