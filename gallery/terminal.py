@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
+from unicodedata import combining, east_asian_width
 
 from petrieve.gallery.words import name, printable
 from petrieve.store.errors import listed
@@ -12,7 +13,7 @@ from petrieve.store.photo import path_of
 # Longer lists are cut in the terminal; `--json` has all of them.
 LINES = 40
 NO_LABELS = "none; photos get one where each label has a folder of its own, or from `--labels FILE.csv`"
-LABELS = 20  # on one line
+LABELS, FREQUENT = 20, 10  # on one line: new photos' labels; what a store holds
 BETTER = "the bundled trunk knows cats and dogs; for ImageNet's weights: {}"
 SOURCES, PASSED = 10, 10  # how many of them are listed
 BY = {"csv": "the CSV", "source": "what lies with them"}  # what gives photos their labels
@@ -163,14 +164,22 @@ def evaluated(found: dict[str, Any]) -> Iterator[str]:
         yield f"they were held against {looked_at(found['photos'], found['of'], 'photos that have one')}"
     names = {
         "precision_at_5": "precision@5",
-        "recall_at_10": f"recall@10 ({found['recall_at_10_possible']:.3f} at most)",
+        "recall_at_10": "recall@10",
         "mean_average_precision": "mean average precision",
         "index_recall": "the index's recall@10 against exact search",
         "index_recall_chosen": f"the same among photos of one {found['column']} alone",
     }
-    figures = [(title, found[key]) for key, title in names.items() if found[key]]
-    rows = [(title, f"{one['value']:.3f}", f"{one['low']:.3f} to {one['high']:.3f}") for title, one in figures]
-    yield from _table(("cosine similarity", "mean", "95 % interval"), rows)
+    rows = [
+        (
+            title,
+            f"{one['value']:.3f}",
+            f"{one['low']:.3f} to {one['high']:.3f}",
+            f"{found.get(f'{key}_possible', 1):.3f}",
+        )
+        for key, title in names.items()
+        if (one := found[key])
+    ]
+    yield from _table(("cosine similarity", "mean", "95 % interval", "at best"), rows)
     if found["near_copies"]:
         yield Aside(f"left out: {found['near_copies']} near-copies of what was asked")
 
@@ -242,11 +251,11 @@ def contents(info: dict[str, Any]) -> Iterator[str]:
 
 def _counted(counts: dict[str, int]) -> str:
     """How many photos there are of what; of very many the most frequent."""
-    shown = counts if len(counts) <= LABELS else dict(Counter(counts).most_common(LABELS))
-    listed = ", ".join(f"{key} {count}" for key, count in shown.items())
+    shown = counts if len(counts) <= LABELS else dict(Counter(counts).most_common(FREQUENT))
+    counted = ", ".join(f"{key} {count}" for key, count in shown.items())
     rest = len(counts) - len(shown)
-    most = f"{len(counts)}, of which the most frequent are {listed}; `--json` lists all"
-    return printable(most if rest else listed) or "none"
+    most = f"{len(counts)}, the most frequent {counted} and {rest} more; `--json` lists all"
+    return printable(most if rest else counted) or "none"
 
 
 def index(card: dict[str, Any]) -> Iterator[str]:
@@ -389,10 +398,15 @@ def _state(part: dict[str, Any] | None, command: str) -> str:
 
 def _table(titles: Sequence[str], rows: Sequence[Sequence[str]], *, most: int = LINES) -> Iterator[str]:
     lines = [tuple(map(printable, row)) for row in [titles, *rows[:most]]]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    widths = [max(map(_width, column)) for column in zip(*lines, strict=True)]
     for line in lines:
-        yield "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        yield "  ".join(cell + " " * (width - _width(cell)) for cell, width in zip(line, widths, strict=True)).rstrip()
     yield from _rest(rows, most)
+
+
+def _width(text: str) -> int:
+    """How many columns a terminal takes for a text: two for a wide letter, as of Chinese, none for an accent above."""
+    return sum(0 if combining(one) else 1 + (east_asian_width(one) in "WF") for one in text)
 
 
 def _rest(rows: Sequence[object], most: int) -> Iterator[str]:

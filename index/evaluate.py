@@ -55,6 +55,7 @@ class Evaluated:
     queries: int
     near_copies: int  # that were left out, pairs of a query and a photo
     precision_at_5: Figure
+    precision_at_5_possible: float  # a kind with few photos cannot fill five places
     recall_at_10: Figure
     recall_at_10_possible: float  # ten neighbours are no more than a share of a kind that has many photos
     mean_average_precision: Figure
@@ -105,6 +106,7 @@ def evaluate(index: Index, *, column: str = "label", seed: int = 0) -> Evaluated
         queries=scores.shape[1],
         near_copies=left_out,
         precision_at_5=figure(scores[0], seed=seed),
+        precision_at_5_possible=round(float(scores[4].mean()), 4),
         recall_at_10=figure(scores[1], seed=seed),
         recall_at_10_possible=round(float(scores[3].mean()), 4),
         mean_average_precision=figure(scores[2], seed=seed),
@@ -199,10 +201,9 @@ def _positions(photos: "pa.RecordBatch", ids: "np.ndarray") -> "tuple[np.ndarray
 
 
 def per_query(similarities: "np.ndarray", alike: "np.ndarray") -> "np.ndarray":
-    """Precision@5, recall@10, average precision and the highest recall@10 that there can be: (4, Q).
+    """Precision@5, recall@10, average precision, and the highest recall@10 and precision@5 that there can be: (5, Q).
 
-    Of similarities (Q, N), where `alike` (Q, N) says who is.
-
+    Of similarities (Q, N), where `alike` (Q, N) says who is of the query's kind.
     What is left out has a similarity of minus infinity. A query that nothing is like any more is dropped.
     Average precision as in Manning, Raghavan and Schütze, "Introduction to Information Retrieval" (2008), 8.4.
     """
@@ -216,8 +217,8 @@ def per_query(similarities: "np.ndarray", alike: "np.ndarray") -> "np.ndarray":
     precision = hits[:, :PRECISION_AT].sum(axis=1) / PRECISION_AT
     recall = hits[:, :RECALL_AT].sum(axis=1) / there
     precisions = np.cumsum(hits, axis=1) / np.arange(1, hits.shape[1] + 1)
-    possible = np.minimum(there, RECALL_AT) / there
-    return np.stack([precision, recall, (precisions * hits).sum(axis=1) / there, possible])
+    possible = np.minimum(there, RECALL_AT) / there, np.minimum(there, PRECISION_AT) / PRECISION_AT
+    return np.stack([precision, recall, (precisions * hits).sum(axis=1) / there, *possible])
 
 
 def figure(scores: "np.ndarray", *, seed: int = 0) -> Figure:

@@ -48,7 +48,8 @@ def test_well_separated_labels_are_found_and_shuffled_ones_are_not(run: Run, tmp
     assert document["precision_at_5"]["value"] == document["mean_average_precision"]["value"] == 1
     assert document["recall_at_10"]["value"] == pytest.approx(10 / 29, abs=1e-3)
     assert document["recall_at_10_possible"] == document["recall_at_10"]["value"]
-    assert "recall@10 (0.345 at most)" in run("evaluate", "--store", tmp_path / "apart").out
+    (line,) = [one for one in run("evaluate", "--store", tmp_path / "apart").out.splitlines() if "recall@10" in one]
+    assert line.endswith("  0.345")
     assert document["index_recall"] is None
     draw = np.random.default_rng(2)
     said = [{"label": str(label)} for label in draw.integers(0, 2, 60)]
