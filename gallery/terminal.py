@@ -4,14 +4,12 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
-from unicodedata import combining, east_asian_width
 
+from petrieve.gallery.tables import LINES, rest, table
 from petrieve.gallery.words import name, printable
 from petrieve.store.errors import listed
 from petrieve.store.photo import path_of
 
-# Longer lists are cut in the terminal; `--json` has all of them.
-LINES = 40
 NO_LABELS = "none; photos get one where each label has a folder of its own, or from `--labels FILE.csv`"
 LABELS, FREQUENT = 20, 10  # on one line: new photos' labels; what a store holds
 BETTER = "the bundled trunk knows cats and dogs; for ImageNet's weights: {}"
@@ -100,7 +98,7 @@ def compared(found: dict[str, Any]) -> Iterator[str]:
                 str(one["bytes_a_photo"]),
             )
         )
-    yield from _table(("trunk", "accuracy", "precision@5", "alone", "s", "bytes"), rows)
+    yield from table(("trunk", "accuracy", "precision@5", "alone", "s", "bytes"), rows)
     for one in found["trunks"]:
         if one["looked_at"] < one["of"]:
             yield f"{one['trunk']}: {looked_at(one['looked_at'], one['of'])}"
@@ -135,7 +133,7 @@ def predicted(predictions: Sequence[dict[str, Any]]) -> Iterator[str]:
         else:
             doubts = ", ".join(doubt for doubt in ("unsure", "unfamiliar") if one[doubt])
             rows.append((photo, one["label"], f"{one['probability']:.1%}", doubts))
-    yield from _table(("photo", "label", "probability", ""), rows)
+    yield from table(("photo", "label", "probability", ""), rows)
 
 
 def matches(found: Sequence[Any], *, grouped: bool) -> list[dict[str, Any]]:
@@ -154,7 +152,7 @@ def neighbours(found: dict[str, Any]) -> Iterator[str]:
         gone = f" (gone since {one['gone']})" if one["gone"] else ""
         rows.append([f"{one['similarity']:.3f}", close, one["label"] or "", *own, one["photo"] + gone])
     titles = ("similarity", "random pairs as close", "label", *(["group"] if grouped else []), "photo")
-    yield from _table(titles, rows)
+    yield from table(titles, rows)
 
 
 def evaluated(found: dict[str, Any]) -> Iterator[str]:
@@ -179,7 +177,7 @@ def evaluated(found: dict[str, Any]) -> Iterator[str]:
         for key, title in names.items()
         if (one := found[key])
     ]
-    yield from _table(("cosine similarity", "mean", "95 % interval", "at best"), rows)
+    yield from table(("cosine similarity", "mean", "95 % interval", "at best"), rows)
     if found["near_copies"]:
         yield Aside(f"left out: {found['near_copies']} near-copies of what was asked")
 
@@ -201,7 +199,7 @@ def duplicates(found: dict[str, Any]) -> Iterator[str]:
         for place, one in enumerate(group["photos"])
     ]
     if rows:
-        yield from _table(("group", "kind", "size", "photo, the best first"), rows)
+        yield from table(("group", "kind", "size", "photo, the best first"), rows)
     kinds = Counter(group["kind"] for group in found["groups"])
     counted = ", ".join(f"{count} of the {kind}" for kind, count in kinds.items())
     yield f"{found['photos']} photos, {found['compared']} pairs compared; groups: {counted or 'none'}"
@@ -246,7 +244,7 @@ def contents(info: dict[str, Any]) -> Iterator[str]:
     if info["map"]:
         yield from mapped(info["map"])
     if info["unreadable"]:
-        yield from _table(("unreadable", "reason"), _reasons(info))
+        yield from table(("unreadable", "reason"), _reasons(info))
 
 
 def _counted(counts: dict[str, int]) -> str:
@@ -282,7 +280,7 @@ def mapped(card: dict[str, Any]) -> Iterator[str]:
 
 def unreadable(info: dict[str, Any]) -> Iterator[str]:
     """All photos that a store could not embed, and why."""
-    yield from _table(("unreadable", "reason"), _reasons(info), most=len(info["unreadable"]))
+    yield from table(("unreadable", "reason"), _reasons(info), most=len(info["unreadable"]))
 
 
 def _reasons(info: dict[str, Any]) -> list[tuple[str, str]]:
@@ -309,7 +307,7 @@ def audited(found: dict[str, Any]) -> Iterator[str]:
     worst = worth_a_look(found["ranked"])
     rows = [(f"{one['score']:.3f}", one["photo"], one["label"], one["reason"]) for one in worst]
     if rows:
-        yield from _table(("score", "photo", "label", "reason"), rows)
+        yield from table(("score", "photo", "label", "reason"), rows)
     else:
         yield "nothing was found"
 
@@ -330,7 +328,7 @@ def diagnosed(found: dict[str, Any]) -> Iterator[str]:
     yield f"{found['device']} in {found['precision']}, {weights} weights, batches of {found['batch']}"
     yield f"{found['cores']} cores, {found['workers']} workers that read and decode"
     rows = [(stage, f"{rate:,.1f}") for stage, rate in found["stages"].items()]
-    yield from _table((f"alone, on {found['photos']} photos", "photos/s"), rows)
+    yield from table((f"alone, on {found['photos']} photos", "photos/s"), rows)
     yield from _network(found["network"])
     yield f"all together: about {found['expected']:,.0f} photos/s, held up by {found['slowest']}"
     yield f"what would help: {found['advice']}"
@@ -354,7 +352,7 @@ def verified(found: dict[str, Any]) -> Iterator[str]:
         yield f"{len(found['changed'])} of these photos are gone or have changed since; `petrieve embed` follows them"
     for one in found["findings"][:LINES]:
         yield printable(f"wrong: {one['what']}; {one['remedy']}")
-    yield from _rest(found["findings"], LINES)
+    yield from rest(found["findings"], LINES)
     if not found["findings"]:
         yield "all is well"
 
@@ -394,21 +392,3 @@ def _state(part: dict[str, Any] | None, command: str) -> str:
     if part is None:
         return f"none yet; `petrieve {command}` makes it"
     return "fits the embeddings" if part["fits"] else f"does not fit the embeddings; `petrieve {command}` makes it anew"
-
-
-def _table(titles: Sequence[str], rows: Sequence[Sequence[str]], *, most: int = LINES) -> Iterator[str]:
-    lines = [tuple(map(printable, row)) for row in [titles, *rows[:most]]]
-    widths = [max(map(_width, column)) for column in zip(*lines, strict=True)]
-    for line in lines:
-        yield "  ".join(cell + " " * (width - _width(cell)) for cell, width in zip(line, widths, strict=True)).rstrip()
-    yield from _rest(rows, most)
-
-
-def _width(text: str) -> int:
-    """How many columns a terminal takes for a text: two for a wide letter, as of Chinese, none for an accent above."""
-    return sum(0 if combining(one) else 1 + (east_asian_width(one) in "WF") for one in text)
-
-
-def _rest(rows: Sequence[object], most: int) -> Iterator[str]:
-    if len(rows) > most:
-        yield f"… and {len(rows) - most} more; `--json` lists all"
