@@ -24,7 +24,7 @@ READ = "there is no index yet, so each photo is read and compared; `petrieve bui
 
 
 class Alike(Opened):
-    """What finds photos by photos."""
+    """Finding photos by photos."""
 
     def similar(
         self,
@@ -41,8 +41,8 @@ class Alike(Opened):
     ) -> Neighbours:
         """The `k` embedded photos that look most like a pet, best first: by one photo of it, or several.
 
-        A photo is a file, bytes, or a picture that Pillow holds. `where` is a condition in SQL that holds, of label,
-        split and your own columns; `group_by` a column of whose values only the best photo counts. The JPEG `sheet`
+        A photo is a file, bytes, or a picture that Pillow holds. `where` is a condition in SQL on label, split and your
+        own columns. With `group_by`, a column, only the best photo of each of its values counts. The JPEG `sheet`
         shows them.
 
         Raises:
@@ -96,12 +96,12 @@ class Alike(Opened):
         device: str = "auto",
         precision: str = "auto",
     ) -> "Iterator[Neighbours | Unreadable]":
-        """What is like each photo that appears in a folder, from now on, without end; or why it cannot be read.
+        """The neighbours of each photo that appears in a folder, from now on, without end; or why it cannot be read.
 
         What `embed` adds meanwhile is found too.
 
         Raises:
-            PetrieveError: it is no folder, or something cannot be used that `similar` was given.
+            PetrieveError: it is not a folder, or something that `similar` was given cannot be used.
         """
         import numpy as np
 

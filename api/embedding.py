@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def _nothing(_: "Summary") -> None:
-    """What is done with a summary that nobody waits for."""
+    """Do nothing with a summary."""
 
 
 def _never() -> bool:
@@ -56,12 +56,12 @@ class Embedding(Opened):
         stop: Callable[[], bool] = _never,
         then: "Callable[[Summary], None]" = _nothing,
     ) -> "Summary":
-        """What a run did that embeds the photos that are new or have changed, and makes the store where there is none.
+        """The summary of a run that embeds photos that are new or have changed; it makes the store where there is none.
 
-        Photos that the store knows are not opened again. The words mean what those of the command mean. How far the
-        run is goes to stderr unless it is to be `quiet`, or to `on_progress`: photos done, of how many, bytes read. It
-        ends early, with what is ready, once `stop` says so. Where photos are many, their index is brought up to date
-        behind it: `then` hears the summary before.
+        Photos that the store knows are not opened again. The arguments mean what the command's options mean. The
+        progress goes to stderr unless the run is `quiet`, or to `on_progress`: photos done, of how many, bytes read.
+        The run ends early, with what is ready, once `stop` says so. Where photos are many, their index is brought up
+        to date at the end: `then` gets the summary before that.
 
         Raises:
             PetrieveError: a source, the labels, the weights, the device or the store cannot be used; or no photo be

@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
 
 class Heads(Opened):
-    """What a store's head is and says."""
+    """A store's head and what it predicts."""
 
     def fit_head(
         self, *, method: str | None = None, l2: float | None = None, balanced: bool = False, device: str = "auto"
     ) -> "Report":
-        """How well a head does on photos that it has not seen, which is fitted on the labelled photos and kept.
+        """The report of a head that is fitted on the labelled photos and kept: how well it does on others.
 
         `method` is `logistic`, or `linear`, in mini-batches, by default that where photos are very many. `l2` is its
         strength instead of the best of a grid; `balanced` gives every class the same weight.
@@ -58,8 +58,9 @@ class Heads(Opened):
     ) -> Predictions:
         """What is in photos, and how sure that is: of files, folders, bytes, or pictures that Pillow holds.
 
-        Probabilities are averaged over so many augmented `views` too. Those are unsure that are wrong more often than
-        `max_error`, a share. All are also written to `csv`, and as Kaggle's submission to `kaggle`.
+        Probabilities are averaged over `views` augmented views too. `max_error` is the share of predictions that may be
+        wrong: those that are less sure are marked `unsure`. All are also written to `csv`, and
+        as Kaggle's submission to `kaggle`.
 
         Raises:
             PetrieveError: there is no head, a source or a setting cannot be used, or a file cannot be written.
@@ -91,7 +92,7 @@ class Heads(Opened):
         All are also written to `csv`, and the worst drawn into the JPEG `sheet`.
 
         Raises:
-            PetrieveError: fewer than two classes have photos that are no near-copies, or a file cannot be written.
+            PetrieveError: fewer than two classes have photos that are not near-copies, or a file cannot be written.
         """
         from petrieve.classifier import labelled
         from petrieve.classifier.auditing import audit
@@ -117,7 +118,7 @@ class Heads(Opened):
         return found
 
     def report(self, out: Place = "report.html") -> Page:
-        """The HTML page that was written of what is known of the head and of the labels, with its photos inside.
+        """The HTML page that was written about the head and the labels, with its photos inside.
 
         Raises:
             PetrieveError: there is no head, or the page cannot be written.

@@ -41,7 +41,7 @@ class HeadClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """Itself, fitted on embeddings (N, D) and their labels (N,).
 
         Raises:
-            ValueError: they are no numbers, of different lengths, or of one class.
+            ValueError: they are not numbers, of different lengths, or of one class.
             PetrieveError: no class has two photos, or `l2` makes no head.
         """
         X, y = validate_data(self, X, y, dtype=np.float32)
@@ -59,7 +59,7 @@ class HeadClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
         Raises:
             NotFittedError: it is not fitted.
-            ValueError: they are no numbers, or of another dimension.
+            ValueError: they are not numbers, or of another dimension.
         """
         check_is_fitted(self)
         X = validate_data(self, X, dtype=np.float32, reset=False)
@@ -70,7 +70,7 @@ class HeadClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
         Raises:
             NotFittedError: it is not fitted.
-            ValueError: they are no numbers, or of another dimension.
+            ValueError: they are not numbers, or of another dimension.
         """
         best = self.predict_proba(X).argmax(axis=1)
         return np.asarray(self.classes_[best])
@@ -110,7 +110,7 @@ class PhotoEmbedder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             ValueError: there is no photo.
         """
         if isinstance(X, str | bytes):
-            raise PetrieveError("one photo is no list of photos", "write `transform([photo])`")
+            raise PetrieveError("one photo is not a list of photos", "write `transform([photo])`")
         cache, trunk = self._trunk()
         return embeddings_of([*X], cache, self._compute(), trunk=trunk)
 

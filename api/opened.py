@@ -62,7 +62,7 @@ class Opened:
             return self._index
 
     def warm(self, cache: Cache) -> "Callable[[], Trunk]":
-        """What gives the trunk that made what a cache holds, for parts of Petrieve that are not public."""
+        """A function that loads the trunk that made what a cache holds, for parts of Petrieve that are not public."""
         return partial(self._warm, cache, Compute())
 
     def _warm(self, cache: Cache, compute: Compute) -> "Trunk":

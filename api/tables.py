@@ -77,7 +77,7 @@ class Tables(Opened):
         return self.to_arrow().to_pandas()
 
     def export(self, where: Place) -> Exported:
-        """What was written of the head or of the embeddings, for use elsewhere: what, the name says.
+        """What was written of the head or of the embeddings, for use elsewhere: the file's name says which.
 
         Raises:
             PetrieveError: the name says nothing, there is no head that is wanted, or the file cannot be written.
@@ -93,7 +93,7 @@ class Tables(Opened):
         `photos` is the folder that held them all, if it has moved.
 
         Raises:
-            PetrieveError: it is no export, or of other weights, or cannot be read.
+            PetrieveError: it is not an export, or of other weights, or cannot be read.
         """
         from petrieve.extractor.exchange.imports import import_embeddings
         from petrieve.index.codes import update

@@ -37,9 +37,9 @@ def embeddings_of(
     Photos that the cache has are not opened again, nor are the files that they are in.
 
     Raises:
-        PetrieveError: a photo cannot be read, of which the first is named, or a place is no photo.
+        PetrieveError: a photo cannot be read, of which the first is named, or a place is not a photo.
         ValueError: there is no photo.
-        TypeError: one is no photo at all.
+        TypeError: one is not a photo at all.
     """
     import numpy as np
 
@@ -94,7 +94,7 @@ def _check_photos(paths: Iterable[str], there: Collection[str]) -> None:
     """Refuse a folder or an archive before its photos are embedded."""
     for path in paths:
         if path not in there:
-            raise PetrieveError(f"{path} is no photo", "name photos one by one")
+            raise PetrieveError(f"{path} is not a photo", "name photos one by one")
 
 
 def _sound(results: Iterable[Embedded | Unreadable]) -> Iterator[Embedded]:

@@ -31,13 +31,13 @@ def watch(
     Nothing is written.
 
     Raises:
-        PetrieveError: it is no folder, cannot be listed or is no longer there, or the weights or the device cannot be
-            used.
+        PetrieveError: it is not a folder, cannot be listed or is no longer there, or the weights or the device cannot
+            be used.
     """
     disk = _disk(folder)
     if disk is None or not os.path.isdir(folder):
         raise PetrieveError(
-            f"{os.fspath(folder)} is no folder", "check the path, and name the folder in which photos appear"
+            f"{os.fspath(folder)} is not a folder", "check the path, and name the folder in which photos appear"
         )
     before = _there(folder, disk)
     trunk = asking_trunk(cache, compute)

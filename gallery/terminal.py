@@ -29,7 +29,7 @@ def embedded(summary: dict[str, Any], *, pruned: bool) -> Iterator[str]:
     for source, of in list(odd.items())[:SOURCES] if len(summary["sources"]) > 1 else ():
         yield f"  {printable(source)}: {'; '.join(filter(None, (_counts(of), passed_over([of]))))}"
     if len(odd) > SOURCES:
-        yield f"  and {len(odd) - SOURCES} more sources with photos that are unreadable or files that are none"
+        yield f"  and {len(odd) - SOURCES} more sources with unreadable photos, or with files that are not photos"
     if summary["device"]:
         how = f"{kind(summary['trunk'])}, {summary['weights']} weights on {summary['device']} in {summary['precision']}"
         yield f"{summary['seconds']} s, {summary['photos_per_second']} photos/s, {printable(how)}"
@@ -54,7 +54,7 @@ def _counts(of: dict[str, Any]) -> str:
 
 
 def passed_over(sources: Iterable[dict[str, Any]]) -> str:
-    """What was found in sources and is no photo, by what it is; nothing where there is none."""
+    """The files in sources that are not photos, counted by kind; empty where there are none."""
     counts = sum((Counter(of["passed_over"]) for of in sources), Counter[str]())
     some = [f"{count} {what}" for what, count in sorted(counts.items())]
     return f"passed over: {printable(listed(some, PASSED))}" if some else ""
@@ -68,7 +68,7 @@ def _network(rates: dict[str, float] | None) -> Iterator[str]:
 
 
 def _labels(counts: dict[str, dict[str, int]]) -> str:
-    """What new photos were labelled by, and with what."""
+    """The labels of new photos, and where they came from."""
     said = []
     for by, of in counts.items():
         more = f" and {len(of) - LABELS} more" if len(of) > LABELS else ""
@@ -204,7 +204,7 @@ def duplicates(found: dict[str, Any]) -> Iterator[str]:
     counted = ", ".join(f"{count} of the {kind}" for kind, count in kinds.items())
     yield f"{found['photos']} photos, {found['compared']} pairs compared; groups: {counted or 'none'}"
     if found["links"]:
-        yield Aside(f"left out: {found['links']} further names of the same files, which are no copies")
+        yield Aside(f"left out: {found['links']} further names of the same files, which are not copies")
     if found["changed"]:
         yield Aside(f"left out: {found['changed']} photos that are gone or have changed; `petrieve embed` follows them")
     for fit in found["fitted"]:
@@ -251,9 +251,9 @@ def _counted(counts: dict[str, int]) -> str:
     """How many photos there are of what; of very many the most frequent."""
     shown = counts if len(counts) <= LABELS else dict(Counter(counts).most_common(FREQUENT))
     counted = ", ".join(f"{key} {count}" for key, count in shown.items())
-    rest = len(counts) - len(shown)
-    most = f"{len(counts)}, the most frequent {counted} and {rest} more; `--json` lists all"
-    return printable(most if rest else counted) or "none"
+    others = len(counts) - len(shown)
+    most = f"{len(counts)}, the most frequent {counted} and {others} more; `--json` lists all"
+    return printable(most if others else counted) or "none"
 
 
 def index(card: dict[str, Any]) -> Iterator[str]:

@@ -20,7 +20,7 @@ from petrieve.store.errors import PetrieveError
 if TYPE_CHECKING:
     import numpy as np
 
-KIND = "flat"  # every embedding is compared: exact
+FLAT = "flat"  # every embedding is compared: exact
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +76,7 @@ def describe(cache: Cache) -> dict[str, Any]:
     except Damaged as error:
         return {"kind": None, "photos": 0, "fits": False, "why": str(error)}
     if card is None:
-        return {"kind": KIND, "photos": cache.contents, "fits": True}
+        return {"kind": FLAT, "photos": cache.contents, "fits": True}
     fits = card.fingerprint == cache.fingerprint
     told = {name: value for name, value in asdict(card).items() if name not in ("kind", "photos", "fingerprint")}
     return {"kind": card.kind, "photos": card.photos, "fits": fits, **told}

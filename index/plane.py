@@ -51,17 +51,17 @@ class Plane:
 
     @property
     def behind(self) -> float:
-        """How far it is behind: the share of all that it shows or showed that came or went since, 0 to 1."""
+        """The share, 0 to 1, of all that it shows or showed that came or went since it was made."""
         return (self.added + self.gone) / max(len(self.contents) + self.gone, 1)
 
     @property
     def outdated(self) -> bool:
-        """Whether so much came or went that it should be made again."""
+        """Whether it should be made again: more than a fifth came or went."""
         return self.behind > OUTDATED
 
 
 @dataclass(frozen=True, eq=False)
-class Kept:
+class KeptMap:
     """A map as its file has it."""
 
     card: Card
@@ -98,7 +98,7 @@ def make(cache: Cache) -> Plane:
     points[np.searchsorted(ids, drawn)] = landmarks.spots
     seconds = round(time.perf_counter() - started, 1)
     card = Card(METHOD, len(ids), len(landmarks.spots), seconds, cache.fingerprint)
-    kept = Kept(card, ids, contents, points, landmarks)
+    kept = KeptMap(card, ids, contents, points, landmarks)
     _save(kept, cache)
     return _plane(kept, cache)
 
@@ -116,7 +116,7 @@ def load(cache: Cache) -> Plane | None:
 
 
 def describe(cache: Cache) -> dict[str, Any] | None:
-    """What the map in the cache's store is, how far it is behind, and whether it `fits`; None where none was made."""
+    """The card of the map in the cache's store, what came and went since, whether it `fits`; None if none was made."""
     try:
         kept = _read(cache)
     except PetrieveError as error:
@@ -137,7 +137,7 @@ def check(cache: Cache) -> list[dict[str, str]]:
     return []
 
 
-def _plane(kept: Kept, cache: Cache) -> Plane:
+def _plane(kept: KeptMap, cache: Cache) -> Plane:
     """A kept map without what is gone, and with what is new in its place."""
     import numpy as np
 
@@ -154,7 +154,7 @@ def _plane(kept: Kept, cache: Cache) -> Plane:
     )
 
 
-def _differences(kept: Kept, cache: Cache) -> "tuple[np.ndarray, np.ndarray]":
+def _differences(kept: KeptMap, cache: Cache) -> "tuple[np.ndarray, np.ndarray]":
     """Ids in the cache that a map lacks, and ids in the map that the cache lacks: or holds with other content."""
     return differences(kept.ids, marks_of(kept.contents), *cache.marks())
 
@@ -173,7 +173,7 @@ def _placed(cache: Cache, ids: "np.ndarray", landmarks: Landmarks) -> "tuple[np.
     return rows_found[order], np.concatenate(contents)[order], np.concatenate(points)[order]
 
 
-def _save(kept: Kept, cache: Cache) -> None:
+def _save(kept: KeptMap, cache: Cache) -> None:
     """Keep a map in the cache's store, and remove what makers left there that were killed."""
     import numpy as np
     from safetensors.numpy import save as to_bytes
@@ -185,7 +185,7 @@ def _save(kept: Kept, cache: Cache) -> None:
     write_file(cache.folder.map, to_bytes(arrays, {"card": card, "digest": digest_of(card, arrays)}))
 
 
-def _read(cache: Cache) -> Kept | None:
+def _read(cache: Cache) -> KeptMap | None:
     """The map in the cache's store as it is there; None where there is none.
 
     Raises:
@@ -201,11 +201,11 @@ def _read(cache: Cache) -> Kept | None:
     return kept
 
 
-def _kept(card: Card, arrays: "dict[str, np.ndarray]") -> Kept:
+def _kept(card: Card, arrays: "dict[str, np.ndarray]") -> KeptMap:
     """A map of what its file says.
 
     Raises:
-        ValueError, KeyError, TypeError: that is no map.
+        ValueError, KeyError, TypeError: it is not a map.
     """
     import numpy as np
 
@@ -221,7 +221,7 @@ def _kept(card: Card, arrays: "dict[str, np.ndarray]") -> Kept:
     if not numbers or ids.dtype != np.int64 or contents.dtype != np.uint8:
         raise ValueError("numbers of another type")
     if not all(np.isfinite(array).all() for array in arrays.values()) or not (abs(points) <= 1).all():
-        raise ValueError("places that are no places")
+        raise ValueError("places outside of the plane")
     if (ids[1:] <= ids[:-1]).any():
         raise ValueError("an id for each content is wanted")
-    return Kept(card, ids, np.ascontiguousarray(contents).view("S16").reshape(-1), points, made)
+    return KeptMap(card, ids, np.ascontiguousarray(contents).view("S16").reshape(-1), points, made)

@@ -1,4 +1,4 @@
-"""What a map stands on: a store's contents as points, which photos each of them is, and what a column says of it."""
+"""The points of a map: a store's contents, the photos that each of them is, and their values in a column."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -39,14 +39,14 @@ class Ground:
         return float(left), float(lower), float(right), float(upper)
 
     def said(self, column: str) -> "pa.ChunkedArray":
-        """What a column says of each point (N,)."""
+        """The value of each point (N,) in a column."""
         import pyarrow as pa
 
         batches = [batch.select([column]) for batch in self.cache.photos([column])]
         return pa.Table.from_batches(batches)[column].take(pa.array(self.first))
 
     def having(self, rows: "np.ndarray") -> "np.ndarray":
-        """Which points (N,) are one of the photos with these rows' ids."""
+        """Which points (N,) stand for one of the photos with these row ids: booleans."""
         import numpy as np
 
         found = np.zeros(len(self), bool)

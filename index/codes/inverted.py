@@ -86,7 +86,7 @@ def lists_of(kind: str) -> int:
 
 
 def untrained(kind: str, dimension: int) -> Any:
-    """A FAISS index of embeddings of so many numbers, without any photos.
+    """A FAISS index of embeddings of `dimension` numbers, without any photos.
 
     Raises:
         PetrieveError: it is not of a kind that can be kept.
@@ -205,7 +205,7 @@ def filled(kind: str, given: "dict[str, np.ndarray]", dimension: int) -> Any:
 
 
 def take_in(index: Any, sizes: "np.ndarray", ids: "np.ndarray", codes: "np.ndarray") -> None:
-    """Put n photos into a FAISS index's lists: ids (n,) and codes (n, B) list by list, so many of each."""
+    """Put n photos into a FAISS index's lists: ids (n,) and codes (n, B) list by list, of the lists' `sizes`."""
     import faiss
     import numpy as np
 

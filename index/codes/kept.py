@@ -21,7 +21,7 @@ from petrieve.store.rows import unit_length, vectors
 if TYPE_CHECKING:
     import numpy as np
 
-AT = 10  # recall is that of so many neighbours
+AT = 10  # recall is that of the ten nearest
 TYPES = {"uint64": "U64", "int64": "I64", "float32": "F32", "uint8": "U8"}  # as safetensors files name them
 INDEX = Kind("index", "built", "run `petrieve build-index`")
 # What a search among chosen photos costs, in nanoseconds of a processor: an embedding that is read from the cache, a
@@ -163,5 +163,5 @@ def glance(cache: Cache) -> "tuple[np.ndarray, np.ndarray] | None":
 def _card(found: Any) -> Card:
     card = read_card(found, Card)
     if not 1 <= card.lists <= 1 << 24 or not 1 <= card.shortlist <= 1 << 16:
-        raise ValueError("no search looks at so much")
+        raise ValueError("a search cannot look at that much")
     return card

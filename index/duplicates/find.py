@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     import numpy as np
 
 NEIGHBOURS = 10  # of each photo that are looked at
-# Of the copies that were made, so many may lie below a threshold; of the look-alikes, so many above it.
+# The share of made copies that may lie below a threshold, and of look-alikes that may lie above it.
 MISSED, TAKEN = 0.02, 0.001
 # Where between the two a threshold stands: nearer to the copies, because what is missed does no harm.
 STRICT = 0.75
 # Pairs that look less alike than this as a whole show no scene twice: it spares the longer look.
 HINT = 0.3
-# Pairs with different labels that are enough to measure with; else so many random ones are drawn.
+# Pairs with different labels that are enough to measure with; where there are fewer, RANDOM pairs are drawn.
 FEW_OTHERS, RANDOM = 30, 300
 NOT_LOOKED = -1.0  # or not confirmed on a closer look
 BLOCK = 4096  # pairs at a time
@@ -110,7 +110,7 @@ class Duplicates:
     compared: int
     links: int
     changed: int
-    others: str  # which pairs are taken for no copies
+    others: str  # which pairs the thresholds were tried on that are not copies
     groups: list[Group]
     fitted: list[Fitted]
 
@@ -165,7 +165,7 @@ def find_duplicates(
 
 
 def _least_cosine(made: Sequence[MadeCopies]) -> float:
-    """What nearly all copies reach with their originals, and a candidate has to."""
+    """The cosine that nearly all made copies reach with their originals: pairs below it are not candidates."""
     import numpy as np
 
     cosines = [(unit_length(one.originals) * unit_length(one.embeddings)).sum(axis=1) for one in made if len(one.rows)]

@@ -56,7 +56,7 @@ def test_watching_needs_a_folder_and_no_photo(run: Run, store: Path, drawn: Path
     photo = sorted((drawn / "cat").iterdir())[0]
     assert run("similar", photo, "--watch", tmp_path, "--store", store).status == 2
     assert run("similar", "--store", store).status == 2
-    for where, said in ((tmp_path / "nowhere", "check the path"), (photo, "is no folder")):
+    for where, said in ((tmp_path / "nowhere", "check the path"), (photo, "is not a folder")):
         done = run("similar", "--watch", where, "--store", store)
         assert (done.status, done.out, said in done.err) == (1, "", True)
 
@@ -64,7 +64,7 @@ def test_watching_needs_a_folder_and_no_photo(run: Run, store: Path, drawn: Path
 def test_a_slip_in_the_question_is_told_before_the_first_photo_comes(run: Run, store: Path, tmp_path: Path) -> None:
     done = run("similar", "--watch", tmp_path, "--store", store, "--where", "lable = 'dog'")
     assert (done.status, done.out, done.err.count("\n")) == (1, "", 1)
-    assert "lable, which is no column" in done.err
+    assert "lable, which is not a column" in done.err
 
 
 def test_photos_are_answered_once_however_they_come(

@@ -86,7 +86,10 @@ def test_a_condition_chooses_and_what_it_leaves_is_ranked_exactly(run: Run, pets
 @pytest.mark.parametrize(
     ("condition", "said"),
     [
-        ("lable = 'dog'", "lable, which is no column; the columns are label, split, pet_id, found_on, `coat colour`"),
+        (
+            "lable = 'dog'",
+            "lable, which is not a column; the columns are label, split, pet_id, found_on, `coat colour`",
+        ),
         ("label = dog", "write texts in single quotes"),
         ("length(repeat('x', 10000000000)) > 0", "it may not call repeat, only abs, "),
         ("label = ", "the filter cannot be used"),
