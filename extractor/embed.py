@@ -31,13 +31,13 @@ from petrieve.extractor.trunks.trunk import Trunk
 from petrieve.store.cache import Cache
 from petrieve.store.errors import PetrieveError
 from petrieve.store.folder import Store, read_card
+from petrieve.store.inherited import words_of_gone
 from petrieve.store.known import known, nothing
 from petrieve.store.listings import read_listings
 from petrieve.store.lock import writing
 from petrieve.store.rows import Unreadable, photo_schema
 from petrieve.store.trunks import drop, trunks_of
 from petrieve.store.upgrade import upgrade
-from petrieve.store.went import said_of_lost
 from petrieve.store.written import Outcome
 
 
@@ -157,7 +157,7 @@ def embed(
             there = known(cache, below)
         if to_do.todo or to_do.missing:
             back = frozenset(there.ids[there.away & to_do.seen].tolist())
-            to_do = replace(to_do, lost=said_of_lost(cache, there, to_do.missing, back))
+            to_do = replace(to_do, lost=words_of_gone(cache, there, to_do.missing, back))
         cache.keep_views(views, RECIPE)
         cache.keep_listings({**listings.then, **listings.now})
         one = Run(
