@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from petrieve.index.codes.arrays import Kind, check_weights, differences, digest_of, opened, read
+from petrieve.index.codes.arrays import FileKind, check_weights, differences, digest_of, read_arrays, reading
 from petrieve.index.landmarks import Landmarks, laid_out
 from petrieve.store.cache import Cache
 from petrieve.store.digests import marks_of
@@ -21,7 +21,7 @@ from petrieve.store.rows import digests, row_ids
 if TYPE_CHECKING:
     import numpy as np
 
-MAP = Kind("map", "made", "run `petrieve build-map`")
+MAP = FileKind("map", "made", "run `petrieve build-map`")
 METHOD = "t-SNE"  # another name for each way that gives other points: a map is made again
 LANDMARKS = 25_000
 OUTDATED = 0.2  # share of what it shows, or showed, that makes it worth making again
@@ -192,8 +192,8 @@ def _read(cache: Cache) -> KeptMap | None:
         PetrieveError: as `load` does.
     """
     kept = None
-    with suppress(FileNotFoundError), opened(cache.folder.map, MAP) as found:
-        kept = _kept(*read(found, Card))
+    with suppress(FileNotFoundError), reading(cache.folder.map, MAP) as here:
+        kept = _kept(*read_arrays(here, Card))
         if kept.landmarks.axes.shape[0] != cache.dimension and kept.card.fingerprint == cache.fingerprint:
             raise ValueError("it is of embeddings of another dimension")
     if kept is not None:

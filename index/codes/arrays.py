@@ -27,7 +27,7 @@ class Damaged(PetrieveError):
 
 
 @dataclass(frozen=True)
-class Kind:
+class FileKind:
     """What messages say of a file: "the index … was built …", "run `petrieve build-index`"."""
 
     name: str
@@ -36,20 +36,19 @@ class Kind:
 
 
 @contextmanager
-def opened(file: Where, kind: Kind) -> Iterator[Any]:
-    """The file as safetensors opens it. Trouble in the block counts as damage of the file.
+def reading(file: Where, kind: FileKind) -> Iterator[str]:
+    """Where the file is on this machine. What is raised while it is read and checked is said as trouble with it.
 
     Raises:
         FileNotFoundError: it is not there.
         Damaged: it cannot be read.
         PetrieveError: nobody here may read it.
     """
-    from safetensors import SafetensorError, safe_open
+    from safetensors import SafetensorError
 
     here = str(local(file))
     try:
-        with safe_open(here, "numpy") as found:
-            yield found
+        yield here
     except FileNotFoundError:
         raise
     except OSError as error:
@@ -59,33 +58,36 @@ def opened(file: Where, kind: Kind) -> Iterator[Any]:
         raise Damaged(f"the {kind.name} {file} is damaged, or of another release", kind.remedy) from error
 
 
-def read(found: Any, card: type[Card]) -> "tuple[Card, dict[str, np.ndarray]]":
-    """Card and arrays of an opened file.
+def read_arrays(here: str, card: type[Card]) -> "tuple[Card, dict[str, np.ndarray]]":
+    """Card and arrays of a file, which is closed again: its pages in memory are free for what is made of them.
 
     Raises:
         ValueError, KeyError, TypeError: they are not those that were written.
     """
-    arrays = {name: found.get_tensor(name) for name in found.keys()}  # noqa: SIM118
-    metadata = found.metadata() or {}
+    from safetensors import safe_open
+
+    with safe_open(here, "numpy") as opened:
+        metadata = opened.metadata() or {}
+        arrays = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
     if metadata["digest"] != digest_of(metadata["card"], arrays):
         raise ValueError("the digest is another's")
-    return read_card(found, card), arrays
+    return card_of(metadata, card), arrays
 
 
-def read_card(found: Any, card: type[Card]) -> Card:
-    """The card of an opened file, which nothing has been compared with.
+def card_of(metadata: dict[str, Any], card: type[Card]) -> Card:
+    """The card in a file's metadata.
 
     Raises:
         ValueError, KeyError, TypeError: it has other fields.
     """
-    made = card(**json.loads((found.metadata() or {})["card"]))
+    made = card(**json.loads(metadata["card"]))
     for name, type_ in card.__annotations__.items():
         if not isinstance(getattr(made, name), type_):
             raise TypeError(f"{name} is not a {type_}")
     return made
 
 
-def check_weights(fingerprint: str, cache: Cache, kind: Kind) -> None:
+def check_weights(fingerprint: str, cache: Cache, kind: FileKind) -> None:
     """Refuse what was made of another trunk's embeddings.
 
     Raises:

@@ -185,10 +185,10 @@ def filled(kind: str, given: "dict[str, np.ndarray]", dimension: int) -> Any:
     made = untrained(kind, dimension)
     inner, before = ivf(made), transform(made)
     sizes, ids, codes = given["sizes"], given["ids"], given["codes"]
-    _check(given["centroids"], np.float32, (inner.nlist, inner.d))
-    _check(sizes, np.int64, (inner.nlist,))
-    _check(ids, np.int64, (len(ids),))
-    _check(codes, np.uint8, (len(ids), inner.code_size))
+    _check_array(given["centroids"], np.float32, (inner.nlist, inner.d))
+    _check_array(sizes, np.int64, (inner.nlist,))
+    _check_array(ids, np.int64, (len(ids),))
+    _check_array(codes, np.uint8, (len(ids), inner.code_size))
     if (sizes < 0).any() or sizes.sum() != len(ids) or sizes.max() > len(ids):
         raise ValueError("the lists' sizes are not those of the codes")
     _copy(given["fitted"], *_codec(inner))
@@ -233,7 +233,7 @@ def _codec(inner: Any) -> tuple[Any, int]:
     return faiss.Float32Vector(), 0
 
 
-def _check(array: "np.ndarray", kind: type, shape: tuple[int, ...]) -> None:
+def _check_array(array: "np.ndarray", kind: type, shape: tuple[int, ...]) -> None:
     import numpy as np
 
     if array.dtype != kind or array.shape != shape:
@@ -246,6 +246,6 @@ def _copy(array: "np.ndarray", into: Any, size: int) -> None:
     import faiss
     import numpy as np
 
-    _check(array, np.float32, (size,))
+    _check_array(array, np.float32, (size,))
     if size:
         faiss.copy_array_to_vector(array, into)

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
-from petrieve.index.codes.arrays import Kind, check_weights, digest_of, opened, read, read_card
+from petrieve.index.codes.arrays import FileKind, card_of, check_weights, digest_of, read_arrays, reading
 from petrieve.index.codes.inverted import Inverted, filled, ivf, numbers
 from petrieve.store.cache import Cache
 from petrieve.store.chosen import Bits
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 AT = 10  # recall is that of the ten nearest
 TYPES = {"uint64": "U64", "int64": "I64", "float32": "F32", "uint8": "U8"}  # as safetensors files name them
-INDEX = Kind("index", "built", "run `petrieve build-index`")
+INDEX = FileKind("index", "built", "run `petrieve build-index`")
 # What a search among chosen photos costs, in nanoseconds of a processor: an embedding that is read from the cache, a
 # code that is passed over. Their ratio alone matters: of a million photos, 50 are few. See benchmarks/RESULTS.md.
 EMBEDDING, LOOKED_AT = 200_000, 10
@@ -125,8 +125,9 @@ def load(cache: Cache) -> Kept | None:
     import numpy as np
 
     kept = None
-    with suppress(FileNotFoundError), opened(cache.folder.index, INDEX) as found:
-        card, arrays = _card(found), read(found, Card)[1]
+    with suppress(FileNotFoundError), reading(cache.folder.index, INDEX) as here:
+        card, arrays = read_arrays(here, Card)
+        _check_effort(card)
         order = np.argsort(arrays["ids"])
         ids, marks = arrays["ids"][order], arrays["marks"][order]
         if marks.dtype != np.uint64 or len(ids) != card.photos or (ids[1:] == ids[:-1]).any():
@@ -146,22 +147,31 @@ def card(cache: Cache) -> Card | None:
         Damaged: it cannot be read.
         PetrieveError: nobody here may read it.
     """
-    with suppress(FileNotFoundError), opened(cache.folder.index, INDEX) as found:
-        return _card(found)
+    from safetensors import safe_open
+
+    with suppress(FileNotFoundError), reading(cache.folder.index, INDEX) as here, safe_open(here, "numpy") as opened:
+        return _card(opened.metadata() or {})
     return None
 
 
 def glance(cache: Cache) -> "tuple[np.ndarray, np.ndarray] | None":
     """Ids and marks of the photos in the index in the cache's store, unchecked; None where it is not of this cache."""
-    with suppress(FileNotFoundError, PetrieveError), opened(cache.folder.index, INDEX) as found:
-        card, ids, marks = _card(found), found.get_tensor("ids"), found.get_tensor("marks")
+    from safetensors import safe_open
+
+    with suppress(FileNotFoundError, PetrieveError), reading(cache.folder.index, INDEX) as here:
+        with safe_open(here, "numpy") as opened:
+            card, ids, marks = _card(opened.metadata() or {}), opened.get_tensor("ids"), opened.get_tensor("marks")
         if card.fingerprint == cache.fingerprint and ids.shape == marks.shape == (card.photos,):
             return ids, marks
     return None
 
 
-def _card(found: Any) -> Card:
-    card = read_card(found, Card)
+def _card(metadata: dict[str, Any]) -> Card:
+    card = card_of(metadata, Card)
+    _check_effort(card)
+    return card
+
+
+def _check_effort(card: Card) -> None:
     if not 1 <= card.lists <= 1 << 24 or not 1 <= card.shortlist <= 1 << 16:
         raise ValueError("a search cannot look at that much")
-    return card
