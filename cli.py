@@ -8,6 +8,7 @@ import sys
 import warnings
 from io import TextIOWrapper
 from pathlib import Path
+from shutil import get_terminal_size
 from typing import Annotated
 
 import typer
@@ -25,6 +26,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
+# Below this many columns the boxes of help would cut off the names of options.
+NARROW, BOXED = 60, app.rich_markup_mode
 GROUPS = (  # with their titles in the list of commands
     ("Photos", embeddings.app),
     ("What is it?", heads.app),
@@ -88,6 +91,7 @@ def main() -> None:
     logging.getLogger("PIL").setLevel(logging.CRITICAL)  # what is wrong with a photo is listed with the photo
     for command in (*app.registered_commands, *(one for _, group in GROUPS for one in group.registered_commands)):
         command.epilog = re.sub(r"^Example: \S+", f"Example: {words.program()}", str(command.epilog))
+    app.rich_markup_mode = BOXED if get_terminal_size().columns >= NARROW else None
     try:
         max_megapixels()  # a mistake in it is said before anything is opened
         app()

@@ -6,12 +6,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from petrieve.api.opened import Opened
+from petrieve.api.opened import Opened, compute_of
 from petrieve.api.photos import Photo, Place, home, path, several
 from petrieve.api.results import IndexCard, MapCard, Neighbours
 from petrieve.gallery import sheet as sheets
 from petrieve.gallery import spreadsheet, words
-from petrieve.index import build
+from petrieve.index import build, question
 from petrieve.store.errors import PetrieveError
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ READ = "there is no index yet, so each photo is read and compared; `petrieve bui
 
 
 class Alike(Opened):
-    """What finds photos by photos."""
+    """Finding photos by photos."""
 
     def similar(
         self,
@@ -41,8 +41,8 @@ class Alike(Opened):
     ) -> Neighbours:
         """The `k` embedded photos that look most like a pet, best first: by one photo of it, or several.
 
-        A photo is a file, bytes, or a picture that Pillow holds. `where` is a condition in SQL that holds, of label,
-        split and your own columns; `group_by` a column of whose values only the best photo counts. The JPEG `sheet`
+        A photo is a file, bytes, or a picture that Pillow holds. `where` is a condition in SQL on label, split and your
+        own columns. With `group_by`, a column, only the best photo of each of its values counts. The JPEG `sheet`
         shows them.
 
         Raises:
@@ -57,17 +57,17 @@ class Alike(Opened):
         asked = several(photos)
         if not asked:
             raise PetrieveError("there is no photo to look for", "name one, or several of one pet")
-        trunk = partial(self._warm, cache, weights, device, precision)
-        settings = {"weights": weights, "device": device, "precision": precision}
-        queries = [query_one(one, cache, name=str(n), trunk=trunk, **settings) for n, one in enumerate(asked)]  # type: ignore[arg-type]
+        compute = compute_of(weights, device, precision)
+        trunk = partial(self._warm, cache, compute)
+        queries = [query_one(one, cache, compute, name=str(n), trunk=trunk) for n, one in enumerate(asked)]
         pairs = list(zip(asked, queries, strict=True))
         same = {one for query in queries for one in same_photo(query, cache)}
         if index.held is None:
             warnings.warn(READ, stacklevel=2)
-        settled = {"k": k, "where": where, "group_by": group_by, "min_similarity": min_similarity}
+        terms = question.Terms(k, where, group_by, min_similarity)
         named = tuple(str(one) if isinstance(one, str | os.PathLike) else query.photo.path for one, query in pairs)
         found = Neighbours(
-            rows=(rows := finding.neighbours_of(index, queries, same, **settled)),  # type: ignore[arg-type]
+            rows=(rows := finding.neighbours_of(index, queries, same, terms)),
             photos=named,
             left_out=tuple(sorted(same - {query.photo.path for query in queries})),
             grouped=group_by is not None,
@@ -96,12 +96,12 @@ class Alike(Opened):
         device: str = "auto",
         precision: str = "auto",
     ) -> "Iterator[Neighbours | Unreadable]":
-        """What is like each photo that appears in a folder, from now on, without end; or why it cannot be read.
+        """The neighbours of each photo that appears in a folder, from now on, without end; or why it cannot be read.
 
         What `embed` adds meanwhile is found too.
 
         Raises:
-            PetrieveError: it is no folder, or something cannot be used that `similar` was given.
+            PetrieveError: it is not a folder, or something that `similar` was given cannot be used.
         """
         import numpy as np
 
@@ -109,14 +109,13 @@ class Alike(Opened):
         from petrieve.extractor.picture import pictures
         from petrieve.extractor.query import same_photo
         from petrieve.extractor.watch import watch
-        from petrieve.index import question
         from petrieve.store.rows import Unreadable
 
-        settled = {"k": k, "where": where, "group_by": group_by, "min_similarity": min_similarity}
+        terms = question.Terms(k, where, group_by, min_similarity)
         index = self.index()
         # A slip in what is asked is told before the first photo comes.
-        question.ask(index, [np.ones(index.cache.dimension, np.float32)], **settled)  # type: ignore[arg-type]
-        appearing = watch(home(folder), index.cache, weights=weights, device=device, precision=precision)
+        question.ask(index, [np.ones(index.cache.dimension, np.float32)], terms)
+        appearing = watch(home(folder), index.cache, compute_of(weights, device, precision))
 
         def answers() -> "Iterator[Neighbours | Unreadable]":
             for one in appearing:
@@ -125,7 +124,7 @@ class Alike(Opened):
                     continue
                 index = self.index()
                 same = set(same_photo(one, index.cache))
-                rows = finding.neighbours_of(index, [one], same, **settled)  # type: ignore[arg-type]
+                rows = finding.neighbours_of(index, [one], same, terms)
                 shown = pictures(index.cache, [one.photo.path, *(match.photo for match in rows)])
                 yield Neighbours(rows, (one.photo.path,), tuple(sorted(same)), group_by is not None, shown)
 
@@ -161,7 +160,7 @@ class Alike(Opened):
 
         cache = self.cache()
         read = Reader(cache)
-        made = copies.make_copies(cache, device=device, precision=precision)
+        made = copies.make_copies(cache, compute_of(None, device, precision))
         shown = partial(picture, read=read)
         found = find_duplicates(
             cache,

@@ -1,4 +1,4 @@
-"""What is answered about a store that is held against itself, and about speed."""
+"""The results of `verify` and `doctor`."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""What is answered about near-copies."""
+"""The result of `duplicates`."""
 
 import os
 from dataclasses import dataclass, field

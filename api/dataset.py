@@ -74,7 +74,7 @@ def _matrix(cache: Cache, contents: np.ndarray) -> tuple[np.ndarray, np.ndarray]
 
 
 def _none(cache: Cache, split: str | None, where: str | None) -> PetrieveError:
-    """That there is no such photo."""
+    """The error that there is no such photo."""
     said = [*([f"is in the split {split!r}"] if split else ()), *(["fulfils the condition"] if where else ())]
     splits = ", ".join(cache.counts()["splits"]) or "none"
     what = f"no photo in {cache.store.path} has a label" + "".join(f" and {one}" for one in said)

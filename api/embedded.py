@@ -1,4 +1,4 @@
-"""What a run of `embed` answers."""
+"""The result of a run of `embed`."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field

@@ -1,10 +1,9 @@
 """What a store holds: embedded, listed, held against itself."""
 
 from collections.abc import Callable, Iterable
-from functools import partial
 from typing import TYPE_CHECKING
 
-from petrieve.api.opened import Opened
+from petrieve.api.opened import Opened, compute_of
 from petrieve.api.photos import Place, home, places
 from petrieve.api.results import Info
 from petrieve.classifier import head
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def _nothing(_: "Summary") -> None:
-    """What is done with a summary that nobody waits for."""
+    """Do nothing with a summary."""
 
 
 def _never() -> bool:
@@ -57,12 +56,12 @@ class Embedding(Opened):
         stop: Callable[[], bool] = _never,
         then: "Callable[[Summary], None]" = _nothing,
     ) -> "Summary":
-        """What a run did that embeds the photos that are new or have changed, and makes the store where there is none.
+        """The summary of a run that embeds photos that are new or have changed; it makes the store where there is none.
 
-        Photos that the store knows are not opened again. The words mean what those of the command mean. How far the
-        run is goes to stderr unless it is to be `quiet`, or to `on_progress`: photos done, of how many, bytes read. It
-        ends early, with what is ready, once `stop` says so. Where photos are many, their index is brought up to date
-        behind it: `then` hears the summary before.
+        Photos that the store knows are not opened again. The arguments mean what the command's options mean. The
+        progress goes to stderr unless the run is `quiet`, or to `on_progress`: photos done, of how many, bytes read.
+        The run ends early, with what is ready, once `stop` says so. Where photos are many, their index is brought up
+        to date at the end: `then` gets the summary before that.
 
         Raises:
             PetrieveError: a source, the labels, the weights, the device or the store cannot be used; or no photo be
@@ -150,7 +149,7 @@ class Embedding(Opened):
         if sample < 0:
             raise PetrieveError(f"{sample} photos cannot be embedded again", "give `--sample` a number from 0 on")
         cache = Cache.open(where(self.path, near=False), self.trunk)
-        found = verify.verify(cache, sample=sample, every=every, device=device, precision=precision)
+        found = verify.verify(cache, compute_of(None, device, precision), sample=sample, every=every)
         if found.photos:
             wrong = [*head.check(cache), *build.check(cache), *plane.check(cache)]
             found.findings.extend(verify.Finding(one["what"], one["remedy"]) for one in wrong)
@@ -172,6 +171,5 @@ class Embedding(Opened):
         from petrieve.api.checked import Diagnosis
         from petrieve.extractor.checks.doctor import diagnose
 
-        weights = weights and home(weights)
-        measure = partial(diagnose, store=self.path, weights=weights, device=device, precision=precision)
-        return Diagnosis(**vars(measure(places(sources))))
+        found = diagnose(places(sources), compute_of(weights, device, precision), store=self.path)
+        return Diagnosis(**vars(found))

@@ -1,4 +1,4 @@
-"""What is written for use elsewhere: what, the name of the file says."""
+"""Files for use elsewhere: the name of a file says what is written."""
 
 from dataclasses import asdict
 from pathlib import Path

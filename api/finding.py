@@ -24,22 +24,10 @@ def neighbours_of(
     index: Index,
     queries: Sequence[Embedded],
     same: Collection[str],
-    *,
-    k: int = 10,
-    where: str | None = None,
-    group_by: str | None = None,
-    min_similarity: float = -1.0,
+    terms: question.Terms,
 ) -> tuple[question.Match, ...]:
     """The photos most like a pet, and which of them are gone, or went since the last run."""
-    matches = question.ask(
-        index,
-        [query.embedding for query in queries],
-        k=k,
-        leave_out=frozenset(same),
-        where=where,
-        group_by=group_by,
-        min_similarity=min_similarity,
-    )
+    matches = question.ask(index, [query.embedding for query in queries], terms, leave_out=frozenset(same))
     return tuple(replace(one, gone=one.gone or gone(one.photo)) for one in matches)
 
 

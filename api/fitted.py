@@ -1,4 +1,4 @@
-"""What is answered about a head."""
+"""The result of `fit_head`."""
 
 from dataclasses import dataclass
 

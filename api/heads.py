@@ -6,10 +6,11 @@ from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from petrieve.api.opened import Opened
+from petrieve.api.opened import Opened, compute_of
 from petrieve.api.photos import Photo, Place, path, several
 from petrieve.api.results import Audit, Comparison, Page, Predictions
 from petrieve.classifier import head
+from petrieve.extractor.trunks.fitting import Compute
 from petrieve.extractor.trunks.kinds import kind
 from petrieve.gallery import sheet as sheets
 from petrieve.gallery import spreadsheet, submission, words
@@ -22,12 +23,12 @@ if TYPE_CHECKING:
 
 
 class Heads(Opened):
-    """What a store's head is and says."""
+    """A store's head and what it predicts."""
 
     def fit_head(
         self, *, method: str | None = None, l2: float | None = None, balanced: bool = False, device: str = "auto"
     ) -> "Report":
-        """How well a head does on photos that it has not seen, which is fitted on the labelled photos and kept.
+        """The report of a head that is fitted on the labelled photos and kept: how well it does on others.
 
         `method` is `logistic`, or `linear`, in mini-batches, by default that where photos are very many. `l2` is its
         strength instead of the best of a grid; `balanced` gives every class the same weight.
@@ -57,8 +58,9 @@ class Heads(Opened):
     ) -> Predictions:
         """What is in photos, and how sure that is: of files, folders, bytes, or pictures that Pillow holds.
 
-        Probabilities are averaged over so many augmented `views` too. Those are unsure that are wrong more often than
-        `max_error`, a share. All are also written to `csv`, and as Kaggle's submission to `kaggle`.
+        Probabilities are averaged over `views` augmented views too. `max_error` is the share of predictions that may be
+        wrong: those that are less sure are marked `unsure`. All are also written to `csv`, and
+        as Kaggle's submission to `kaggle`.
 
         Raises:
             PetrieveError: there is no head, a source or a setting cannot be used, or a file cannot be written.
@@ -74,9 +76,8 @@ class Heads(Opened):
             predict.share(max_error)  # a slip is told before the photos are embedded
         parts = predicting.parts_of(several(sources))
         numbers = submission.ids(list(map(words.name, photos_of(parts))), fitted.classes) if kaggle else {}
-        trunk = partial(self._warm, cache, weights, device, precision)
-        settings = {"weights": weights, "device": device, "precision": precision}
-        results = query.of_parts(parts, cache, views=views, trunk=trunk, **settings)  # type: ignore[arg-type]
+        compute = compute_of(weights, device, precision)
+        results = query.of_parts(parts, cache, compute, views=views, trunk=partial(self._warm, cache, compute))
         found = Predictions(tuple(predicting.predicted(cache, fitted, results, max_error)))
         if csv:
             spreadsheet.predictions(path(csv), found.document())
@@ -91,7 +92,7 @@ class Heads(Opened):
         All are also written to `csv`, and the worst drawn into the JPEG `sheet`.
 
         Raises:
-            PetrieveError: fewer than two classes have photos that are no near-copies, or a file cannot be written.
+            PetrieveError: fewer than two classes have photos that are not near-copies, or a file cannot be written.
         """
         from petrieve.classifier import labelled
         from petrieve.classifier.auditing import audit
@@ -117,7 +118,7 @@ class Heads(Opened):
         return found
 
     def report(self, out: Place = "report.html") -> Page:
-        """The HTML page that was written of what is known of the head and of the labels, with its photos inside.
+        """The HTML page that was written about the head and the labels, with its photos inside.
 
         Raises:
             PetrieveError: there is no head, or the page cannot be written.
@@ -136,7 +137,7 @@ class Heads(Opened):
         about = {"weights": cache.weights, "fingerprint": cache.fingerprint, "trunk": kind(cache.made.kind).title}
         size = page.write(
             path(out),
-            {**asdict(fitted.report), "roc": [asdict(one) for one in curves]},
+            {**asdict(fitted.report), "by_split": fitted.report.by_split, "roc": [asdict(one) for one in curves]},
             store={"photos": len(cache), "looked_at": len(photos), "of": photos.of, **about},
             suspects=suspects,
             mistakes=[asdict(one) for one in mistakes],
@@ -159,7 +160,7 @@ class Heads(Opened):
         said: dict[str, dict[str, bool]] = {}
         for name in trunks_of(self.path, trunks):
             cache = Cache.open(self.path, name)
-            found[name], said[name] = _measured(cache, device, precision)
+            found[name], said[name] = _measured(cache, compute_of(None, device, precision))
         if len(found) < 2:
             raise PetrieveError(
                 f"the store {self.path} has one trunk", "run `petrieve embed FOLDER --trunk densenet201` first"
@@ -170,7 +171,7 @@ class Heads(Opened):
         return Comparison(shared, list(found.values()))
 
 
-def _measured(cache: Cache, device: str, precision: str) -> tuple[dict[str, Any], dict[str, bool]]:
+def _measured(cache: Cache, compute: Compute) -> tuple[dict[str, Any], dict[str, bool]]:
     """A trunk's figures, and of each labelled photo whether a head told it right."""
     from petrieve.classifier import labelled
     from petrieve.classifier.auditing.outcomes import right
@@ -192,7 +193,7 @@ def _measured(cache: Cache, device: str, precision: str) -> tuple[dict[str, Any]
         "accuracy": report.accuracy,
         "accuracy_interval": list(report.accuracy_interval),
         "precision_at_5": asdict(measured.precision_at_5),
-        "seconds_a_photo": round(speed.seconds_a_photo(cache, device=device, precision=precision), 4),
+        "seconds_a_photo": round(speed.seconds_a_photo(cache, compute), 4),
         "bytes_a_photo": round(speed.bytes_a_photo(cache)),
     }
     return figures, right(photos, fitted)

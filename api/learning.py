@@ -9,11 +9,12 @@ from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from petrieve.api.opened import compute_of
 from petrieve.api.photos import Photo
 from petrieve.classifier.fitting.arrays import fit_arrays
 from petrieve.classifier.head import softmax
 from petrieve.extractor.named import embeddings_of
-from petrieve.extractor.trunks.fitting import new_trunk
+from petrieve.extractor.trunks.fitting import Compute, new_trunk
 from petrieve.store.cache import Cache
 from petrieve.store.errors import PetrieveError
 
@@ -40,7 +41,7 @@ class HeadClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """Itself, fitted on embeddings (N, D) and their labels (N,).
 
         Raises:
-            ValueError: they are no numbers, of different lengths, or of one class.
+            ValueError: they are not numbers, of different lengths, or of one class.
             PetrieveError: no class has two photos, or `l2` makes no head.
         """
         X, y = validate_data(self, X, y, dtype=np.float32)
@@ -58,7 +59,7 @@ class HeadClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
         Raises:
             NotFittedError: it is not fitted.
-            ValueError: they are no numbers, or of another dimension.
+            ValueError: they are not numbers, or of another dimension.
         """
         check_is_fitted(self)
         X = validate_data(self, X, dtype=np.float32, reset=False)
@@ -69,7 +70,7 @@ class HeadClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
         Raises:
             NotFittedError: it is not fitted.
-            ValueError: they are no numbers, or of another dimension.
+            ValueError: they are not numbers, or of another dimension.
         """
         best = self.predict_proba(X).argmax(axis=1)
         return np.asarray(self.classes_[best])
@@ -109,18 +110,20 @@ class PhotoEmbedder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             ValueError: there is no photo.
         """
         if isinstance(X, str | bytes):
-            raise PetrieveError("one photo is no list of photos", "write `transform([photo])`")
+            raise PetrieveError("one photo is not a list of photos", "write `transform([photo])`")
         cache, trunk = self._trunk()
-        asked = {"weights": self.weights, "device": self.device, "precision": self.precision}
-        return embeddings_of([*X], cache, trunk=trunk, **asked)  # type: ignore[arg-type]
+        return embeddings_of([*X], cache, self._compute(), trunk=trunk)
+
+    def _compute(self) -> Compute:
+        return compute_of(self.weights, self.device, self.precision)
 
     def _trunk(self) -> "tuple[Cache | None, Callable[[], Trunk]]":
         """What the store holds, if there is one, and what loads the trunk."""
-        asked = self.weights, self.device, self.precision
+        compute = self._compute()
         if self.store is None:
-            return None, partial(_trunk, *asked)
+            return None, partial(_trunk, compute)
         cache = self.store.cache()
-        return cache, partial(self.store._warm, cache, *asked)
+        return cache, partial(self.store._warm, cache, compute)
 
     def __sklearn_is_fitted__(self) -> bool:
         return True
@@ -133,10 +136,10 @@ class PhotoEmbedder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
 
 @lru_cache(maxsize=2)
-def _trunk(weights: str | None, device: str, precision: str) -> "Trunk":
+def _trunk(compute: Compute) -> "Trunk":
     """The trunk that a new store would begin with, loaded once for all folds."""
-    if precision == "int8":
+    if compute.precision == "int8":
         raise PetrieveError(
             "int8 has the ranges of a store, and there is none", "give a `store` that was embedded with it"
         )
-    return new_trunk(None, weights, device, precision)
+    return new_trunk(None, compute)

@@ -1,4 +1,4 @@
-"""What is answered about neighbours that are of one kind."""
+"""The result of `evaluate`."""
 
 from dataclasses import dataclass
 

@@ -7,7 +7,7 @@ from threading import RLock
 from typing import TYPE_CHECKING, Any
 
 from petrieve.api.photos import home
-from petrieve.extractor.trunks.fitting import asking_trunk
+from petrieve.extractor.trunks.fitting import Compute, asking_trunk
 from petrieve.index import build
 from petrieve.index.build import Index
 from petrieve.store.cache import Cache
@@ -28,7 +28,7 @@ class Opened:
         self.trunk = trunk
         self._lock = RLock()
         self._index: Index | None = None
-        self._trunks: dict[tuple[str, ...], Trunk] = {}
+        self._trunks: dict[tuple[str, Compute], Trunk] = {}
 
     def __len__(self) -> int:
         return len(self.cache())
@@ -62,16 +62,21 @@ class Opened:
             return self._index
 
     def warm(self, cache: Cache) -> "Callable[[], Trunk]":
-        """What gives the trunk that made what a cache holds, for parts of Petrieve that are not public."""
-        return partial(self._warm, cache, None, "auto", "auto")
+        """A function that loads the trunk that made what a cache holds, for parts of Petrieve that are not public."""
+        return partial(self._warm, cache, Compute())
 
-    def _warm(self, cache: Cache, weights: str | None, device: str, precision: str) -> "Trunk":
+    def _warm(self, cache: Cache, compute: Compute) -> "Trunk":
         """The trunk that made what a cache holds, loaded once."""
-        key = (cache.fingerprint, weights or "", device, precision)
+        key = (cache.fingerprint, compute)
         with self._lock:
             if key not in self._trunks:
-                self._trunks[key] = asking_trunk(cache, weights and home(weights), device, precision)
+                self._trunks[key] = asking_trunk(cache, compute)
             return self._trunks[key]
+
+
+def compute_of(weights: str | None, device: str, precision: str) -> Compute:
+    """What a person asks to compute with; `~` in the name of a file of weights is the home folder."""
+    return Compute(weights and home(weights), device, precision)
 
 
 @lru_cache(maxsize=4)

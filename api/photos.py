@@ -15,7 +15,14 @@ if TYPE_CHECKING:
 
 Place: TypeAlias = str | os.PathLike[str]
 Photo: TypeAlias = "str | os.PathLike[str] | bytes | Image.Image"
-ONE = (str, os.PathLike, bytes, bytearray, memoryview, io.IOBase)  # that could be gone through, and is no list
+ONE = (
+    str,
+    os.PathLike,
+    bytes,
+    bytearray,
+    memoryview,
+    io.IOBase,
+)  # one photo, though Python can go through it as through a list
 
 
 def several(photos: "Photo | Iterable[Photo]") -> "list[Photo]":

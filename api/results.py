@@ -209,7 +209,7 @@ class Audit(Many["Finding"]):
     rows: "tuple[Finding, ...]"
     of: int  # labelled photos, of which those in `rows` were looked at
     found: dict[str, int]  # how many of each kind
-    expected_wrong: float  # about so many of the labels
+    expected_wrong: float  # about how many of the labels are wrong
     picture: Picture | None = field(compare=False)
     say = staticmethod(terminal.audited)
 

@@ -20,7 +20,9 @@ class Tables(Opened):
     """What leaves a store, and comes into one."""
 
     def to_arrow(self) -> "pa.Table":
-        """A row for each embedded photo, as an export has it, with its `embedding`, a list of D float32.
+        """A row for each embedded photo: where it is, in `path`, then what an export has; `embedding` is D float32.
+
+        A column `path` of your own stays yours.
 
         Polars, DuckDB and NumPy take it without copying: it is in one chunk, or where photos are more than 65,536 in
         several. All is in memory: 4 kB a photo of 1,024 numbers.
@@ -33,7 +35,7 @@ class Tables(Opened):
         from petrieve.extractor.exchange.rows import parts, with_embeddings
 
         cache = self.cache()
-        return pa.concat_tables([with_embeddings(cache, told, embeddings) for told, embeddings in parts(cache)])
+        return pa.concat_tables([_with_path(with_embeddings(cache, *part)) for part in parts(cache)])
 
     def to_numpy(self) -> "tuple[np.ndarray, np.ndarray]":
         """The paths (n,) of the embedded photos, and their embeddings (n, D) float32 of view 0, as the trunk made them.
@@ -72,13 +74,10 @@ class Tables(Opened):
             PetrieveError: there is no store, or it cannot be read.
             ImportError: pandas is not installed.
         """
-        frame = self.to_arrow().to_pandas()
-        if "path" not in frame:
-            frame.insert(0, "path", list(map(path_of, frame["root"], frame["photo"])))
-        return frame
+        return self.to_arrow().to_pandas()
 
     def export(self, where: Place) -> Exported:
-        """What was written of the head or of the embeddings, for use elsewhere: what, the name says.
+        """What was written of the head or of the embeddings, for use elsewhere: the file's name says which.
 
         Raises:
             PetrieveError: the name says nothing, there is no head that is wanted, or the file cannot be written.
@@ -94,7 +93,7 @@ class Tables(Opened):
         `photos` is the folder that held them all, if it has moved.
 
         Raises:
-            PetrieveError: it is no export, or of other weights, or cannot be read.
+            PetrieveError: it is not an export, or of other weights, or cannot be read.
         """
         from petrieve.extractor.exchange.imports import import_embeddings
         from petrieve.index.codes import update
@@ -102,3 +101,13 @@ class Tables(Opened):
         count, cache = import_embeddings(path(where), self.path, photos=path(photos) if photos else None)
         update.update(cache, patient=True, tell=words.note)
         return Imported(self.path, count)
+
+
+def _with_path(table: "pa.Table") -> "pa.Table":
+    """A part of the table with the photos' paths before all else, unless the user has a column of that name."""
+    import pyarrow as pa
+
+    if "path" in table.column_names:
+        return table
+    paths = map(path_of, table["root"].to_pylist(), table["photo"].to_pylist())
+    return table.add_column(0, "path", pa.array(paths, pa.string()))

@@ -15,7 +15,7 @@ from large import store
 from machine import machine
 
 from petrieve.index.build import build
-from petrieve.index.question import ask
+from petrieve.index.question import Terms, ask
 from petrieve.index.search import search
 from petrieve.store.cache import Cache
 
@@ -44,12 +44,12 @@ def main() -> None:
         acts: dict[str, Callable[[np.ndarray], object]] = {
             "search": lambda query: search(index, query),
             "ask": lambda query: ask(index, [query]),
-            "ask, grouped": lambda query: ask(index, [query], group_by="label"),
-            "ask, 1 % of the photos chosen": lambda query: ask(index, [query], where=few),
-            "ask, all photos chosen": lambda query: ask(index, [query], where="width > 0"),
+            "ask, grouped": lambda query: ask(index, [query], Terms(group_by="label")),
+            "ask, 1 % of the photos chosen": lambda query: ask(index, [query], Terms(where=few)),
+            "ask, all photos chosen": lambda query: ask(index, [query], Terms(where="width > 0")),
         }
         measured = {name: milliseconds(act, queries) for name, act in acts.items()}
-        first, chosen = search(index, queries[0]), ask(index, [queries[0]], where="width > 0")
+        first, chosen = search(index, queries[0]), ask(index, [queries[0]], Terms(where="width > 0"))
         assert [one.photo for one in first] == [one.photo for one in chosen]
     print(json.dumps({"photos": photos, **measured, **machine()}))
 

@@ -89,7 +89,7 @@ def asked(store: Path) -> dict[str, Any]:
     index = build.build(Cache.open(store))
     queries = large.batch(0, 99, 40).astype(np.float32)
     question.ask(index, [queries[0]])
-    question.ask(index, [queries[0]], where="draw = 1")  # what any first condition reads
+    question.ask(index, [queries[0]], question.Terms(where="draw = 1"))  # what any first condition reads
     found: dict[str, Any] = {}
     before = not hasattr(index.cache, "chosen")
     for name, where in conditions(len(index.cache)).items():
@@ -97,7 +97,7 @@ def asked(store: Path) -> dict[str, Any]:
             continue
 
         def act(n: int, where: str | None = where) -> object:
-            return question.ask(index, [queries[n]], where=where)
+            return question.ask(index, [queries[n]], question.Terms(where=where))
 
         started = time.perf_counter()
         act(0)

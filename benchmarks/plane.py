@@ -138,7 +138,7 @@ def measure_store(store: Path) -> dict[str, object]:
     from petrieve.store.cache import Cache
     from petrieve.store.rows import unit_length, vectors
 
-    saved: list[plane.Kept] = []
+    saved: list[plane.KeptMap] = []
     plane._save = lambda made, _: saved.append(made)  # type: ignore[assignment]
     plane._read = lambda _: None  # type: ignore[assignment]
     cache = Cache.open(store)

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from itertools import product
 from typing import TYPE_CHECKING
 
+from petrieve.store.linked import joined as joined
 from petrieve.store.rows import lengths, unit_length
 
 if TYPE_CHECKING:
@@ -26,19 +27,6 @@ def pairs(embeddings: "np.ndarray", digests: "np.ndarray") -> "np.ndarray":
     units /= lengths(units)[:, None]  # in its place: of a million photos a copy takes 4 GB
     found = [*_alike(units), _equal(digests)]
     return np.concatenate([np.stack(ends, axis=1) for ends in found])
-
-
-def joined(found: "np.ndarray", photos: int) -> "np.ndarray":
-    """Each photo's group (photos,), of pairs (P, 2)."""
-    import numpy as np
-
-    if not len(found):  # most stores, and scipy's graphs take a quarter of a second to import
-        return np.arange(photos)
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    links = coo_array((np.ones(len(found), bool), (found[:, 0], found[:, 1])), shape=(photos, photos))
-    return np.asarray(connected_components(links, directed=False)[1])
 
 
 def standardised(embeddings: "np.ndarray") -> "np.ndarray":

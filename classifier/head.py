@@ -60,6 +60,11 @@ class Report:
     # `risk_coverage` of predictions that are averaged over one augmented view too, over two, …: as many as all have
     risk_coverage_views: list[list[dict[str, float]]] = field(default_factory=list)
 
+    @property
+    def by_split(self) -> bool:
+        """Whether the photos that it was measured on are those that their splits hold out; else they were drawn."""
+        return self.evaluated_on.startswith("held-out split")
+
 
 @dataclass(frozen=True, eq=False)
 class Head:

@@ -1,4 +1,4 @@
-"""What a shell offers where Tab is pressed: what the store holds that the command line names."""
+"""What a shell offers where Tab is pressed: labels, columns and photos of the store that the command line names."""
 
 import os
 from collections.abc import Iterable

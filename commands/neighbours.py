@@ -71,13 +71,13 @@ def similar(
 
     if bool(photos) == bool(watch) or (watch and sheet):
         raise typer.BadParameter("name photos, or a folder to `--watch`, which draws no sheet")
-    there = opened(store, trunk=trunk)
+    pets = opened(store, trunk=trunk)
     settings: dict[str, Any] = {"k": k, "where": where, "group_by": group_by, "min_similarity": min_similarity}
     settings |= {"weights": weights, "device": device, "precision": precision}
     if watch:
-        _watch(watch, there.watch(watch, **settings))
+        _watch(watch, pets.watch(watch, **settings))
         return
-    found = there.similar(photos or [], sheet=sheet, **settings)
+    found = pets.similar(photos or [], sheet=sheet, **settings)
     show(found, as_json)
 
 

@@ -24,11 +24,11 @@ STORE, COMPUTING = "The store", "Computing"  # groups of options in a command's 
 
 
 class _NoPandas:
-    """Has Python find no pandas."""
+    """A finder that hides pandas from Python."""
 
     @staticmethod
     def find_spec(name: str, *_: object) -> None:
-        """Where a module is: that is for others to say."""
+        """Nothing, but for pandas: that it is not there."""
         if name == "pandas":
             raise ModuleNotFoundError(name)
 
@@ -61,7 +61,7 @@ Store = Annotated[
 
 
 def _reach(endpoint: str | None) -> None:
-    """Have buckets asked at this address by all that read the usual environment."""
+    """Set the usual environment variables, so that buckets are asked at this address."""
     if endpoint is not None:
         if not re.match(r"https?://[^/]", endpoint):
             raise typer.BadParameter("write it as https://HOST or http://HOST:PORT")

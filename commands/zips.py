@@ -1,4 +1,4 @@
-"""What names in zips are written in."""
+"""The encoding of names in zips."""
 
 from typing import Annotated
 
@@ -12,7 +12,7 @@ def _names(encoding: str | None) -> None:
     try:
         names_are_in(encoding)
     except LookupError as error:
-        raise typer.BadParameter(f"{encoding} is no encoding; name one such as `cp437` or `shift_jis`") from error
+        raise typer.BadParameter(f"{encoding} is not an encoding; name one such as `cp437` or `shift_jis`") from error
 
 
 ZipEncoding = Annotated[

@@ -25,19 +25,19 @@ from petrieve.extractor.sources.buckets.fetching import fetching
 from petrieve.extractor.sources.formats import FORMATS
 from petrieve.extractor.sources.places import Place, container_of, paths_of
 from petrieve.extractor.sources.said.labels import read_labels
-from petrieve.extractor.trunks.fitting import asks, fitting_trunk, made_by, new_trunk
+from petrieve.extractor.trunks.fitting import Compute, asks, fitting_trunk, made_by, new_trunk
 from petrieve.extractor.trunks.ranges import SAMPLE, quantised
 from petrieve.extractor.trunks.trunk import Trunk
 from petrieve.store.cache import Cache
 from petrieve.store.errors import PetrieveError
 from petrieve.store.folder import Store, read_card
+from petrieve.store.inherited import words_of_gone
 from petrieve.store.known import known, nothing
 from petrieve.store.listings import read_listings
 from petrieve.store.lock import writing
 from petrieve.store.rows import Unreadable, photo_schema
 from petrieve.store.trunks import drop, trunks_of
 from petrieve.store.upgrade import upgrade
-from petrieve.store.went import said_of_lost
 from petrieve.store.written import Outcome
 
 
@@ -112,17 +112,17 @@ def embed(
     """
     started, answered = time.perf_counter(), fetching().answered_so_far()
     check_views(views)
-    own = here(on, device, precision)
+    asked, compute = Compute(weights, device, precision), Compute(weights, *here(on, device, precision))
     wanted = paths_of(sources)
     place = Store.at(store)
     csv = read_labels(labels, photo=photo_column, label=label_column) if labels is not None else None
     with writing(place) as held, closing(Manifest()) as manifest:
         upgrade(place)
-        cache, network = _opened(place, trunk, weights, *own)
+        cache, network = _opened(place, trunk, compute)
         if cache is not None:
             cache.keep_views(cache.made.views, RECIPE)  # those of another recipe go before they are counted
-        asked = _asked(wanted) if csv is None else None  # a CSV may name any photo
-        there = known(cache, asked) if cache is not None else nothing()
+        below = _asked(wanted) if csv is None else None  # a CSV may name any photo
+        there = known(cache, below) if cache is not None else nothing()
         listings = Listings(read_listings(place), there)
         found = find_all(wanted, manifest, there, listings=listings, listing=listing, prune=prune)
         views = max(views, cache.made.views if cache is not None else 0)
@@ -135,17 +135,17 @@ def embed(
             check_loss(to_do, wanted, there, forget)
         if cache is None:
             _check_one_is_readable(to_do.work(tell), keep_damaged)
-            network = network or new_trunk(None, weights, *own)
+            network = network or new_trunk(None, compute)
 
         @once
         def loaded() -> Trunk:
-            found = network or fitting_trunk(cache, weights, *own)  # type: ignore[arg-type]
+            found = network or fitting_trunk(cache, compute)  # type: ignore[arg-type]
             if precision == "int8":
                 views = drawn(to_do.rows, manifest.in_parts, SAMPLE)
                 return quantised(found, place.folder(made_by(found)).ranges, views)
             return found
 
-        if network or (cache is not None and asks(cache, weights, device, precision)):
+        if network or (cache is not None and asks(cache, asked)):
             loaded()
         if cache is None:
             cache = Cache.create(place, made_by(loaded()), dimension=loaded().dimension)
@@ -154,10 +154,10 @@ def embed(
             _check_another(place, drop_trunk, cache)
         cache.add_columns(photo_schema())  # a store of this format may lack the latest
         if cache.add_columns(words.columns) | bool(csv and cache.add_columns(csv.columns)):
-            there = known(cache, asked)
+            there = known(cache, below)
         if to_do.todo or to_do.missing:
             back = frozenset(there.ids[there.away & to_do.seen].tolist())
-            to_do = replace(to_do, lost=said_of_lost(cache, there, to_do.missing, back))
+            to_do = replace(to_do, lost=words_of_gone(cache, there, to_do.missing, back))
         cache.keep_views(views, RECIPE)
         cache.keep_listings({**listings.then, **listings.now})
         one = Run(
@@ -213,9 +213,7 @@ def embed(
     ), cache
 
 
-def _opened(
-    place: Store, trunk: str | None, weights: str | None, device: str, precision: str
-) -> tuple[Cache | None, Trunk | None]:
+def _opened(place: Store, trunk: str | None, compute: Compute) -> tuple[Cache | None, Trunk | None]:
     """The cache to go on with, None for a new store; and the trunk, where one is asked for by its name.
 
     What such a trunk makes stands beside what the store has of others.
@@ -224,7 +222,8 @@ def _opened(
     if trunk is None:
         return (Cache.open(place.path), None) if card else (None, None)
     before = [made for made in card.trunks if trunk in (made.kind, made.name)] if card else []
-    network = new_trunk(trunk, weights or (before[0].weights if before else None), device, precision)
+    weights = compute.weights or (before[0].weights if before else None)
+    network = new_trunk(trunk, replace(compute, weights=weights))
     if trunk not in (network.kind, made_by(network).name):
         raise PetrieveError(
             f"the weights {network.weights} are those of {made_by(network).name}, not of {trunk}",

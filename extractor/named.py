@@ -11,6 +11,7 @@ from petrieve.extractor.query import QUERY_BATCH, held, nothing, of_parts
 from petrieve.extractor.sources.memory import MEMORY, InMemory, in_memory
 from petrieve.extractor.sources.places import Place, container_of
 from petrieve.extractor.sources.source import Part
+from petrieve.extractor.trunks.fitting import Compute
 from petrieve.extractor.trunks.trunk import Trunk
 from petrieve.store.cache import Cache
 from petrieve.store.errors import PetrieveError
@@ -27,20 +28,18 @@ Named: TypeAlias = "Place | bytes | Image.Image"
 def embeddings_of(
     photos: "Sequence[Named]",
     cache: Cache | None,
+    compute: Compute,
     *,
     trunk: Callable[[], Trunk],
-    weights: str | None = None,
-    device: str = "auto",
-    precision: str = "auto",
 ) -> "np.ndarray":
     """The embeddings (N, D) float32 of view 0 of photos, as by `query` where there is a cache, in the order given.
 
     Photos that the cache has are not opened again, nor are the files that they are in.
 
     Raises:
-        PetrieveError: a photo cannot be read, of which the first is named, or a place is no photo.
+        PetrieveError: a photo cannot be read, of which the first is named, or a place is not a photo.
         ValueError: there is no photo.
-        TypeError: one is no photo at all.
+        TypeError: one is not a photo at all.
     """
     import numpy as np
 
@@ -55,12 +54,11 @@ def embeddings_of(
             memory[number] = in_memory(one, str(number))
             paths.append(memory[number].photo.path)
     places = dict.fromkeys(path for number, path in enumerate(paths) if number not in memory)
-    there = held(places, cache) if cache is not None and precision == "auto" else {}
+    there = held(places, cache) if cache is not None and compute.precision == "auto" else {}
     found = {path: one for path, one in there.items() if _is_as_then(one.photo)}
     parts = [*find_parts([path for path in places if path not in found]), *memory.values()]
     _check_photos(paths, {*found, *photos_of(parts)})
-    asked = {"weights": weights, "device": device, "precision": precision}
-    made = _made(parts, trunk) if cache is None else of_parts(parts, cache, trunk=trunk, **asked)  # type: ignore[arg-type]
+    made = _made(parts, trunk) if cache is None else of_parts(parts, cache, compute, trunk=trunk)
     found |= {one.photo.path: one for one in _sound(made)}
     return np.stack([found[path].embedding for path in paths])
 
@@ -96,7 +94,7 @@ def _check_photos(paths: Iterable[str], there: Collection[str]) -> None:
     """Refuse a folder or an archive before its photos are embedded."""
     for path in paths:
         if path not in there:
-            raise PetrieveError(f"{path} is no photo", "name photos one by one")
+            raise PetrieveError(f"{path} is not a photo", "name photos one by one")
 
 
 def _sound(results: Iterable[Embedded | Unreadable]) -> Iterator[Embedded]:

@@ -14,7 +14,7 @@ from petrieve.extractor.pixels.augment import RECIPE, check_views
 from petrieve.extractor.sources.memory import in_memory
 from petrieve.extractor.sources.places import Place, container_of, paths_of
 from petrieve.extractor.sources.source import Part
-from petrieve.extractor.trunks.fitting import asking_trunk, asks
+from petrieve.extractor.trunks.fitting import Compute, asking_trunk, asks
 from petrieve.extractor.trunks.kept import array_net
 from petrieve.extractor.trunks.trunk import Trunk
 from petrieve.store.cache import Cache
@@ -30,21 +30,20 @@ if TYPE_CHECKING:
 # Of photos that are looked up; a single one need not wait for a full batch. So many are embedded by arrays, one by one,
 # in about the time that torch takes to start.
 QUERY_BATCH = 8
+AS_IS = Compute()
 
 
 def query(
     sources: Place | Sequence[Place],
     cache: Cache,
+    compute: Compute = AS_IS,
     *,
-    weights: str | None = None,
-    device: str = "auto",
-    precision: str = "auto",
     views: int = 0,
 ) -> Iterator[Embedded | Unreadable]:
     """The embeddings of photos that need not be in the cache, in the order that `embed` would take them in.
 
-    Each comes with those of so many augmented `views`. What the cache holds is taken from there, in the precision that
-    it was made in, without torch unless weights or device are given: those are checked. Where a `precision` is given,
+    Each comes with those of `views` augmented views. What the cache holds is taken from there, in the precision that
+    it was made in, without torch unless weights or device are given: those are checked. Where a precision is given,
     all are computed in it. Up to QUERY_BATCH photos are computed without torch too, in float32, unless one of these is
     asked for. Nothing is written to the store.
 
@@ -52,31 +51,29 @@ def query(
         PetrieveError: a source, the weights or the device cannot be used, or the weights are not the cache's.
     """
     parts = find_parts(paths_of(sources))
-    yield from of_parts(parts, cache, weights=weights, device=device, precision=precision, views=views)
+    yield from of_parts(parts, cache, compute, views=views)
 
 
 def of_parts(
     parts: Sequence[Part],
     cache: Cache,
+    compute: Compute = AS_IS,
     *,
-    weights: str | None = None,
-    device: str = "auto",
-    precision: str = "auto",
     views: int = 0,
     trunk: Callable[[], Trunk] | None = None,
 ) -> Iterator[Embedded | Unreadable]:
     """What `query` gives, of the photos of sources that are listed already; by a `trunk` that is loaded, if given."""
     check_views(views)
     photos = list(photos_of(parts).values())
-    trunk = trunk or once(partial(asking_trunk, cache, weights, device, precision))
+    trunk = trunk or once(partial(asking_trunk, cache, compute))
     # Augmented views of another recipe are passed over.
     wanted = chosen(parts, [photo.path for photo in photos])
     there, holds_all = _lookup(wanted, photos, cache, views if cache.made.recipe in ("", RECIPE) else 0)
     if views and cache.made.recipe not in ("", RECIPE):
         there, holds_all = partial(_canonical, there), False
-    if precision != "auto":
+    if compute.precision != "auto":
         there = nothing
-    if asks(cache, weights, device, precision):
+    if asks(cache, compute):
         trunk()
     elif not holds_all and not views and len(photos) <= QUERY_BATCH and (network := array_net(cache.made)):
         yield from _whole(list(few(wanted, network=network, there=there)), cache)
@@ -92,10 +89,8 @@ def of_parts(
 def query_one(
     source: "Place | bytes | Image.Image",
     cache: Cache,
+    compute: Compute = AS_IS,
     *,
-    weights: str | None = None,
-    device: str = "auto",
-    precision: str = "auto",
     trunk: Callable[[], Trunk] | None = None,
     name: str = "photo",
 ) -> Embedded:
@@ -107,17 +102,17 @@ def query_one(
         PetrieveError: also if the photo cannot be read, or `source` is a folder or an archive.
         TypeError: it is no photo at all.
     """
-    ask = partial(of_parts, cache=cache, weights=weights, device=device, precision=precision, trunk=trunk)
+    ask = partial(of_parts, cache=cache, compute=compute, trunk=trunk)
     if not isinstance(source, str | os.PathLike):
         return _one(ask([in_memory(source, name)]), "the photo")
     if os.path.isdir(source):
         raise PetrieveError(f"{source} is a folder", "name one photo")
     place = os.fspath(source)
     (path, *others) = [place] if is_address(place) else paths_of(place)  # of one photo, a name is no pattern
-    inside = precision == "auto" and (container_of(path) or is_address(path))
+    inside = compute.precision == "auto" and (container_of(path) or is_address(path))
     if inside and (there := held([path], cache)):
-        if asks(cache, weights, device, precision):
-            (trunk or partial(asking_trunk, cache, weights, device, precision))()
+        if asks(cache, compute):
+            (trunk or partial(asking_trunk, cache, compute))()
         return next(iter(there.values()))
     parts = find_parts([path, *others])
     if (count := len(photos_of(parts))) != 1:

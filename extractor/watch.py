@@ -8,7 +8,7 @@ from contextlib import closing
 from petrieve.extractor.engines.local import results
 from petrieve.extractor.sources.folder import find
 from petrieve.extractor.sources.places import parts_of
-from petrieve.extractor.trunks.fitting import asking_trunk
+from petrieve.extractor.trunks.fitting import Compute, asking_trunk
 from petrieve.extractor.trunks.trunk import Trunk
 from petrieve.store.cache import Cache
 from petrieve.store.errors import PetrieveError
@@ -24,26 +24,23 @@ PATIENCE = 5.0
 def watch(
     folder: str | os.PathLike[str],
     cache: Cache,
-    *,
-    weights: str | None = None,
-    device: str = "auto",
-    precision: str = "auto",
+    compute: Compute,
 ) -> Iterator[Embedded | Unreadable]:
     """The embedding of each photo that appears in a folder, or changes there, from this call on, without end.
 
     Nothing is written.
 
     Raises:
-        PetrieveError: it is no folder, cannot be listed or is no longer there, or the weights or the device cannot be
-            used.
+        PetrieveError: it is not a folder, cannot be listed or is no longer there, or the weights or the device cannot
+            be used.
     """
     disk = _disk(folder)
     if disk is None or not os.path.isdir(folder):
         raise PetrieveError(
-            f"{os.fspath(folder)} is no folder", "check the path, and name the folder in which photos appear"
+            f"{os.fspath(folder)} is not a folder", "check the path, and name the folder in which photos appear"
         )
     before = _there(folder, disk)
-    trunk = asking_trunk(cache, weights, device, precision)
+    trunk = asking_trunk(cache, compute)
     return _appearing(folder, disk, before, lambda photo: _embedded(photo, trunk))
 
 

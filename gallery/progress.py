@@ -15,7 +15,7 @@ Draw = tuple[Listing | None, Progress | None]
 def progress(quiet: bool) -> Iterator[Draw]:
     """Two callbacks: while photos are listed, and then while they are embedded.
 
-    They draw a bar with rate and time left on stderr; a line now and then where that is no terminal.
+    They draw a bar with rate and time left on stderr; a line now and then where stderr is not a terminal.
     """
     try:
         with _bar(quiet) as draw:

@@ -18,7 +18,7 @@ def ids(photos: Sequence[str], classes: Sequence[str]) -> dict[str, int]:
     """Each photo's number, by its name as it is printed.
 
     Raises:
-        PetrieveError: the head's classes are not cat and dog, a name is no number, or two photos have one number.
+        PetrieveError: the head's classes are not cat and dog, a name is not a number, or two photos have one number.
     """
     if sorted(classes) != CLASSES:
         raise PetrieveError(
@@ -30,7 +30,7 @@ def ids(photos: Sequence[str], classes: Sequence[str]) -> dict[str, int]:
         stem = Path(photo).stem
         if not (stem.isascii() and stem.isdigit()):
             raise PetrieveError(
-                f"the name of {printable(photo)} is no number", "a submission is of photos named like 1.jpg"
+                f"the name of {printable(photo)} is not a number", "a submission is of photos named like 1.jpg"
             )
         if int(stem) in found:
             raise PetrieveError(

@@ -5,14 +5,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from petrieve.gallery.tables import LINES, rest, table
 from petrieve.gallery.words import name, printable
 from petrieve.store.errors import listed
 from petrieve.store.photo import path_of
 
-# Longer lists are cut in the terminal; `--json` has all of them.
-LINES = 40
 NO_LABELS = "none; photos get one where each label has a folder of its own, or from `--labels FILE.csv`"
-LABELS = 20  # on one line
+LABELS, FREQUENT = 20, 10  # on one line: new photos' labels; what a store holds
 BETTER = "the bundled trunk knows cats and dogs; for ImageNet's weights: {}"
 SOURCES, PASSED = 10, 10  # how many of them are listed
 BY = {"csv": "the CSV", "source": "what lies with them"}  # what gives photos their labels
@@ -30,7 +29,7 @@ def embedded(summary: dict[str, Any], *, pruned: bool) -> Iterator[str]:
     for source, of in list(odd.items())[:SOURCES] if len(summary["sources"]) > 1 else ():
         yield f"  {printable(source)}: {'; '.join(filter(None, (_counts(of), passed_over([of]))))}"
     if len(odd) > SOURCES:
-        yield f"  and {len(odd) - SOURCES} more sources with photos that are unreadable or files that are none"
+        yield f"  and {len(odd) - SOURCES} more sources with unreadable photos, or with files that are not photos"
     if summary["device"]:
         how = f"{kind(summary['trunk'])}, {summary['weights']} weights on {summary['device']} in {summary['precision']}"
         yield f"{summary['seconds']} s, {summary['photos_per_second']} photos/s, {printable(how)}"
@@ -55,7 +54,7 @@ def _counts(of: dict[str, Any]) -> str:
 
 
 def passed_over(sources: Iterable[dict[str, Any]]) -> str:
-    """What was found in sources and is no photo, by what it is; nothing where there is none."""
+    """The files in sources that are not photos, counted by kind; empty where there are none."""
     counts = sum((Counter(of["passed_over"]) for of in sources), Counter[str]())
     some = [f"{count} {what}" for what, count in sorted(counts.items())]
     return f"passed over: {printable(listed(some, PASSED))}" if some else ""
@@ -69,7 +68,7 @@ def _network(rates: dict[str, float] | None) -> Iterator[str]:
 
 
 def _labels(counts: dict[str, dict[str, int]]) -> str:
-    """What new photos were labelled by, and with what."""
+    """The labels of new photos, and where they came from."""
     said = []
     for by, of in counts.items():
         more = f" and {len(of) - LABELS} more" if len(of) > LABELS else ""
@@ -99,7 +98,7 @@ def compared(found: dict[str, Any]) -> Iterator[str]:
                 str(one["bytes_a_photo"]),
             )
         )
-    yield from _table(("trunk", "accuracy", "precision@5", "alone", "s", "bytes"), rows)
+    yield from table(("trunk", "accuracy", "precision@5", "alone", "s", "bytes"), rows)
     for one in found["trunks"]:
         if one["looked_at"] < one["of"]:
             yield f"{one['trunk']}: {looked_at(one['looked_at'], one['of'])}"
@@ -134,7 +133,7 @@ def predicted(predictions: Sequence[dict[str, Any]]) -> Iterator[str]:
         else:
             doubts = ", ".join(doubt for doubt in ("unsure", "unfamiliar") if one[doubt])
             rows.append((photo, one["label"], f"{one['probability']:.1%}", doubts))
-    yield from _table(("photo", "label", "probability", ""), rows)
+    yield from table(("photo", "label", "probability", ""), rows)
 
 
 def matches(found: Sequence[Any], *, grouped: bool) -> list[dict[str, Any]]:
@@ -153,7 +152,7 @@ def neighbours(found: dict[str, Any]) -> Iterator[str]:
         gone = f" (gone since {one['gone']})" if one["gone"] else ""
         rows.append([f"{one['similarity']:.3f}", close, one["label"] or "", *own, one["photo"] + gone])
     titles = ("similarity", "random pairs as close", "label", *(["group"] if grouped else []), "photo")
-    yield from _table(titles, rows)
+    yield from table(titles, rows)
 
 
 def evaluated(found: dict[str, Any]) -> Iterator[str]:
@@ -163,14 +162,22 @@ def evaluated(found: dict[str, Any]) -> Iterator[str]:
         yield f"they were held against {looked_at(found['photos'], found['of'], 'photos that have one')}"
     names = {
         "precision_at_5": "precision@5",
-        "recall_at_10": f"recall@10 ({found['recall_at_10_possible']:.3f} at most)",
+        "recall_at_10": "recall@10",
         "mean_average_precision": "mean average precision",
         "index_recall": "the index's recall@10 against exact search",
         "index_recall_chosen": f"the same among photos of one {found['column']} alone",
     }
-    figures = [(title, found[key]) for key, title in names.items() if found[key]]
-    rows = [(title, f"{one['value']:.3f}", f"{one['low']:.3f} to {one['high']:.3f}") for title, one in figures]
-    yield from _table(("cosine similarity", "mean", "95 % interval"), rows)
+    rows = [
+        (
+            title,
+            f"{one['value']:.3f}",
+            f"{one['low']:.3f} to {one['high']:.3f}",
+            f"{found.get(f'{key}_possible', 1):.3f}",
+        )
+        for key, title in names.items()
+        if (one := found[key])
+    ]
+    yield from table(("cosine similarity", "mean", "95 % interval", "at best"), rows)
     if found["near_copies"]:
         yield Aside(f"left out: {found['near_copies']} near-copies of what was asked")
 
@@ -192,12 +199,12 @@ def duplicates(found: dict[str, Any]) -> Iterator[str]:
         for place, one in enumerate(group["photos"])
     ]
     if rows:
-        yield from _table(("group", "kind", "size", "photo, the best first"), rows)
+        yield from table(("group", "kind", "size", "photo, the best first"), rows)
     kinds = Counter(group["kind"] for group in found["groups"])
     counted = ", ".join(f"{count} of the {kind}" for kind, count in kinds.items())
     yield f"{found['photos']} photos, {found['compared']} pairs compared; groups: {counted or 'none'}"
     if found["links"]:
-        yield Aside(f"left out: {found['links']} further names of the same files, which are no copies")
+        yield Aside(f"left out: {found['links']} further names of the same files, which are not copies")
     if found["changed"]:
         yield Aside(f"left out: {found['changed']} photos that are gone or have changed; `petrieve embed` follows them")
     for fit in found["fitted"]:
@@ -237,16 +244,16 @@ def contents(info: dict[str, Any]) -> Iterator[str]:
     if info["map"]:
         yield from mapped(info["map"])
     if info["unreadable"]:
-        yield from _table(("unreadable", "reason"), _reasons(info))
+        yield from table(("unreadable", "reason"), _reasons(info))
 
 
 def _counted(counts: dict[str, int]) -> str:
     """How many photos there are of what; of very many the most frequent."""
-    shown = counts if len(counts) <= LABELS else dict(Counter(counts).most_common(LABELS))
-    listed = ", ".join(f"{key} {count}" for key, count in shown.items())
-    rest = len(counts) - len(shown)
-    most = f"{len(counts)}, of which the most frequent are {listed}; `--json` lists all"
-    return printable(most if rest else listed) or "none"
+    shown = counts if len(counts) <= LABELS else dict(Counter(counts).most_common(FREQUENT))
+    counted = ", ".join(f"{key} {count}" for key, count in shown.items())
+    others = len(counts) - len(shown)
+    most = f"{len(counts)}, the most frequent {counted} and {others} more; `--json` lists all"
+    return printable(most if others else counted) or "none"
 
 
 def index(card: dict[str, Any]) -> Iterator[str]:
@@ -273,7 +280,7 @@ def mapped(card: dict[str, Any]) -> Iterator[str]:
 
 def unreadable(info: dict[str, Any]) -> Iterator[str]:
     """All photos that a store could not embed, and why."""
-    yield from _table(("unreadable", "reason"), _reasons(info), most=len(info["unreadable"]))
+    yield from table(("unreadable", "reason"), _reasons(info), most=len(info["unreadable"]))
 
 
 def _reasons(info: dict[str, Any]) -> list[tuple[str, str]]:
@@ -300,7 +307,7 @@ def audited(found: dict[str, Any]) -> Iterator[str]:
     worst = worth_a_look(found["ranked"])
     rows = [(f"{one['score']:.3f}", one["photo"], one["label"], one["reason"]) for one in worst]
     if rows:
-        yield from _table(("score", "photo", "label", "reason"), rows)
+        yield from table(("score", "photo", "label", "reason"), rows)
     else:
         yield "nothing was found"
 
@@ -321,7 +328,7 @@ def diagnosed(found: dict[str, Any]) -> Iterator[str]:
     yield f"{found['device']} in {found['precision']}, {weights} weights, batches of {found['batch']}"
     yield f"{found['cores']} cores, {found['workers']} workers that read and decode"
     rows = [(stage, f"{rate:,.1f}") for stage, rate in found["stages"].items()]
-    yield from _table((f"alone, on {found['photos']} photos", "photos/s"), rows)
+    yield from table((f"alone, on {found['photos']} photos", "photos/s"), rows)
     yield from _network(found["network"])
     yield f"all together: about {found['expected']:,.0f} photos/s, held up by {found['slowest']}"
     yield f"what would help: {found['advice']}"
@@ -345,7 +352,7 @@ def verified(found: dict[str, Any]) -> Iterator[str]:
         yield f"{len(found['changed'])} of these photos are gone or have changed since; `petrieve embed` follows them"
     for one in found["findings"][:LINES]:
         yield printable(f"wrong: {one['what']}; {one['remedy']}")
-    yield from _rest(found["findings"], LINES)
+    yield from rest(found["findings"], LINES)
     if not found["findings"]:
         yield "all is well"
 
@@ -385,16 +392,3 @@ def _state(part: dict[str, Any] | None, command: str) -> str:
     if part is None:
         return f"none yet; `petrieve {command}` makes it"
     return "fits the embeddings" if part["fits"] else f"does not fit the embeddings; `petrieve {command}` makes it anew"
-
-
-def _table(titles: Sequence[str], rows: Sequence[Sequence[str]], *, most: int = LINES) -> Iterator[str]:
-    lines = [tuple(map(printable, row)) for row in [titles, *rows[:most]]]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    for line in lines:
-        yield "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-    yield from _rest(rows, most)
-
-
-def _rest(rows: Sequence[object], most: int) -> Iterator[str]:
-    if len(rows) > most:
-        yield f"… and {len(rows) - most} more; `--json` lists all"

@@ -1,4 +1,4 @@
-"""Words from outside, made fit to be shown."""
+"""Texts from outside, made fit to be shown."""
 
 import os
 import re
@@ -20,12 +20,12 @@ def program() -> str:
 
 
 def called(text: str) -> str:
-    """Text in which the commands that it advises, `petrieve embed`, are called as this one was."""
+    """The text with the commands that it advises, `petrieve embed`, named as this program was called."""
     return re.sub(r"(?<=`)petrieve(?= )", program(), text)
 
 
 def note(words: str) -> None:
-    """Say on stderr what a person should know and nothing depends on."""
+    """Print a note on stderr: what a person should know, and nothing depends on."""
     print(f"note: {called(printable(words))}", file=sys.stderr)
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from petrieve.index.codes import exact
 from petrieve.index.codes import kept as files
+from petrieve.index.codes.arrays import Damaged, differences
 from petrieve.index.codes.exact import Exact, held
 from petrieve.index.codes.kept import Kept
 from petrieve.store.cache import Cache
@@ -19,7 +20,7 @@ from petrieve.store.errors import PetrieveError
 if TYPE_CHECKING:
     import numpy as np
 
-KIND = "flat"  # every embedding is compared: exact
+FLAT = "flat"  # every embedding is compared: exact
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +47,7 @@ def build(cache: Cache) -> Index:
     cache = Cache.open(cache.store.path, cache.made.name)  # the index's own, which no other's writes move on
     try:
         kept = files.load(cache)
-    except files.Damaged as error:
+    except Damaged as error:
         warnings.warn(f"{error.what}: each photo is compared instead; {error.remedy} mends it", stacklevel=2)
         kept = None
     return _assembled(cache, kept)
@@ -72,10 +73,10 @@ def describe(cache: Cache) -> dict[str, Any]:
     """Kind and size of the index that `build` gives, whether it `fits`, and the card of one that is kept."""
     try:
         card = files.card(cache)
-    except files.Damaged as error:
+    except Damaged as error:
         return {"kind": None, "photos": 0, "fits": False, "why": str(error)}
     if card is None:
-        return {"kind": KIND, "photos": cache.contents, "fits": True}
+        return {"kind": FLAT, "photos": cache.contents, "fits": True}
     fits = card.fingerprint == cache.fingerprint
     told = {name: value for name, value in asdict(card).items() if name not in ("kind", "photos", "fingerprint")}
     return {"kind": card.kind, "photos": card.photos, "fits": fits, **told}
@@ -107,5 +108,5 @@ def _assembled(cache: Cache, kept: Kept | None) -> Index:
         return Index(
             cache, held(cache.vectors(), cache.dimension) if cache.contents <= exact.EXACT else None, None, none
         )
-    fresh, stale = files.differences(kept.inverted.ids, kept.inverted.marks, *cache.marks())
+    fresh, stale = differences(kept.inverted.ids, kept.inverted.marks, *cache.marks())
     return Index(cache, held(cache.vectors_of(fresh), cache.dimension), kept, stale)

@@ -6,24 +6,22 @@ out: a map shows what the cache holds, whatever its file says.
 
 import json
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from petrieve.index.codes.kept import differences, digest_of
+from petrieve.index.codes.arrays import FileKind, check_weights, differences, digest_of, read_arrays, reading
 from petrieve.index.landmarks import Landmarks, laid_out
 from petrieve.store.cache import Cache
 from petrieve.store.digests import marks_of
-from petrieve.store.errors import PetrieveError, first_line
+from petrieve.store.errors import PetrieveError
 from petrieve.store.files import remove_abandoned, write_file
-from petrieve.store.near import local
 from petrieve.store.rows import digests, row_ids
 
 if TYPE_CHECKING:
     import numpy as np
 
-REMEDY = "run `petrieve build-map`"
+MAP = FileKind("map", "made", "run `petrieve build-map`")
 METHOD = "t-SNE"  # another name for each way that gives other points: a map is made again
 LANDMARKS = 25_000
 OUTDATED = 0.2  # share of what it shows, or showed, that makes it worth making again
@@ -53,17 +51,17 @@ class Plane:
 
     @property
     def behind(self) -> float:
-        """How far it is behind: the share of all that it shows or showed that came or went since, 0 to 1."""
+        """The share, 0 to 1, of all that it shows or showed that came or went since it was made."""
         return (self.added + self.gone) / max(len(self.contents) + self.gone, 1)
 
     @property
     def outdated(self) -> bool:
-        """Whether so much came or went that it should be made again."""
+        """Whether it should be made again: more than a fifth came or went."""
         return self.behind > OUTDATED
 
 
 @dataclass(frozen=True, eq=False)
-class Kept:
+class KeptMap:
     """A map as its file has it."""
 
     card: Card
@@ -100,7 +98,7 @@ def make(cache: Cache) -> Plane:
     points[np.searchsorted(ids, drawn)] = landmarks.spots
     seconds = round(time.perf_counter() - started, 1)
     card = Card(METHOD, len(ids), len(landmarks.spots), seconds, cache.fingerprint)
-    kept = Kept(card, ids, contents, points, landmarks)
+    kept = KeptMap(card, ids, contents, points, landmarks)
     _save(kept, cache)
     return _plane(kept, cache)
 
@@ -118,7 +116,7 @@ def load(cache: Cache) -> Plane | None:
 
 
 def describe(cache: Cache) -> dict[str, Any] | None:
-    """What the map in the cache's store is, how far it is behind, and whether it `fits`; None where none was made."""
+    """The card of the map in the cache's store, what came and went since, whether it `fits`; None if none was made."""
     try:
         kept = _read(cache)
     except PetrieveError as error:
@@ -139,7 +137,7 @@ def check(cache: Cache) -> list[dict[str, str]]:
     return []
 
 
-def _plane(kept: Kept, cache: Cache) -> Plane:
+def _plane(kept: KeptMap, cache: Cache) -> Plane:
     """A kept map without what is gone, and with what is new in its place."""
     import numpy as np
 
@@ -156,7 +154,7 @@ def _plane(kept: Kept, cache: Cache) -> Plane:
     )
 
 
-def _differences(kept: Kept, cache: Cache) -> "tuple[np.ndarray, np.ndarray]":
+def _differences(kept: KeptMap, cache: Cache) -> "tuple[np.ndarray, np.ndarray]":
     """Ids in the cache that a map lacks, and ids in the map that the cache lacks: or holds with other content."""
     return differences(kept.ids, marks_of(kept.contents), *cache.marks())
 
@@ -175,85 +173,55 @@ def _placed(cache: Cache, ids: "np.ndarray", landmarks: Landmarks) -> "tuple[np.
     return rows_found[order], np.concatenate(contents)[order], np.concatenate(points)[order]
 
 
-def _save(kept: Kept, cache: Cache) -> None:
+def _save(kept: KeptMap, cache: Cache) -> None:
     """Keep a map in the cache's store, and remove what makers left there that were killed."""
     import numpy as np
     from safetensors.numpy import save as to_bytes
 
     contents = kept.contents.view(np.uint8).reshape(-1, 16)
-    held = {"ids": kept.ids, "contents": contents, "points": kept.points, **vars(kept.landmarks)}
+    arrays = {"ids": kept.ids, "contents": contents, "points": kept.points, **vars(kept.landmarks)}
     card = json.dumps(asdict(kept.card))
     remove_abandoned(cache.store.path)
-    write_file(cache.folder.map, to_bytes(held, {"card": card, "digest": digest_of(card, held)}))
+    write_file(cache.folder.map, to_bytes(arrays, {"card": card, "digest": digest_of(card, arrays)}))
 
 
-def _read(cache: Cache) -> Kept | None:
+def _read(cache: Cache) -> KeptMap | None:
     """The map in the cache's store as it is there; None where there is none.
 
     Raises:
         PetrieveError: as `load` does.
     """
-    from safetensors import safe_open
-
     kept = None
-    with suppress(FileNotFoundError), _whole(cache):
-        with safe_open(str(local(cache.folder.map)), "numpy") as opened:
-            metadata = opened.metadata() or {}
-            held = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-        if metadata["digest"] != digest_of(metadata["card"], held):
-            raise ValueError("its digest is another's")
-        kept = _kept(Card(**json.loads(metadata["card"])), held)
+    with suppress(FileNotFoundError), reading(cache.folder.map, MAP) as here:
+        kept = _kept(*read_arrays(here, Card))
         if kept.landmarks.axes.shape[0] != cache.dimension and kept.card.fingerprint == cache.fingerprint:
             raise ValueError("it is of embeddings of another dimension")
-    if kept is not None and kept.card.fingerprint != cache.fingerprint:
-        raise PetrieveError(
-            f"the map was made from embeddings of other weights ({kept.card.fingerprint[:8]}) "
-            f"than the store's ({cache.fingerprint[:8]})",
-            REMEDY,
-        )
+    if kept is not None:
+        check_weights(kept.card.fingerprint, cache, MAP)
     return kept
 
 
-def _kept(card: Card, held: "dict[str, np.ndarray]") -> Kept:
+def _kept(card: Card, arrays: "dict[str, np.ndarray]") -> KeptMap:
     """A map of what its file says.
 
     Raises:
-        ValueError, KeyError, TypeError: that is no map.
+        ValueError, KeyError, TypeError: it is not a map.
     """
     import numpy as np
 
-    for name, type_ in Card.__annotations__.items():
-        if not isinstance(getattr(card, name), type_):
-            raise TypeError(f"{name} is not a {type_}")
-    ids, contents, points = (held.pop(name) for name in ("ids", "contents", "points"))
-    made, count, wanted = Landmarks(**held), card.landmarks, card.contents
+    ids, contents, points = (arrays.pop(name) for name in ("ids", "contents", "points"))
+    made, count, wanted = Landmarks(**arrays), card.landmarks, card.contents
     dimension, axes = made.axes.shape
     shapes = {"mean": (dimension,), "axes": (dimension, axes), "reduced": (count, axes), "spots": (count, 2)}
-    found = {name: array.shape for name, array in held.items()}
+    found = {name: array.shape for name, array in arrays.items()}
     own = (ids.shape, contents.shape, points.shape)
     if count < 1 or found != shapes or own != ((wanted,), (wanted, 16), (wanted, 2)):
         raise ValueError(f"shapes {found} and {own}")
-    numbers = all(array.dtype == np.float32 for array in (points, *held.values()))
+    numbers = all(array.dtype == np.float32 for array in (points, *arrays.values()))
     if not numbers or ids.dtype != np.int64 or contents.dtype != np.uint8:
         raise ValueError("numbers of another type")
-    if not all(np.isfinite(array).all() for array in held.values()) or not (abs(points) <= 1).all():
-        raise ValueError("places that are no places")
+    if not all(np.isfinite(array).all() for array in arrays.values()) or not (abs(points) <= 1).all():
+        raise ValueError("places outside of the plane")
     if (ids[1:] <= ids[:-1]).any():
         raise ValueError("an id for each content is wanted")
-    return Kept(card, ids, np.ascontiguousarray(contents).view("S16").reshape(-1), points, made)
-
-
-@contextmanager
-def _whole(cache: Cache) -> Iterator[None]:
-    """Trouble with reading the map in the cache's store, said as ours; that there is none stays FileNotFoundError."""
-    from safetensors import SafetensorError
-
-    try:
-        yield
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        what = f"cannot read the map {cache.folder.map}: {first_line(error)}"
-        raise PetrieveError(what, "make it readable, or remove it") from error
-    except (SafetensorError, KeyError, ValueError, TypeError) as error:
-        raise PetrieveError(f"the map {cache.folder.map} is damaged, or of another release", REMEDY) from error
+    return KeptMap(card, ids, np.ascontiguousarray(contents).view("S16").reshape(-1), points, made)

@@ -15,6 +15,23 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class Terms:
+    """How many photos are looked for, and which of them count.
+
+    `where` is a condition in SQL on the photos' columns: only those for which it holds are meant. With `group_by`, a
+    column, only the best photo of each of its values counts; photos without a value stand alone.
+    """
+
+    k: int = 10
+    where: str | None = None
+    group_by: str | None = None
+    min_similarity: float = -1.0
+
+
+ANY = Terms()
+
+
+@dataclass(frozen=True)
 class Match:
     """A cached photo (its path), how like the query it is, and what that means.
 
@@ -40,26 +57,23 @@ class Match:
 def ask(
     index: Index,
     embeddings: "Sequence[np.ndarray]",
+    terms: Terms = ANY,
     *,
-    k: int = 10,
     leave_out: frozenset[str] = frozenset(),
-    where: str | None = None,
-    group_by: str | None = None,
-    min_similarity: float = -1.0,
 ) -> list[Match]:
-    """The `k` photos most like a pet, best first, but for paths that are left out; its photos' embeddings are (D,).
-
-    `where` is a condition in SQL on the photos' columns: only those for which it holds are meant. With `group_by`, a
-    column, only the best photo of each of its values counts; photos without a value stand alone.
+    """The photos most like a pet, best first, but for paths that are left out; its photos' embeddings are (D,).
 
     Raises:
         PetrieveError: `k` is below 1, a similarity beyond 1, the condition cannot be used, or there is no such column.
     """
     import numpy as np
 
+    k, where, group_by = terms.k, terms.where, terms.group_by
     check_k(k)
-    if not -1 <= min_similarity <= 1:
-        raise PetrieveError(f"no photo is {min_similarity:g} similar", "give `--min-similarity` a number from -1 to 1")
+    if not -1 <= terms.min_similarity <= 1:
+        raise PetrieveError(
+            f"no photo is {terms.min_similarity:g} similar", "give `--min-similarity` a number from -1 to 1"
+        )
     if not len(index.cache):
         raise PetrieveError(f"there are no embeddings in {index.cache.store.path}", "run `petrieve embed FOLDER` first")
     if group_by is not None and group_by not in index.cache.columns():
@@ -72,8 +86,8 @@ def ask(
     while True:
         ranked_ = [replace(one, similarity=one.similarity * length) for one in ranked(index, pet, wanted, chosen)]
         candidates = _matches(index, ranked_, leave_out, group_by)
-        found = [one for one in candidates if one.similarity >= min_similarity][:k]
-        exhausted = len(ranked_) < wanted or ranked_[-1].similarity < min_similarity
+        found = [one for one in candidates if one.similarity >= terms.min_similarity][:k]
+        exhausted = len(ranked_) < wanted or ranked_[-1].similarity < terms.min_similarity
         if len(found) == k or exhausted:
             break
         wanted *= GROWTH

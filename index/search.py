@@ -16,7 +16,7 @@ from petrieve.store.rows import digests, row_ids, unit_length
 if TYPE_CHECKING:
     import numpy as np
 
-# Of more neighbours than this, all photos are compared: reading so many one by one would take as long.
+# Of more neighbours than this, all photos are compared: to read the embeddings one by one would take as long.
 MANY = 1000
 # How many more contents are looked at when those that were found have too few photos.
 GROWTH = 4
@@ -59,7 +59,7 @@ def search(
 
 
 def ranked(index: Index, embedding: "np.ndarray", wanted: int, chosen: Chosen | None = None) -> list[Found]:
-    """As many photos most like an embedding (D,), or a few more, or all that there are; best first.
+    """The `wanted` photos most like an embedding (D,), or a few more, or all that there are; best first.
 
     Of all photos, or of the chosen ones. Photos with the same bytes stand beside each other.
     """
@@ -75,7 +75,7 @@ def ranked(index: Index, embedding: "np.ndarray", wanted: int, chosen: Chosen | 
 def nearest(
     index: Index, embedding: "np.ndarray", wanted: int, chosen: Chosen | None = None
 ) -> tuple[list[float], list[int]]:
-    """The cosines of so many contents most like an embedding (D,), or of all, best first; and their ids."""
+    """Cosines and ids of the `wanted` contents most like an embedding (D,), or of all that there are; best first."""
     similarities, ids = nearest_of_each(index, embedding[None], wanted, chosen)
     there = ids[0] >= 0
     return similarities[0][there].tolist(), ids[0][there].tolist()

@@ -17,7 +17,7 @@ NEIGHBOURS = 10  # of 10 and 15, each keeps as many neighbours, and 10 is quicke
 PHASES = ((200, 12.0, 0.5), (300, 1.0, 0.8))
 STEP = 0.4  # of the grid, where points repel each other by 1 / (1 + distance²): forces are off by 4 % in the mean
 LEAST, MOST = 48, 1000  # steps from one end of the points to the other
-FEW = 300  # of so many, all pairs are quicker than the grid
+FEW = 300  # up to this many points, all pairs are quicker than the grid
 
 
 def spread(reduced: "np.ndarray") -> "np.ndarray":
@@ -26,7 +26,7 @@ def spread(reduced: "np.ndarray") -> "np.ndarray":
     import numpy as np
 
     width = reduced[:, 0].std()
-    if len(reduced) <= 2 * NEIGHBOURS or not width:  # there is nobody who is no neighbour
+    if len(reduced) <= 2 * NEIGHBOURS or not width:  # all are neighbours of each other
         return np.ascontiguousarray(reduced[:, :2])
     _, nearest = faiss.knn(reduced, reduced, 1 + min(NEIGHBOURS, len(reduced) - 1))
     attracted, repulsion = _graph(nearest[:, 1:]), _exact if len(reduced) <= FEW else _repulsion
@@ -67,7 +67,7 @@ def _attraction(points: "np.ndarray", graph: Any, one: "np.ndarray") -> "np.ndar
 
 
 def _exact(points: "np.ndarray") -> "np.ndarray":
-    """What `_repulsion` comes near to, by all pairs."""
+    """The same as `_repulsion`, exactly: by all pairs."""
     ways = points[:, None] - points[None]
     near = 1 / (1 + (ways * ways).sum(axis=-1))
     pushed = (ways * (near * near)[:, :, None]).sum(axis=1)

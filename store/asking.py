@@ -13,7 +13,7 @@ from petrieve.store.buckets import ENDED, parted
 from petrieve.store.errors import PetrieveError
 
 Answer = TypeVar("Answer")
-# A request is tried again after up to so many seconds, twice as many each time; all tries begin within PATIENCE.
+# The most seconds before a second try, and twice as many before each further one; all tries begin within PATIENCE.
 FIRST_WAIT, LONGEST_WAIT, PATIENCE = 0.1, 15.0, 60.0
 UNTOLD_WAIT = 3.0  # seconds; a longer one is told
 # What S3 and its like answer where credentials were good and are no longer, and where a moment later the answer may
@@ -55,7 +55,7 @@ def asked(address: str, ask: Callable[[], Answer]) -> Answer:
             wait = wait_after(trouble, left)
             if trouble is error and wait is None:
                 raise
-            if wait is None:  # what was said may hold secrets, so that it is no cause
+            if wait is None:  # the answer may hold secrets, so it is not given as the cause
                 raise trouble from None
         time.sleep(wait)
 
@@ -102,12 +102,12 @@ def trouble_of(address: str, error: Exception) -> Exception:
 
 
 def unreached(bucket: str, why: str) -> Unreached:
-    """That a bucket could not be reached, and why."""
+    """The error for a bucket that could not be reached, with the reason."""
     return Unreached(errno.EIO, f"{bucket} could not be reached: {why}")
 
 
 def refused(address: str, error: OSError) -> PetrieveError:
-    """What the person reads whose command cannot go on without this bucket."""
+    """The error of a command that cannot go on without this bucket."""
     remedy = "check the network and `--endpoint`, and run the command again"
     if isinstance(error, Ended):
         remedy = "renew them and run the command again: what was committed stays"

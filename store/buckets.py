@@ -40,7 +40,7 @@ def parted(address: str) -> tuple[str, str]:
     found = ADDRESS.match(address)
     scheme, rest = (found[1].lower(), found[2]) if found else ("", "")
     name, _, key = rest.partition("/")
-    # What stands before an @, or behind a host that is no bucket, may be a secret: a key, or a signature.
+    # What stands before an @, or behind a host that is not a bucket, may be a secret: a key, or a signature.
     shown = f"{scheme}://{re.split('[?#]', name.rpartition('@')[2])[0]}" if found else address
     if scheme not in SCHEMES or not NAME.fullmatch(name.replace("@", "", 1)):
         raise PetrieveError(f"{shown} is not the address of a bucket", "write s3://BUCKET/PREFIX, gs://… or az://…")
@@ -52,7 +52,7 @@ def parted(address: str) -> tuple[str, str]:
 def connected(address: str, *, retries: int = 10) -> "tuple[ObjectStore, str]":
     """The bucket of an address, made once and kept, and the key or prefix that the address names in it.
 
-    By itself it tries a request so many times again.
+    It tries a request `tries` times again by itself.
 
     Raises:
         PetrieveError: no bucket's address, an extra is not installed, or the environment cannot be used.

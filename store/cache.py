@@ -105,7 +105,7 @@ class Cache(Choosing):
         return cls.open(store.path, made.name)
 
     def keep_views(self, number: int, recipe: str) -> None:
-        """Say in the store that each photo has so many augmented views; those of another recipe are dropped."""
+        """Write into the store that each photo has `views` augmented views; those of another recipe are dropped."""
         if number == self.made.views and (self.made.recipe == recipe or not number):
             return
         if self.made.recipe not in ("", recipe):
@@ -115,7 +115,7 @@ class Cache(Choosing):
         self._write_card()
 
     def keep_listings(self, listings: Mapping[str, Listing]) -> None:
-        """Say in the store what archives held, by their paths."""
+        """Write into the store what archives held, by their paths."""
         if listings != read_listings(self.store):
             with self._writing():
                 write_listings(self.store, listings)
@@ -237,7 +237,7 @@ class Cache(Choosing):
         self._changed()
 
     def mark_gone(self, paths: Iterable[str], known: Known) -> None:
-        """Say of photos that they were not found where they were."""
+        """Mark photos as gone: they were not found where they were."""
         since = datetime.now(UTC).replace(microsecond=0)
         self.change({path: {"gone": since} for path in paths}, known)
 
@@ -246,7 +246,7 @@ class Cache(Choosing):
         return self._columns_of(paths, known, self.columns())
 
     def by_hand_of(self, paths: Sequence[str], known: Known) -> dict[str, dict[str, Any]]:
-        """Label and split of these photos, and whether a CSV has said them (None: not known), by path."""
+        """Label and split of these photos, and whether they come from a CSV (None: not known), by path."""
         return self._columns_of(paths, known, [*BY_HAND, *BY_HAND.values()])
 
     def _columns_of(self, paths: Sequence[str], known: Known, names: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -334,7 +334,7 @@ class Cache(Choosing):
                 let_go(path, table)
 
     def sign(self) -> None:
-        """Say on the store's card how this run leaves the tables, so that damage to their manifests shows."""
+        """Write digests of the tables' manifests on the store's card, so that damage to them shows."""
         card = read_card(self.store)
         if card is None or card.manifests != manifests(self.store, self.store.tables(card.trunks)):
             self._write_card()

@@ -1,4 +1,4 @@
-"""The photos that a condition chooses, and their contents, as bits: what a search of a million looks them up in."""
+"""Sets of photos and contents as bits: a search among a million looks up in them which of them a condition chooses."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING

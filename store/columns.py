@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 FORM = b"written"  # in a column's metadata: which of FORMS its values had
-NAN = ("NaN", "nan")  # among numbers that is none: a filter would hold it for larger than all
-EXACT = 1 << 53  # up to here a whole number stays what it is among fractions
+NAN = ("NaN", "nan")  # among numbers it is not one: a filter would hold it for larger than all
+WHOLE_AS_FLOAT = 1 << 53  # up to here a whole number stays what it is among fractions
 
 
 class Form(NamedTuple):
-    """How values of an Arrow type are written: `read` raises ValueError where a text is none of them."""
+    """How values of an Arrow type are written: `read` raises ValueError where a text is not one."""
 
     type: str
     read: Callable[[str], Any]
@@ -33,7 +33,7 @@ def plain(text: str) -> str:
 def _whole(text: str) -> int | None:
     if text in NAN:
         return None
-    if abs(value := int(text)) > EXACT:
+    if abs(value := int(text)) > WHOLE_AS_FLOAT:
         raise ValueError(text)
     return value
 
@@ -80,7 +80,7 @@ FORMS = {
 def typed(name: str, texts: Iterable[str | None]) -> "tuple[pa.Field | None, list[Any]]":
     """The column of these values, and the values as it holds them; no column where there is no value.
 
-    A type is taken if every value writes back as it was: `007` and `1E5` are no numbers.
+    A type is taken if every value writes back as it was: `007` and `1E5` are not numbers.
     """
     import pyarrow as pa
 
@@ -166,7 +166,7 @@ def _form(column: "pa.Field") -> Form:
 
 
 def alike(labels: Iterable[str]) -> str | None:
-    """What to say of labels that differ by case alone; None where there are none."""
+    """The note about labels that differ by case alone; None where there are none."""
     found: dict[str, list[str]] = {}
     for label in sorted(labels):
         found.setdefault(label.casefold(), []).append(label)

@@ -1,4 +1,4 @@
-"""What a store holds as a condition chooses it: photos, and the contents that they have."""
+"""The photos of a store that a condition in SQL chooses, and the contents that they have."""
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property
@@ -26,7 +26,7 @@ class Choosing(Contents):
         """Batches of photos with these columns for which a condition in SQL on their columns holds.
 
         Raises:
-            PetrieveError: it is no condition, or names a column that is not there.
+            PetrieveError: it is not a condition, or names a column that is not there.
         """
         wanted = [*columns, *({"digest"} - set(columns))]
         with readable(self.store):
@@ -37,7 +37,7 @@ class Choosing(Contents):
         """The photos for which a condition in SQL on their columns holds: looked for once, then remembered.
 
         Raises:
-            PetrieveError: it is no condition, or names a column that is not there.
+            PetrieveError: it is not a condition, or names a column that is not there.
         """
         import numpy as np
 

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 # Rows of a scanned batch: of 1,024 numbers, 16 MB at a time.
 SCAN = 8192
 EMBEDDED, CANONICAL = "digest IS NOT NULL", "view = 0"
-# Up to so many photos, what is said of them is kept in memory once it has been asked for: 20 MB.
+# Up to this many photos, their labels and columns are kept in memory once they have been asked for: 20 MB.
 IN_MEMORY = 100_000
-FEW = 20  # of so many, one is quicker read by itself than found in a scan
+FEW = 20  # up to this many rows are quicker read one by one than found in a scan
 
 
 class Content(NamedTuple):
@@ -119,7 +119,7 @@ class Contents:
         return found
 
     def caveats(self) -> dict[str, str]:
-        """What is to be known of the pixels of embedded photos, by path: that some are lost, or are a preview's."""
+        """The caveats of embedded photos, by path: that pixels are lost, or a preview's."""
         if "caveat" not in self._photos.schema.names:
             return {}
         batches = self.photos(["root", "uri", "caveat"], "caveat IS NOT NULL")
@@ -210,7 +210,7 @@ class Contents:
 
     @cached_property
     def _held(self) -> "tuple[np.ndarray, pa.RecordBatch]":
-        """All that is said of the photos, by their rows' ids, ascending."""
+        """All photos with their labels and columns, by their rows' ids, ascending."""
         import numpy as np
         import pyarrow as pa
 
@@ -362,7 +362,7 @@ class Contents:
             return int(table.count_rows(chosen))
 
     def _changed(self) -> None:
-        """What was remembered of the tables no longer holds."""
+        """Forget what was remembered of the tables: they have changed."""
         remembered = "_embedded _of_photos _of_canonical _repeated _of_contents _of_views _held"
         for name in remembered.split():
             self.__dict__.pop(name, None)

@@ -76,7 +76,7 @@ def spans(starts: "np.ndarray", counts: "np.ndarray") -> "np.ndarray":
 
 
 def drawn(marks: "np.ndarray", groups: "np.ndarray", most: int) -> "np.ndarray":
-    """The places, ascending, of so many rows or all, by their marks (N,): with the same rows there, the same each time.
+    """The places, ascending, of `most` rows, or of all, drawn by their marks (N,): of the same rows always the same.
 
     Of each of the groups (N,), numbers, the lowest FEW are drawn first, as long as there is room, then the lowest of
     all. Who grows keeps most of those that were drawn.

@@ -1,4 +1,4 @@
-"""The one type of expected failure, and the words of it."""
+"""The one type of expected failure, and how it is worded."""
 
 import re
 from collections.abc import Sequence

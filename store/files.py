@@ -21,7 +21,7 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 def write_file(path: Where, *data: bytes | memoryview) -> None:
     """Write `data`, one part after the other, to `path` whole or not at all: a reader sees the old file or the new one.
 
-    A link is followed; what is no regular file (a pipe, a terminal) is written to as it is.
+    A link is followed; what is not a regular file (a pipe, a terminal) is written to as it is.
 
     Raises:
         OSError: it cannot be written; the error names `path`.

@@ -52,7 +52,7 @@ def filtered(
     follows; in brackets, which it cannot close, what follows is an error.
 
     Raises:
-        PetrieveError: it is no condition, names a column that is not there, or calls what may take much room.
+        PetrieveError: it is not a condition, names a column that is not there, or calls what may take much room.
     """
     quoted = next((name for name in known if f'"{name}"' in condition), None)
     if quoted:  # in Lance's SQL that is a text, and the condition would silently never hold
@@ -61,7 +61,7 @@ def filtered(
         )
     if why := _amiss(condition):
         raise _unusable(why, known)
-    condition = condition.encode(errors="replace").decode()  # what is no text, no column holds
+    condition = condition.encode(errors="replace").decode()  # what is not text, no column holds
     scanner = table.scanner(columns=columns, filter=f"(\n{condition}\n)", with_row_id=True, batch_size=batch)
     try:
         scanner.explain_plan()  # of a table that is open: what fails here is the condition
@@ -102,15 +102,15 @@ def _explained(said: str, known: Sequence[str]) -> PetrieveError:
     """Lance's words on a condition, as ours."""
     if missing := re.search(r"No field named (\"[^\"]+\"|\S+?)\.(?= |$)", said):
         return PetrieveError(
-            f"the filter names {missing[1]}, which is no column",
+            f"the filter names {missing[1]}, which is not a column",
             f"the columns are {_words(known)}; write texts in single quotes",
         )
     if "literal of type 'Utf8'" in said:
         return PetrieveError(
-            "the filter compares a column of text with what is no text",
+            "the filter compares a column of text with something that is not text",
             "write that in single quotes, or make numbers of the column: `cast(weight as double) > 3`",
         )
-    why = next((found[0] for found in (re.search(words, said) for words in REASONS) if found), "it is no condition")
+    why = next((found[0] for found in (re.search(words, said) for words in REASONS) if found), "it is not a condition")
     return _unusable(why.replace("found: )", "found: ) or its end"), known)
 
 

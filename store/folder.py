@@ -187,7 +187,7 @@ def read_card(store: Store) -> Card | None:
 
 
 def _check_name(store: Store) -> None:
-    """Lance opens no table below a folder whose name has a line break or the like, or bytes that are no text."""
+    """Lance opens no table below a folder whose name has a line break or the like, or bytes that are not text."""
     if isinstance(store.path, Key):  # where such characters are refused already
         return
     odd = [c for c in os.path.abspath(store.path) if c < " " or c == "\x7f" or "\udc80" <= c <= "\udcff"]
@@ -214,7 +214,7 @@ def _made(said: Mapping[str, Any]) -> Made:
         recipe=str(said.get("recipe", "")),
     )
     if not _NAME.fullmatch(made.kind) or "/" in made.name:
-        raise ValueError(f"{made.name!r} is no name")
+        raise ValueError(f"{made.name!r} is not a name")
     return made
 
 

@@ -1,4 +1,4 @@
-"""What people have said of photos that are gone or forgotten: it comes back when the path or the content does."""
+"""Labels and columns that people gave to photos that are gone or forgotten: they come back with path or content."""
 
 import os
 from collections.abc import Container, Iterable, Iterator, Mapping
@@ -20,7 +20,7 @@ Row = dict[str, Any]  # of the table of photos, or some of its columns
 
 @dataclass(frozen=True)
 class Lost:
-    """What was said of photos that are no longer where they were, by column."""
+    """Labels, splits and columns of photos that are no longer where they were: rows by column."""
 
     by_path: dict[str, Row] = field(default_factory=dict)
     by_content: dict[bytes, Row] = field(default_factory=dict)

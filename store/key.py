@@ -218,7 +218,7 @@ def where(place: str | os.PathLike[str] | Key, *, near: bool = True) -> Where:
     Without `near` nothing in a bucket is read from a copy on this machine.
 
     Raises:
-        PetrieveError: it is no address of a bucket, or one at which no store can be; or an extra is not installed.
+        PetrieveError: it is not the address of a bucket, or no store can be there; or an extra is not installed.
     """
     if isinstance(place, Key):
         return place

@@ -1,4 +1,4 @@
-"""What a store knows of its photos, column by column: what a run holds the photos that it finds against."""
+"""The photos that a store knows, column by column: a run compares the photos that it finds with them."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from petrieve.store.contents import SCAN, Content, Contents
 from petrieve.store.digests import as_bytes
-from petrieve.store.marks import mark_of, marks_of
+from petrieve.store.marks import mark_of_text, marks_of_texts
 from petrieve.store.photo import UNTOLD, Photo, as_text, is_address, path_of, texts_of, uris_of
 from petrieve.store.rows import microseconds, photo_schema
 
@@ -109,7 +109,7 @@ class Known:
         import pyarrow as pa
         import pyarrow.compute as pc
 
-        wanted = marks_of(texts)
+        wanted = marks_of_texts(texts)
         at = np.searchsorted(self.marks, wanted, "right") - 1
         found, left = np.full(len(texts), -1), np.flatnonzero(at >= 0)
         while len(left := left[self.marks[at[left]] == wanted[left]]):
@@ -122,16 +122,16 @@ class Known:
         return found
 
     def among(self, paths: Sequence[str]) -> frozenset[str]:
-        """Those of these paths that are known."""
+        """The paths among these that the store knows."""
         return frozenset(path for path, place in zip(paths, self.places_of(paths).tolist(), strict=True) if place >= 0)
 
     def asked_for(self, path: str) -> bool:
-        """Whether the photo at a path would be here, if the store knew it."""
+        """Whether the photo at a path would be among these, if the store knew it."""
         text = _text(path)
         return self.within is None or any(text == one or text.startswith(f"{one}/") for one in self.within)
 
     def _place(self, path: str) -> int:
-        mark = mark_of(_text(path))
+        mark = mark_of_text(_text(path))
         at = int(self.marks.searchsorted(mark, "right")) - 1
         while at >= 0 and self.marks[at] == mark:
             place = int(self.places[at])
@@ -217,7 +217,7 @@ class Known:
 
 
 def known(contents: Contents, sources: Iterable[str] | None = None) -> Known:
-    """What a store knows of its photos, or of those at these paths and below, and what one trunk has of their contents.
+    """The photos that a store knows, or those at these paths and below, and what one trunk has of their contents.
 
     Of very many `sources` all is read.
     """
@@ -235,7 +235,7 @@ def known(contents: Contents, sources: Iterable[str] | None = None) -> Known:
             numbers = [roots.setdefault(name, len(roots)) for name in named.dictionary.to_pylist()]
             of_roots.append(np.array(numbers, np.int32)[named.indices.to_numpy()])
             texts = texts_of(named.dictionary.to_pylist(), named.indices.to_numpy(), batch["uri"])
-            marks.append(marks_of(texts))
+            marks.append(marks_of_texts(texts))
             yield batch.select(columns.names)
 
     table = pa.Table.from_batches(rows(), columns)
@@ -244,7 +244,7 @@ def known(contents: Contents, sources: Iterable[str] | None = None) -> Known:
 
 
 def nothing() -> Known:
-    """What a store knows that is not there yet."""
+    """The known photos of a store that is not there yet: none."""
     import numpy as np
 
     table = _columns(photo_schema()).empty_table()
@@ -268,7 +268,7 @@ def _known(
     within: tuple[str, ...] | None,
     contents: Contents | None,
 ) -> Known:
-    """What is known, of rows with COLUMNS and `_rowid`."""
+    """The known photos, of rows with COLUMNS and `_rowid`."""
     import numpy as np
 
     unread = np.flatnonzero(rows["reason"].is_valid().to_numpy()).tolist()
@@ -385,7 +385,7 @@ def _container(folder: str, containers: Collection[str]) -> str | None:
 
 
 def _caveats(rows: "pa.Table") -> dict[bytes, str]:
-    """What is to be known of contents' pixels, by digest."""
+    """The caveats of contents, by digest: that pixels are lost, or a preview's."""
     if "caveat" not in rows.schema.names:
         return {}
     some = rows.select(["digest", "caveat"]).filter(rows["caveat"].is_valid())

@@ -164,7 +164,7 @@ def leased(key: Key) -> Iterator[Held]:
     """Hold the store whose lock's file is `key` for writing, and renew that until the end.
 
     Raises:
-        PetrieveError: another run holds it, or the bucket cannot be written to, or is none that a store can lie in.
+        PetrieveError: another run holds it, or the bucket cannot be written to, or cannot hold a store.
     """
     lease, over = Lease(key), threading.Event()
     held = Held(lease.take())

@@ -67,9 +67,9 @@ def _locked(store: Store, file: Path) -> Iterator[Held]:
 
 
 def _signed(lock: int) -> bytes:
-    """What stood in the lock's file, nothing after a run that came to its end; now it says who holds it.
+    """The lock's file before this run: empty after a run that came to its end. Now it names the holder.
 
-    A full disk is no reason to go without the lock.
+    The lock is held on a full disk too.
     """
     with suppress(OSError):
         before = os.pread(lock, 1, 0)

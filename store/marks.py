@@ -15,7 +15,7 @@ BASE = 0x9E3779B97F4A7C15  # odd, so that it has an inverse
 SOME = 8192  # texts at a time: of paths some 500 kB, and eight times as much in numbers
 
 
-def marks_of(texts: "pa.LargeStringArray") -> "np.ndarray":
+def marks_of_texts(texts: "pa.LargeStringArray") -> "np.ndarray":
     """A number for each text, (n,) uint64, which another may have too."""
     import numpy as np
 
@@ -32,7 +32,7 @@ def marks_of(texts: "pa.LargeStringArray") -> "np.ndarray":
     return found
 
 
-def mark_of(text: str) -> "np.uint64":
+def mark_of_text(text: str) -> "np.uint64":
     """The same of one text."""
     import numpy as np
 

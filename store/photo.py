@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
-# A name may hold bytes that are no UTF-8, which no table of texts takes: in roots and uris they stand as characters
+# A name may hold bytes that are not UTF-8, which no table of texts takes: in roots and uris they stand as characters
 # for private use, as other systems keep them too. So that each name has one text, a name that itself holds such a
 # character has the three bytes of that in its place.
 _BYTES = {0xDC00 + byte: 0xF700 + byte for byte in range(0x80, 0x100)}
@@ -129,7 +129,7 @@ def texts_of(roots: Sequence[str], numbers: "np.ndarray", uris: "pa.Array") -> "
 
 
 def is_address(place: str | os.PathLike[str]) -> bool:
-    """Whether a place is named by an address (`s3://bucket/pets`), and is no path on this machine."""
+    """Whether a place is named by an address (`s3://bucket/pets`), and is not a path on this machine."""
     text = os.fspath(place)
     return "://" in text and ADDRESS.match(text) is not None
 

@@ -25,7 +25,7 @@ def merges(table: "lance.LanceDataset", under_way: Iterable[str] = (), *, most_r
     """Tasks for `merged`, which may be done in any order and at once; none where a table has few small pieces.
 
     What tasks that are `under_way` merge is let be: of two merges of the same pieces only one can be committed. All of
-    them together read so many rows at most.
+    them together read `most` rows at most.
     """
     from lance.optimize import Compaction, CompactionTask
 
@@ -64,7 +64,7 @@ def commit_merges(table: "lance.LanceDataset", results: Sequence[str]) -> bool:
     """Whether what came of tasks has taken the place of what it was made of.
 
     It has not where rows in that have been changed, or merged otherwise, since the tasks were made: the table stays as
-    it is. Rows that have been added meanwhile are no hindrance.
+    it is. Rows that have been added meanwhile do not matter.
 
     Raises:
         OSError: of Lance; the table cannot be written to.

@@ -135,7 +135,7 @@ def said(schema: "pa.Schema") -> list[str]:
 
 
 def said_of(photo: Photo) -> dict[str, Any]:
-    """What a photo's name, folder or CSV says of it, by column; labels that look the same are one."""
+    """Label, split and columns of a photo, by column; labels that look the same are one."""
     return {"label": plain(photo.label or "") or None, "split": photo.split, **photo.columns}
 
 
@@ -145,7 +145,7 @@ def by_hand(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def told(photo: Photo, row: Mapping[str, Any]) -> Photo:
-    """A photo with other words said of it; what `row` leaves out stays."""
+    """The photo with label, split and columns of `row`; what `row` leaves out stays."""
     words = {**said_of(photo), **row}
     return replace(photo, label=words.pop("label"), split=words.pop("split"), columns=words)
 

@@ -24,7 +24,7 @@ class Slice:
 
 
 def slices(cache: Contents, rows: int) -> list[Slice]:
-    """The embeddings in their order, in slices of so many rows and up to one piece more."""
+    """The embeddings in their order, in slices of `rows` rows and up to one piece more."""
     parts, size = list[list[int]](), rows
     with readable(cache.store):
         for piece in cache._vectors.get_fragments():

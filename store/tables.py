@@ -29,7 +29,7 @@ COUNTED_FROM = (1 << 64) - 1  # the names of Lance's manifests count down from h
 KEPT_SECONDS = 3600
 FOLDERS = ("data", "_deletions", "_transactions")  # of a table, with the files that a version names
 # How many versions are read to see what none names: in a bucket, within a minute. What a run leaves it wrote at its
-# end, and then the last will do; clocks of machines that share a disk may differ by so much.
+# end, and then the last will do; clocks of machines that share a disk may differ by as much.
 VERSIONS_READ, CLOCKS_SECONDS = 1000, 60
 
 

@@ -77,28 +77,39 @@ def _measured(photos: Labelled, head: Head) -> "Measured":
     """Paths, probabilities (N, C) and classes (N,) of the photos that a head is measured on."""
     import numpy as np
 
-    said = head.report
-    held_out = said.evaluated_on.startswith("held-out split")
-    # A head from before the photos had splits was fitted on all: to it, those that are now held out are not new.
-    trained = [(label, split) for label, split in photos.there if split == "train" and label in head.classes]
-    drawn = ((photos.splits == "train") & np.isin(photos.labels, head.classes)).sum()
-    as_then = held_out or said.photos in (drawn, sum(photos.there[one] for one in trained))
-    one = plan(photos.labels, photos.splits if as_then else np.full(len(photos), ""), photos.groups)
-    known = np.isin(photos.labels, head.classes)
-    tested = one.tested & known & ~np.isin(photos.groups, photos.groups[one.fitted_on])
-    if held_out and tested.any():
+    report, known = head.report, np.isin(photos.labels, head.classes)
+    splits = photos.splits if _had_splits(photos, head) else np.full(len(photos), "")
+    parts = plan(photos.labels, splits, photos.groups)
+    tested = parts.tested & known & ~np.isin(photos.groups, photos.groups[parts.fitted_on])
+    if report.by_split and tested.any():
         probabilities = head.predict(photos.embeddings[tested])
     else:
-        tested = one.fitted_on & known
-        l2 = said.l2 if said.method == "logistic" else None
-        every = fit.out_of_fold(photos, one, l2=l2, balanced=said.balanced)[tested[one.fitted_on]]
+        tested = parts.fitted_on & known
+        l2 = report.l2 if report.method == "logistic" else None
+        every = fit.out_of_fold(photos, parts, l2=l2, balanced=report.balanced)[tested[parts.fitted_on]]
         probabilities = np.zeros((len(every), len(head.classes)))
-        probabilities[:, np.isin(head.classes, one.classes)] = every[:, np.isin(one.classes, head.classes)]
+        probabilities[:, np.isin(head.classes, parts.classes)] = every[:, np.isin(parts.classes, head.classes)]
     places = np.flatnonzero(tested)
-    lone = pictures(one.targets[places], photos.groups[places])
-    places = places[lone]
+    first = pictures(parts.targets[places], photos.groups[places])  # of near-copies with one label
+    places = places[first]
     paths = [photos.paths[place] for place in places.tolist()]
-    return paths, probabilities[lone], np.searchsorted(head.classes, photos.labels[places])
+    return paths, probabilities[first], np.searchsorted(head.classes, photos.labels[places])
+
+
+def _had_splits(photos: Labelled, head: Head) -> bool:
+    """Whether a head was fitted by the splits that the photos have now.
+
+    One from before they had any was fitted on all: to it, those that are now held out are not new.
+    """
+    import numpy as np
+
+    if head.report.by_split:
+        return True
+    here = ((photos.splits == "train") & np.isin(photos.labels, head.classes)).sum()
+    of_store = sum(
+        count for (label, split), count in photos.there.items() if split == "train" and label in head.classes
+    )
+    return head.report.photos in (here, of_store)
 
 
 def _curve(scores: "np.ndarray", own: "np.ndarray") -> list[tuple[float, float]]:

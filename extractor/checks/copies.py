@@ -11,7 +11,7 @@ from petrieve.extractor.engines.local import CORES
 from petrieve.extractor.pixels.decode import decode, decode_small, upright_image
 from petrieve.extractor.pixels.view import canonical_view
 from petrieve.extractor.sources.reading import Reader
-from petrieve.extractor.trunks.fitting import asking_trunk
+from petrieve.extractor.trunks.fitting import Compute, asking_trunk
 from petrieve.extractor.trunks.trunk import Trunk
 from petrieve.store.cache import Cache
 from petrieve.store.digests import as_bytes
@@ -43,9 +43,7 @@ class Copies:
     larger: "np.ndarray"  # (n, 96, 96)
 
 
-def make_copies(
-    cache: Cache, *, photos: int = 48, device: str = "auto", precision: str = "auto", seed: int = 0
-) -> list[Copies]:
+def make_copies(cache: Cache, compute: Compute, *, photos: int = 48, seed: int = 0) -> list[Copies]:
     """Copies of some photos of a cache, drawn by a seed, of each kind; those that cannot be read are left out.
 
     Raises:
@@ -53,7 +51,7 @@ def make_copies(
     """
     import numpy as np
 
-    trunk = asking_trunk(cache, None, device, precision)
+    trunk = asking_trunk(cache, compute)
     contents, embeddings = cache.sample(photos, seed=seed)
     listed = cache.photos_of(contents, ["root", "uri", "gone", "reason"]).to_pylist()
     rows = {row["digest"]: row for row in listed if row["gone"] is None and row["reason"] is None}

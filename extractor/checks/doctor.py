@@ -4,7 +4,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -17,7 +17,7 @@ from petrieve.extractor.sources.buckets.fetching import fetching
 from petrieve.extractor.sources.formats import FORMATS
 from petrieve.extractor.sources.places import Place, paths_of
 from petrieve.extractor.sources.source import Part
-from petrieve.extractor.trunks.fitting import made_by, new_trunk
+from petrieve.extractor.trunks.fitting import Compute, made_by, new_trunk
 from petrieve.extractor.trunks.ranges import quantised
 from petrieve.extractor.trunks.trunk import Trunk
 from petrieve.store.cache import Cache
@@ -74,15 +74,13 @@ class Diagnosis:
 
 def diagnose(
     sources: Place | Sequence[Place],
+    compute: Compute,
     *,
     store: Place = ".petrieve",
-    weights: str | None = None,
-    device: str = "auto",
-    precision: str = "auto",
 ) -> Diagnosis:
     """What a run over `sources` would be held up by, measured on some of their photos. Nothing is kept.
 
-    `weights` are by default those of `store`, if there is one, else those that a new one would get.
+    The weights are by default those of `store`, if there is one, else those that a new one would get.
 
     Raises:
         PetrieveError: a source, the weights or the device cannot be used, or no photo be read.
@@ -90,7 +88,7 @@ def diagnose(
     parts = find_parts(paths_of(sources))
     photos = list(photos_of(parts).values())
     some = photos[:: max(1, len(photos) // PHOTOS)][:PHOTOS]
-    trunk = _trunk(Store.at(store), weights, device, precision)
+    trunk = _trunk(Store.at(store), compute)
     stages, network, unreadable = _stages(parts, some, trunk)
     # On a GPU the steps before it run beside it; on a CPU they share its cores, but for who waits for a network.
     shared = 1 / sum(1 / rate for stage, rate in stages.items() if stage != "network")
@@ -112,11 +110,12 @@ def diagnose(
     )
 
 
-def _trunk(store: Store, weights: str | None, device: str, precision: str) -> Trunk:
+def _trunk(store: Store, compute: Compute) -> Trunk:
     """What a run would use."""
     made = card.trunks[0] if (card := read_card(store)) else None
-    trunk = new_trunk(made.kind if made else None, weights or (made.weights if made else None), device, precision)
-    return quantised(trunk, store.folder(made_by(trunk)).ranges) if precision == "int8" else trunk
+    weights = compute.weights or (made.weights if made else None)
+    trunk = new_trunk(made.kind if made else None, replace(compute, weights=weights))
+    return quantised(trunk, store.folder(made_by(trunk)).ranges) if compute.precision == "int8" else trunk
 
 
 def _stages(

@@ -5,14 +5,14 @@ from itertools import chain
 
 from petrieve.extractor.engines.local import pool
 from petrieve.extractor.pixels.view import CROP
-from petrieve.extractor.trunks.fitting import asking_trunk
+from petrieve.extractor.trunks.fitting import Compute, asking_trunk
 from petrieve.store.cache import Cache
 from petrieve.store.files import size_bytes
 
 ROUNDS = 2  # batches that each worker is timed with
 
 
-def seconds_a_photo(cache: Cache, *, device: str = "auto", precision: str = "auto") -> float:
+def seconds_a_photo(cache: Cache, compute: Compute) -> float:
     """How long the trunk that made what a cache holds takes for a view, with all workers at work.
 
     Raises:
@@ -20,7 +20,7 @@ def seconds_a_photo(cache: Cache, *, device: str = "auto", precision: str = "aut
     """
     import torch
 
-    trunk = asking_trunk(cache, None, device, precision)
+    trunk = asking_trunk(cache, compute)
     chance = torch.Generator().manual_seed(0)
     views = torch.randint(0, 256, (trunk.batch, 3, CROP, CROP), dtype=torch.uint8, generator=chance)
     with pool(trunk.workers, "embed") as embedders:

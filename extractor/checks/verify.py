@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from petrieve.extractor.engines.local import results
 from petrieve.extractor.sources.places import parts_of
-from petrieve.extractor.trunks.fitting import asking_trunk
+from petrieve.extractor.trunks.fitting import Compute, asking_trunk
 from petrieve.extractor.trunks.ranges import kept
 from petrieve.store.cache import Cache
 from petrieve.store.errors import PetrieveError
@@ -64,9 +64,7 @@ class Verified:
     findings: list[Finding]
 
 
-def verify(
-    cache: Cache, *, sample: int = 32, every: bool = False, device: str = "auto", precision: str = "auto"
-) -> Verified:
+def verify(cache: Cache, compute: Compute, *, sample: int = 32, every: bool = False) -> Verified:
     """What is wrong with a cache: every row is read, and `sample` photos, evenly spread, are embedded again.
 
     With `every`, the other photos are read again too, which finds those edited in place with size and time kept.
@@ -90,7 +88,7 @@ def verify(
     int8, damaged = _ranges(cache)
     findings += damaged
     changed, cosines = [], []
-    embedded = _again(cache, [rows[path] for path in drawn], device, precision)
+    embedded = _again(cache, [rows[path] for path in drawn], compute)
     for cached, now in chain(embedded, _read([rows[path] for path in others])):
         if isinstance(now, Unreadable) and not now.may_pass and _is_as_then(cached, now):
             rotten = f"{cached.photo.path} has the size and time that it had, and can no longer be read: {now.reason}"
@@ -169,13 +167,11 @@ def _ranges(cache: Cache) -> tuple[bool, list[Finding]]:
         return True, [Finding(error.what, error.remedy)]
 
 
-def _again(
-    cache: Cache, rows: Sequence[Row], device: str, precision: str
-) -> Iterator[tuple[Row, Embedded | Unreadable]]:
+def _again(cache: Cache, rows: Sequence[Row], compute: Compute) -> Iterator[tuple[Row, Embedded | Unreadable]]:
     """Each of these photos, with its embeddings, beside what it gives now."""
     if not rows:
         return
-    trunk = asking_trunk(cache, None, device, precision)
+    trunk = asking_trunk(cache, compute)
     then = {row.photo.path: row for row in rows}
     held = cache.views_of({row.digest for row in rows if row.digest})
     made = results(

@@ -1,6 +1,7 @@
 """The trunk that made what a store holds, and the one that a new store begins with."""
 
 import warnings
+from dataclasses import dataclass
 
 from petrieve.extractor.trunks import kinds
 from petrieve.extractor.trunks.ranges import quantised
@@ -12,42 +13,56 @@ from petrieve.store.folder import Made
 BUNDLED = "bundled"
 
 
-def fitting_trunk(cache: Cache, weights: str | None, device: str, precision: str) -> Trunk:
+@dataclass(frozen=True)
+class Compute:
+    """What embeddings are to be computed with: what is asked for, or else what fits the store and the machine."""
+
+    weights: str | None = None  # `imagenet`, `bundled` or a file
+    device: str = "auto"
+    precision: str = "auto"
+
+    @property
+    def plain(self) -> str:
+        """The precision in which the network is loaded: int8's is made from float32."""
+        return "float32" if self.precision == "int8" else self.precision
+
+
+def fitting_trunk(cache: Cache, compute: Compute) -> Trunk:
     """The trunk that made what `cache` holds; for int8 the float32 one, to be quantised.
 
     Raises:
         PetrieveError: it cannot be had, or is another than the cache's.
     """
-    trunk = load_trunk(weights or cache.weights, device, _plain(precision), cache.made.kind)
+    trunk = load_trunk(compute.weights or cache.weights, compute.device, compute.plain, cache.made.kind)
     cache.check(trunk.fingerprint, trunk.weights)
     return trunk
 
 
-def asking_trunk(cache: Cache, weights: str | None, device: str, precision: str) -> Trunk:
+def asking_trunk(cache: Cache, compute: Compute) -> Trunk:
     """The trunk that made what `cache` holds, for photos that stay outside it; int8's ranges are those of the store.
 
     Raises:
         PetrieveError: it cannot be had, is another than the cache's, or the store has no ranges.
     """
-    trunk = fitting_trunk(cache, weights, device, precision)
-    return quantised(trunk, cache.folder.ranges) if precision == "int8" else trunk
+    trunk = fitting_trunk(cache, compute)
+    return quantised(trunk, cache.folder.ranges) if compute.precision == "int8" else trunk
 
 
-def new_trunk(name: str | None, weights: str | None, device: str, precision: str) -> Trunk:
+def new_trunk(name: str | None, compute: Compute) -> Trunk:
     """The trunk of a kind, by default the first, with the weights that are at hand unless some are named.
 
     Raises:
         PetrieveError: there is no such kind, or its weights cannot be had.
     """
     kind = kinds.kind((name or kinds.FIRST.name).partition("-")[0])
-    chosen = weights or at_hand(kind)
-    if weights is None and chosen == BUNDLED:
+    chosen = compute.weights or at_hand(kind)
+    if compute.weights is None and chosen == BUNDLED:
         warnings.warn(
             "ImageNet's weights are not on this disk and cannot be had within seconds: the bundled trunk is used, "
             "which knows cats and dogs",
             stacklevel=2,
         )
-    return load_trunk(chosen, device, _plain(precision), kind.name)
+    return load_trunk(chosen, compute.device, compute.plain, kind.name)
 
 
 def made_by(trunk: Trunk) -> Made:
@@ -55,12 +70,7 @@ def made_by(trunk: Trunk) -> Made:
     return Made(trunk.kind, trunk.fingerprint, trunk.weights)
 
 
-def asks(cache: Cache, weights: str | None, device: str, precision: str) -> bool:
+def asks(cache: Cache, compute: Compute) -> bool:
     """Whether somebody asks for what must be checked even when there is nothing to embed."""
-    other = weights is not None and resolve(weights) != cache.weights
-    return other or (device, precision) != ("auto", "auto")
-
-
-def _plain(precision: str) -> str:
-    """What a network is loaded in that is to be in this precision: int8's is made from float32."""
-    return "float32" if precision == "int8" else precision
+    other = compute.weights is not None and resolve(compute.weights) != cache.weights
+    return other or (compute.device, compute.precision) != ("auto", "auto")

@@ -1,9 +1,21 @@
 """DenseNets in integers: maps as uint8, weights as int8, twice bfloat16's speed on CPUs with VNNI or AMX.
 
-Number n of a channel stands for low + step · n; each channel has its own, from what it reached on photos. Both go into
-the convolution behind it, as the batch norms do in `densenet`, so that oneDNN's convolutions see plain numbers. What
-they write is rounded and cut off to 0 … 255 as it leaves: that is the ReLU within a layer. Sums of integers are
-exact, so that an embedding is the same bit by bit in every batch.
+A channel of a map is kept as whole numbers n from 0 to 255; n stands for x = low + step · n. Low and step are the
+channel's own, and span what it reached on photos and some more (`_scale`). Between two maps stand a batch norm, a ReLU
+and a convolution, y = Σ w · relu(s·x + b) + c. In whole numbers that is:
+
+1. The ReLU bends at e = −b / s. For s > 0 it is s · (max(x, e) − e), for s < 0 it is s · (min(x, e) − e). Where e lies
+   outside of what the channel reaches, the nearer end takes its place, and the ReLU's value there, `rest`, is added.
+2. With z, the whole number nearest to (e − low) / step, x − e is step · (n − z). So the ReLU is a maximum or a minimum
+   of uint8 with z (`_rectified`), and the convolution is one of n − z with the weights w · s · step (`_behind`).
+3. The next map keeps y as m = (y − low′) / step′. So the weights are divided by step′, and the offset becomes
+   (c − low′) / step′ (`_onto`).
+4. The weights of an output channel are rounded to whole numbers from −127 to 127 times one factor. Sums of their
+   products with n are whole, so exact, so that an embedding is the same bit by bit in every batch; one factor and one
+   offset in float32 follow, and the result is rounded and cut off to 0 … 255. Where low′ is 0, that is the ReLU within
+   a layer. What z adds is taken off with the rounded weights: a channel that is off, n = z, adds exactly nothing.
+
+oneDNN's convolutions see plain numbers: scales and offsets are made in float64, once, when the network is.
 """
 
 import copy
@@ -192,7 +204,7 @@ class Int8DenseNet:
     def _behind(
         self, norm: str, weight: Tensor, offset: Tensor, scale: Tensor, after: Tensor, *, stride: int = 1
     ) -> tuple[Step, Step]:
-        """relu(s·x + b) is s·(max(x, e) − e) + rest with e = −b / s, or the ends of x's range where e lies outside."""
+        """What rectifies a map behind its batch norm, and the convolution of it: steps 1 and 2 above."""
         slope, bias = affine(self._tensors, norm)
         low, step = scale[:, : len(slope)]
         high = low + TOP * step

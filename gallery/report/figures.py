@@ -160,7 +160,7 @@ def _roc(head: Row) -> Iterator[str]:
     lines.append(Series(mean, "a", "mean" if len(curves) > 1 else f"{curves[0]['label']} found"))
     drawn = plot("ROC curve", percent("false alarms"), percent("found"), lines)
     area = "" if head["roc_auc"] is None else f"Area {head['roc_auc']:.3f}. "
-    if head["method"] == "linear" and not head["evaluated_on"].startswith("held-out split"):
+    if head["method"] == "linear" and not head["by_split"]:
         area = "Of logistic regression, out of fold, and not of the linear head. "
     yield _figure("Found, and false alarms", drawn, f"{area}One class against the rest, for every threshold.")
 

@@ -12,7 +12,7 @@ from petrieve.gallery import words
 from petrieve.gallery.web.desk import Desk, command, digest_from, embedded_of, placed, row_of, told
 from petrieve.gallery.web.filters import LONGEST, NONE, Filters, filters_of, held
 from petrieve.index.build import Index
-from petrieve.index.question import Match
+from petrieve.index.question import Match, Terms
 from petrieve.store.cache import Cache
 from petrieve.store.errors import PetrieveError
 from petrieve.store.photo import path_of
@@ -97,7 +97,7 @@ def answer(desk: Desk, asked: Question) -> Answer:
         return Answer(problem=FORGOTTEN)
     try:
         where, group_by = asked.filters.condition(held(desk)["columns"]), asked.group_by or None
-        found = neighbours_of(index, pets, _same(index, pets), k=asked.k, where=where, group_by=group_by)
+        found = neighbours_of(index, pets, _same(index, pets), Terms(asked.k, where, group_by))
     except PetrieveError as error:
         return Answer(photos=photos, problem=told(desk, str(error)))
     title, doubt, alone = _said(desk, index.cache, pets, found)

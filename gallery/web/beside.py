@@ -11,7 +11,7 @@ PATIENCE = 1.5  # seconds until a page says that something is being made
 
 
 class Beside:
-    """The last things that were made, at most so many, by their keys."""
+    """The last things that were made, at most `most`, by their keys."""
 
     def __init__(self, most: int) -> None:
         self._most, self._made, self._lock = most, OrderedDict[str, Future[Any]](), Lock()

@@ -113,7 +113,9 @@ def _check(cache: Cache, file: str, header: list[str], rows: list[list[str]]) ->
     for field in labels_of(file, header, rows).columns:
         there = cache.photo_schema.field(field.name) if field.name in cache.photo_schema.names else field
         if joined(there, field).type != there.type:
-            raise PetrieveError(f"the column {field.name} holds {there.type}, and this is none", "say it another way")
+            raise PetrieveError(
+                f"the column {field.name} holds {there.type}, and this is not one", "write it another way"
+            )
 
 
 def _rows(cache: Cache, contents: Collection[bytes], columns: Sequence[str]) -> dict[str, dict[str, Any]]:

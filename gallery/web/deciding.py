@@ -67,7 +67,7 @@ def decided(name: str, item: Item, value: str, left: Sequence[Item] = ()) -> lis
     """What a button's value says of an item; of `left`, other items that it says the same of too.
 
     Raises:
-        PetrieveError: it says nothing there, or a label that is none.
+        PetrieveError: the answer is missing, or is not a label.
     """
     best, *others = item.photos
     if value == "best" and others:
@@ -164,7 +164,7 @@ def label_all(desk: Desk, contents: Sequence[bytes], label: str) -> tuple[str, P
     """The act in which photos with these contents got a label, or none, all at once; and the file that has it.
 
     Raises:
-        PetrieveError: these are too many, that is no label, or it cannot be written.
+        PetrieveError: there are too many photos, that is not a label, or it cannot be written.
     """
     if len(contents) > MOST:
         raise PetrieveError(

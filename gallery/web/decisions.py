@@ -1,4 +1,4 @@
-"""What people have decided about photos: each act a line that stays, the later one standing, undoing too.
+"""What people have decided about photos. Each act is a line that stays, an undo too; of two acts the later counts.
 
 STORE/decisions.jsonl    every act, added to and never written anew
 STORE/review.csv         the labels that stand, for `embed --labels`; made from the acts and what the store holds

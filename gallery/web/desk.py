@@ -1,4 +1,4 @@
-"""What all pages stand on: a store that stays open, what was dropped, thumbnails; and photos by their digests."""
+"""What all pages share: a store that stays open, photos that were dropped, thumbnails; and photos by their digests."""
 
 import asyncio
 import os
@@ -69,7 +69,7 @@ def placed(desk: Desk, path: str) -> str:
 
 
 def command(desk: Desk, *parts: str) -> str:
-    """A command that does the same to the store, as one types it here; others are told none."""
+    """The command that does the same in a terminal, shown on this machine alone."""
     return "" if desk.shared else words.command(*parts, "--store", desk.store.path)
 
 
@@ -93,7 +93,7 @@ def take_in(desk: Desk, data: bytes, name: str) -> str:
     """What names a photo that was dropped on the page, from the bytes of its file.
 
     Raises:
-        PetrieveError: it is no photo, or too large, or its decoder fails.
+        PetrieveError: it is not a photo, or too large, or its decoder fails.
     """
     cache = desk.store.cache()
     embedded = query_one(data, cache, trunk=desk.store.warm(cache))

@@ -1,4 +1,4 @@
-"""Which photos are meant: as a form has it, as an address has it, and as `--where` has it, which are the same."""
+"""Which photos are meant: the fields of a form, the query of an address and the condition of `--where` say the same."""
 
 from collections import Counter
 from collections.abc import Sequence

@@ -1,13 +1,13 @@
-"""What a map stands on: a store's contents as points, which photos each of them is, and what a column says of it."""
+"""The points of a map: a store's contents, the photos that each of them is, and their values in a column."""
 
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from petrieve.gallery.web.orders import all_photos
 from petrieve.index import plane
 from petrieve.store.digests import marks_of
 from petrieve.store.errors import PetrieveError
-from petrieve.store.rows import digests, row_ids
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,14 +39,14 @@ class Ground:
         return float(left), float(lower), float(right), float(upper)
 
     def said(self, column: str) -> "pa.ChunkedArray":
-        """What a column says of each point (N,)."""
+        """The value of each point (N,) in a column."""
         import pyarrow as pa
 
         batches = [batch.select([column]) for batch in self.cache.photos([column])]
         return pa.Table.from_batches(batches)[column].take(pa.array(self.first))
 
     def having(self, rows: "np.ndarray") -> "np.ndarray":
-        """Which points (N,) are one of the photos with these rows' ids."""
+        """Which points (N,) stand for one of the photos with these row ids: booleans."""
         import numpy as np
 
         found = np.zeros(len(self), bool)
@@ -65,8 +65,8 @@ def ground_of(cache: "Cache", key: str) -> Ground:
 
     made = plane.load(cache)
     if made is None:
-        raise PetrieveError(f"there is no map in {cache.store.path}", plane.REMEDY)
-    rows, contents, gone = _photos(cache)
+        raise PetrieveError(f"there is no map in {cache.store.path}", plane.MAP.remedy)
+    rows, contents, gone = all_photos(cache)
     at = _looked_up(contents, made.contents)
     # The last that is written stays: of those that are not gone, the first.
     order = np.argsort(~gone, kind="stable")
@@ -78,18 +78,6 @@ def ground_of(cache: "Cache", key: str) -> Ground:
     renamed = np.full(len(first) + 1, -1)  # the last is for -1
     renamed[shown] = np.arange(len(shown))
     return Ground(key, cache, made.contents[shown], made.points[shown], first[shown], rows, renamed[at], made)
-
-
-def _photos(cache: "Cache") -> "tuple[np.ndarray, np.ndarray, np.ndarray]":
-    """Rows' ids, contents and whether it is gone of each photo, in the order of the table."""
-    import numpy as np
-
-    rows, contents, gone = [np.zeros(0, np.int64)], [np.zeros(0, "S16")], [np.zeros(0, bool)]
-    for batch in cache.photos(["digest", "gone"]):
-        rows.append(row_ids(batch))
-        contents.append(digests(batch))
-        gone.append(batch["gone"].is_valid().to_numpy(zero_copy_only=False))
-    return np.concatenate(rows), np.concatenate(contents), np.concatenate(gone)
 
 
 def _looked_up(wanted: "np.ndarray", contents: "np.ndarray") -> "np.ndarray":

@@ -1,4 +1,4 @@
-"""What takes long and is begun on a page: one at a time, beside the pages, and how far it is."""
+"""Long jobs that are begun on a page: one at a time, beside the pages, with their progress."""
 
 import time
 from collections.abc import Callable
@@ -27,7 +27,7 @@ class Job:
     began: float = field(default_factory=time.monotonic)
 
     def heard(self, done: int, of: int, _: int = 0) -> None:
-        """How far it is; as `embed` tells it."""
+        """Take in the progress, as `embed` reports it."""
         self.done, self.of = done, of
 
 

@@ -104,12 +104,12 @@ def _sources(desk: Desk) -> dict[str, dict[str, Any]]:
 
 
 def command_of(desk: Desk, name: str, source: str = "") -> str:
-    """What does the same as a button in a terminal."""
+    """The command that does in a terminal what a button does."""
     return command(desk, *ACTIONS[name].command.split(), *([words.name(source)] if source else []))
 
 
 def elsewhere(desk: Desk) -> str:
-    """That another process is writing to the store, in words; empty where none is."""
+    """A sentence that another process is writing to the store; empty where none is."""
     if is_address(desk.store.path):
         return ""
     process = writer(Folder.at(desk.store.path))

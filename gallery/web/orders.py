@@ -73,7 +73,7 @@ class Orders:
         return found
 
     def _make(self, key: str, cache: Cache, chosen: "Bits | None", how: str) -> Order:
-        rows, contents = _every(cache)
+        rows, contents, _ = all_photos(cache)
         order = self._sorted(cache, rows, how)
         if chosen is not None:
             order = order[chosen.hold(rows[order])]
@@ -115,15 +115,16 @@ def _version(cache: Cache, how: str) -> str:
     return f"{cache.version} {stamp(cache.folder.head)}" if how == "unsure" else cache.version
 
 
-def _every(cache: Cache) -> "tuple[np.ndarray, np.ndarray]":
-    """Rows' ids and contents of all photos that can be looked at."""
+def all_photos(cache: Cache) -> "tuple[np.ndarray, np.ndarray, np.ndarray]":
+    """Row ids, contents and whether it is gone of each photo that is embedded, in the order of the table: (P,) each."""
     import numpy as np
 
-    rows, contents = [np.zeros(0, np.int64)], [np.zeros(0, "S16")]
-    for batch in cache.photos(["digest"]):
+    rows, contents, gone = [np.zeros(0, np.int64)], [np.zeros(0, "S16")], [np.zeros(0, bool)]
+    for batch in cache.photos(["digest", "gone"]):
         rows.append(row_ids(batch))
         contents.append(digests(batch))
-    return np.concatenate(rows), np.concatenate(contents)
+        gone.append(batch["gone"].is_valid().to_numpy(zero_copy_only=False))
+    return np.concatenate(rows), np.concatenate(contents), np.concatenate(gone)
 
 
 COLUMNS = {"label": ("label", "ascending"), "name": ("uri", "ascending"), "date": ("modified", "descending")}

@@ -28,5 +28,5 @@ def desk_of(asked: Request) -> Desk:
 
 
 def number(word: str) -> int:
-    """The whole number that an address gives; 0 where it is none, or none that there could be."""
+    """The whole number that an address gives; 0 where it is not one, or larger than there could be."""
     return int(word) if word.isascii() and word.isdigit() and len(word) < 12 else 0

@@ -35,7 +35,7 @@ LISTS = {
 
 
 @dataclass(frozen=True)
-class Shown:
+class ShownPhoto:
     """One photo of an item."""
 
     digest: str
@@ -49,10 +49,10 @@ class Item:
     """What is asked about: a photo, or two that are copies, of which the first is the better."""
 
     key: str
-    photos: tuple[Shown, ...]
+    photos: tuple[ShownPhoto, ...]
     reason: str
     suggested: str | None = None
-    beside: Shown | None = None  # the copy that a photo has to do with, which is not what is asked about
+    beside: ShownPhoto | None = None  # the copy that a photo has to do with, which is not what is asked about
 
     @property
     def claim(self) -> str | None:
@@ -65,7 +65,7 @@ class Found:
     """A list that was made: single photos, or groups of copies, each the best first."""
 
     items: tuple[Item, ...] = ()
-    groups: tuple[tuple[str, tuple[Shown, ...]], ...] = ()  # kind, photos
+    groups: tuple[tuple[str, tuple[ShownPhoto, ...]], ...] = ()  # kind, photos
     expected_wrong: float = 0.0
 
 
@@ -149,13 +149,15 @@ def _unlabelled(cache: "Cache") -> tuple[Item, ...]:
         LEAST_SURE, (row for batch in batches for row in batch.to_pylist()), key=lambda row: row["digest"]
     )
     shown = {row["digest"].hex(): path_of(row["root"], row["uri"]) for row in rows}
-    return tuple(Item(digest, (Shown(digest, path, None),), "It has no label yet.") for digest, path in shown.items())
+    return tuple(
+        Item(digest, (ShownPhoto(digest, path, None),), "It has no label yet.") for digest, path in shown.items()
+    )
 
 
 def _unsure(row: Mapping[str, Any], probabilities: Any, classes: Sequence[str]) -> Item:
     first, second, *_ = probabilities.argsort()[::-1].tolist()
     said = [f"{classes[one]} {probabilities[one]:.0%}" for one in (first, second)]
-    shown = Shown(row["digest"].hex(), path_of(row["root"], row["uri"]), row["label"])
+    shown = ShownPhoto(row["digest"].hex(), path_of(row["root"], row["uri"]), row["label"])
     other = classes[first] if classes[first] != row["label"] else classes[second]
     return Item(shown.digest, (shown,), f"Petrieve says {said[0]}, {said[1]}", other)
 
@@ -188,7 +190,7 @@ def _copied(desk: Desk, cache: "Cache") -> dict[str, Found]:
         (
             group.kind,
             tuple(
-                Shown(
+                ShownPhoto(
                     digests[one.photo],
                     one.photo,
                     one.label,
@@ -203,14 +205,14 @@ def _copied(desk: Desk, cache: "Cache") -> dict[str, Found]:
     return {"copies": Found(groups=tuple(shown))}
 
 
-def _shown(cache: "Cache", paths: Iterable[str]) -> dict[str, Shown]:
+def _shown(cache: "Cache", paths: Iterable[str]) -> dict[str, ShownPhoto]:
     """The photos at these paths, as they are shown beside each other."""
     digests = _digests(cache, paths)
     contents = as_array(bytes.fromhex(one) for one in digests.values())
     rows = cache.photos_of(contents, ["root", "uri", "label", "split", "width", "height", "size"]).to_pylist()
     found = {path_of(row["root"], row["uri"]): row for row in rows} if digests else {}
     return {
-        path: Shown(digests[path], path, row["label"], ", ".join(filter(None, (row["split"], _size(**row)))))
+        path: ShownPhoto(digests[path], path, row["label"], ", ".join(filter(None, (row["split"], _size(**row)))))
         for path, row in found.items()
         if path in digests
     }
@@ -258,7 +260,7 @@ def is_decided(name: str, item: Item, standing: Mapping[tuple[str, str], Decisio
 
 
 def _pairs(name: str, found: Found, standing: Mapping[tuple[str, str], Decision], desk: Desk) -> list[Item]:
-    """Of each group the best that stays beside each other one."""
+    """The pairs of each group: its best photo that stays, beside each other one."""
     going = to_go(standing, lambda digests: places_of(desk, digests))
     pairs = []
     for kind, photos in found.groups:
@@ -267,7 +269,7 @@ def _pairs(name: str, found: Found, standing: Mapping[tuple[str, str], Decision]
     return [one for one in pairs if not is_decided(name, one, standing)]
 
 
-def pair_of(kind: str, best: Shown, other: Shown) -> Item:
+def pair_of(kind: str, best: ShownPhoto, other: ShownPhoto) -> Item:
     """The item of two copies; what names it is their contents, and of equal ones also the place of the second."""
     key = "-".join(sorted((best.digest, other.digest)))
     place = f"-{digest_of(other.path.encode('utf-8', 'surrogateescape')).hex()}" if best.digest == other.digest else ""

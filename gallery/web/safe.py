@@ -52,7 +52,7 @@ class Door:
 
 @dataclass
 class Line:
-    """Who tries passwords from one address: one after another."""
+    """The tries of a password from one address: one after another."""
 
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     waiting: int = 0
@@ -126,7 +126,7 @@ def _is_our_own(asked: Request) -> bool:
 
 
 def _netloc(origin: str) -> str | None:
-    """The host and port of an origin; None of what is none."""
+    """The host and port of an origin; None where it is not an origin."""
     try:
         return urlsplit(origin).netloc or None
     except ValueError:

@@ -74,7 +74,7 @@ class Shades:
 
 
 def choices(held: dict[str, Any]) -> dict[str, str]:
-    """By what a map can be coloured, and what that is called."""
+    """What a map can be coloured by, and how the page names it."""
     columns = {f"column.{one.name}": one.name for one in held["columns"]}
     return {name: name for name in PLAIN} | SCORED | columns
 
@@ -109,7 +109,7 @@ def _is_number(type_: "pa.DataType") -> bool:
 
 
 def _by_values(said: "pa.ChunkedArray") -> "tuple[np.ndarray, dict[int, str]]":
-    """Slots (N,) of what a column says, and their names."""
+    """The slot (N,) of each point by its value in a column, and the slots' names."""
     return _steps(said) if _is_number(said.type) else _kinds(said)
 
 

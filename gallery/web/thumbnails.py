@@ -17,7 +17,7 @@ OLDEST = "DELETE FROM thumbnail WHERE rowid IN (SELECT rowid FROM thumbnail ORDE
 
 
 def thumbnail(data: bytes, side: int = SIDE, quality: int = QUALITY) -> bytes:
-    """A JPEG of a photo, upright, of so many pixels at most, without anything else that its file has said.
+    """A JPEG of a photo, upright, with a longer edge of at most `side` pixels, without its metadata.
 
     Raises:
         Undecodable, OSError: as `decode`.

@@ -1,4 +1,4 @@
-"""Long work beside the event loop: so much at once, so many in line, and nobody waits for ever."""
+"""Long work beside the event loop: a few at once, a few in line, and nobody waits for ever."""
 
 import asyncio
 from collections.abc import Callable
@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 class Turns:
-    """Who comes when as many are `in_line` is sent away; what takes longer than `seconds` is no longer waited for."""
+    """At most `in_line` requests wait, and further ones are refused; none waits longer than `seconds`."""
 
     def __init__(self, at_once: int, *, in_line: int, seconds: float, what: str) -> None:
         self._threads = ThreadPoolExecutor(at_once, thread_name_prefix=what)

@@ -86,7 +86,7 @@ def lists_of(kind: str) -> int:
 
 
 def untrained(kind: str, dimension: int) -> Any:
-    """A FAISS index of embeddings of so many numbers, without any photos.
+    """A FAISS index of embeddings of `dimension` numbers, without any photos.
 
     Raises:
         PetrieveError: it is not of a kind that can be kept.
@@ -109,11 +109,13 @@ def train(kind: str, sample: "np.ndarray") -> Any:
     Raises:
         PetrieveError: it is not of a kind that can be kept, or there are too few embeddings for it.
     """
+    import faiss
+
     made = untrained(kind, sample.shape[1])
     inner, before = ivf(made), transform(made)
     inner.cp.seed, inner.cp.niter = 1234, 10
     inner.cp.min_points_per_centroid = 1  # what is too little shows in the recall, not in warnings
-    if hasattr(inner, "pq"):
+    if isinstance(inner, faiss.IndexIVFPQ):
         inner.pq.cp.min_points_per_centroid = 1
     try:
         if before is not None:
@@ -161,7 +163,7 @@ def numbers(index: Any) -> "dict[str, np.ndarray]":
             codes[end - size : end].reshape(-1)[:] = faiss.rev_swig_ptr(
                 inner.invlists.get_codes(n), size * inner.code_size
             )
-    found = {"sizes": sizes, "ids": ids, "codes": codes, "fitted": _fitted_of(inner)}
+    found = {"sizes": sizes, "ids": ids, "codes": codes, "fitted": faiss.vector_to_array(_codec(inner)[0])}
     found["centroids"] = inner.quantizer.reconstruct_n(0, inner.nlist)
     if before is not None:
         found |= {"matrix": faiss.vector_to_array(before.A), "offset": faiss.vector_to_array(before.b)}
@@ -174,6 +176,7 @@ def filled(kind: str, given: "dict[str, np.ndarray]", dimension: int) -> Any:
     Raises:
         ValueError, KeyError, PetrieveError: they do not fit together.
     """
+    import faiss
     import numpy as np
 
     wanted = KIND.fullmatch(kind)
@@ -182,27 +185,27 @@ def filled(kind: str, given: "dict[str, np.ndarray]", dimension: int) -> Any:
     made = untrained(kind, dimension)
     inner, before = ivf(made), transform(made)
     sizes, ids, codes = given["sizes"], given["ids"], given["codes"]
-    _check(given["centroids"], np.float32, (inner.nlist, inner.d))
-    _check(sizes, np.int64, (inner.nlist,))
-    _check(ids, np.int64, (len(ids),))
-    _check(codes, np.uint8, (len(ids), inner.code_size))
+    _check_array(given["centroids"], np.float32, (inner.nlist, inner.d))
+    _check_array(sizes, np.int64, (inner.nlist,))
+    _check_array(ids, np.int64, (len(ids),))
+    _check_array(codes, np.uint8, (len(ids), inner.code_size))
     if (sizes < 0).any() or sizes.sum() != len(ids) or sizes.max() > len(ids):
         raise ValueError("the lists' sizes are not those of the codes")
-    _copy(given["fitted"], _fitted(inner), _fitted_size(inner))
+    _copy(given["fitted"], *_codec(inner))
     if before is not None:
         _copy(given["matrix"], before.A, before.d_out * before.d_in)
         _copy(given["offset"], before.b, before.d_out if before.have_bias else 0)
         before.is_trained = True
     inner.quantizer.add(given["centroids"])
     inner.is_trained = made.is_trained = True
-    if hasattr(inner, "pq"):
+    if isinstance(inner, faiss.IndexIVFPQ):
         inner.precompute_table()
     take_in(made, sizes, ids, codes)
     return made
 
 
 def take_in(index: Any, sizes: "np.ndarray", ids: "np.ndarray", codes: "np.ndarray") -> None:
-    """Put n photos into a FAISS index's lists: ids (n,) and codes (n, B) list by list, so many of each."""
+    """Put n photos into a FAISS index's lists: ids (n,) and codes (n, B) list by list, of the lists' `sizes`."""
     import faiss
     import numpy as np
 
@@ -215,43 +218,34 @@ def take_in(index: Any, sizes: "np.ndarray", ids: "np.ndarray", codes: "np.ndarr
     index.ntotal = inner.ntotal
 
 
-def _fitted(inner: Any) -> Any:
-    """The vector of what codes are fitted with: a scalar quantiser's ranges, or a product quantiser's centroids."""
-    if hasattr(inner, "pq"):
-        return inner.pq.centroids
-    return inner.sq.trained if hasattr(inner, "sq") else None
+def _codec(inner: Any) -> tuple[Any, int]:
+    """What the codes of inverted lists are fitted with: FAISS's vector of float32 numbers, and how many it has to have.
 
-
-def _fitted_of(inner: Any) -> "np.ndarray":
-    import faiss
-    import numpy as np
-
-    there = _fitted(inner)
-    return np.zeros(0, np.float32) if there is None else faiss.vector_to_array(there)
-
-
-def _fitted_size(inner: Any) -> int:
-    if hasattr(inner, "pq"):
-        return int(inner.pq.M * inner.pq.ksub * inner.pq.dsub)
+    A product quantiser has centroids for each part of an embedding; a scalar one a least and a most for each direction,
+    but for halves, which need neither. `Flat` lists hold embeddings as they are.
+    """
     import faiss
 
-    ranges = hasattr(inner, "sq") and inner.sq.qtype != faiss.ScalarQuantizer.QT_fp16
-    return 2 * inner.d if ranges else 0
+    if isinstance(inner, faiss.IndexIVFPQ):
+        return inner.pq.centroids, int(inner.pq.M * inner.pq.ksub * inner.pq.dsub)
+    if isinstance(inner, faiss.IndexIVFScalarQuantizer):
+        return inner.sq.trained, 0 if inner.sq.qtype == faiss.ScalarQuantizer.QT_fp16 else 2 * inner.d
+    return faiss.Float32Vector(), 0
 
 
-def _check(array: "np.ndarray", kind: type, shape: tuple[int, ...]) -> None:
+def _check_array(array: "np.ndarray", kind: type, shape: tuple[int, ...]) -> None:
     import numpy as np
 
     if array.dtype != kind or array.shape != shape:
         raise ValueError(f"{array.dtype} {array.shape} in place of {np.dtype(kind)} {shape}")
     if array.dtype == np.float32 and not np.isfinite(array).all():
-        raise ValueError("what should be numbers is none")
+        raise ValueError("what should be numbers are not")
 
 
 def _copy(array: "np.ndarray", into: Any, size: int) -> None:
     import faiss
     import numpy as np
 
-    _check(array, np.float32, (size,))
+    _check_array(array, np.float32, (size,))
     if size:
         faiss.copy_array_to_vector(array, into)

@@ -31,7 +31,7 @@ class Effort:
 
 
 def kinds_for(photos: int) -> list[str]:
-    """The kinds of index for so many photos, the smallest first: a byte for each of 256 directions, or of more.
+    """The kinds of index for N photos, the smallest first: a byte for each of 256 directions, or of more.
 
     The first takes an eighth of the machine's memory at most, with fewer directions where need be. With about 4 √N
     lists, finding the lists costs as much as scanning a few of them.

@@ -3,12 +3,13 @@
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
 from petrieve.index.codes import encode, exact, tune
 from petrieve.index.codes import inverted as lists
 from petrieve.index.codes import kept as files
+from petrieve.index.codes.arrays import differences
 from petrieve.index.codes.encode import Encode
 from petrieve.index.codes.exact import TAKEN
 from petrieve.index.codes.inverted import Inverted
@@ -24,11 +25,20 @@ if TYPE_CHECKING:
 RECALL = 0.99
 LEAST = 0.5  # that a search may be asked to find: below, it tells nothing
 FITTED_TO = 40  # photos for each list: FAISS asks for 39
-# Of fewer new photos than this nobody can tell whether they are found; so many of them are asked with.
 LONG = ", which takes minutes"
+# Of fewer new photos than the first nobody can tell whether they are found; the second is how many are asked with.
 ENOUGH, ASKED = 100, 32
 BESIDE = 10_000  # photos that are not worth writing a file of hundreds of MB for
 SUFFERED = 0.02  # below what it was when the index was built: it is built anew
+
+
+@dataclass(frozen=True)
+class Anew:
+    """That an index is to be built: of which kind (None: of the first that is good enough), how good, and why."""
+
+    kind: str | None
+    target: float
+    why: list[str]
 
 
 def update(
@@ -59,21 +69,35 @@ def update(
         lists.untrained(kind, cache.dimension)
     if patient and (there := files.glance(cache)) and _is_little(*there, *cache.marks()):
         return files.card(cache)
-    old, tell = None, tell or (lambda _: None)
+    old = None
     with suppress(PetrieveError):
         old = files.load(cache)
-    if old is None and kind is None and cache.contents <= exact.EXACT:
+    wanted = _decided(cache, old, kind, recall)
+    if wanted is None:
         cache.folder.index.unlink(missing_ok=True)
         return None
+    if isinstance(wanted, Anew):
+        if tell:
+            for line in wanted.why:
+                tell(line)
+        wanted = build_anew(cache, kind=wanted.kind, target=wanted.target, encoded=encoded)
+    if wanted is not old:
+        files.save(wanted, cache)
+    return wanted.card
+
+
+def _decided(cache: Cache, old: Kept | None, kind: str | None, recall: float | None) -> Kept | Anew | None:
+    """Which index the store is to have: its own, brought up to date; one built anew; or none."""
+    if old is None and kind is None and cache.contents <= exact.EXACT:
+        return None
+    why = [f"an index of {cache.contents:,} photos is built{LONG * (cache.contents > exact.EXACT)}"]
     if old and kind in (None, old.card.kind) and recall in (None, old.card.target):
         now = _grown(old, cache)
         if not _has_suffered(now.card):
-            return _keep(now, cache).card if now is not old else old.card
-        tell(f"the index finds {now.card.recall:.1%} of the ten nearest: it is built anew")
+            return now
+        why.insert(0, f"the index finds {now.card.recall:.1%} of the ten nearest: it is built anew")
     own = kind or (old.card.kind if old and not old.card.chosen else None)
-    target = recall or (old.card.target if old else RECALL)
-    tell(f"an index of {cache.contents:,} photos is built{LONG * (cache.contents > exact.EXACT)}")
-    return _keep(build_anew(cache, kind=own, target=target, encoded=encoded), cache).card
+    return Anew(own, recall or (old.card.target if old else RECALL), why)
 
 
 def build_anew(
@@ -120,7 +144,7 @@ def build_anew(
 
 
 def _is_little(coded: "np.ndarray", coded_marks: "np.ndarray", ids: "np.ndarray", marks: "np.ndarray") -> bool:
-    fresh, stale = files.differences(coded, coded_marks, ids, marks)
+    fresh, stale = differences(coded, coded_marks, ids, marks)
     return len(fresh) + len(stale) <= min(BESIDE, len(ids) // 100)
 
 
@@ -130,7 +154,7 @@ def _grown(old: Kept, cache: Cache) -> Kept:
     import numpy as np
 
     ids, marks = cache.marks()
-    fresh, stale = files.differences(old.inverted.ids, old.inverted.marks, ids, marks)
+    fresh, stale = differences(old.inverted.ids, old.inverted.marks, ids, marks)
     if not len(fresh) and not len(stale):
         return old
     codes = old.inverted.faiss
@@ -163,13 +187,8 @@ def _has_suffered(card: Card) -> bool:
     return card.recall < card.recall_built - SUFFERED or card.photos > 2 * card.trained_on
 
 
-def _keep(kept: Kept, cache: Cache) -> Kept:
-    files.save(kept, cache)
-    return kept
-
-
 def _drawn(ids: "np.ndarray", count: int, drawn: "np.random.Generator") -> "np.ndarray":
-    """So many of these ids, or all, in a random order."""
+    """`count` of these ids, or all, in a random order."""
     return drawn.choice(ids, min(count, len(ids)), replace=False)
 
 

@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     import numpy as np
 
 NEIGHBOURS = 10  # of each photo that are looked at
-# Of the copies that were made, so many may lie below a threshold; of the look-alikes, so many above it.
+# The share of made copies that may lie below a threshold, and of look-alikes that may lie above it.
 MISSED, TAKEN = 0.02, 0.001
 # Where between the two a threshold stands: nearer to the copies, because what is missed does no harm.
 STRICT = 0.75
 # Pairs that look less alike than this as a whole show no scene twice: it spares the longer look.
 HINT = 0.3
-# Pairs with different labels that are enough to measure with; else so many random ones are drawn.
+# Pairs with different labels that are enough to measure with; where there are fewer, RANDOM pairs are drawn.
 FEW_OTHERS, RANDOM = 30, 300
 NOT_LOOKED = -1.0  # or not confirmed on a closer look
 BLOCK = 4096  # pairs at a time
@@ -35,10 +35,9 @@ LEAST = {PICTURE: 0.9, SCENE: 0.75}
 CLOSELY = 0.7
 LOOKS = 1000  # pairs that are looked at closely at a time
 Glances = Callable[[Iterable[str]], "Mapping[str, np.ndarray]"]
-Closely = Callable[["np.ndarray"], "Mapping[int, np.ndarray]"]  # contents → how they look larger
 
 
-class Made(Protocol):
+class MadeCopies(Protocol):
     """Copies of one kind that were made of photos in the cache."""
 
     @property
@@ -66,12 +65,29 @@ class Made(Protocol):
         """The same (n, 4 S, 4 S)."""
 
 
+@dataclass(frozen=True, eq=False)
+class Looks:
+    """How contents look, by the ids of their first rows: at a glance, and larger, which is read when asked for."""
+
+    glances: "Mapping[int, np.ndarray]"  # grey (S, S)
+    closely: Callable[["np.ndarray"], "Mapping[int, np.ndarray]"]  # ids (n,) → grey (4 S, 4 S)
+
+
+@dataclass(frozen=True, eq=False)
+class Tried:
+    """Made copies of one kind: how alike they are to their originals (n,), and whether a search finds them (n,)."""
+
+    kind: str
+    scores: "np.ndarray"
+    is_candidate: "np.ndarray"
+
+
 @dataclass(frozen=True)
 class Fitted:
     """A threshold, and what it is worth.
 
-    `found` is the share, by kind, of made copies that it and the search for candidates find. Of so many `others`,
-    pairs that are no copies, it takes so many for copies: `taken`.
+    `found` is the share, by kind, of made copies that it and the search for candidates find. `others` are the pairs
+    that it was tried on and that are not copies; `taken` of them reach it all the same.
     """
 
     kind: str
@@ -94,14 +110,14 @@ class Duplicates:
     compared: int
     links: int
     changed: int
-    others: str  # which pairs are taken for no copies
+    others: str  # which pairs the thresholds were tried on that are not copies
     groups: list[Group]
     fitted: list[Fitted]
 
 
 def find_duplicates(
     cache: Cache,
-    made: Sequence[Made],
+    made: Sequence[MadeCopies],
     *,
     files: Files,
     glances: Glances,
@@ -121,72 +137,65 @@ def find_duplicates(
 
     if not sum(len(one.rows) for one in made):
         raise PetrieveError("not one photo of the store could be read to make copies of", "bring the photos back")
-    found = near(cache)
+    nearby = near(cache)
     least = _least_cosine(made)
-    candidates = pairs(cache, found, k=NEIGHBOURS, at_least=least)
-    twins = found.ids[np.isin(found.first, found.first[found.ids != found.first])]
-    originals = found.contents(np.array([row for one in made for row in one.rows], np.int64))
-    same = found.ids[np.isin(found.first, np.concatenate([candidates.ravel(), originals]))]
-    there = present(cache, found, np.union1d(same, twins), files)
-    looks = _looks(there, glances, np.unique(np.concatenate([candidates.ravel(), originals])))
-    candidates = candidates[np.isin(candidates, list(looks)).all(axis=1)]
-    closely = partial(_looks, there, larger)
-    scores = _scores(candidates, looks, closely)
-    others, which = _others(candidates, scores, there, looks, closely)
+    candidates = pairs(cache, nearby, k=NEIGHBOURS, at_least=least)
+    twins = nearby.ids[np.isin(nearby.first, nearby.first[nearby.ids != nearby.first])]
+    originals = nearby.contents(np.array([row for one in made for row in one.rows], np.int64))
+    same = nearby.ids[np.isin(nearby.first, np.concatenate([candidates.ravel(), originals]))]
+    there = present(cache, nearby, np.union1d(same, twins), files)
+    shown = np.unique(np.concatenate([candidates.ravel(), originals]))
+    looks = Looks(_seen(there, glances, shown), partial(_seen, there, larger))
+    candidates = candidates[np.isin(candidates, list(looks.glances)).all(axis=1)]
+    scores = _scores(candidates, looks)
+    others, which = _others(candidates, scores, there, looks)
     unlike = scores[0] < LEAST[PICTURE]  # a store may hold more copies than look-alikes, and is fitted to these
-    fitted = [
-        _fit(
-            kind,
-            [one for one in made if (one.kind == "cropped") == (kind == SCENE)],
-            scores[place, unlike],
-            others[place],
-            looks,
-            closely,
-            found,
-            least,
-        )
-        for place, kind in enumerate((PICTURE, SCENE))
-    ]
+    fitted = []
+    for place, kind in enumerate((PICTURE, SCENE)):
+        of_kind = [one for one in made if (one.kind == "cropped") == (kind == SCENE)]
+        tried = [_tried(kind, one, looks, nearby, least) for one in of_kind]
+        threshold = _threshold(kind, tried, scores[place, unlike])
+        fitted.append(_worth(kind, threshold, tried, others[place]))
     groups, stands_for = grouped(BYTES, there.twins, {}, there.photos, sharpness)
     for place, one in enumerate(fitted):
         linked = [[there.shown[end] for end in pair] for pair in candidates[scores[place] >= one.threshold].tolist()]
         more, stands_for = grouped(one.kind, linked, stands_for, there.photos, sharpness)
         groups += more
-    return Duplicates(len(found.ids), len(candidates), there.links, there.changed, which, groups, fitted)
+    return Duplicates(len(nearby.ids), len(candidates), there.links, there.changed, which, groups, fitted)
 
 
-def _least_cosine(made: Sequence[Made]) -> float:
-    """What nearly all copies reach with their originals, and a candidate has to."""
+def _least_cosine(made: Sequence[MadeCopies]) -> float:
+    """The cosine that nearly all made copies reach with their originals: pairs below it are not candidates."""
     import numpy as np
 
     cosines = [(unit_length(one.originals) * unit_length(one.embeddings)).sum(axis=1) for one in made if len(one.rows)]
     return float(np.quantile(np.concatenate(cosines), MISSED))
 
 
-def _looks(there: Present, glances: Glances, contents: "np.ndarray") -> "dict[int, np.ndarray]":
+def _seen(there: Present, glances: Glances, contents: "np.ndarray") -> "dict[int, np.ndarray]":
     """How these contents look; those of which no photo can be read any more are left out."""
     paths = {one: there.photos[there.shown[one]].photo for one in contents.tolist() if one in there.shown}
     seen = glances(paths.values())
     return {one: seen[path] for one, path in paths.items() if path in seen}
 
 
-def _scores(pairs_: "np.ndarray", looks: "Mapping[int, np.ndarray]", closely: Closely) -> "np.ndarray":
+def _scores(pairs_: "np.ndarray", looks: Looks) -> "np.ndarray":
     """How alike the photos of each pair are (2, m): as a picture, and as a scene."""
     import numpy as np
 
     scores = np.full((2, len(pairs_)), NOT_LOOKED, np.float32)
     for start in range(0, len(pairs_), BLOCK):
         part = slice(start, start + BLOCK)
-        one, other = (np.stack([looks[row] for row in ids]) for ids in pairs_[part].T.tolist())
+        one, other = (np.stack([looks.glances[row] for row in ids]) for ids in pairs_[part].T.tolist())
         scores[0, part] = as_picture(one, other)
         for place in np.flatnonzero(as_whole(one, other) >= HINT).tolist():
             scores[1, start + place] = as_scene(one[place], other[place])
     likely = np.flatnonzero((scores[1] >= LEAST[SCENE]) & (scores[0] < LEAST[PICTURE]))
     for start in range(0, len(likely), LOOKS):
         some = likely[start : start + LOOKS]
-        large = closely(np.unique(pairs_[some]))
+        large = looks.closely(np.unique(pairs_[some]))
         for place, (a, b) in zip(some.tolist(), pairs_[some].tolist(), strict=True):
-            if not (a in large and b in large and _is_scene(looks[a], looks[b], large[a], large[b])):
+            if not (a in large and b in large and _is_scene(looks.glances[a], looks.glances[b], large[a], large[b])):
                 scores[1, place] = NOT_LOOKED
     return scores
 
@@ -195,55 +204,52 @@ def _is_scene(one: "np.ndarray", other: "np.ndarray", larger: "np.ndarray", larg
     return as_scene_closely(one, other, larger, larger_other) >= CLOSELY
 
 
-def _others(
-    candidates: "np.ndarray",
-    scores: "np.ndarray",
-    there: Present,
-    looks: "Mapping[int, np.ndarray]",
-    closely: Closely,
-) -> "tuple[np.ndarray, str]":
-    """The scores (2, n) of pairs that are no copies, and which pairs those are."""
+def _others(candidates: "np.ndarray", scores: "np.ndarray", there: Present, looks: Looks) -> "tuple[np.ndarray, str]":
+    """The scores (2, n) of pairs that are not copies, and which pairs those are."""
     import numpy as np
 
     labels = [[there.photos[there.shown[one]].label for one in pair] for pair in candidates.tolist()]
     differ = np.array([None not in pair and pair[0] != pair[1] for pair in labels], bool)
     if differ.sum() >= FEW_OTHERS:
         return scores[:, differ], "look-alikes with different labels"
-    ids = np.array(sorted(looks), np.int64)
+    ids = np.array(sorted(looks.glances), np.int64)
     drawn = np.random.default_rng(0).choice(ids, (RANDOM, 2)) if len(ids) else np.zeros((0, 2), np.int64)
     near_ones = set(map(tuple, candidates.tolist()))
     apart = [one != other and (min(one, other), max(one, other)) not in near_ones for one, other in drawn.tolist()]
     drawn = drawn[np.array(apart, bool)]
-    return _scores(drawn, looks, closely), "random pairs"
+    return _scores(drawn, looks), "random pairs"
 
 
-def _fit(
-    kind: str,
-    made: Sequence[Made],
-    near_ones: "np.ndarray",
-    others: "np.ndarray",
-    looks: "Mapping[int, np.ndarray]",
-    closely: Closely,
-    found: Near,
-    least: float,
-) -> Fitted:
-    """The threshold between copies and look-alikes (scores of candidates, few of them copies), and its worth."""
+def _tried(kind: str, made: MadeCopies, looks: Looks, nearby: Near, least: float) -> Tried:
+    """What becomes of made copies: only those whose originals can be looked at count."""
     import numpy as np
 
-    scores, reached = {}, {}
-    for one in made:
-        contents = found.contents(np.array(one.rows, np.int64))
-        seen = np.isin(contents, list(looks))
-        scores[one.kind] = _made_scores(kind, contents[seen], one.glances[seen], one.larger[seen], looks, closely)
-        ids, cosines = found.search(one.embeddings[seen], NEIGHBOURS)
-        reached[one.kind] = ((ids == contents[seen, None]) & (cosines >= least)).any(axis=1)
-    threshold = max(float(np.quantile(np.concatenate([*scores.values()]), MISSED)), LEAST[kind])
+    contents = nearby.contents(np.array(made.rows, np.int64))
+    there = np.isin(contents, list(looks.glances))
+    contents = contents[there]
+    scores = _made_scores(kind, contents, made.glances[there], made.larger[there], looks)
+    ids, cosines = nearby.search(made.embeddings[there], NEIGHBOURS)
+    return Tried(made.kind, scores, ((ids == contents[:, None]) & (cosines >= least)).any(axis=1))
+
+
+def _threshold(kind: str, tried: Sequence[Tried], near_ones: "np.ndarray") -> float:
+    """The threshold between made copies and what look-alikes reach: scores of candidates, few of them copies."""
+    import numpy as np
+
+    copies = max(float(np.quantile(np.concatenate([one.scores for one in tried]), MISSED)), LEAST[kind])
     looked = near_ones[near_ones > NOT_LOOKED]
     alike = _reached_by_few(looked) if len(looked) >= FEW_OTHERS else LEAST[kind]
-    threshold = max(alike, LEAST[kind], STRICT * threshold + (1 - STRICT) * alike)
-    shares = {name: float(((scores[name] >= threshold) & reached[name]).mean()) for name in scores if len(scores[name])}
-    rounded = {name: round(share, 4) for name, share in shares.items()}
-    return Fitted(kind, round(threshold, 4), rounded, len(others), int((others >= round(threshold, 4)).sum()))
+    return max(alike, LEAST[kind], STRICT * copies + (1 - STRICT) * alike)
+
+
+def _worth(kind: str, threshold: float, tried: Sequence[Tried], others: "np.ndarray") -> Fitted:
+    """What a threshold finds of made copies, and takes of other pairs (scores)."""
+    shares = {
+        one.kind: round(float(((one.scores >= threshold) & one.is_candidate).mean()), 4)
+        for one in tried
+        if len(one.scores)
+    }
+    return Fitted(kind, round(threshold, 4), shares, len(others), int((others >= round(threshold, 4)).sum()))
 
 
 def _reached_by_few(scores: "np.ndarray") -> float:
@@ -262,22 +268,17 @@ def _reached_by_few(scores: "np.ndarray") -> float:
 
 
 def _made_scores(
-    kind: str,
-    contents: "np.ndarray",
-    copies: "np.ndarray",
-    larger: "np.ndarray",
-    looks: "Mapping[int, np.ndarray]",
-    closely: Closely,
+    kind: str, contents: "np.ndarray", copies: "np.ndarray", larger: "np.ndarray", looks: Looks
 ) -> "np.ndarray":
     """How alike copies (n, S, S) of these contents (n,) are to them: as a picture, or as a scene."""
     import numpy as np
 
     if not len(contents):
         return np.zeros(0)
-    originals = np.stack([looks[content] for content in contents.tolist()])
+    originals = np.stack([looks.glances[content] for content in contents.tolist()])
     if kind == PICTURE:
         return as_picture(originals, copies)
-    large = closely(contents)
+    large = looks.closely(contents)
     scores = np.full(len(contents), NOT_LOOKED)
     for place, content in enumerate(contents.tolist()):
         one, other = originals[place], copies[place]

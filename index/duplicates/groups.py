@@ -4,6 +4,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from petrieve.store.linked import joined
+
 ALIKE = 0.8  # of the sharpest
 BYTES = "same bytes"
 
@@ -44,20 +46,13 @@ def grouped(
 
     `stands_for` says so of the kinds before. Of `photos`, by row, the earlier is the better where nothing else decides.
     """
-    parent: dict[int, int] = {}
+    import numpy as np
 
-    def root(row: int) -> int:
-        while (above := parent.setdefault(row, row)) != row:
-            parent[row] = parent[above]
-            row = above
-        return row
-
-    for one, other in linked:
-        parent[root(stands_for.get(one, one))] = root(stands_for.get(other, other))
+    place = {row: number for number, row in enumerate(photos)}
+    pairs = [[place[stands_for.get(end, end)] for end in pair] for pair in linked]
     members = defaultdict(list)
-    for row in photos:
-        if row in parent:
-            members[root(row)].append(row)
+    for row, group in zip(photos, joined(np.array(pairs, np.int64), len(photos)).tolist(), strict=True):
+        members[group].append(row)
     groups: list[Group] = []
     best_of: dict[int, int] = {}
     for rows in members.values():

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import numpy as np
     from PIL.Image import Image
 
-# A picture's windows, of its 24 pixels; of these, so few may be less alike: a mark in a corner, say.
+# Side and step of a picture's windows, of its 24 pixels; the share of them that may be less alike: a mark in a corner.
 WINDOW, EVERY, FEWEST = 6, 2, 0.05
 # A window with less of the picture's own variance is even: what differs in it is noise.
 EVEN = 0.05

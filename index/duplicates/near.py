@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 
 # Directions that are kept, and the photos that they are learned from.
 DIRECTIONS, LEARNED_FROM = 128, 8192
-# Up to so many photos are compared with all others; more are first sorted into lists, of which each looks into PROBED.
-EXACT = 30_000
+# Up to this many photos are compared with all others; more are sorted into lists, and each photo looks into PROBED.
+COMPARED_EACH = 30_000
 PROBED = 8
 # Photos that the lists are learned from: FAISS warns below 39 for each list.
 PER_LIST = 40
@@ -59,7 +59,7 @@ def near(cache: Cache) -> Near:
     each = np.unique(first)
     made: Any = faiss.IndexFlatL2(directions.shape[1])
     made_near = Near(made, middle, directions, ids, first)
-    if len(each) > EXACT:
+    if len(each) > COMPARED_EACH:
         lists = int(4 * np.sqrt(len(each)))
         bits = faiss.ScalarQuantizer.QT_8bit
         made = faiss.IndexIVFScalarQuantizer(made, directions.shape[1], lists, bits, faiss.METRIC_L2)

@@ -158,7 +158,7 @@ def test_photos_in_an_archive_are_named_by_their_paths(pets: Path, tmp_path: Pat
     paths, matrix = store.to_numpy()
     embedder = petrieve.PhotoEmbedder(store)
     assert np.array_equal(embedder.transform(paths), matrix)
-    with pytest.raises(petrieve.PetrieveError, match=r"pets\.zip is no photo; name photos one by one"):
+    with pytest.raises(petrieve.PetrieveError, match=r"pets\.zip is not a photo; name photos one by one"):
         embedder.transform([tmp_path / "pets.zip"])
 
 
@@ -201,7 +201,7 @@ def test_a_photo_that_cannot_be_read_is_named(store: Path, pets: Path, stored: b
         embedder.transform([paths[0], b"no photo"])
     with pytest.raises(petrieve.PetrieveError, match=r"cannot open /.*/none\.jpg"):
         embedder.transform([paths[0], "none.jpg"])
-    with pytest.raises(petrieve.PetrieveError, match="is no photo; name photos one by one"):
+    with pytest.raises(petrieve.PetrieveError, match="is not a photo; name photos one by one"):
         embedder.transform([pets])
     with pytest.raises(petrieve.PetrieveError, match=r"write `transform\(\[photo\]\)`"):
         embedder.transform(paths[0])

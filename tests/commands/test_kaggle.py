@@ -103,7 +103,7 @@ def test_the_folder_is_listed_once_so_that_no_file_comes_between(
 def test_what_is_no_submission_is_one_line(run: Run, data: Path, store: Path, tmp_path: Path) -> None:
     shutil.copy(data / "test1" / "1.jpg", data / "test1" / "1.png")
     shutil.copytree(data, tmp_path / "other")
-    for source, words in ((data / "train", "is no number"), (data / "test1", "are both number 1")):
+    for source, words in ((data / "train", "is not a number"), (data / "test1", "are both number 1")):
         done = run("predict", source, "--store", store, "--kaggle", "s.csv")
         assert (done.status, done.out, done.err.count("\n")) == (1, "", 1)
         assert words in done.err

@@ -1,4 +1,4 @@
-"""What a terminal cannot write is escaped, in all commands."""
+"""What a terminal cannot write is escaped, in all commands; a narrow one has help without boxes."""
 
 import io
 import sys
@@ -39,3 +39,13 @@ def test_a_label_that_the_terminal_cannot_write_is_escaped(
     assert "\\u732b" in written("similar", photos[0])
     assert "40 labelled photos" in written("audit")
     assert "2 values of label" in written("evaluate")
+
+
+def test_help_names_each_option_in_a_narrow_terminal(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In boxes of 40 columns, `--min-similarity` was `--min-s…`."""
+    monkeypatch.setenv("COLUMNS", "40")
+    narrow = run("similar", "--help").out
+    assert ("--min-similarity" in narrow, "╭" in narrow) == (True, False)
+    monkeypatch.setenv("COLUMNS", "80")
+    wide = run("similar", "--help").out
+    assert ("--min-similarity" in wide, "╭" in wide) == (True, True)

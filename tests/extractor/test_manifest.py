@@ -21,7 +21,7 @@ from petrieve.extractor.sources.folder import Files
 from petrieve.store.cache import Cache
 from petrieve.store.folder import Made, Store
 from petrieve.store.known import known, nothing
-from petrieve.store.marks import BASE, mark_of, marks_of
+from petrieve.store.marks import BASE, mark_of_text, marks_of_texts
 from petrieve.store.photo import Photo
 from petrieve.store.rows import row_of
 
@@ -72,7 +72,7 @@ def test_paths_that_share_a_mark_are_told_apart(store: Path) -> None:
     paths = list(there)
     for path in (paths[0], paths[-1], "/somewhere/else.jpg"):
         # As if all had the mark of this one.
-        same = replace(there, marks=np.full(len(there), mark_of(path)))
+        same = replace(there, marks=np.full(len(there), mark_of_text(path)))
         expected = paths.index(path) if path in paths else -1
         assert same.places_of([path]).tolist() == [expected]
         assert (path in same) == (expected >= 0)
@@ -81,11 +81,11 @@ def test_paths_that_share_a_mark_are_told_apart(store: Path) -> None:
 
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"]))))
 def test_the_mark_of_a_text_is_the_same_wherever_it_stands(texts: list[str]) -> None:
-    marks = marks_of(pa.array(["before", *texts], pa.large_string())[1:])
+    marks = marks_of_texts(pa.array(["before", *texts], pa.large_string())[1:])
     assert marks.tolist() == [
         sum(byte * pow(BASE, place, 2**64) for place, byte in enumerate(text.encode())) % 2**64 for text in texts
     ]
-    assert marks.tolist() == [int(mark_of(text)) for text in texts]
+    assert marks.tolist() == [int(mark_of_text(text)) for text in texts]
 
 
 ROOTS = ["/", "/p", "/p/it's", "/p/100%_", "/p/caf\uf7e9", "s3://b", "s3://b/p", "s3://b/p/"]

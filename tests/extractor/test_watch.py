@@ -14,6 +14,7 @@ import pytest
 from conftest import Done, Process
 
 from petrieve.extractor import watch as watching
+from petrieve.extractor.trunks.fitting import Compute
 from petrieve.extractor.watch import watch
 from petrieve.store.cache import Cache
 from petrieve.store.errors import PetrieveError
@@ -55,7 +56,7 @@ def test_watching_needs_a_folder_and_no_photo(run: Run, store: Path, drawn: Path
     photo = sorted((drawn / "cat").iterdir())[0]
     assert run("similar", photo, "--watch", tmp_path, "--store", store).status == 2
     assert run("similar", "--store", store).status == 2
-    for where, said in ((tmp_path / "nowhere", "check the path"), (photo, "is no folder")):
+    for where, said in ((tmp_path / "nowhere", "check the path"), (photo, "is not a folder")):
         done = run("similar", "--watch", where, "--store", store)
         assert (done.status, done.out, said in done.err) == (1, "", True)
 
@@ -63,7 +64,7 @@ def test_watching_needs_a_folder_and_no_photo(run: Run, store: Path, drawn: Path
 def test_a_slip_in_the_question_is_told_before_the_first_photo_comes(run: Run, store: Path, tmp_path: Path) -> None:
     done = run("similar", "--watch", tmp_path, "--store", store, "--where", "lable = 'dog'")
     assert (done.status, done.out, done.err.count("\n")) == (1, "", 1)
-    assert "lable, which is no column" in done.err
+    assert "lable, which is not a column" in done.err
 
 
 def test_photos_are_answered_once_however_they_come(
@@ -74,7 +75,7 @@ def test_photos_are_answered_once_however_they_come(
     inbox, away = tmp_path / "inbox", tmp_path / "away.jpg"
     (inbox / "below").mkdir(parents=True)
     one, *others = sorted(drawn.rglob("*.jpg"))[:5]
-    results = watch(inbox, Cache.open(store), device="cpu")
+    results = watch(inbox, Cache.open(store), Compute(device="cpu"))
 
     def arrive() -> None:
         for name, photo in zip((b"new\nline.jpg", b"caf\xe9.jpg", b"below/a.jpg"), others, strict=False):
@@ -108,7 +109,7 @@ def test_photos_are_answered_once_however_they_come(
 
 
 def test_a_disk_that_is_taken_away_ends_the_watch(store: Path, disk: Path) -> None:
-    results = watch(disk, Cache.open(store))
+    results = watch(disk, Cache.open(store), Compute())
     subprocess.run(["umount", "-l", disk], check=True)
     with pytest.raises(PetrieveError, match="no longer the folder"):
         next(results)

@@ -1,6 +1,7 @@
 """A search among the photos that a condition chooses: as sure as without one, and of these photos alone."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from planting import DIMENSION, KIND, OWN, empty_store, made_up, thorough
 
 from petrieve.index import build
 from petrieve.index.codes import kept, update
-from petrieve.index.question import ask
+from petrieve.index.question import Terms, ask
 from petrieve.store.cache import Cache
 from petrieve.store.known import known, nothing
 from petrieve.store.photo import Photo
@@ -80,7 +81,7 @@ def test_a_condition_leaves_the_nearest_as_sure_as_they_were_though_it_goes_with
     paths = np.array([f"/made-up/{row['uri']}" for row in rows])
     shares = []
     for query in range(0, PHOTOS, 59):
-        found = [one.photo for one in ask(index, [unit[query]], where=condition)]
+        found = [one.photo for one in ask(index, [unit[query]], Terms(where=condition))]
         assert len(set(found)) == len(found) == min(10, len(chosen))
         assert set(found) <= set(paths[chosen])
         nearest = paths[chosen[np.argsort(-(unit[chosen] @ unit[query]))[:10]]]
@@ -92,10 +93,15 @@ def test_what_a_condition_chooses_is_ranked_alike_by_codes_and_by_embeddings(
     clustered: Cache, request: pytest.FixtureRequest
 ) -> None:
     index, (_, unit) = thorough(build.build(clustered)), everything(clustered)
-    asked = {"where": "pet_id < 200", "k": 25, "group_by": "label", "leave_out": frozenset({"/made-up/77.jpg"})}
-    by_codes = ask(index, [unit[77], unit[78]], **asked)  # type: ignore[arg-type]
+    asked = partial(
+        ask,
+        embeddings=[unit[77], unit[78]],
+        terms=Terms(where="pet_id < 200", k=25, group_by="label"),
+        leave_out=frozenset({"/made-up/77.jpg"}),
+    )
+    by_codes = asked(index)
     request.getfixturevalue("read_all")
-    by_embeddings = ask(index, [unit[77], unit[78]], **asked)  # type: ignore[arg-type]
+    by_embeddings = asked(index)
     assert [one.photo for one in by_codes] == [one.photo for one in by_embeddings]
     assert [one.group for one in by_codes] == list(dict.fromkeys(one.group for one in by_codes))
     assert len(by_codes) == CLUSTERS
@@ -104,7 +110,7 @@ def test_what_a_condition_chooses_is_ranked_alike_by_codes_and_by_embeddings(
 
 def test_more_than_a_search_reads_one_by_one_are_all_that_a_condition_chooses(clustered: Cache) -> None:
     index, (rows, unit) = build.build(clustered), everything(clustered)
-    found = ask(index, [unit[0]], where="pet_id < 1200", k=2000)
+    found = ask(index, [unit[0]], Terms(where="pet_id < 1200", k=2000))
     assert {one.photo for one in found} == {f"/made-up/{row['uri']}" for row in rows if row["pet_id"] < 1200}
 
 
@@ -150,7 +156,7 @@ def test_a_condition_sees_what_is_new_changed_and_gone_and_each_photo_by_its_own
             }
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr(kept, "EMBEDDING", 0 if exactly else kept.EMBEDDING)
-                found = ask(thorough(index), [query], where=f"label = '{label}'", k=1 + number % 40)
+                found = ask(thorough(index), [query], Terms(where=f"label = '{label}'", k=1 + number % 40))
             assert len({one.photo for one in found}) == len(found) == min(len(wanted), 1 + number % 40)
             best = sorted(wanted.values(), reverse=True)[: len(found)]
             assert [one.similarity for one in found] == pytest.approx(best, abs=3e-4)
@@ -159,7 +165,7 @@ def test_a_condition_sees_what_is_new_changed_and_gone_and_each_photo_by_its_own
 
 def test_contents_whose_digests_begin_alike_are_told_apart(many: Cache) -> None:
     rows, unit = everything(many)  # the first 8 bytes are zeros in all of them
-    found = ask(build.build(many), [unit[0]], where="label = 'dog'", k=300)
+    found = ask(build.build(many), [unit[0]], Terms(where="label = 'dog'", k=300))
     assert {one.photo for one in found} == {f"/made-up/{row['uri']}" for row in rows if row["label"] == "dog"}
 
 

@@ -97,7 +97,7 @@ def test_no_cluster_is_joined_where_no_index_is_wanted(run: Run, many: Cache) ->
     many.folder.index.unlink()
     done = run("build-index", "--store", many.store.path, "--on", "ray://127.0.0.1:1", "--json")
     assert done.status == 0, done.err
-    assert done.json["kind"] == build.KIND
+    assert done.json["kind"] == build.FLAT
 
 
 def test_slices_of_a_bucket_on_ray_give_the_same_index(

@@ -1,17 +1,17 @@
 """The index in its file: whole, of its kind, and trusted for nothing but speed."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import Done
+from forging import Lie, forged
 from planting import DIMENSION, KIND, agree, empty_store, first, of_trunk
-from safetensors.numpy import load_file, save_file
 
 from petrieve.index import build, search
 from petrieve.index.codes import exact, kept, update
+from petrieve.index.codes.arrays import Damaged
 from petrieve.index.codes.inverted import KINDS
 from petrieve.store.cache import Cache
 from petrieve.store.errors import PetrieveError
@@ -65,7 +65,7 @@ def test_a_damaged_index_is_seen_wherever_a_bit_is_flipped_or_the_file_is_cut(ma
             kept.load(many)
     for end in (0, 1, 8, 100, len(data) // 2, len(data) - 1):
         many.folder.index.write_bytes(data[:end])
-        with pytest.raises(kept.Damaged, match="build-index"):
+        with pytest.raises(Damaged, match="build-index"):
             kept.load(many)
 
 
@@ -86,19 +86,7 @@ def test_beside_a_damaged_index_each_photo_is_compared_and_what_mends_it_is_said
     assert (kept.load(many) is None) == (few == 1000), "so few are compared one by one"
 
 
-def forged(file: Path, change: Callable[[dict[str, np.ndarray], dict[str, object]], None]) -> None:
-    """Rewrite an index with other numbers and a digest that fits them."""
-    held = load_file(file)
-    with open(file, "rb") as opened:
-        size = int.from_bytes(opened.read(8), "little")
-        card = json.loads(json.loads(opened.read(size))["__metadata__"]["card"])
-    change(held, card)
-    words = json.dumps(card)
-    held = {name: np.ascontiguousarray(array) for name, array in held.items()}
-    save_file(held, file, {"card": words, "digest": kept.digest_of(words, held)})
-
-
-LIES: dict[str, Callable[[dict[str, np.ndarray], dict[str, object]], None]] = {
+LIES: dict[str, Lie] = {
     "sizes beyond the codes": lambda held, _: held["sizes"].__setitem__(0, 10**12),
     "a negative size": lambda held, _: held.update(sizes=np.array([-400, 400, 400, 0])),
     "fewer codes": lambda held, _: held.update(codes=held["codes"][:-1]),
@@ -121,7 +109,7 @@ LIES: dict[str, Callable[[dict[str, np.ndarray], dict[str, object]], None]] = {
 @pytest.mark.parametrize("lie", LIES)
 def test_an_index_that_lies_about_itself_is_refused(many: Cache, lie: str) -> None:
     forged(many.folder.index, LIES[lie])
-    with pytest.raises(kept.Damaged, match="build-index"):
+    with pytest.raises(Damaged, match="build-index"):
         kept.load(many)
 
 

@@ -1,6 +1,5 @@
 """The map: like beside like, the same each time, and what the store holds, whatever the map's file says."""
 
-import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -8,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import Done
+from forging import Lie, forged
 from planting import DIMENSION, empty_store, made_up, of_trunk, whole
-from safetensors.numpy import load_file, save_file
 
 from petrieve.index import plane, tsne
 from petrieve.index.landmarks import laid_out
@@ -165,19 +164,7 @@ def test_a_damaged_map_is_seen_wherever_a_bit_is_flipped_or_the_file_is_cut(run:
     assert plane.check(mapped) == []
 
 
-def forged(file: Path, change: Callable[[dict[str, np.ndarray], dict[str, object]], None]) -> None:
-    """Rewrite a map with other numbers and a digest that fits them."""
-    held = load_file(file)
-    with open(file, "rb") as opened:
-        size = int.from_bytes(opened.read(8), "little")
-        card = json.loads(json.loads(opened.read(size))["__metadata__"]["card"])
-    change(held, card)
-    words = json.dumps(card)
-    held = {name: np.ascontiguousarray(array) for name, array in held.items()}
-    save_file(held, file, {"card": words, "digest": plane.digest_of(words, held)})
-
-
-LIES: dict[str, Callable[[dict[str, np.ndarray], dict[str, object]], None]] = {
+LIES: dict[str, Lie] = {
     "fewer places than contents": lambda held, _: held.update(points=held["points"][:-1]),
     "places outside": lambda held, _: held["points"].__setitem__((0, 0), 2),
     "places that are no numbers": lambda held, _: held["points"].fill(np.nan),

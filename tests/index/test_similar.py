@@ -17,7 +17,7 @@ from PIL import Image
 from planting import DIMENSION, kept
 
 from petrieve.index.build import build
-from petrieve.index.question import ask
+from petrieve.index.question import Terms, ask
 from petrieve.index.reading import reading
 from petrieve.store.cache import Cache
 from petrieve.store.errors import PetrieveError
@@ -86,7 +86,10 @@ def test_a_condition_chooses_and_what_it_leaves_is_ranked_exactly(run: Run, pets
 @pytest.mark.parametrize(
     ("condition", "said"),
     [
-        ("lable = 'dog'", "lable, which is no column; the columns are label, split, pet_id, found_on, `coat colour`"),
+        (
+            "lable = 'dog'",
+            "lable, which is not a column; the columns are label, split, pet_id, found_on, `coat colour`",
+        ),
         ("label = dog", "write texts in single quotes"),
         ("length(repeat('x', 10000000000)) > 0", "it may not call repeat, only abs, "),
         ("label = ", "the filter cannot be used"),
@@ -162,7 +165,7 @@ def test_lists_can_be_grouped_by(tmp_path: Path) -> None:
     cache.add_columns(pa.schema([("tags", pa.list_(pa.int64()))]))
     tags: dict[str, dict[str, Any]] = {path: {"tags": [1, n // 2]} for n, path in enumerate(sorted(known(cache)))}
     cache.change(tags, known(cache))
-    found = ask(build(Cache.open(tmp_path / "store")), [np.ones(DIMENSION)], group_by="tags")
+    found = ask(build(Cache.open(tmp_path / "store")), [np.ones(DIMENSION)], Terms(group_by="tags"))
     assert sorted(one.group for one in found) == [[1, 0], [1, 1]]
 
 
@@ -172,7 +175,7 @@ def test_one_animal_with_most_photos_does_not_hide_the_others(tmp_path: Path) ->
         [np.ones((200, DIMENSION)) + 0.1 * draw.normal(size=(200, DIMENSION)), np.eye(5, DIMENSION)]
     )
     cache = kept(tmp_path, vectors, [{"pet_id": n if n >= 200 else 7} for n in range(205)])
-    groups = [one.group for one in ask(build(cache), [np.ones(DIMENSION, np.float32)], k=4, group_by="pet_id")]
+    groups = [one.group for one in ask(build(cache), [np.ones(DIMENSION, np.float32)], Terms(k=4, group_by="pet_id"))]
     assert groups[0] == 7
     assert len(set(groups)) == 4
 

@@ -17,7 +17,7 @@ from petrieve.extractor.pixels.decode import decode
 from petrieve.extractor.pixels.view import canonical_view
 from petrieve.extractor.sources.sample import draw_sample
 from petrieve.extractor.trunks.densenet import DenseNet
-from petrieve.extractor.trunks.fitting import asking_trunk
+from petrieve.extractor.trunks.fitting import Compute, asking_trunk
 from petrieve.extractor.trunks.int8 import Int8DenseNet, measure
 from petrieve.extractor.trunks.kinds import FIRST
 from petrieve.extractor.trunks.ranges import INSTRUCTIONS, SAMPLE
@@ -85,7 +85,7 @@ def check_bounds(paths: list[Path], found: torch.Tensor) -> None:
 @pytest.mark.real
 def test_photos_that_int8_was_not_measured_on_are_within_its_bounds(made_int8: Path) -> None:
     paths = sorted(need(PHOTOS / "breeds").rglob("*.jpg"))[::6]
-    check_bounds(paths, asking_trunk(Cache.open(made_int8), None, "cpu", "int8")(views_of(paths)))
+    check_bounds(paths, asking_trunk(Cache.open(made_int8), Compute(None, "cpu", "int8"))(views_of(paths)))
 
 
 def test_what_a_run_keeps_is_within_the_bounds(made_int8: Path, many: Path) -> None:
@@ -96,7 +96,7 @@ def test_what_a_run_keeps_is_within_the_bounds(made_int8: Path, many: Path) -> N
 
 def test_an_embedding_in_int8_is_the_same_bit_by_bit_in_every_batch(made_int8: Path, many: Path) -> None:
     views = views_of(sorted((many / "a").iterdir())[:17])
-    network = asking_trunk(Cache.open(made_int8), None, "cpu", "int8").network
+    network = asking_trunk(Cache.open(made_int8), Compute(None, "cpu", "int8")).network
     with torch.inference_mode():
         together = network(views)
         for size in (1, 3, 16):

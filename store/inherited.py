@@ -1,4 +1,4 @@
-"""What a CSV has said of photos that are no longer where they were: gathered, and told to those with their contents."""
+"""Labels, splits and columns of photos that are gone: gathered, and given to photos that have their contents now."""
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -14,10 +14,10 @@ from petrieve.store.rows import own
 GONE = "gone IS NOT NULL"
 
 
-def said_of_lost(cache: Cache, known: Known, missing: Sequence[str] = (), back: Collection[int] = ()) -> Lost:
-    """What a CSV has said of photos that are gone, and of those that are forgotten.
+def words_of_gone(cache: Cache, known: Known, missing: Sequence[str] = (), back: Collection[int] = ()) -> Lost:
+    """Labels, splits and columns that a CSV gave to photos that are gone or forgotten.
 
-    Gone is what the store says to be, without the rows that are `back` (ids), and what is `missing` now (paths).
+    Gone are those that the store marks so, but for the rows that are `back` (ids), and those `missing` now (paths).
     """
     import numpy as np
 
@@ -32,8 +32,8 @@ def said_of_lost(cache: Cache, known: Known, missing: Sequence[str] = (), back: 
     return lost(forgotten, (gone[row] for row in sorted(gone)), cache.photo_schema)
 
 
-def tell_others(cache: Cache, words: Mapping[bytes, Mapping[str, Any]], missing: Collection[str], known: Known) -> None:
-    """Write what is said of contents, by digest, into the rows of photos that have them and do not say it.
+def hand_down(cache: Cache, words: Mapping[bytes, Mapping[str, Any]], missing: Collection[str], known: Known) -> None:
+    """Write labels, splits and columns of contents, by digest, into the rows of photos that have these and lack those.
 
     Photos that are new, gone or `missing` (paths) are left as they are.
     """
