@@ -140,8 +140,8 @@ def workers_of(device: str) -> int:
 def _alone() -> "Iterator[None]":
     """Let torch compute on this thread alone.
 
-    A trunk is folded in thousands of small steps, in which threads mostly wait for each other: on two busy cores seven
-    times as long as one thread takes.
+    A trunk is folded in thousands of small steps. On two cores that are busy otherwise threads took seven times as long
+    for it as one does, because they wait for each other; on idle ones as long.
     """
     import torch  # noqa: F401  # its threads are found once it is there
     from threadpoolctl import threadpool_limits
@@ -206,8 +206,7 @@ def _keep_freed_memory() -> None:
     """Layers' maps are reused instead of going back to the system, which would clear their pages every time.
 
     Measured with batches of 32 in float32: 28 photos/s without it, 40 with it. The heaps of threads, of 64 MB each, go
-    back whole by another rule: without the padding a photo clears 2,500 pages, 8 % of its time. Only glibc has these
-    switches.
+    back whole by another rule: without the padding a photo clears up to 2,500 pages. Only glibc has these switches.
     """
     with suppress(AttributeError, OSError):
         libc = ctypes.CDLL(None)
