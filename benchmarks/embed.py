@@ -1,9 +1,10 @@
 """Photos per second of ours and of what people use instead, in one run, on the same photos, one after the other.
 
-    python benchmarks/embed.py [--device cpu|cuda] [--photos 512] [--rounds 3]
+    python benchmarks/embed.py [--device cpu|cuda] [--photos 512] [--rounds 3] [--source PNG …]
 
 Every way runs in a process of its own, which is timed from its imports on: building the network counts, importing
-does not. All have the same weights and the same resize and crop. The table goes to stderr and one JSON line to stdout.
+does not. All have the same weights and the same resize and crop. Timm and imagededup take part where they are
+installed; HEIC the others read by pillow-heif, imagededup does not. The table goes to stderr, one JSON line to stdout.
 """
 
 import argparse
@@ -16,12 +17,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import torch
 from machine import machine
 from PIL import Image
+from pillow_heif import register_heif_opener
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
@@ -41,7 +44,9 @@ REAL = ROOT.parent / "shared" / "photos" / "train"
 QUIET = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE"}
 GFLOP = 5.7  # of one photo: DESIGN.md, Speed
 LARGE = (4000, 3000)
-FEWER = {"small JPEG": 1, "12-megapixel JPEG": 4, "PNG": 4}  # slow sources make do with fewer photos
+SMALL, HEIC = "small JPEG", "12-megapixel HEIC"
+# Slow sources make do with fewer photos.
+FEWER = {SMALL: 1, "12-megapixel JPEG": 4, "12-megapixel MPO": 4, HEIC: 16, "PNG": 4}
 SQUARE = {"cpu": 4096, "cuda": 16384}
 
 Found = tuple[list[str], np.ndarray | None, int]  # names, embeddings (N, 1024), photos
@@ -73,7 +78,8 @@ class Pooled(torch.nn.Module):
 def looped(model: torch.nn.Module, folder: Path, device: str, **settings: int) -> Found:
     from torchvision.datasets import ImageFolder
 
-    photos = ImageFolder(folder, transforms())
+    register_heif_opener()
+    photos = ImageFolder(folder, transforms(), is_valid_file=lambda _: True)
     model = model.eval().to(device)
     with torch.inference_mode():
         loader = torch.utils.data.DataLoader(photos, **settings)
@@ -124,11 +130,12 @@ def decoding(folder: Path, _device: str) -> Found:
     return [], None, views
 
 
+OTHERS = TIMM, IMAGEDEDUP = "timm", "imagededup"  # packages of these names
 DECODING = "ours, decoding alone"
 WAYS = {
     "tutorial loop": tutorial,
-    "timm": timms,
-    "imagededup": imagededups,
+    TIMM: timms,
+    IMAGEDEDUP: imagededups,
     "ours, end to end": ours,
     DECODING: decoding,
 }
@@ -181,15 +188,20 @@ def make(source: str, originals: list[Path], folder: Path) -> Path:
     """The photos as `source` has them, in the one class folder that ImageFolder wants."""
     (folder / "all").mkdir(parents=True)
     for path in originals:
-        target = folder / "all" / f"{path.stem}.{'png' if source == 'PNG' else 'jpg'}"
-        if source == "small JPEG":
+        ending = {"PNG": "png", HEIC: "heic"}.get(source, "jpg")
+        target = folder / "all" / f"{path.stem}.{ending}"
+        if source == SMALL:
             target.write_bytes(path.read_bytes())
             continue
         with Image.open(path) as image:
             photo = image.convert("RGB")
-        photo.save(target) if source == "PNG" else photo.resize(LARGE, Image.Resampling.BICUBIC).save(
-            target, quality=90
-        )
+        if source == "PNG":
+            photo.save(target)
+            continue
+        large = photo.resize(LARGE, Image.Resampling.BICUBIC)
+        # Phones that write MPO add a depth map or a gain map of a quarter of the size.
+        more = {"save_all": True, "append_images": [large.reduce(4)]} if source.endswith("MPO") else {}
+        large.save(target, {"JPEG": "JPEG", "MPO": "MPO", "HEIC": "HEIF"}[source.split()[1]], quality=90, **more)
     return folder
 
 
@@ -201,15 +213,19 @@ def worst_cosine(found: Path, wanted: dict[str, torch.Tensor]) -> float:
     return float(torch.nn.functional.cosine_similarity(embeddings, reference).min())
 
 
-def compared(folder: Path, device: str, rounds: int, work: Path) -> dict[str, object]:
+def takes_part(way: str, source: str) -> bool:
+    return (way not in OTHERS or find_spec(way) is not None) and (source, way) != (HEIC, IMAGEDEDUP)
+
+
+def compared(folder: Path, device: str, rounds: int, work: Path, ways: list[str]) -> dict[str, object]:
     paths = sorted((folder / "all").iterdir())
     parts = [paths[start : start + 16] for start in range(0, len(paths), 16)]
     embeddings = torch.cat([reference_embeddings(part) for part in parts])
     wanted = {path.name: one for path, one in zip(paths, embeddings, strict=True)}
-    seen: dict[str, list[dict[str, float]]] = {way: [] for way in WAYS}
+    seen: dict[str, list[dict[str, float]]] = {way: [] for way in ways}
     machine_rates, cosines = [], {}
     for _ in range(rounds):
-        for way in WAYS:
+        for way in ways:
             seen[way].append(child("--way", way, "--folder", folder, "--device", device, "--out", work / "out.npz"))
             if way != DECODING:
                 cosines[way] = worst_cosine(work / "out.npz", wanted)
@@ -255,6 +271,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--photos", type=int, default=512)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--source", nargs="+", choices=FEWER, default=list(FEWER))
     parser.add_argument("--way", help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--out", type=Path, help=argparse.SUPPRESS)
@@ -265,17 +282,20 @@ def main() -> None:
     if given.way:
         print(json.dumps(run(given.way, given.folder, given.device, given.out)))
         return
+    register_heif_opener()
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
         if not REAL.exists():
             draw_sample(work / "drawn", photos=given.photos)
         originals = sorted((REAL if REAL.exists() else work / "drawn").rglob("*.jpg"))
         found: dict[str, object] = {}
-        for source, share in FEWER.items():
+        for source in given.source:
+            share, ways = FEWER[source], [way for way in WAYS if takes_part(way, source)]
             some = originals[:: max(1, len(originals) * share // given.photos)][: given.photos // share]
-            found[source] = compared(make(source, some, work / source), given.device, given.rounds, work)
+            photos = make(source, some, work / source)
+            found[source] = compared(photos, given.device, given.rounds, work, ways)
             show(source, found[source])  # type: ignore[arg-type]
-    print(json.dumps({**machine(("imagededup", "timm")), "device": given.device, "sources": found}))
+    print(json.dumps({**machine(tuple(filter(find_spec, OTHERS))), "device": given.device, "sources": found}))
 
 
 if __name__ == "__main__":

@@ -2,10 +2,11 @@
 
     python benchmarks/gpu.py FOLDER [--device cuda] [--photos 100000]
 
-Decoding: in threads, as `embed` does; in processes, which do not share Python's lock; with nvJPEG and a resize on the
-GPU. The trunk: as `embed` runs it, from host memory and back; and on views that are there already: as it is, as a CUDA
-graph, compiled. Then `embed` over so many links to the photos in FOLDER. Every way's embeddings are held against the
-first one's. One JSON line; rates in photos per second.
+Decoding: in threads, as `embed` does; in processes, which do not share Python's lock, and whose views come back through
+pipes or lie in memory that all share; with nvJPEG and a resize on the GPU. The trunk: as `embed` runs it, from host
+memory and back; and on views that are there already: as it is, as a CUDA graph, compiled. Then `embed` over so many
+links to the photos in FOLDER. Every way's embeddings are held against the first one's. One JSON line; rates in photos
+per second.
 """
 
 import argparse
@@ -17,8 +18,10 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from itertools import cycle, islice
+from multiprocessing.shared_memory import SharedMemory
 from pathlib import Path
 
+import numpy as np
 import torch
 from machine import machine
 from torch.nn.functional import cosine_similarity
@@ -29,7 +32,7 @@ from planting import seen
 
 from petrieve.extractor.embed import embed
 from petrieve.extractor.engines.local import CORES, View, pool
-from petrieve.extractor.pixels.view import canonical_view
+from petrieve.extractor.pixels.view import CROP, canonical_view
 from petrieve.extractor.sources.folder import find
 from petrieve.extractor.trunks.trunk import Trunk, load_trunk
 from petrieve.store.photo import Photo
@@ -64,6 +67,40 @@ def in_threads(photos: list[Photo]) -> list[torch.Tensor]:
 
 def one_thread() -> None:
     torch.set_num_threads(1)
+
+
+def one_thread_with(name: str) -> None:
+    """Open the shared memory of this name, for as long as the process lives."""
+    global shared
+    shared = SharedMemory(name)
+    one_thread()
+
+
+def fill(start: int, photos: list[Photo]) -> None:
+    """Put the views of photos that can be read where those of the photos from `start` on belong."""
+    views = views_in(shared)[start:]
+    for place, one in enumerate(map(seen, photos)):
+        if isinstance(one, View):
+            views[place] = one.pixels[0]
+
+
+def views_in(memory: SharedMemory) -> np.ndarray:
+    """All views (N, 3, 224, 224) for which there is room, uint8; the system gives memory in whole pages."""
+    view = np.dtype((np.uint8, (3, CROP, CROP)))
+    return np.frombuffer(memory.buf, view, memory.size // view.itemsize)
+
+
+def in_shared_memory(photos: list[Photo], pieces: list[list[Photo]]) -> float:
+    starts, context = range(0, len(photos), PIECE), multiprocessing.get_context("spawn")
+    memory = SharedMemory(create=True, size=len(photos) * 3 * CROP * CROP)
+    try:
+        with ProcessPoolExecutor(CORES, context, one_thread_with, (memory.name,)) as processes:
+            found = rate(lambda: list(processes.map(fill, starts, pieces)), len(photos))
+        one = seen(photos[-1])
+        assert not isinstance(one, View) or (views_in(memory)[len(photos) - 1] == one.pixels[0].numpy()).all()
+        return found
+    finally:
+        memory.unlink()
 
 
 def nvjpeg(photos: list[Photo], device: torch.device) -> list[torch.Tensor]:
@@ -101,6 +138,7 @@ def decoding(photos: list[Photo], trunk: Trunk) -> dict[str, float]:
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(CORES, context, one_thread) as processes:
         found["processes, views brought back"] = rate(lambda: list(processes.map(views_of, pieces)), len(photos))
+    found["processes, views in shared memory"] = in_shared_memory(photos, pieces)
     if trunk.device.type == "cuda":
         jpegs = [photo for photo in photos if Path(photo.path).read_bytes()[:2] == b"\xff\xd8"][: trunk.batch]
 

@@ -1,7 +1,6 @@
 """The bytes of one photo → upright uint8 RGB pixels → the views that the trunk is shown."""
 
 import sys
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -129,30 +128,42 @@ def _in_this_thread(data: bytes, image: "Image.Image", enough: int) -> "tuple[np
     """Pixels (H, W, 3) as they are stored, and what of them is lost; all of them where `enough` is 0."""
     import numpy as np
 
-    if enough and image.format in JPEG and min(image.size) >= 2 * enough:
+    if image.format in JPEG:
+        return _of_jpeg(data, image, enough)
+    pixels = _by_torchcodec(data) if _is_for_torchcodec(image, enough) else None
+    return np.array(rgb(image)) if pixels is None else pixels, None
+
+
+def _of_jpeg(data: bytes, image: "Image.Image", enough: int) -> "tuple[np.ndarray, str | None]":
+    """The same of a JPEG, by libjpeg-turbo; by Pillow where that gives up."""
+    import numpy as np
+
+    if enough and min(image.size) >= 2 * enough:
         factor = enough / min(image.size)
         image.draft(None, (int(image.width * factor), int(image.height * factor)))
-    if image.format in JPEG:
-        try:
-            return jpeg.decoded(data, image.size)
-        except ValueError:
-            return np.array(rgb(image)), jpeg.lost(data)
-    # The same pixels, but nobody is to wait for torch's import alone.
-    quick = enough == ENOUGH and sys.modules.get("torch")
-    if quick and image.format == "WEBP" and not image.info.get("exif"):
-        with suppress(RuntimeError):  # Pillow names the damage
-            return _with_torchcodec(data), None
-    return np.array(rgb(image)), None
+    try:
+        return jpeg.decoded(data, image.size)
+    except ValueError:
+        return np.array(rgb(image)), jpeg.lost(data)
 
 
-def _with_torchcodec(data: bytes) -> "np.ndarray":
-    """A WebP's pixels (H, W, 3), in half of Pillow's time."""
+def _is_for_torchcodec(image: "Image.Image", enough: int) -> bool:
+    """Whether a picture is a WebP on its way to torch: nobody else is to wait for torch's import."""
+    on_its_way = enough == ENOUGH and "torch" in sys.modules
+    return on_its_way and image.format == "WEBP" and not image.info.get("exif")
+
+
+def _by_torchcodec(data: bytes) -> "np.ndarray | None":
+    """A WebP's pixels (H, W, 3), Pillow's in half the time; None where it is damaged, of which Pillow says how."""
     import torch
     from torchcodec import decoders
 
     # A writable copy: torch warns of every other kind.
     encoded = torch.frombuffer(bytearray(data), dtype=torch.uint8)
-    pixels: Tensor = decoders.decode_webp(encoded, mode="RGB")  # type: ignore[attr-defined]
+    try:
+        pixels: Tensor = decoders.decode_webp(encoded, mode="RGB")  # type: ignore[attr-defined]
+    except RuntimeError:
+        return None
     return pixels.permute(1, 2, 0).numpy()
 
 
