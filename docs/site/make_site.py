@@ -36,7 +36,7 @@ def gather(folder: Path) -> None:
 
 
 def build(folder: Path) -> "subprocess.CompletedProcess[str]":
-    """Make the site of what was gathered; the status is 1 where a link or an anchor is broken, and the output says so."""
+    """Make the site of what was gathered; status 1 where a link or an anchor is broken, and the output says which."""
     command = [sys.executable, "-m", "zensical", "build", "--strict"]
     return subprocess.run(command, cwd=folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
 
