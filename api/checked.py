@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 
 from petrieve.api.results import Row, Shown
-from petrieve.extractor.checks import doctor, verify
+from petrieve.extractor.checks import verify
+from petrieve.extractor.checks.doctor import Speed
+from petrieve.extractor.checks.installation import Trouble
 from petrieve.gallery import terminal, words
 
 
@@ -19,7 +21,15 @@ class Verification(Shown, verify.Verified):
 
 
 @dataclass(frozen=True, repr=False)
-class Diagnosis(Shown, doctor.Diagnosis):
-    """How fast each step of embedding is, and which holds up the rest."""
+class Diagnosis(Shown):
+    """What is wrong with an installation; and with photos, how fast each step of embedding them is."""
 
+    versions: dict[str, str]
+    troubles: list[Trouble]
+    speed: Speed | None  # None where there were no photos to measure with
     say = staticmethod(terminal.diagnosed)
+
+    def document(self) -> Row:
+        """What the command prints with `--json`."""
+        told = super().document()
+        return {**told, **(told.pop("speed") or {})}

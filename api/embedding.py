@@ -14,6 +14,7 @@ from petrieve.index import build, plane
 from petrieve.store.cache import Cache
 from petrieve.store.columns import alike
 from petrieve.store.errors import PetrieveError
+from petrieve.store.folder import Store
 from petrieve.store.key import where
 from petrieve.store.trunks import trunks_of
 
@@ -158,20 +159,22 @@ class Embedding(Opened):
 
     def doctor(
         self,
-        sources: Place | Iterable[Place],
+        sources: Place | Iterable[Place] | None = None,
         *,
         weights: str | None = None,
         device: str = "auto",
         precision: str = "auto",
     ) -> "Diagnosis":
-        """How fast each step of embedding these photos is, and which holds up the rest. Nothing is kept.
+        """What is wrong with the installation; of photos, how fast each step of embedding is. Nothing is kept.
 
         Raises:
             PetrieveError: a source, the weights or the device cannot be used, or no photo be read.
         """
         from petrieve.api.checked import Diagnosis
-        from petrieve.extractor.checks.doctor import diagnose
+        from petrieve.extractor.checks import installation
+        from petrieve.extractor.checks.doctor import measured
 
         weights = weights and home(weights)
-        measure = partial(diagnose, store=self.path, weights=weights, device=device, precision=precision)
-        return Diagnosis(**vars(measure(places(sources))))
+        measure = partial(measured, store=self.path, weights=weights, device=device, precision=precision)
+        speed = measure(places(sources)) if sources else None
+        return Diagnosis(installation.versions(), installation.troubles(Store.at(self.path)), speed)

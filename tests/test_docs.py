@@ -34,6 +34,7 @@ INNER = {
     "predict": {"error"},
     "info": {"photo", "caveat"},
     "verify": {"what", "remedy"},
+    "doctor": {"what", "why", "remedy", "wrong"},
     "evaluate": {"value", "low", "high"},
     "audit": set("label doubt conflict leak outlier photo suggested reason score kinds copies".split()),
     "export": {"photos"},

@@ -51,7 +51,7 @@ Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
-class Diagnosis:
+class Speed:
     """`stages`: photos per second of each step alone, on all workers. `expected`: of all together.
 
     `network`: requests and bytes per second; None where no photo is in a bucket.
@@ -72,14 +72,14 @@ class Diagnosis:
     advice: str
 
 
-def diagnose(
+def measured(
     sources: Place | Sequence[Place],
     *,
     store: Place = ".petrieve",
     weights: str | None = None,
     device: str = "auto",
     precision: str = "auto",
-) -> Diagnosis:
+) -> Speed:
     """What a run over `sources` would be held up by, measured on some of their photos. Nothing is kept.
 
     `weights` are by default those of `store`, if there is one, else those that a new one would get.
@@ -95,7 +95,7 @@ def diagnose(
     # On a GPU the steps before it run beside it; on a CPU they share its cores, but for who waits for a network.
     shared = 1 / sum(1 / rate for stage, rate in stages.items() if stage != "network")
     slowest = min(stages, key=lambda name: stages[name])
-    return Diagnosis(
+    return Speed(
         photos=len(some),
         unreadable=unreadable,
         cores=os.cpu_count() or 1,
