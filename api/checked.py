@@ -1,5 +1,6 @@
-"""What is answered about a store that is held against itself, and about speed."""
+"""What is answered about a store that is held against itself, about an installation, and about speed."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from petrieve.api.results import Row, Shown
@@ -7,6 +8,7 @@ from petrieve.extractor.checks import verify
 from petrieve.extractor.checks.doctor import Speed
 from petrieve.extractor.checks.installation import Trouble
 from petrieve.gallery import terminal, words
+from petrieve.gallery.troubles import installed
 
 
 @dataclass(frozen=True, repr=False)
@@ -27,9 +29,15 @@ class Diagnosis(Shown):
     versions: dict[str, str]
     troubles: list[Trouble]
     speed: Speed | None  # None where there were no photos to measure with
-    say = staticmethod(terminal.diagnosed)
 
     def document(self) -> Row:
         """What the command prints with `--json`."""
         told = super().document()
-        return {**told, **(told.pop("speed") or {})}
+        speed = told.pop("speed")
+        return {**told, **(speed or {})}
+
+    def lines(self) -> Iterator[str]:
+        """What the command prints."""
+        yield from installed(self.document())
+        if self.speed:
+            yield from terminal.diagnosed(self.document())

@@ -316,19 +316,6 @@ def worth_a_look(ranked: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def diagnosed(found: dict[str, Any]) -> Iterator[str]:
-    """What is wrong with an installation, and how fast each step is, where that was measured."""
-    yield "petrieve {petrieve}, Python {python}, torch {torch} on {device}, {system}".format(**found["versions"])
-    for one in found["troubles"]:
-        yield f"{'wrong' if one['wrong'] else 'note'}: {printable(one['what'])}"
-        yield f"  why it matters: {printable(one['why'])}"
-        yield f"  what to do: {printable(one['remedy'])}"
-    if not any(one["wrong"] for one in found["troubles"]):
-        yield "nothing is wrong with this installation"
-    if "stages" in found:
-        yield from _speed(found)
-
-
-def _speed(found: dict[str, Any]) -> Iterator[str]:
     """How fast each step is."""
     weights = printable(found["weights"])
     yield f"{found['device']} in {found['precision']}, {weights} weights, batches of {found['batch']}"
