@@ -1,11 +1,10 @@
-"""What is answered about a store that is held against itself, about an installation, and about speed."""
+"""What is answered about a store that is held against itself, and about speed."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from petrieve.api.results import Row, Shown
-from petrieve.extractor.checks import verify
-from petrieve.extractor.checks.doctor import Speed
+from petrieve.extractor.checks import doctor, verify
 from petrieve.extractor.checks.installation import Trouble
 from petrieve.gallery import terminal, words
 from petrieve.gallery.troubles import installed
@@ -28,7 +27,7 @@ class Diagnosis(Shown):
 
     versions: dict[str, str]
     troubles: list[Trouble]
-    speed: Speed | None  # None where there were no photos to measure with
+    speed: doctor.Diagnosis | None  # None where there were no photos to measure with
 
     def document(self) -> Row:
         """What the command prints with `--json`."""

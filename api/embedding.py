@@ -172,9 +172,9 @@ class Embedding(Opened):
         """
         from petrieve.api.checked import Diagnosis
         from petrieve.extractor.checks import installation
-        from petrieve.extractor.checks.doctor import measured
+        from petrieve.extractor.checks.doctor import diagnose
 
         weights = weights and home(weights)
-        measure = partial(measured, store=self.path, weights=weights, device=device, precision=precision)
+        measure = partial(diagnose, store=self.path, weights=weights, device=device, precision=precision)
         speed = measure(places(sources)) if sources else None
         return Diagnosis(installation.versions(), installation.troubles(Store.at(self.path)), speed)

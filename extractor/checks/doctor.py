@@ -51,7 +51,7 @@ Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
-class Speed:
+class Diagnosis:
     """`stages`: photos per second of each step alone, on all workers. `expected`: of all together.
 
     `network`: requests and bytes per second; None where no photo is in a bucket.
@@ -72,14 +72,14 @@ class Speed:
     advice: str
 
 
-def measured(
+def diagnose(
     sources: Place | Sequence[Place],
     *,
     store: Place = ".petrieve",
     weights: str | None = None,
     device: str = "auto",
     precision: str = "auto",
-) -> Speed:
+) -> Diagnosis:
     """What a run over `sources` would be held up by, measured on some of their photos. Nothing is kept.
 
     `weights` are by default those of `store`, if there is one, else those that a new one would get.
@@ -95,7 +95,7 @@ def measured(
     # On a GPU the steps before it run beside it; on a CPU they share its cores, but for who waits for a network.
     shared = 1 / sum(1 / rate for stage, rate in stages.items() if stage != "network")
     slowest = min(stages, key=lambda name: stages[name])
-    return Speed(
+    return Diagnosis(
         photos=len(some),
         unreadable=unreadable,
         cores=os.cpu_count() or 1,

@@ -89,7 +89,18 @@ def test_a_full_disk_is_named_with_how_much_is_left(disk: Path) -> None:
 
 @pytest.mark.skipif(not shutil.which("strace"), reason="strace makes a disk slow")
 def test_a_slow_disk_is_noted(tmp_path: Path) -> None:
-    slow = ("strace", "-f", "-qq", "-e", "trace=fsync", "-e", "inject=fsync:delay_enter=150000", "-o", "/dev/null")
+    slow = (
+        "strace",
+        "-f",
+        "--seccomp-bpf",
+        "-qq",
+        "-e",
+        "trace=fsync",
+        "-e",
+        "inject=fsync:delay_enter=150000",
+        "-o",
+        "/dev/null",
+    )
     found = doctor(tmp_path / "store", status=0, before=slow)
     assert any("ms to keep 4 kB" in what for what in found)
 
