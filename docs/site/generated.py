@@ -9,7 +9,6 @@ from typing import Any
 import petrieve
 
 INTERNAL = {"cache", "index", "say", "warm"}  # docs/python.md, "What is public"
-UP_TO_HERE = re.compile(r"\b(?:petrieve|collections|typing)\.[\w.]*\b(?=\w)|\bpetrieve\.(?:\w+\.)+")
 
 
 def commands() -> str:
