@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PETRIEVE := $(BIN)/python cli.py
 
-.PHONY: setup test torture demo notebook bench lock clean
+.PHONY: setup test torture demo notebook docs bench lock clean
 
 setup: .venv/ready
 
@@ -37,6 +37,11 @@ notebook: .venv/ready
 	mkdir -p demo/notebook
 	$(BIN)/python -c 'import nbclient, nbformat; file = "examples/dogs_vs_cats.ipynb"; cells = nbformat.read(file, 4); \
 		nbclient.execute(cells, cwd="demo/notebook", record_timing=False); nbformat.write(cells, file)'
+
+# The documentation as a site, in build/site/html; a link that leads nowhere ends it. To look at it:
+# python -m http.server --directory build/site/html
+docs: .venv/ready
+	$(BIN)/python docs/site/make_site.py build/site
 
 # What ours is measured beside is installed for that alone.
 bench: .venv/ready

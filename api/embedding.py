@@ -13,6 +13,7 @@ from petrieve.index import build, plane
 from petrieve.store.cache import Cache
 from petrieve.store.columns import alike
 from petrieve.store.errors import PetrieveError
+from petrieve.store.folder import Store
 from petrieve.store.key import where
 from petrieve.store.trunks import trunks_of
 
@@ -157,19 +158,21 @@ class Embedding(Opened):
 
     def doctor(
         self,
-        sources: Place | Iterable[Place],
+        sources: Place | Iterable[Place] | None = None,
         *,
         weights: str | None = None,
         device: str = "auto",
         precision: str = "auto",
     ) -> "Diagnosis":
-        """How fast each step of embedding these photos is, and which holds up the rest. Nothing is kept.
+        """What is wrong with the installation; of photos, how fast each step of embedding is. Nothing is kept.
 
         Raises:
             PetrieveError: a source, the weights or the device cannot be used, or no photo be read.
         """
         from petrieve.api.checked import Diagnosis
+        from petrieve.extractor.checks import installation
         from petrieve.extractor.checks.doctor import diagnose
 
-        found = diagnose(places(sources), compute_of(weights, device, precision), store=self.path)
-        return Diagnosis(**vars(found))
+        compute = compute_of(weights, device, precision)
+        speed = diagnose(places(sources), compute, store=self.path) if sources else None
+        return Diagnosis(installation.versions(), installation.troubles(Store.at(self.path)), speed)

@@ -161,7 +161,9 @@ def verify(
 
 @app.command(epilog="Example: cli.py doctor data/")
 def doctor(
-    sources: Annotated[list[str], typer.Argument(metavar="SOURCE...", help="Some of your photos.")],
+    sources: Annotated[
+        list[str] | None, typer.Argument(metavar="SOURCE...", help="Some of your photos, to measure with.")
+    ] = None,
     store: Store = DEFAULT_STORE,
     endpoint: Endpoint = None,
     weights: Weights = None,
@@ -170,10 +172,13 @@ def doctor(
     zip_encoding: ZipEncoding = None,
     as_json: Json = False,
 ) -> None:
-    """Measure each step of embedding, and name the slowest one."""
+    """Say what is wrong with an installation, and with photos which step of embedding is the slowest."""
     from petrieve.api.store import open as opened
 
-    show(opened(store).doctor(sources, weights=weights, device=device, precision=precision), as_json)
+    found = opened(store).doctor(sources, weights=weights, device=device, precision=precision)
+    show(found, as_json)
+    if any(one.wrong for one in found.troubles):
+        raise typer.Exit(1)
 
 
 @app.command(epilog="Example: cli.py sample data/drawn --photos 40")

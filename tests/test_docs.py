@@ -5,7 +5,7 @@ import shlex
 import shutil
 import subprocess
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 
@@ -22,7 +22,7 @@ Run = Callable[..., Done]
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
 GUIDE = (ROOT / "docs" / "guide.md").read_text()
-DOCUMENTS = [*ROOT.glob("*.md"), *ROOT.glob("benchmarks/*.md"), *ROOT.glob("docs/*.md")]
+DOCUMENTS = [*ROOT.glob("*.md"), *ROOT.glob("benchmarks/*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/*.md")]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 COMMANDS = {command.name: command for command in typer.main.get_command(cli.app).commands.values()}  # type: ignore[attr-defined]
 
@@ -34,6 +34,7 @@ INNER = {
     "predict": {"error"},
     "info": {"photo", "caveat"},
     "verify": {"what", "remedy"},
+    "doctor": {"what", "why", "remedy", "wrong"},
     "evaluate": {"value", "low", "high"},
     "audit": set("label doubt conflict leak outlier photo suggested reason score kinds copies".split()),
     "export": {"photos"},
@@ -45,20 +46,42 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
 
 
-def typed() -> list[list[str]]:
-    """The words of every command in the README, in the help texts' examples and in the Makefile."""
-    lines = "\n".join(blocks("sh") + blocks("console")).replace("\\\n", " ").splitlines()
-    lines += [command.epilog.removeprefix("Example: ") for command in COMMANDS.values()]
-    lines += (ROOT / "Makefile").read_text().replace("$(PETRIEVE)", "cli.py").replace("$(DEMO)", "").splitlines()
-    found = [shlex.split(line, comments=True) for line in lines if "cli.py" in line and "BIN" not in line]
-    return [words[words.index("cli.py") + 1 :] for words in found if "cli.py" in words]
+def typed() -> Iterator[tuple[str, str]]:
+    """Every command that a document, a help text or the Makefile shows, with where: in a block, a line or a phrase."""
+    named = "|".join(map(re.escape, COMMANDS))
+    for document in DOCUMENTS:
+        text = document.read_text().replace("\\\n", " ")
+        fenced = [
+            line
+            for block in re.findall(r"```(?:sh|console|bash)\n(.*?)```", text, re.DOTALL)
+            for line in block.splitlines()
+        ]
+        phrases = re.findall(r"(?<!`)`([^`\n]+)`(?!`)", text) + re.findall(r"^    (\S.*)$", text, re.MULTILINE)
+        for line in fenced + phrases:
+            if found := re.search(
+                rf"(?:\bpetrieve|\bpython cli\.py|^cli\.py) +((?:{named})\b.*)|^((?:{named}) --?[a-z].*)", line
+            ):
+                yield document.name, found[1] or found[2]
+    yield from (
+        (name, command.epilog.removeprefix("Example: cli.py ").split("\n")[0]) for name, command in COMMANDS.items()
+    )
+    yield from (("Makefile", line) for line in re.findall(r"\$\(PETRIEVE\) (.*)", (ROOT / "Makefile").read_text()))
 
 
-@pytest.mark.parametrize("words", typed(), ids=" ".join)
-def test_every_command_that_is_shown_is_one(words: list[str]) -> None:
-    command = COMMANDS[words[0]]
-    options = {option for parameter in command.params for option in parameter.opts}
-    assert {word for word in words if re.match("--?[a-z]", word)} <= options
+def test_every_command_that_is_shown_is_understood() -> None:
+    """By the program's own parser: no command, option or number of values that it does not know."""
+    shown = [(place, line, shlex.split(re.split(r"\s[|>;&#]|…\)|\s*=>", line)[0])) for place, line in typed()]
+    for place, line, (name, *words) in shown:
+        command = COMMANDS[name]
+        context = command.context_class(command, info_name=name)
+        try:
+            command.make_parser(context).parse_args([*words])  # which it empties
+        except Exception as error:
+            named_alone = len(words) == 1 and re.search(
+                "requires an argument", f"{error!r}"
+            )  # as in "`embed --views` keeps …"
+            assert named_alone, f"{place}: {line}: {error}"
+    assert len(shown) > 150
 
 
 def test_every_command_is_in_the_guide_with_its_keys(run: Run, store: Path, drawn: Path, tmp_path: Path) -> None:
@@ -117,8 +140,19 @@ def test_every_option_has_a_help_text() -> None:
             assert parameter.help, f"{name} {parameter.name}"
 
 
-def test_the_changelog_begins_with_this_version() -> None:
-    assert f"## {petrieve.__version__}" in (ROOT / "CHANGELOG.md").read_text()
+def test_the_changelog_has_the_form_of_keep_a_changelog() -> None:
+    text = (ROOT / "CHANGELOG.md").read_text()
+    versions = re.split(r"^## ", text, flags=re.MULTILINE)[1:]
+    assert versions[0].startswith("[Unreleased]\n")
+    assert all(re.match(r"\[\d+\.\d+\.\d+\] - \d{4}-\d\d-\d\d\n", one) for one in versions[1:])
+    released = re.findall(r"^\[(.+)\] - ", "\n".join(versions[1:]), re.MULTILINE)
+    assert petrieve.__version__ in (*released[:1], *re.findall(r"^To be (\S+),", versions[0], re.MULTILINE))
+    kinds = ["Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"]
+    for one in versions:
+        found = re.findall(r"^### (.+)$", one, re.MULTILINE)
+        assert found == [kind for kind in kinds if kind in found]
+    for line in re.split(r"\n(?=- |#|\n)", text):
+        assert not line.startswith("- **Breaking**") or "What to do: " in line, line
 
 
 def test_every_dependency_has_its_reason_and_its_pin() -> None:

@@ -19,7 +19,12 @@ ALLOWED = {
     "gallery": {"store"},
 }
 HEAVY = {"torch", "torchvision", "faiss", "sklearn", "lance", "pyarrow", "numpy", "PIL", "torchcodec", "pandas", "ray"}
-HEAVY_THROUGHOUT = ("densenet.py", "int8.py", "learning.py", "dataset.py")  # themselves imported when they are needed
+HEAVY_THROUGHOUT = {  # themselves imported when they are needed
+    "dataset.py",
+    "densenet.py",
+    "int8.py",
+    "learning.py",
+}
 Graph = Mapping[str, set[str]]
 
 

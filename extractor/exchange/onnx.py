@@ -13,7 +13,7 @@ from petrieve.extractor.exchange.graph import head_network, network
 from petrieve.extractor.pixels.decode import decode
 from petrieve.extractor.pixels.view import canonical_view
 from petrieve.extractor.sources.reading import Reader
-from petrieve.extractor.trunks.kinds import kind
+from petrieve.extractor.trunks.kinds import ONNX, kind
 from petrieve.extractor.trunks.trunk import Trunk, load_trunk
 from petrieve.extractor.trunks.weights import read_weights
 from petrieve.store.cache import Cache
@@ -64,9 +64,13 @@ def export(file: Path, cache: Cache, *, weight: "np.ndarray", bias: "np.ndarray"
             disagrees, or the file cannot be written.
     """
     _installed()
+    own = kind(cache.made.kind)
+    if own.family not in ONNX:
+        raise PetrieveError(
+            f"a {own.title} is not exported as a whole", f"export its head alone: {file.with_suffix('.head.onnx')}"
+        )
     trunk = load_trunk(cache.weights, "cpu", "float32", cache.made.kind)
     cache.check(trunk.fingerprint, cache.weights)
-    own = kind(cache.made.kind)
     model = network(own, read_weights(cache.weights, own), weight, bias)
     data = _model_bytes(model, facts := {**_facts(cache, classes), "view": own.recipe})
     compared = list(_differences(data, trunk, weight, bias, cache))

@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from petrieve.extractor.trunks.arrays import ArrayNet
-from petrieve.extractor.trunks.kinds import KINDS
+from petrieve.extractor.trunks.kinds import KINDS, NUMPY
 from petrieve.extractor.trunks.weights import BUNDLED, fingerprint
 from petrieve.store.folder import Made
 from petrieve.store.near import keep, kept
@@ -25,7 +25,7 @@ def keep_weights(tensors: "dict[str, Tensor]", made: Made) -> None:
     """Leave a copy of a trunk's tensors, unless there is one; where that cannot be, torch goes on to be asked."""
     from safetensors.torch import save
 
-    if not (file := _file(made)).exists():
+    if KINDS[made.kind].family in NUMPY and not (file := _file(made)).exists():
         keep(file, save({name: tensor.contiguous() for name, tensor in tensors.items()}))
 
 
@@ -37,6 +37,8 @@ def array_net(made: Made) -> ArrayNet | None:
     from safetensors.numpy import load
 
     file, kind = _file(made), KINDS.get(made.kind)
+    if kind and kind.family not in NUMPY:
+        return None
     try:
         tensors = {name: array.astype(np.float32, copy=False) for name, array in load(file.read_bytes()).items()}
     except (OSError, SafetensorError, KeyError):

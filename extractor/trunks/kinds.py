@@ -14,15 +14,21 @@ MEAN = (0.485, 0.456, 0.406)  # of ImageNet's training photos, as torchvision gi
 STD = (0.229, 0.224, 0.225)
 
 
+FAMILIES = {"densenet": "DenseNet"}  # as people write them; `networks` has what computes with each
+NUMPY = INT8 = ONNX = frozenset({"densenet"})  # families that have these ways beside torch's own
+
+
 @dataclass(frozen=True)
 class Kind:
-    """A DenseNet, by the numbers in which they differ."""
+    """A trunk, by its family and the numbers in which its members differ."""
 
     name: str
     layers: tuple[int, ...]  # of each dense block
     growth: int  # channels that each layer adds
     stem: int  # channels before the first block
     imagenet: str  # the file of torchvision's IMAGENET1K_V1; its name ends in how the SHA-256 begins
+    family: str = "densenet"
+    starts: tuple[str, ...] = ("features.",)  # how the trunk's tensors are called in that file; the others are a head's
     recipe: str = RECIPE  # of view 0
     mean: tuple[float, float, float] = MEAN
     std: tuple[float, float, float] = STD
@@ -43,7 +49,7 @@ class Kind:
     @property
     def title(self) -> str:
         """As people write it."""
-        return self.name.replace("densenet", "DenseNet-")
+        return f"{FAMILIES[self.family]}-{self.name.removeprefix(self.family)}"
 
     @property
     def url(self) -> str:

@@ -5,7 +5,7 @@ from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from petrieve.extractor.trunks.kinds import kind
+from petrieve.extractor.trunks.kinds import INT8, kind
 from petrieve.extractor.trunks.trunk import Trunk
 from petrieve.extractor.trunks.weights import fingerprint, plain, read_weights
 from petrieve.store.errors import PetrieveError
@@ -35,8 +35,10 @@ def quantised(
 
     from petrieve.extractor.trunks.int8 import Int8DenseNet
 
-    _check_device(trunk)
     own = kind(trunk.kind)
+    if own.family not in INT8:
+        raise PetrieveError(f"there is no int8 of a {own.title}", "use another `--precision`")
+    _check_device(trunk)
     ranges = kept(file, trunk.fingerprint, trunk.kind) or _measured(trunk, file, views)
     weights = plain(tensors or read_weights(trunk.weights, own))
     return replace(trunk, network=Int8DenseNet(own, weights, ranges), precision=torch.int8)

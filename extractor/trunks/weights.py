@@ -61,7 +61,7 @@ def fingerprint(tensors: "Mapping[str, Tensor | np.ndarray]", recipe: str) -> st
     return digest.hexdigest()
 
 
-def plain(tensors: dict[str, "Tensor"]) -> dict[str, "Tensor"]:
+def plain(tensors: "Mapping[str, Tensor]") -> dict[str, "Tensor"]:
     """The tensors by their names within `features`."""
     return {name.removeprefix("features."): tensor for name, tensor in tensors.items()}
 
@@ -213,11 +213,11 @@ def _plain_names(state: dict[str, Any], weights: str, kind: Kind) -> dict[str, "
         name = str(name).removeprefix("module.")
         old = _OLD_NAME.fullmatch(name)
         name = old[1] + old[2] if old else name
-        if name.startswith("features.") and not name.endswith("num_batches_tracked"):
+        if name.startswith(kind.starts) and not name.endswith("num_batches_tracked"):
             named[name] = tensor
     if not named:
         raise PetrieveError(
-            f"weights file {weights} holds no tensor named `features.…`",
+            f"weights file {weights} holds no tensor named `{kind.starts[0]}…`",
             f"save them with torchvision's names, as `torchvision.models.{kind.name}().state_dict()` does",
         )
     return named

@@ -1,9 +1,11 @@
 """The built wheel brings one name, `petrieve`, which nothing beside it can take away."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -169,3 +171,53 @@ def test_a_file_that_calls_everything_passes_mypy_strict_with_the_installed_pack
     found = done(*words, "mine.py", "slip.py", folder=tmp_path, status=1)
     (slip,) = [line for line in found.splitlines() if ": error:" in line]
     assert slip.startswith('slip.py:2: error: Unexpected keyword argument "n" for "similar"')
+
+
+def instructions() -> list[tuple[str, str]]:
+    """What the Containerfile says, line by line: a word in capitals and what stands behind it."""
+    text = re.sub(r"^#.*\n", "", (ROOT / "Containerfile").read_text(), flags=re.MULTILINE).replace("\\\n", "")
+    return [(name, told) for name, _, told in (line.partition(" ") for line in text.splitlines() if line)]
+
+
+def test_the_container_copies_what_the_wheel_is_built_from(wheel: Path, tmp_path: Path) -> None:
+    """No container can be built here: what it copies is put where it would be, and the wheel is built of that."""
+    source = tmp_path / "src"
+    source.mkdir()
+    for files, place in (
+        told.rsplit(" ", 1) for name, told in instructions() if name == "COPY" and "--from" not in told
+    ):
+        for file in files.split():
+            if (ROOT / file).is_dir():
+                assert place == f"/src/{file}"
+                shutil.copytree(ROOT / file, source / file, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                assert place == "/src/"
+                shutil.copy(ROOT / file, source)
+    words = (
+        "--wheel",
+        "--quiet",
+        "--offline",
+        "--no-build-isolation",
+        "--python",
+        sys.executable,
+        "--out-dir",
+        tmp_path,
+    )
+    done(UV, "build", *words, source, folder=tmp_path)
+    (built,) = tmp_path.glob("*.whl")
+    assert sorted(zipfile.ZipFile(built).namelist()) == sorted(zipfile.ZipFile(wheel).namelist())
+
+
+def test_the_container_s_lines_are_sound_and_ask_for_the_index_that_they_need() -> None:
+    told = instructions()
+    assert {name for name, _ in told} <= set("ARG FROM RUN ENV COPY USER WORKDIR VOLUME EXPOSE ENTRYPOINT CMD".split())
+    for line in (line for name, line in told if name == "RUN"):
+        subprocess.run(["sh", "-n"], input=line, text=True, check=True)
+    (asks,) = [line for name, line in told if name == "RUN" and "CPU_INDEX=ADDRESS" in line]
+    for torch, index, status in (("cpu", "", 1), ("cpu", "there", 0), ("cuda", "", 0)):
+        here = {**os.environ, "TORCH": torch, "CPU_INDEX": index}
+        assert subprocess.run(["sh", "-c", asks], env=here, capture_output=True, check=False).returncode == status
+    (extras,) = [line.removeprefix("EXTRAS=").split(",") for name, line in told if name == "ARG" and "EXTRAS" in line]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert set(extras) <= set(project["optional-dependencies"])
+    assert [line for name, line in told if name == "ENTRYPOINT"] == ['["petrieve"]']

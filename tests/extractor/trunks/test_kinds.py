@@ -26,7 +26,7 @@ from petrieve.store.trunks import trunks_of
 
 Run = Callable[..., Done]
 CPU = torch.device("cpu")
-OTHERS = [kind for name, kind in KINDS.items() if name != "densenet121"]
+OTHERS = [one for one in KINDS.values() if one.family == "densenet" and one.name != "densenet121"]
 NO_INTEGERS = not any(torch.cpu.get_capabilities().get(one, False) for one in INSTRUCTIONS)
 
 
