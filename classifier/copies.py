@@ -1,21 +1,28 @@
 """Near-copies: photos that are the same picture, so that none may be on both sides of a split."""
 
-from collections.abc import Iterable, Iterator
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import product
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from petrieve.store.rows import lengths, unit_length
 
 if TYPE_CHECKING:
     import numpy as np
 
+Part = TypeVar("Part")
+
 # Cosine of standardised embeddings from which on two photos count as one picture. Measured: of 800 of Kaggle's photos,
 # with the bundled trunk, no two that differ reach 0.951, and half of those at half size or in a worse JPEG are above
 # 0.98; with an ImageNet trunk, of 2,459 photos the one pair of copies has 0.984, the next look-alikes have 0.80.
 SAME = 0.96
-# Numbers that stand for an embedding in the first pass, and pairs of it that are looked at again in one go.
-SKETCH, PAIRS = 64, 1 << 14
-BLOCK, OTHERS = 1024, 1 << 14  # sketches that are held against so many others at a time: 80 MB
+# Numbers that stand for an embedding in the first pass, 32 with the rest's length; and pairs looked at again in one go.
+# Of a million pairs of look-alikes 3 to 7 are, and 1 or 2 after 64 numbers, which take twice the time.
+SKETCH, PAIRS = 31, 1 << 12
+BLOCK = 512  # sketches that are held against as many others: products of 1 MB stay in a core's cache
+ROWS = 4096  # embeddings that a core takes at a time: 16 MB
 
 
 def pairs(embeddings: "np.ndarray", digests: "np.ndarray") -> "np.ndarray":
@@ -24,8 +31,7 @@ def pairs(embeddings: "np.ndarray", digests: "np.ndarray") -> "np.ndarray":
 
     units = standardised(embeddings)
     units /= lengths(units)[:, None]  # in its place: of a million photos a copy takes 4 GB
-    found = [*_alike(units), _equal(digests)]
-    return np.concatenate([np.stack(ends, axis=1) for ends in found])
+    return np.concatenate([np.stack(ends, axis=1) for ends in (_alike(units), _equal(digests))])
 
 
 def joined(found: "np.ndarray", photos: int) -> "np.ndarray":
@@ -59,33 +65,47 @@ def deviations(variances: "np.ndarray") -> "np.ndarray":
     return np.asarray(scale)
 
 
-def copied(queries: "np.ndarray", blocks: "Iterable[np.ndarray]") -> "np.ndarray":
-    """Which of `queries` (Q, D) have a near-copy in the blocks (n, D): (Q,). All are standardised alike."""
+def copied(
+    queries: "np.ndarray", blocks: "Iterable[np.ndarray]", standardise: "Callable[[np.ndarray], np.ndarray]"
+) -> "np.ndarray":
+    """Which of `queries` (Q, D) have a near-copy in the blocks (n, D): (Q,).
+
+    `standardise` makes standardised embeddings of any of these rows.
+    """
     import numpy as np
 
-    units = unit_length(queries)
+    units = unit_length(standardise(queries))
     basis = _basis(units)
     sketches, found = _sketched(units, basis), np.zeros(len(units), bool)
-    for block in blocks:
-        others = unit_length(block)
-        for one, _ in _same(units, others, sketches, _sketched(others, basis)):
-            found[one] = True
+
+    def places(block: "np.ndarray") -> "np.ndarray":
+        others = unit_length(standardise(block))
+        return _same(units, others, sketches, _sketched(others, basis))[0]
+
+    parts = (block[start : start + ROWS] for block in blocks for start in range(0, len(block), ROWS))
+    for some in _on_cores(places, parts):
+        found[some] = True
     return found
 
 
-def _alike(units: "np.ndarray") -> "Iterator[tuple[np.ndarray, np.ndarray]]":
-    """The pairs whose cosine reaches `SAME`, all of them."""
+def _alike(units: "np.ndarray") -> "tuple[np.ndarray, np.ndarray]":
+    """The pairs whose cosine reaches `SAME`, all of them: places of the one, which is the first, and of the other."""
+    import numpy as np
+
     sketches = _sketched(units, _basis(units))
-    for start in range(0, len(units), BLOCK):
+
+    def later(start: int) -> "np.ndarray":
         own = slice(start, start + BLOCK)
-        for one, other in _same(units[own], units[start:], sketches[own], sketches[start:]):
-            apart = one < other
-            yield one[apart] + start, other[apart] + start
+        one, other = _same(units[own], units[start:], sketches[own], sketches[start:])
+        return np.stack([one, other])[:, one < other] + start
+
+    one, other = np.concatenate([np.zeros((2, 0), int), *_on_cores(later, range(0, len(units), BLOCK))], axis=1)
+    return one, other
 
 
 def _same(
     units: "np.ndarray", others: "np.ndarray", sketches: "np.ndarray", other_sketches: "np.ndarray"
-) -> "Iterator[tuple[np.ndarray, np.ndarray]]":
+) -> "tuple[np.ndarray, np.ndarray]":
     """Places in both of the pairs whose cosine reaches `SAME`.
 
     In an orthonormal basis the product of two embeddings is that of their first numbers plus that of the rest, which
@@ -93,14 +113,34 @@ def _same(
     """
     import numpy as np
 
-    for start, at in product(range(0, len(units), BLOCK), range(0, len(others), OTHERS)):
-        near = sketches[start : start + BLOCK] @ other_sketches[at : at + OTHERS].T >= SAME - 1e-4
-        likely = np.flatnonzero(near.ravel())
+    found = [np.zeros((2, 0), int)]
+    for start, at in product(range(0, len(units), BLOCK), range(0, len(others), BLOCK)):
+        bound = sketches[start : start + BLOCK] @ other_sketches[at : at + BLOCK].T
+        likely = np.flatnonzero((bound >= SAME - 1e-4).ravel())
         for part in range(0, len(likely), PAIRS):
-            one, other = np.divmod(likely[part : part + PAIRS], near.shape[1])
+            one, other = np.divmod(likely[part : part + PAIRS], bound.shape[1])
             one, other = one + start, other + at
             same = np.einsum("pd,pd->p", units[one], others[other]) >= SAME
-            yield one[same], other[same]
+            found.append(np.stack([one[same], other[same]]))
+    one, other = np.concatenate(found, axis=1)
+    return one, other
+
+
+def _on_cores(work: "Callable[[Part], np.ndarray]", parts: Iterable[Part]) -> "Iterator[np.ndarray]":
+    """What `work` makes of each part, in their order, on all cores, each of which takes a part of its own.
+
+    Products are too small here to be shared out among cores: these would wait for each other.
+    """
+    from threadpoolctl import threadpool_limits
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    waiting = deque[Future["np.ndarray"]]()
+    with threadpool_limits(1, "blas"), ThreadPoolExecutor(cores) as threads:
+        for part in parts:
+            waiting.append(threads.submit(work, part))
+            if len(waiting) > cores:
+                yield waiting.popleft().result()
+        yield from (one.result() for one in waiting)
 
 
 def _basis(units: "np.ndarray") -> "np.ndarray":

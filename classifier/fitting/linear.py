@@ -242,13 +242,17 @@ def _apart(rows: Shuffled, mean: "np.ndarray", scale: "np.ndarray") -> "tuple[Sh
     """
     import numpy as np
 
-    held = (rows.read(0, rows.stop) - mean) / scale
+    held = rows.read(0, rows.stop)
     test, stop = held[: rows.test], held[rows.test :]
-    alike = near.copied(held, ((block - mean) / scale for _, block in rows.blocks(rows.stop)))
-    left_out, moved = alike[: rows.test] | near.copied(test, [stop]), alike[rows.test :]
+
+    def standardise(block: "np.ndarray") -> "np.ndarray":
+        return np.asarray((block - mean) / scale)
+
+    alike = near.copied(held, (block for _, block in rows.blocks(rows.stop)), standardise)
+    left_out, moved = alike[: rows.test] | near.copied(test, [stop], standardise), alike[rows.test :]
     new = moved
     while new.any():
-        new = near.copied(stop, [stop[new]]) & ~moved
+        new = near.copied(stop, [stop[new]], standardise) & ~moved
         moved = moved | new
     if left_out.all() or moved.all():
         held_out = f"all {len(test)} held-out photos" if left_out.all() else f"all {len(stop)} photos to stop by"
