@@ -1,18 +1,14 @@
 """Near-copies: photos that are the same picture, so that none may be on both sides of a split."""
 
-import os
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable
 from itertools import product
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
+from petrieve.classifier.cores import Piece, on_cores
 from petrieve.store.rows import lengths, unit_length
 
 if TYPE_CHECKING:
     import numpy as np
-
-Part = TypeVar("Part")
 
 # Cosine of standardised embeddings from which on two photos count as one picture. Measured: of 800 of Kaggle's photos,
 # with the bundled trunk, no two that differ reach 0.951, and half of those at half size or in a worse JPEG are above
@@ -22,7 +18,6 @@ SAME = 0.96
 # Of a million pairs of look-alikes 3 to 7 are, and 1 or 2 after 64 numbers, which take twice the time.
 SKETCH, PAIRS = 31, 1 << 12
 BLOCK = 512  # sketches that are held against as many others: products of 1 MB stay in a core's cache
-ROWS = 4096  # embeddings that a core takes at a time: 16 MB
 
 
 def pairs(embeddings: "np.ndarray", digests: "np.ndarray") -> "np.ndarray":
@@ -66,24 +61,23 @@ def deviations(variances: "np.ndarray") -> "np.ndarray":
 
 
 def copied(
-    queries: "np.ndarray", blocks: "Iterable[np.ndarray]", standardise: "Callable[[np.ndarray], np.ndarray]"
+    queries: "np.ndarray", pieces: Iterable[Piece], standardised_of: "Callable[[Piece], np.ndarray]"
 ) -> "np.ndarray":
-    """Which of `queries` (Q, D) have a near-copy in the blocks (n, D): (Q,).
+    """Which of `queries` (Q, D), standardised, have a near-copy in the pieces: (Q,).
 
-    `standardise` makes standardised embeddings of any of these rows.
+    `standardised_of` a piece are its embeddings (n, D), standardised as the queries are. Cores ask for them at once.
     """
     import numpy as np
 
-    units = unit_length(standardise(queries))
+    units = unit_length(queries)
     basis = _basis(units)
     sketches, found = _sketched(units, basis), np.zeros(len(units), bool)
 
-    def places(block: "np.ndarray") -> "np.ndarray":
-        others = unit_length(standardise(block))
+    def places(piece: Piece) -> "np.ndarray":
+        others = unit_length(standardised_of(piece))
         return _same(units, others, sketches, _sketched(others, basis))[0]
 
-    parts = (block[start : start + ROWS] for block in blocks for start in range(0, len(block), ROWS))
-    for some in _on_cores(places, parts):
+    for some in on_cores(places, pieces):
         found[some] = True
     return found
 
@@ -99,7 +93,7 @@ def _alike(units: "np.ndarray") -> "tuple[np.ndarray, np.ndarray]":
         one, other = _same(units[own], units[start:], sketches[own], sketches[start:])
         return np.stack([one, other])[:, one < other] + start
 
-    one, other = np.concatenate([np.zeros((2, 0), int), *_on_cores(later, range(0, len(units), BLOCK))], axis=1)
+    one, other = np.concatenate([np.zeros((2, 0), int), *on_cores(later, range(0, len(units), BLOCK))], axis=1)
     return one, other
 
 
@@ -124,23 +118,6 @@ def _same(
             found.append(np.stack([one[same], other[same]]))
     one, other = np.concatenate(found, axis=1)
     return one, other
-
-
-def _on_cores(work: "Callable[[Part], np.ndarray]", parts: Iterable[Part]) -> "Iterator[np.ndarray]":
-    """What `work` makes of each part, in their order, on all cores, each of which takes a part of its own.
-
-    Products are too small here to be shared out among cores: these would wait for each other.
-    """
-    from threadpoolctl import threadpool_limits
-
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    waiting = deque[Future["np.ndarray"]]()
-    with threadpool_limits(1, "blas"), ThreadPoolExecutor(cores) as threads:
-        for part in parts:
-            waiting.append(threads.submit(work, part))
-            if len(waiting) > cores:
-                yield waiting.popleft().result()
-        yield from (one.result() for one in waiting)
 
 
 def _basis(units: "np.ndarray") -> "np.ndarray":

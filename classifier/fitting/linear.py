@@ -5,13 +5,17 @@ cache, or on this machine where that lies in a bucket; every epoch reads it from
 same head, and memory holds a batch.
 """
 
+import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain, islice, repeat
 from typing import IO, TYPE_CHECKING, Any
 
 from petrieve.classifier import copies as near
+from petrieve.classifier.cores import on_cores
 from petrieve.classifier.figures import familiar
 from petrieve.classifier.fitting import calibrate
 from petrieve.classifier.fitting.split import FOLDS, SEED, grouped, pictures
@@ -28,8 +32,10 @@ if TYPE_CHECKING:
 
     from petrieve.classifier.fitting.split import Fitted
 
+    Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]  # embeddings (n, D) float32, classes (n,), weights (n,)
+
 BATCH = 1024
-BLOCK = 8192
+BLOCK = 4096  # rows that a core takes at a time where nothing is learnt from them: 16 MB in float32
 # Adam's rate: less whenever the held-out loss has not fallen for so many epochs, until it is below the last.
 RATE, DECAY, PATIENCE, LAST_RATE = 3e-3, 0.3, 2, 1e-4
 EPOCHS = 100
@@ -38,6 +44,9 @@ STRENGTHS = (1.0, 10.0, 100.0, 1000.0)  # of L2, 1/C; all learn from the same pa
 # Held-out photos are worth fitting on in the end, for as many epochs as were best without them, from this share on.
 WORTH_FITTING = 0.05
 SIZE = 2  # bytes of a number
+
+
+TRAIN, STOP, TEST, UNUSED = 0, 1, 2, 3  # what a photo is for
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,12 +62,11 @@ class Shuffled:
     dimension: int  # numbers of a row
 
     def halves(self, start: int, end: int) -> "np.ndarray":
-        """Rows [start, end), or to the last one, float16."""
+        """Rows [start, end), or to the last one, float16. Several threads may ask at once."""
         import numpy as np
 
-        rows = np.empty((min(end, len(self.targets)) - start, self.dimension), np.float16)
-        self.file.seek(start * self.dimension * SIZE)
-        self.file.readinto(rows.view(np.uint8).reshape(-1).data)  # type: ignore[attr-defined]
+        rows = np.empty((max(0, min(end, len(self.targets)) - start), self.dimension), np.float16)
+        os.preadv(self.file.fileno(), [rows.view(np.uint8).reshape(-1).data], start * self.dimension * SIZE)
         return rows
 
     def read(self, start: int, end: int) -> "np.ndarray":
@@ -67,10 +75,43 @@ class Shuffled:
 
         return self.halves(start, end).astype(np.float32)
 
-    def blocks(self, first: int) -> "Iterator[tuple[int, np.ndarray]]":
-        """The rows from `first` on, in blocks, each beside the place of its first."""
-        for start in range(first, len(self.targets), BLOCK):
-            yield start, self.read(start, start + BLOCK)
+    def block(self, start: int) -> "np.ndarray":
+        """A block of rows from `start` on, float32."""
+        return self.read(start, start + BLOCK)
+
+    def training(self, step: int) -> range:
+        """Where a block of so many training rows begins, for each."""
+        return range(self.stop, len(self.targets), step)
+
+
+@dataclass(frozen=True, eq=False)
+class Standard:
+    """What standardises embeddings."""
+
+    mean: "np.ndarray"  # float64 (D,)
+    scale: "np.ndarray"  # float64 (D,)
+
+    def __call__(self, rows: "np.ndarray") -> "np.ndarray":
+        """Embeddings (N, D) float32, standardised."""
+        import numpy as np
+
+        return np.asarray((rows - self.mean.astype(np.float32)) / self.scale.astype(np.float32))
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """A linear layer for raw embeddings, and how it was found."""
+
+    weight: "np.ndarray"  # float64 (C, D)
+    bias: "np.ndarray"  # float64 (C,)
+    best: dict[str, float]  # the record of the epoch that it is of
+    epochs: list[dict[str, float]]  # the records of all
+
+    def logits(self, rows: "np.ndarray") -> "np.ndarray":
+        """Of embeddings (N, D): (N, C)."""
+        import numpy as np
+
+        return np.asarray(rows @ self.weight.T.astype(np.float32) + self.bias)
 
 
 def fit_linear(cache: Cache, *, l2: float | None, balanced: bool, device: str) -> "tuple[list[str], Fitted]":
@@ -87,42 +128,50 @@ def fit_linear(cache: Cache, *, l2: float | None, balanced: bool, device: str) -
     listed = names(cache)
     _, first_of, groups = np.unique(listed.digests, return_index=True, return_inverse=True)
     warn_of_copies(listed.paths, listed.labels, groups)
-    one = plan(listed.labels, listed.splits, groups)
-    roles = _roles(one.targets, groups, one.fitted_on, one.tested)
+    split = plan(listed.labels, listed.splits, groups)
+    given = bool(split.tested.any())
+    roles = _roles(split.targets, groups, split.fitted_on, split.tested)
     with tempfile.TemporaryFile(dir=scratch(cache.store.path)) as file:
-        rows = _shuffle(cache, listed, one.targets, groups, roles, file, balanced)
-        mean, scale = _standard(rows)
-        rows, alike = _apart(rows, mean.astype(np.float32), scale.astype(np.float32))
-        train = partial(_train, rows, len(one.classes), place, mean, scale)
+        rows = _shuffled(cache, listed, roles, split.targets, groups, balanced, file)
+        standard = _standard(rows)
+        rows, copied = _apart(rows, standard)
         test, stop = rows.read(0, rows.test), rows.read(rows.test, rows.stop)
-        weight, bias, losses, best = train(rows.stop, STRENGTHS if l2 is None else (l2,))
-        said = _nearest(rows, test, np.flatnonzero(~alike))
-        given = bool(one.tested.any())
-        fitted, first = (weight, bias), rows.stop
-        if rows.stop - given * rows.test > WORTH_FITTING * len(rows.targets):
-            rates = [one["rate"] for one in losses[: int(best["epoch"])]]
-            first = rows.test if given else 0
-            fitted = train(first, (best["l2"],), rates)[:2]
+        fixed = rows, standard, len(split.classes), place
+        trained = stopped = _stopped_early(*fixed, STRENGTHS if l2 is None else (l2,))
+        report = _nearest(rows, test, np.flatnonzero(~copied))
+        first = _first_fitted(rows, given)
+        if first < rows.stop:
+            trained = _trained_as_long(*fixed, first, stopped)
     truth = rows.targets[: rows.test]
-    heat = calibrate.temperature(stop @ weight.T.astype(np.float32) + bias, rows.targets[rows.test : rows.stop])
-    weight, bias = fitted if given else (weight, bias)  # with a split, the head itself has not seen what is measured
-    logits = test @ weight.T.astype(np.float32) + bias
-    kept = _pictures(rows, test, np.flatnonzero(~alike))
-    every = np.concatenate([kept, _pictures(rows, test, np.flatnonzero(alike))])
+    temperature = calibrate.temperature(stopped.logits(stop), rows.targets[rows.test : rows.stop])
+    measured = trained if given else stopped  # with a split, the head itself has not seen what is measured
+    logits = measured.logits(test)
+    kept = _pictures(rows, test, np.flatnonzero(~copied))
+    every = np.concatenate([kept, _pictures(rows, test, np.flatnonzero(copied))])
     sizes = np.bincount(groups)
-    said |= {
-        "photos": int(np.isin(roles, (TRAIN, STOP, TEST)).sum()) - first,  # held-out photos have one row each
-        "near_copies": int((sizes[groups] > 1).sum() + (alike & (sizes[rows.groups[: rows.test]] == 1)).sum()),
-        "left_out": int(alike.sum()),
-        "l2": best["l2"],
+    report |= {
+        "photos": int((roles != UNUSED).sum()) - first,  # held-out photos have one row each
+        "near_copies": int((sizes[groups] > 1).sum() + (copied & (sizes[rows.groups[: rows.test]] == 1)).sum()),
+        "left_out": int(copied.sum()),
+        "l2": stopped.best["l2"],
         "l2_grid": [],
-        "epochs": losses,
+        "epochs": stopped.epochs,
         "evaluated_on": f"{'held-out split' if given else 'held-out photos'}, {len(kept)} photos",
         "accuracy_ungrouped": round(float((logits.argmax(axis=1) == truth)[every].mean()), 4),
     }
     shown = first_of[rows.groups[kept]]  # any photo of a content has its views
-    averaged = _averaged(cache, listed, shown, weight.T.astype(np.float32) / heat, bias / heat)
-    return one.classes, Fitted(*fitted, logits[kept], logits[kept] / heat, truth[kept], heat, said, averaged)
+    calibrated = measured.weight.T.astype(np.float32) / temperature, measured.bias / temperature
+    averaged = _averaged(cache, listed, shown, *calibrated)
+    before = logits[kept]
+    return split.classes, Fitted(
+        trained.weight, trained.bias, before, before / temperature, truth[kept], temperature, report, averaged
+    )
+
+
+def _first_fitted(rows: Shuffled, given: bool) -> int:
+    """The first row that the head is fitted on in the end: held-out photos too, where they are worth it."""
+    first = rows.test if given else 0
+    return first if rows.stop - first > WORTH_FITTING * len(rows.targets) else rows.stop
 
 
 def _averaged(
@@ -154,9 +203,6 @@ def _pictures(rows: Shuffled, test: "np.ndarray", places: "np.ndarray") -> "np.n
     return places[pictures(rows.targets[places], near.joined(found, len(places)))]  # type: ignore[no-any-return]
 
 
-TRAIN, STOP, TEST, UNUSED = 0, 1, 2, 3
-
-
 def _roles(targets: "np.ndarray", groups: "np.ndarray", fitted_on: "np.ndarray", tested: "np.ndarray") -> "np.ndarray":
     """What each photo is for (N,): copies of one file are for the same, or for nothing."""
     import numpy as np
@@ -184,55 +230,72 @@ def _some(places: "np.ndarray", groups: "np.ndarray") -> "np.ndarray":
     return places[np.isin(groups[places], drawn)]
 
 
-def _shuffle(
+def _shuffled(
     cache: Cache,
     listed: Names,
+    roles: "np.ndarray",
     targets: "np.ndarray",
     groups: "np.ndarray",
-    roles: "np.ndarray",
-    file: IO[bytes],
     balanced: bool,
+    file: IO[bytes],
 ) -> Shuffled:
-    """Write each row to its place in the file: those to measure on, those to stop by, then all training views."""
+    """The rows in the file, each at its place: those to measure on, those to stop by, then all training views.
+
+    A photo has as many rows as it has views, and they share its weight of 1; a held-out one has its canonical view.
+    """
     import numpy as np
 
-    views = listed.views + 1  # of each photo
-    kept = np.where(roles == TRAIN, views, (roles == STOP) | (roles == TEST))
-    owners = np.repeat(np.arange(len(kept)), kept)
+    counts = np.where(roles == TRAIN, listed.views + 1, (roles == STOP) | (roles == TEST))
+    owners = np.repeat(np.arange(len(counts)), counts)  # of each row, by photo and view
     order = np.random.default_rng(SEED).permutation(len(owners))
     order = order[np.argsort(np.array([2, 1, 0])[roles[owners[order]]], kind="stable")]
-    place = np.empty(len(order), np.int64)
-    place[order] = np.arange(len(order))
-    first = np.cumsum(kept) - kept
-    for photos, seen, rows in chunks(cache, listed):
-        wanted = np.flatnonzero(seen < kept[photos])
-        halves = rows[wanted].astype(np.float16)
-        for row, where in zip(halves, place[first[photos[wanted]] + seen[wanted]].tolist(), strict=True):
-            file.seek(where * cache.dimension * SIZE)
-            file.write(row.tobytes())
-    weights = 1 / kept[owners[order]]
+    owners = owners[order]
+    _write(cache, listed, counts, np.argsort(order), file)
+    weights = 1 / counts[owners]
     if balanced:
-        counts = np.bincount(targets[roles == TRAIN], minlength=int(targets.max()) + 1)
-        weights *= (counts.sum() / (len(counts) * np.maximum(counts, 1)))[targets[owners[order]]]
-    stop, test = int((roles == STOP).sum()), int((roles == TEST).sum())
-    of = owners[order]
-    return Shuffled(file, targets[of], weights.astype(np.float32), groups[of], test, test + stop, cache.dimension)
+        sizes = np.bincount(targets[roles == TRAIN], minlength=int(targets.max()) + 1)
+        weights *= (sizes.sum() / (len(sizes) * np.maximum(sizes, 1)))[targets[owners]]
+    test = int((roles == TEST).sum())
+    stop = test + int((roles == STOP).sum())
+    return Shuffled(file, targets[owners], weights.astype(np.float32), groups[owners], test, stop, cache.dimension)
 
 
-def _standard(rows: Shuffled) -> "tuple[np.ndarray, np.ndarray]":
-    """Mean and scale (D,) of the training rows, in one pass."""
+def _write(cache: Cache, listed: Names, counts: "np.ndarray", places: "np.ndarray", file: IO[bytes]) -> None:
+    """Write the first views of each photo, as many as `counts` (N,) says, to their places in the file.
+
+    `places` are those of the rows, ordered by photo and view.
+    """
     import numpy as np
 
-    total, squares, count = np.zeros(rows.dimension), np.zeros(rows.dimension), 0
-    for _, block in rows.blocks(rows.stop):
-        total += block.sum(axis=0, dtype=np.float64)
-        squares += np.einsum("nd,nd->d", block, block, dtype=np.float64)
-        count += len(block)
-    mean = total / count
-    return mean, near.deviations(squares / count - mean**2)
+    first, size = np.cumsum(counts) - counts, cache.dimension * SIZE
+
+    def write(found: "tuple[np.ndarray, np.ndarray, np.ndarray]") -> None:
+        photos, views, rows = found
+        wanted = np.flatnonzero(views < counts[photos])
+        at = places[first[photos[wanted]] + views[wanted]] * size
+        for row, start in zip(rows[wanted].astype(np.float16), at.tolist(), strict=True):
+            written = os.pwrite(file.fileno(), row.data, start)
+            while written < size:  # a disk that is nearly full takes a part, and the next call says so
+                written += os.pwrite(file.fileno(), row.tobytes()[written:], start + written)
+
+    for _ in on_cores(write, chunks(cache, listed)):
+        pass
 
 
-def _apart(rows: Shuffled, mean: "np.ndarray", scale: "np.ndarray") -> "tuple[Shuffled, np.ndarray]":
+def _standard(rows: Shuffled) -> Standard:
+    """Mean and scale of the training rows, in one pass."""
+    import numpy as np
+
+    def sums(start: int) -> "np.ndarray":
+        block = rows.block(start)
+        return np.stack([block.sum(axis=0, dtype=np.float64), np.einsum("nd,nd->d", block, block, dtype=np.float64)])
+
+    total = sum(on_cores(sums, rows.training(BLOCK)), np.zeros((2, rows.dimension)))
+    mean, squares = total / (len(rows.targets) - rows.stop)
+    return Standard(mean, near.deviations(squares - mean**2))
+
+
+def _apart(rows: Shuffled, standard: Standard) -> "tuple[Shuffled, np.ndarray]":
     """The rows without near-copies across the splits, and which rows to measure on (T,) are to be left out for that.
 
     Photos to stop by that have a near-copy among the training rows become such rows; their copies follow.
@@ -242,17 +305,13 @@ def _apart(rows: Shuffled, mean: "np.ndarray", scale: "np.ndarray") -> "tuple[Sh
     """
     import numpy as np
 
-    held = rows.read(0, rows.stop)
+    held = standard(rows.read(0, rows.stop))
     test, stop = held[: rows.test], held[rows.test :]
-
-    def standardise(block: "np.ndarray") -> "np.ndarray":
-        return np.asarray((block - mean) / scale)
-
-    alike = near.copied(held, (block for _, block in rows.blocks(rows.stop)), standardise)
-    left_out, moved = alike[: rows.test] | near.copied(test, [stop], standardise), alike[rows.test :]
+    alike = near.copied(held, rows.training(BLOCK), lambda start: standard(rows.block(start)))
+    left_out, moved = alike[: rows.test] | near.copied(test, [stop], np.asarray), alike[rows.test :]
     new = moved
     while new.any():
-        new = near.copied(stop, [stop[new]], standardise) & ~moved
+        new = near.copied(stop, [stop[new]], np.asarray) & ~moved
         moved = moved | new
     if left_out.all() or moved.all():
         held_out = f"all {len(test)} held-out photos" if left_out.all() else f"all {len(stop)} photos to stop by"
@@ -264,6 +323,7 @@ def _apart(rows: Shuffled, mean: "np.ndarray", scale: "np.ndarray") -> "tuple[Sh
     halves = rows.halves(rows.test, rows.stop)
     rows.file.seek(rows.test * rows.dimension * SIZE)
     rows.file.write(halves[order].tobytes())
+    rows.file.flush()
     places = np.arange(len(rows.targets))
     places[rows.test : rows.stop] = rows.test + order
     stop_end = rows.stop - int(moved.sum())
@@ -271,87 +331,145 @@ def _apart(rows: Shuffled, mean: "np.ndarray", scale: "np.ndarray") -> "tuple[Sh
     return replace(rows, **moved_rows, stop=stop_end), left_out
 
 
-def _train(
-    rows: Shuffled,
-    classes: int,
-    device: "torch.device",
-    mean: "np.ndarray",
-    scale: "np.ndarray",
-    first: int,
-    strengths: tuple[float, ...],
-    rates: list[float] | None = None,
-) -> "tuple[np.ndarray, np.ndarray, list[dict[str, float]], dict[str, float]]":
-    """Weight (C, D) and bias (C,) for raw embeddings; the record of each epoch, and of the one they are of.
+@dataclass(frozen=True, eq=False)
+class Layers:
+    """S linear layers on standardised embeddings, one for each strength of L2, which learn from the same batches.
 
-    Fitted on the rows from `first` on.
-
-    Without `rates`, it is the epoch and the strength of L2 with the lowest loss on the photos to stop by; else the last
-    of as many epochs.
+    With logits z = W (x - mean) / scale + b, the loss of a batch is the mean over its rows, by their weights, of
+    -log softmax(z)[target], plus l2 |W|² / 2 divided by the weight of all rows. Its derivative by z is
+    e = (softmax(z) - onehot(target)) · weight / weight of the batch; that by b is the sum of e over the rows, that by W
+    (Σ e x - Σ e mean) / scale, plus the penalty's. W / scale is applied to raw rows: to standardise them costs more.
     """
-    import numpy as np
+
+    parameters: "torch.Tensor"  # (S, C, D + 1): W, and b as the last column
+    mean: "torch.Tensor"  # (D,)
+    shrink: "torch.Tensor"  # (D,) 1 / scale
+    penalty: "torch.Tensor"  # (S, 1, 1) l2, divided by the weight of all rows
+    optimiser: "torch.optim.Optimizer"
+
+    @staticmethod
+    def zeros(
+        rows: Shuffled,
+        standard: Standard,
+        classes: int,
+        device: "torch.device",
+        first: int,
+        strengths: tuple[float, ...],
+    ) -> "Layers":
+        """Layers that have not learnt yet, for the rows from `first` on."""
+        import numpy as np
+        import torch
+
+        mean, shrink = (
+            torch.from_numpy(part.astype(np.float32)).to(device) for part in (standard.mean, 1 / standard.scale)
+        )
+        parameters = torch.zeros(len(strengths), classes, rows.dimension + 1, device=device)
+        penalty = torch.tensor(strengths, device=device)[:, None, None] / float(rows.weights[first:].sum())
+        return Layers(parameters, mean, shrink, penalty, torch.optim.Adam([parameters], lr=RATE))
+
+    def logits(self, x: "torch.Tensor") -> "torch.Tensor":
+        """Of raw embeddings (n, D): (S, C, n)."""
+        weight = self.parameters[..., :-1] * self.shrink
+        bias = self.parameters[..., -1] - weight @ self.mean
+        return (weight.flatten(0, 1) @ x.T).view(*weight.shape[:2], len(x)) + bias[..., None]
+
+    def learn(self, batches: "Iterable[Batch]", rate: float) -> None:
+        """A step of Adam for each batch."""
+        self.optimiser.param_groups[0]["lr"] = rate
+        for x, targets, weights in batches:
+            self.parameters.grad = self._gradient(x, targets, weights)
+            self.optimiser.step()
+
+    def _gradient(self, x: "torch.Tensor", targets: "torch.Tensor", weights: "torch.Tensor") -> "torch.Tensor":
+        import torch
+
+        error = self.logits(x).softmax(dim=1)
+        error[:, targets, torch.arange(len(x), device=x.device)] -= 1
+        error *= weights / weights.sum()
+        by_bias = error.sum(dim=2, keepdim=True)
+        by_weight = ((error.flatten(0, 1) @ x).view(*error.shape[:2], -1) - by_bias * self.mean) * self.shrink
+        return torch.cat([by_weight + self.penalty * self.parameters[..., :-1], by_bias], dim=2)
+
+    def losses(self, x: "torch.Tensor", targets: "torch.Tensor", weights: "torch.Tensor") -> "torch.Tensor":
+        """The mean loss with each strength (S,) of raw embeddings (n, D), by their weights (n,)."""
+        from torch.nn.functional import cross_entropy
+
+        lost = cross_entropy(self.logits(x), targets.expand(len(self.parameters), -1), reduction="none")
+        return lost @ weights / weights.sum()
+
+
+def _stopped_early(
+    rows: Shuffled, standard: Standard, classes: int, device: "torch.device", strengths: tuple[float, ...]
+) -> Trained:
+    """The layer with the lowest loss on the photos to stop by: of all epochs over the training rows, and strengths."""
+    layers = Layers.zeros(rows, standard, classes, device, rows.stop, strengths)
+    held_out = _batch(rows, device, rows.test, rows.stop)
+    best, kept = {"log_loss": float("inf")}, layers.parameters[0]
+    records, rate, since = list[dict[str, float]](), RATE, 0
+    with closing(_epochs(rows, device, rows.stop, EPOCHS)) as epochs:
+        for batches in epochs:
+            layers.learn(batches, rate)
+            value, at = layers.losses(*held_out).min(dim=0)
+            loss, l2 = float(value), strengths[int(at)]
+            records.append({"epoch": len(records) + 1, "rate": rate, "l2": l2, "log_loss": round(loss, 6)})
+            if loss < best["log_loss"] - 1e-5:
+                best, since, kept = records[-1], 0, layers.parameters[at].clone()
+                continue
+            since += 1
+            if since == PATIENCE:
+                rate, since = rate * DECAY, 0
+            if rate < LAST_RATE:
+                break
+    return _trained(kept, standard, best, records)
+
+
+def _trained_as_long(
+    rows: Shuffled, standard: Standard, classes: int, device: "torch.device", first: int, stopped: Trained
+) -> Trained:
+    """A layer that learns from the rows from `first` on as the other did until its best epoch."""
+    layers = Layers.zeros(rows, standard, classes, device, first, (stopped.best["l2"],))
+    rates = [record["rate"] for record in stopped.epochs[: int(stopped.best["epoch"])]]
+    for batches, rate in zip(_epochs(rows, device, first, len(rates)), rates, strict=True):
+        layers.learn(batches, rate)
+    return _trained(layers.parameters[0], standard, stopped.best, stopped.epochs)
+
+
+def _trained(
+    parameters: "torch.Tensor", standard: Standard, best: dict[str, float], records: list[dict[str, float]]
+) -> Trained:
+    """A layer's parameters (C, D + 1) for raw embeddings: the standardisation is folded into them."""
+    found = parameters.cpu().double().numpy()
+    weight = found[:, :-1] / standard.scale
+    return Trained(weight, found[:, -1] - weight @ standard.mean, best, records)
+
+
+def _epochs(rows: Shuffled, device: "torch.device", first: int, count: int) -> "Generator[Iterator[Batch], None, None]":
+    """The batches of each epoch, from row `first` to the last one. They are read ahead, beyond the end of an epoch."""
     import torch
-    from torch.nn.functional import cross_entropy
 
-    shift, shrink = (torch.from_numpy(part.astype(np.float32)).to(device) for part in (mean, 1 / scale))
-    weight = torch.zeros(len(strengths), classes, rows.dimension, device=device, requires_grad=True)
-    bias = torch.zeros(len(strengths), classes, device=device, requires_grad=True)
-    optimiser = torch.optim.Adam([weight, bias], lr=RATE)
-    total = float(rows.weights[first:].sum())
-    penalty = torch.tensor(strengths, device=device) / 2 / total
-
-    def losses_of(x: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """Of each row with each strength (n, S)."""
-        own = weight * shrink  # the weights take the standardisation, so that the rows need none
-        logits = (x @ own.flatten(0, 1).T).view(len(x), *own.shape[:2]) + (bias - own @ shift)
-        return cross_entropy(logits.transpose(1, 2), targets[:, None].expand(-1, len(strengths)), reduction="none")
-
-    to_stop_by = slice(rows.test, rows.stop if rates is None else rows.test)
-    held_out = torch.from_numpy(rows.read(to_stop_by.start, to_stop_by.stop)).to(device)
-    truth, counts = (torch.from_numpy(part[to_stop_by]).to(device) for part in (rows.targets, rows.weights))
-    kept = weight[0], bias[0]  # as they are at the end, where nothing else is kept
-    epochs, best, since, rate = list[dict[str, float]](), {"log_loss": float("inf")}, 0, RATE
-    for epoch in range(EPOCHS if rates is None else len(rates)):
-        rate = rate if rates is None else rates[epoch]
-        optimiser.param_groups[0]["lr"] = rate
-        for x, targets, share in _batches(rows, first, device):
-            fit = share @ losses_of(x, targets) / share.sum()
-            optimiser.zero_grad()
-            (fit + penalty * weight.square().sum(dim=(1, 2))).sum().backward()  # type: ignore[no-untyped-call]
-            optimiser.step()
-        if rates is not None:
-            continue
-        with torch.no_grad():
-            value, at = (counts @ losses_of(held_out, truth) / counts.sum()).min(dim=0)
-        epochs.append({"epoch": epoch + 1, "rate": rate, "l2": strengths[at], "log_loss": round(float(value), 6)})
-        if float(value) < best["log_loss"] - 1e-5:
-            best, since, kept = epochs[-1], 0, (weight[at].detach().clone(), bias[at].detach().clone())
-            continue
-        since += 1
-        if since == PATIENCE:
-            rate, since = rate * DECAY, 0
-        if rate < LAST_RATE:
-            break
-    found, free = (part.detach().cpu().double().numpy() for part in kept)
-    found = found / scale
-    return found, free - found @ mean, epochs, best
+    starts = range(first, len(rows.targets), BATCH)
+    read = partial(_batch, rows, device)
+    shared = torch.get_num_threads()
+    torch.set_num_threads(1)  # threads that share so small a product wait for each other
+    try:
+        with closing(on_cores(read, chain.from_iterable(repeat(starts, count)))) as batches:
+            for _ in range(count):
+                yield islice(batches, len(starts))
+    finally:
+        torch.set_num_threads(shared)
 
 
-def _batches(
-    rows: Shuffled, first: int, device: "torch.device"
-) -> "Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]":
-    """Embeddings (n, D) float32, which the next batch overwrites, classes (n,) and weights (n,), from `first` on."""
+def _batch(rows: Shuffled, device: "torch.device", start: int, end: int | None = None) -> "Batch":
+    """A batch of rows from `start` on, or those to `end`."""
     import torch
 
-    targets, weights = torch.from_numpy(rows.targets), torch.from_numpy(rows.weights)
-    batch = torch.empty(BATCH, rows.dimension, device=device)  # one for all: new memory costs more than the arithmetic
-    for start in range(first, len(targets), BATCH):
-        halves = torch.from_numpy(rows.halves(start, start + BATCH)).to(device)
-        own = slice(start, start + len(halves))
-        yield batch[: len(halves)].copy_(halves), targets[own].to(device), weights[own].to(device)
+    own = slice(start, start + BATCH if end is None else end)
+    x = torch.from_numpy(rows.halves(own.start, own.stop)).to(device).float()
+    return x, torch.from_numpy(rows.targets[own]).to(device), torch.from_numpy(rows.weights[own]).to(device)
 
 
 def _nearest(rows: Shuffled, test: "np.ndarray", measured: "np.ndarray") -> dict[str, Any]:
     """Figures of the nearest training rows of the measured ones (M,) among the held-out photos (T, D)."""
     some = measured[:: 1 + len(measured) // familiar.SAMPLE]
-    close, places = familiar.nearest(test[some], (block for _, block in rows.blocks(rows.stop)))
+    close, places = familiar.nearest(test[some], map(rows.block, rows.training(BLOCK)))
     return familiar.figures(close, rows.targets[rows.stop :][places], rows.targets[some])
