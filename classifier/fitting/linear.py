@@ -35,9 +35,10 @@ if TYPE_CHECKING:
     Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]  # embeddings (n, D) float32, classes (n,), weights (n,)
 
 BATCH = 1024
-BLOCK = 4096  # rows that a core takes at a time where nothing is learnt from them: 16 MB in float32
-# Adam's rate: less whenever the held-out loss has not fallen for so many epochs, until it is below the last.
-RATE, DECAY, PATIENCE, LAST_RATE = 3e-3, 0.3, 2, 1e-4
+BLOCK = 2048  # rows that a core takes at a time where nothing is learnt from them: 8 MB in float32
+# Adam's rate: less whenever the held-out loss has not fallen for so many epochs, or for one of so many steps, until the
+# rate is below the last.
+RATE, DECAY, PATIENCE, MANY_STEPS, LAST_RATE = 3e-3, 0.3, 2, 500, 1e-4
 EPOCHS = 100
 MOST_HELD_OUT = 10_000  # photos to stop by, and as many to measure on: accuracy to a point at least
 STRENGTHS = (1.0, 10.0, 100.0, 1000.0)  # of L2, 1/C; all learn from the same pass, and early stopping does the rest
@@ -339,9 +340,10 @@ class Layers:
     -log softmax(z)[target], plus l2 |W|² / 2 divided by the weight of all rows. Its derivative by z is
     e = (softmax(z) - onehot(target)) · weight / weight of the batch; that by b is the sum of e over the rows, that by W
     (Σ e x - Σ e mean) / scale, plus the penalty's. W / scale is applied to raw rows: to standardise them costs more.
+    Of two classes, W and b of the first are those of the second with the other sign, since all begin at zero.
     """
 
-    parameters: "torch.Tensor"  # (S, C, D + 1): W, and b as the last column
+    parameters: "torch.Tensor"  # (S, C, D + 1): W, and b as the last column; of two classes those of the second
     mean: "torch.Tensor"  # (D,)
     shrink: "torch.Tensor"  # (D,) 1 / scale
     penalty: "torch.Tensor"  # (S, 1, 1) l2, divided by the weight of all rows
@@ -363,15 +365,18 @@ class Layers:
         mean, shrink = (
             torch.from_numpy(part.astype(np.float32)).to(device) for part in (standard.mean, 1 / standard.scale)
         )
-        parameters = torch.zeros(len(strengths), classes, rows.dimension + 1, device=device)
+        parameters = torch.zeros(len(strengths), classes if classes > 2 else 1, rows.dimension + 1, device=device)
         penalty = torch.tensor(strengths, device=device)[:, None, None] / float(rows.weights[first:].sum())
         return Layers(parameters, mean, shrink, penalty, torch.optim.Adam([parameters], lr=RATE))
 
     def logits(self, x: "torch.Tensor") -> "torch.Tensor":
         """Of raw embeddings (n, D): (S, C, n)."""
+        import torch
+
         weight = self.parameters[..., :-1] * self.shrink
         bias = self.parameters[..., -1] - weight @ self.mean
-        return (weight.flatten(0, 1) @ x.T).view(*weight.shape[:2], len(x)) + bias[..., None]
+        found = (weight.flatten(0, 1) @ x.T).view(*weight.shape[:2], len(x)) + bias[..., None]
+        return torch.cat([-found, found], dim=1) if weight.shape[1] == 1 else found
 
     def learn(self, batches: "Iterable[Batch]", rate: float) -> None:
         """A step of Adam for each batch."""
@@ -385,7 +390,7 @@ class Layers:
 
         error = self.logits(x).softmax(dim=1)
         error[:, targets, torch.arange(len(x), device=x.device)] -= 1
-        error *= weights / weights.sum()
+        error = error[:, -self.parameters.shape[1] :] * (weights / weights.sum())
         by_bias = error.sum(dim=2, keepdim=True)
         by_weight = ((error.flatten(0, 1) @ x).view(*error.shape[:2], -1) - by_bias * self.mean) * self.shrink
         return torch.cat([by_weight + self.penalty * self.parameters[..., :-1], by_bias], dim=2)
@@ -406,6 +411,7 @@ def _stopped_early(
     held_out = _batch(rows, device, rows.test, rows.stop)
     best, kept = {"log_loss": float("inf")}, layers.parameters[0]
     records, rate, since = list[dict[str, float]](), RATE, 0
+    patience = PATIENCE if len(rows.training(BATCH)) < MANY_STEPS else 1
     with closing(_epochs(rows, device, rows.stop, EPOCHS)) as epochs:
         for batches in epochs:
             layers.learn(batches, rate)
@@ -416,7 +422,7 @@ def _stopped_early(
                 best, since, kept = records[-1], 0, layers.parameters[at].clone()
                 continue
             since += 1
-            if since == PATIENCE:
+            if since == patience:
                 rate, since = rate * DECAY, 0
             if rate < LAST_RATE:
                 break
@@ -438,7 +444,10 @@ def _trained(
     parameters: "torch.Tensor", standard: Standard, best: dict[str, float], records: list[dict[str, float]]
 ) -> Trained:
     """A layer's parameters (C, D + 1) for raw embeddings: the standardisation is folded into them."""
+    import numpy as np
+
     found = parameters.cpu().double().numpy()
+    found = np.concatenate([-found, found]) if len(found) == 1 else found
     weight = found[:, :-1] / standard.scale
     return Trained(weight, found[:, -1] - weight @ standard.mean, best, records)
 
