@@ -45,8 +45,6 @@ STRENGTHS = (1.0, 10.0, 100.0, 1000.0)  # of L2, 1/C; all learn from the same pa
 # Held-out photos are worth fitting on in the end, for as many epochs as were best without them, from this share on.
 WORTH_FITTING = 0.05
 SIZE = 2  # bytes of a number
-
-
 TRAIN, STOP, TEST, UNUSED = 0, 1, 2, 3  # what a photo is for
 
 
@@ -81,7 +79,7 @@ class Shuffled:
         return self.read(start, start + BLOCK)
 
     def training(self, step: int) -> range:
-        """Where a block of so many training rows begins, for each."""
+        """Where each block of `step` training rows begins."""
         return range(self.stop, len(self.targets), step)
 
 
