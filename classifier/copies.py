@@ -1,10 +1,10 @@
 """Near-copies: photos that are the same picture, so that none may be on both sides of a split."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable
 from itertools import product
 from typing import TYPE_CHECKING
 
-from petrieve.store.linked import joined as joined
+from petrieve.classifier.cores import Piece, on_cores
 from petrieve.store.rows import lengths, unit_length
 
 if TYPE_CHECKING:
@@ -14,9 +14,10 @@ if TYPE_CHECKING:
 # with the bundled trunk, no two that differ reach 0.951, and half of those at half size or in a worse JPEG are above
 # 0.98; with an ImageNet trunk, of 2,459 photos the one pair of copies has 0.984, the next look-alikes have 0.80.
 SAME = 0.96
-# Numbers that stand for an embedding in the first pass, and pairs of it that are looked at again in one go.
-SKETCH, PAIRS = 64, 1 << 14
-BLOCK, OTHERS = 1024, 1 << 14  # sketches that are held against so many others at a time: 80 MB
+# Numbers that stand for an embedding in the first pass, 32 with the rest's length; and pairs looked at again in one go.
+# Of a million pairs of look-alikes 3 to 7 are, and 1 or 2 after 64 numbers, which take twice the time.
+SKETCH, PAIRS = 31, 1 << 12
+BLOCK = 512  # sketches that are held against as many others: products of 1 MB stay in a core's cache
 
 
 def pairs(embeddings: "np.ndarray", digests: "np.ndarray") -> "np.ndarray":
@@ -25,8 +26,7 @@ def pairs(embeddings: "np.ndarray", digests: "np.ndarray") -> "np.ndarray":
 
     units = standardised(embeddings)
     units /= lengths(units)[:, None]  # in its place: of a million photos a copy takes 4 GB
-    found = [*_alike(units), _equal(digests)]
-    return np.concatenate([np.stack(ends, axis=1) for ends in found])
+    return np.concatenate([np.stack(ends, axis=1) for ends in (_alike(units), _equal(digests))])
 
 
 def standardised(embeddings: "np.ndarray") -> "np.ndarray":
@@ -47,33 +47,46 @@ def deviations(variances: "np.ndarray") -> "np.ndarray":
     return np.asarray(scale)
 
 
-def copied(queries: "np.ndarray", blocks: "Iterable[np.ndarray]") -> "np.ndarray":
-    """Which of `queries` (Q, D) have a near-copy in the blocks (n, D): (Q,). All are standardised alike."""
+def copied(
+    queries: "np.ndarray", pieces: Iterable[Piece], standardised_of: "Callable[[Piece], np.ndarray]"
+) -> "np.ndarray":
+    """Which of `queries` (Q, D), standardised, have a near-copy in the pieces: (Q,).
+
+    `standardised_of` a piece are its embeddings (n, D), standardised as the queries are. Cores ask for them at once.
+    """
     import numpy as np
 
     units = unit_length(queries)
     basis = _basis(units)
     sketches, found = _sketched(units, basis), np.zeros(len(units), bool)
-    for block in blocks:
-        others = unit_length(block)
-        for one, _ in _same(units, others, sketches, _sketched(others, basis)):
-            found[one] = True
+
+    def places(piece: Piece) -> "np.ndarray":
+        others = unit_length(standardised_of(piece))
+        return _same(units, others, sketches, _sketched(others, basis))[0]
+
+    for some in on_cores(places, pieces):
+        found[some] = True
     return found
 
 
-def _alike(units: "np.ndarray") -> "Iterator[tuple[np.ndarray, np.ndarray]]":
-    """The pairs whose cosine reaches `SAME`, all of them."""
+def _alike(units: "np.ndarray") -> "tuple[np.ndarray, np.ndarray]":
+    """The pairs whose cosine reaches `SAME`, all of them: places of the one, which is the first, and of the other."""
+    import numpy as np
+
     sketches = _sketched(units, _basis(units))
-    for start in range(0, len(units), BLOCK):
+
+    def later(start: int) -> "np.ndarray":
         own = slice(start, start + BLOCK)
-        for one, other in _same(units[own], units[start:], sketches[own], sketches[start:]):
-            apart = one < other
-            yield one[apart] + start, other[apart] + start
+        one, other = _same(units[own], units[start:], sketches[own], sketches[start:])
+        return np.stack([one, other])[:, one < other] + start
+
+    one, other = np.concatenate([np.zeros((2, 0), int), *on_cores(later, range(0, len(units), BLOCK))], axis=1)
+    return one, other
 
 
 def _same(
     units: "np.ndarray", others: "np.ndarray", sketches: "np.ndarray", other_sketches: "np.ndarray"
-) -> "Iterator[tuple[np.ndarray, np.ndarray]]":
+) -> "tuple[np.ndarray, np.ndarray]":
     """Places in both of the pairs whose cosine reaches `SAME`.
 
     In an orthonormal basis the product of two embeddings is that of their first numbers plus that of the rest, which
@@ -81,14 +94,17 @@ def _same(
     """
     import numpy as np
 
-    for start, at in product(range(0, len(units), BLOCK), range(0, len(others), OTHERS)):
-        near = sketches[start : start + BLOCK] @ other_sketches[at : at + OTHERS].T >= SAME - 1e-4
-        likely = np.flatnonzero(near.ravel())
+    found = [np.zeros((2, 0), int)]
+    for start, at in product(range(0, len(units), BLOCK), range(0, len(others), BLOCK)):
+        bound = sketches[start : start + BLOCK] @ other_sketches[at : at + BLOCK].T
+        likely = np.flatnonzero((bound >= SAME - 1e-4).ravel())
         for part in range(0, len(likely), PAIRS):
-            one, other = np.divmod(likely[part : part + PAIRS], near.shape[1])
+            one, other = np.divmod(likely[part : part + PAIRS], bound.shape[1])
             one, other = one + start, other + at
             same = np.einsum("pd,pd->p", units[one], others[other]) >= SAME
-            yield one[same], other[same]
+            found.append(np.stack([one[same], other[same]]))
+    one, other = np.concatenate(found, axis=1)
+    return one, other
 
 
 def _basis(units: "np.ndarray") -> "np.ndarray":

@@ -30,12 +30,16 @@ def nearest(
     places = np.zeros((len(units), wanted), int)
     start = 0
     for block in (whole[at : at + PART] for whole in blocks for at in range(0, len(whole), PART)):
-        cosines = units @ block.T / lengths(block)
+        cosines = units @ block.T
+        cosines /= lengths(block)
+        # Most blocks have nothing nearer for most queries, and to look takes a tenth of what sorting does.
+        some = np.flatnonzero((cosines > near[:, -1:]).any(axis=1))
+        cosines = cosines[some]
         best = np.argpartition(cosines, -min(wanted, len(block)), axis=1)[:, -wanted:]
-        near = np.concatenate([near, np.take_along_axis(cosines, best, 1)], axis=1)
-        places = np.concatenate([places, best + start], axis=1)
-        order = np.argsort(-near, axis=1, kind="stable")[:, :wanted]
-        near, places = np.take_along_axis(near, order, 1), np.take_along_axis(places, order, 1)
+        both = np.concatenate([near[some], np.take_along_axis(cosines, best, 1)], axis=1)
+        of_both = np.concatenate([places[some], best + start], axis=1)
+        order = np.argsort(-both, axis=1, kind="stable")[:, :wanted]
+        near[some], places[some] = np.take_along_axis(both, order, 1), np.take_along_axis(of_both, order, 1)
         start += len(block)
     return near, places
 

@@ -7,6 +7,7 @@ from petrieve.classifier import copies
 from petrieve.classifier.fitting import calibrate, logistic
 from petrieve.classifier.fitting.split import folds_of, grouped
 from petrieve.store.errors import PetrieveError
+from petrieve.store.linked import joined
 
 if TYPE_CHECKING:
     import numpy as np
@@ -77,4 +78,4 @@ def _copies(embeddings: "np.ndarray") -> "np.ndarray":
     alone = np.arange(len(embeddings))
     if embeddings.shape[1] < FEWEST:
         return alone
-    return copies.joined(copies.pairs(embeddings, alone), len(alone))
+    return joined(copies.pairs(embeddings, alone), len(alone))

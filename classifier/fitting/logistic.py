@@ -6,6 +6,7 @@ method with conjugate gradients, preconditioned by that diagonal, needs a few pr
 from the solution of the one before.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,7 @@ STRENGTHS = tuple(10 ** (6 - 11 * step / 44) for step in range(45))
 PATIENCE = 4
 BLOCK = 8192  # rows that are turned at a time: 32 MB
 NATS = 1e-6  # a photo: how far from the lowest loss a fit may end
-NEWTON_STEPS, CG_STEPS = 30, 60
+NEWTON_STEPS, CG_STEPS, HALVINGS = 30, 60, 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,11 +88,11 @@ def path(
     count = int(folds.max()) + 1
     classes = int(targets.max()) + 1
     in_problem = np.stack([*(weights * (folds != fold) for fold in range(count)), weights], axis=1).astype(np.float32)
-    wanted = targets.astype(np.float32)[:, None] if classes == 2 else np.eye(classes, dtype=np.float32)[targets]
-    w = np.zeros((inputs.rows.shape[1], count + 1, wanted.shape[1]), np.float32)
+    onehot = targets.astype(np.float32)[:, None] if classes == 2 else np.eye(classes, dtype=np.float32)[targets]
+    w = np.zeros((inputs.rows.shape[1], count + 1, onehot.shape[1]), np.float32)
     best, grid = None, []
     for l2 in strengths:
-        w, logits = newton(inputs, wanted, in_problem, l2, w)
+        w, logits = newton(inputs, onehot, in_problem, l2, w)
         own = both(logits[np.arange(len(targets)), folds])
         loss = float(np.average(loss_of(own[:measured], targets[:measured]), weights=weights[:measured]))
         grid.append({"l2": l2, "log_loss": round(loss, 6)})
@@ -167,12 +168,18 @@ def raw(inputs: Inputs, w: "np.ndarray") -> "tuple[np.ndarray, np.ndarray]":
 
 
 def newton(
-    inputs: Inputs, wanted: "np.ndarray", weights: "np.ndarray", l2: float, w: "np.ndarray"
+    inputs: Inputs, onehot: "np.ndarray", weights: "np.ndarray", l2: float, w: "np.ndarray"
 ) -> "tuple[np.ndarray, np.ndarray]":
     """Weights (R + 1, F, K) of the lowest loss, and their logits (N, F, K), starting from `w`.
 
-    `wanted` (N, K) is 1 for the true class, `weights` (N, F) what each row counts in each problem. A problem with fewer
+    `onehot` (N, K) is 1 for the true class, `weights` (N, F) what each row counts in each problem. A problem with fewer
     rows has as much less of L2: what is best is best for each row.
+
+    The objective, Σ weight · -log p[true class] + penalty · w² / 2, is convex. With the rows X and the probabilities p,
+    its gradient is Xᵀ weight (p - onehot) + penalty w, and its Hessian times a direction is Xᵀ weight p' + penalty
+    direction, where p' is the change of p along it. A step d solves Hessian d = -gradient roughly, by conjugate
+    gradients, and is halved until the objective falls enough (Nocedal and Wright 2006, algorithm 7.1). The decrement
+    -gradient · d is twice what a step promises to gain, and says when to end (Boyd and Vandenberghe 2004, 9.5.1).
     """
     import numpy as np
 
@@ -180,26 +187,51 @@ def newton(
     penalty = np.tile((l2 * total / total.max()).astype(np.float32)[None, :, None], (len(w), 1, 1))
     penalty[-1] = 0  # the bias is free
     logits = times(inputs.rows, w)
-    loss = _loss(logits, wanted, weights) + _dot(penalty * w, w) / 2
+
+    def objective(w: "np.ndarray", logits: "np.ndarray") -> "np.ndarray":
+        return np.asarray(_loss(logits, onehot, weights) + _dot(penalty * w, w) / 2)
+
+    value = objective(w, logits)
     for _ in range(NEWTON_STEPS):
         p = _probabilities(logits)
-        slope = times(inputs.rows.T, (p - wanted[:, None]) * weights[:, :, None]) + penalty * w
-        shape = inputs.squares[:, None] * _bend(p, weights) + np.maximum(penalty[:, :, 0], 1e-6 * l2)
-        step, moved = _conjugate(inputs.rows, p, weights, penalty, slope, shape.astype(np.float32)[:, :, None])
-        decrement = -_dot(slope, step)
-        size = np.ones(len(total))
-        for _ in range(20):
-            tried = size.astype(np.float32)[:, None]
-            next_w, next_logits = w + tried * step, logits + tried * moved
-            next_loss = _loss(next_logits, wanted, weights) + _dot(penalty * next_w, next_w) / 2
-            worse = next_loss > loss - 1e-4 * size * decrement + 1e-7 * np.abs(loss)
-            if not worse.any():
-                break
-            size[worse] /= 2
-        w, logits, loss = next_w, next_logits, next_loss
+        gradient = times(inputs.rows.T, (p - onehot[:, None]) * weights[:, :, None]) + penalty * w
+        # In the basis of principal components the Hessian is nearly diagonal: each column's squares, curved alike.
+        diagonal = inputs.squares[:, None] * _mean_curvature(p, weights) + np.maximum(penalty[:, :, 0], 1e-6 * l2)
+        preconditioner = diagonal.astype(np.float32)[:, :, None]
+        step, change = _conjugate_gradients(inputs.rows, p, weights, penalty, gradient, preconditioner)
+        decrement = -_dot(gradient, step)
+        w, logits, value = _line_search(objective, value, (w, logits), (step, change), decrement)
         if (decrement < 2 * NATS * total).all():
             break
     return w, logits
+
+
+def _line_search(
+    objective: "Callable[[np.ndarray, np.ndarray], np.ndarray]",
+    value: "np.ndarray",
+    start: "tuple[np.ndarray, np.ndarray]",
+    step: "tuple[np.ndarray, np.ndarray]",
+    decrement: "np.ndarray",
+) -> "tuple[np.ndarray, np.ndarray, np.ndarray]":
+    """Weights, logits and the objective after as much of a step as meets Armijo's condition in each problem.
+
+    `value` (F,) is the objective at the start; start and step are weights and logits.
+
+    1, 1/2, 1/4 … of it are tried, until the objective falls by 1e-4 of what the gradient promises, but for rounding.
+    """
+    import numpy as np
+
+    (w, logits), (direction, change) = start, step
+    size = np.ones(len(decrement))
+    for _ in range(HALVINGS):
+        share = size.astype(np.float32)[:, None]
+        ahead = w + share * direction, logits + share * change
+        reached = objective(*ahead)
+        worse = reached > value - 1e-4 * size * decrement + 1e-7 * np.abs(value)
+        if not worse.any():
+            break
+        size[worse] /= 2
+    return *ahead, reached
 
 
 def times(matrix: "np.ndarray", w: "np.ndarray") -> "np.ndarray":
@@ -209,33 +241,36 @@ def times(matrix: "np.ndarray", w: "np.ndarray") -> "np.ndarray":
     return np.asarray(matrix @ w.reshape(len(w), -1)).reshape(-1, *w.shape[1:])
 
 
-def _conjugate(
+def _conjugate_gradients(
     rows: "np.ndarray",
     p: "np.ndarray",
     weights: "np.ndarray",
     penalty: "np.ndarray",
-    slope: "np.ndarray",
-    shape: "np.ndarray",
+    gradient: "np.ndarray",
+    preconditioner: "np.ndarray",
 ) -> "tuple[np.ndarray, np.ndarray]":
-    """Newton's step (R + 1, F, K) and its logits (N, F, K), by preconditioned conjugate gradients."""
+    """Newton's step (R + 1, F, K) and the change of logits (N, F, K) that it makes.
+
+    Preconditioned conjugate gradients: Nocedal and Wright 2006, algorithm 5.3.
+    """
     import numpy as np
 
-    step, moved = np.zeros_like(slope), np.zeros_like(p)
-    residual = -slope
-    ready = residual / shape
-    direction = ready
-    power = first = _dot(residual, ready)
+    step, change = np.zeros_like(gradient), np.zeros_like(p)
+    residual = -gradient
+    preconditioned = residual / preconditioner
+    direction = preconditioned
+    norm = first = _dot(residual, preconditioned)  # squared, and preconditioned
     for _ in range(CG_STEPS):
-        ahead = times(rows, direction)
-        bent = times(rows.T, _curved(p, ahead) * weights[:, :, None]) + penalty * direction
-        far = _ratio(power, _dot(direction, bent))
-        step, moved, residual = step + far * direction, moved + far * ahead, residual - far * bent
-        ready = residual / shape
-        before, power = power, _dot(residual, ready)
-        if (power <= 0.01 * first).all():  # a tenth of the slope's length: Newton's next step mends the rest
+        along = times(rows, direction)
+        hessian_times = times(rows.T, _change_of_p(p, along) * weights[:, :, None]) + penalty * direction
+        size = _ratio(norm, _dot(direction, hessian_times))
+        step, change, residual = step + size * direction, change + size * along, residual - size * hessian_times
+        preconditioned = residual / preconditioner
+        before, norm = norm, _dot(residual, preconditioned)
+        if (norm <= 0.01 * first).all():  # a tenth of the gradient's length: Newton's next step mends the rest
             break
-        direction = ready + _ratio(power, before) * direction
-    return step, moved
+        direction = preconditioned + _ratio(norm, before) * direction
+    return step, change
 
 
 def _ratio(one: "np.ndarray", other: "np.ndarray") -> "np.ndarray":
@@ -262,29 +297,29 @@ def _probabilities(logits: "np.ndarray") -> "np.ndarray":
     return np.asarray(odds / odds.sum(axis=2, keepdims=True))
 
 
-def _curved(p: "np.ndarray", ahead: "np.ndarray") -> "np.ndarray":
+def _change_of_p(p: "np.ndarray", along: "np.ndarray") -> "np.ndarray":
     """The change of the probabilities p (N, F, K) along a change of logits."""
     import numpy as np
 
-    mean = p * ahead if p.shape[2] == 1 else (p * ahead).sum(axis=2, keepdims=True)
-    return np.asarray(p * (ahead - mean))
+    mean = p * along if p.shape[2] == 1 else (p * along).sum(axis=2, keepdims=True)
+    return np.asarray(p * (along - mean))
 
 
-def _bend(p: "np.ndarray", weights: "np.ndarray") -> "np.ndarray":
+def _mean_curvature(p: "np.ndarray", weights: "np.ndarray") -> "np.ndarray":
     """Each problem's mean curvature (F,) of the loss of a row, over all rows."""
     import numpy as np
 
     return np.asarray(((p * (1 - p)).mean(axis=2) * weights).sum(axis=0, dtype=np.float64) / weights[:, -1].sum())
 
 
-def _loss(logits: "np.ndarray", wanted: "np.ndarray", weights: "np.ndarray") -> "np.ndarray":
+def _loss(logits: "np.ndarray", onehot: "np.ndarray", weights: "np.ndarray") -> "np.ndarray":
     """Each problem's summed loss (F,)."""
     import numpy as np
 
     if logits.shape[2] == 1:
         z = logits[:, :, 0]
-        lost = np.logaddexp(0, z) - wanted * z
+        lost = np.logaddexp(0, z) - onehot * z
     else:
         highest = logits.max(axis=2)
-        lost = np.log(np.exp(logits - highest[:, :, None]).sum(axis=2)) + highest - (logits * wanted[:, None]).sum(2)
+        lost = np.log(np.exp(logits - highest[:, :, None]).sum(axis=2)) + highest - (logits * onehot[:, None]).sum(2)
     return np.asarray((lost * weights).sum(axis=0, dtype=np.float64))

@@ -20,6 +20,7 @@ from petrieve.classifier.labelled import read
 from petrieve.extractor.sources.sample import draw_sample
 from petrieve.store.cache import Cache
 from petrieve.store.known import nothing
+from petrieve.store.linked import joined
 from petrieve.store.photo import Photo
 from petrieve.store.rows import Embedded
 
@@ -276,6 +277,6 @@ def test_equal_embeddings_are_copies_and_never_neighbours() -> None:
     found, distances = alike.nearest(vectors)
     assert (found != np.arange(120)[:, None]).all()
     digests: Any = np.repeat(np.array([b"a", b"b", b"c"]), 40)
-    own = near.joined(near.pairs(vectors, digests), 120)
+    own = joined(near.pairs(vectors, digests), 120)
     assert len(np.unique(own)) == 3
     assert (alike.neighbours(found, distances, own)[0] == -1).all()

@@ -18,6 +18,7 @@ from petrieve.classifier.fitting import logistic
 from petrieve.classifier.fitting.fit import fit
 from petrieve.classifier.fitting.split import grouped
 from petrieve.classifier.head import softmax
+from petrieve.store.linked import joined
 from petrieve.store.rows import unit_length
 
 Run = Callable[..., Done]
@@ -91,7 +92,7 @@ def test_all_near_copies_are_found_and_no_others() -> None:
         x[i + 1] = x[i] + draw.normal(size=DIMENSION) * draw.uniform(0.05, 0.4)
     digests = np.array([i.to_bytes(16, "big") for i in range(1500)], "S16")
     digests[1400] = digests[1401]
-    groups = near.joined(near.pairs(x, digests), 1500)
+    groups = joined(near.pairs(x, digests), 1500)
     units = unit_length(near.standardised(x))
     alike = np.triu(units @ units.T >= near.SAME, 1)
     alike[1400, 1401] = True

@@ -14,7 +14,7 @@ from planting import cache_of, drawn
 from servers import Proxy, put_folder
 
 from petrieve.classifier import labelled
-from petrieve.classifier.fitting import linear
+from petrieve.classifier.fitting import layers
 from petrieve.classifier.labelled import read
 from petrieve.store import near
 from petrieve.store.cache import Cache
@@ -111,7 +111,7 @@ def test_a_head_on_very_many_photos_is_fitted_in_mini_batches_and_that_is_said(
     run: Run, store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(labelled, "MOST", 675)
-    monkeypatch.setattr(linear, "EPOCHS", 2)
+    monkeypatch.setattr(layers, "EPOCHS", 2)
     done = run("fit-head", "--store", store, "--l2", 100, "--json")
     assert (done.status, done.json["method"]) == (0, "linear")
     assert "note: 676 labelled photos are fitted in mini-batches, as by `--method linear`" in done.err
@@ -128,7 +128,7 @@ def test_mini_batches_are_read_from_a_table_in_a_bucket_that_is_too_large_to_be_
     near_by = tmp_path / "near"
     monkeypatch.setenv("XDG_CACHE_HOME", str(near_by))
     monkeypatch.setattr(near, "MOST_BYTES", 0)
-    monkeypatch.setattr(linear, "EPOCHS", 2)
+    monkeypatch.setattr(layers, "EPOCHS", 2)
     put_folder(bucket, store, "pets.petrieve/")
     words = ("fit-head", "--method", "linear", "--l2", 100, "--json", "--store")
     there, here = run(*words, f"s3://{bucket.name}/pets.petrieve"), run(*words, store)
