@@ -27,6 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from petrieve.classifier import copies as near
 from petrieve.classifier.auditing import alike, suspects
 from petrieve.classifier.auditing.audit import out_of_fold
+from petrieve.store.linked import joined
 
 FIRST = 0.05  # of the list
 
@@ -54,7 +55,7 @@ def rankings(embeddings: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray
     """The photos' scores, by way to rank; higher is worse."""
     classes = int(labels.max()) + 1
     found, distances = alike.nearest(embeddings)
-    groups = near.joined(near.pairs(embeddings, np.arange(len(labels))), len(labels))
+    groups = joined(near.pairs(embeddings, np.arange(len(labels))), len(labels))
     head = out_of_fold(embeddings, labels, groups)
     votes = suspects.votes(alike.neighbours(found, distances, groups)[0], labels, classes)
     both = suspects.combined(head, votes, labels)
@@ -168,7 +169,7 @@ def timed(photos: int) -> dict[str, object]:
         return result
 
     step("look-alikes", lambda: alike.nearest(embeddings))
-    groups = step("near-copies", lambda: near.joined(near.pairs(embeddings, np.arange(photos)), photos))
+    groups = step("near-copies", lambda: joined(near.pairs(embeddings, np.arange(photos)), photos))
     step("head, out of fold", lambda: out_of_fold(embeddings, targets, groups))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     return {"photos": photos, "seconds": seconds, "peak_gb": round(peak, 2)}

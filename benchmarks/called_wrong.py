@@ -29,6 +29,7 @@ from petrieve.classifier.auditing import alike, suspects
 from petrieve.classifier.auditing.audit import WORTH_A_LOOK, out_of_fold
 from petrieve.classifier.labelled import read
 from petrieve.store.cache import Cache
+from petrieve.store.linked import joined
 
 REAL = Path(__file__).resolve().parents[2] / "shared" / "embeddings"
 RATE = 0.03
@@ -69,7 +70,7 @@ def sets(store: Path | None) -> dict[str, Drawn]:
 
 def judged(embeddings: np.ndarray, labels: np.ndarray, truth: np.ndarray) -> dict[str, float]:
     """What was called wrong and is, of right and of wrong labels, and what the first 5 % of the list hold."""
-    groups = near.joined(near.pairs(embeddings, np.arange(len(labels))), len(labels))
+    groups = joined(near.pairs(embeddings, np.arange(len(labels))), len(labels))
     head = out_of_fold(embeddings, labels, groups)
     neighbours = alike.neighbours(*alike.nearest(embeddings), groups)[0]
     both = suspects.combined(head, suspects.votes(neighbours, labels, head.shape[1]), labels)

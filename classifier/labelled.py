@@ -10,6 +10,7 @@ from petrieve.classifier import copies as near
 from petrieve.store.cache import Cache
 from petrieve.store.digests import drawn, marks_of, spans
 from petrieve.store.errors import PetrieveError
+from petrieve.store.linked import joined
 from petrieve.store.photo import path_of
 from petrieve.store.rows import digests, row_ids
 
@@ -55,7 +56,7 @@ class Labelled:
     @cached_property
     def groups(self) -> "np.ndarray":
         """Each photo's group (N,): near-copies share a number."""
-        return near.joined(self.copies, len(self))
+        return joined(self.copies, len(self))
 
 
 @dataclass(frozen=True, eq=False)

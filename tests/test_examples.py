@@ -58,6 +58,7 @@ def executed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, A
     (folder / "untrained.pth").unlink()  # 57 MB
 
 
+@pytest.mark.torture
 def test_the_notebook_predicts_and_writes_a_submission(executed: tuple[Path, Any]) -> None:
     folder, _ = executed
     with open(folder / "submission.csv") as file:
@@ -68,6 +69,7 @@ def test_the_notebook_predicts_and_writes_a_submission(executed: tuple[Path, Any
     assert sum(dogs[8:]) >= 7
 
 
+@pytest.mark.torture
 def test_the_notebook_finds_the_labels_that_it_planted_and_mends_them(executed: tuple[Path, Any]) -> None:
     folder, notebook = executed
     printed = "".join(one.text for one in outputs(notebook) if one.get("name") == "stdout")
@@ -78,12 +80,14 @@ def test_the_notebook_finds_the_labels_that_it_planted_and_mends_them(executed: 
     assert [row["photo"].partition("/")[0] for row in rows] == [row["label"] for row in rows]
 
 
+@pytest.mark.torture
 def test_the_notebook_shows_look_alikes_and_suspects_as_pictures(executed: tuple[Path, Any]) -> None:
     alike, suspects = (html for html in shown(executed[1], "text/html") if "<img" in html)
     assert alike.count("data:image/jpeg;base64,") == 1 + 7
     assert suspects.count("data:image/jpeg;base64,") >= 5
 
 
+@pytest.mark.torture
 def test_the_notebook_compares_a_second_trunk(executed: tuple[Path, Any]) -> None:
     """It has learned nothing here, where its weights cannot be downloaded."""
     (said,) = (text for text in shown(executed[1], "text/plain") if "precision@5" in text)

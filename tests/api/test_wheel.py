@@ -158,6 +158,7 @@ except PetrieveError as error:
 """
 
 
+@pytest.mark.torture
 def test_a_file_that_calls_everything_passes_mypy_strict_with_the_installed_package(
     python: Path, tmp_path: Path
 ) -> None:

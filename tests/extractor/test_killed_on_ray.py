@@ -107,6 +107,7 @@ KILLERS = (kill_actor, kill_merging, kill_node, kill_server, kill_driver)
 
 
 @pytest.mark.parametrize("rounds", torture(1, 50))
+@pytest.mark.torture
 def test_whatever_is_killed_the_next_run_completes_the_store(
     rounds: int,
     run: Run,
@@ -156,6 +157,7 @@ def test_whatever_is_killed_the_next_run_completes_the_store(
     assert merged or rounds == 1
 
 
+@pytest.mark.torture
 def test_a_run_that_is_stopped_keeps_what_is_ready_and_leaves_no_worker(
     run: Run, start: Start, drawn_in_bucket: str, cluster: Nodes, tmp_path: Path
 ) -> None:

@@ -86,6 +86,7 @@ def row_ids(store: Path) -> dict[str, int]:
     return {path_of(row["root"], row["uri"]): row["_rowid"] for row in rows}
 
 
+@pytest.mark.torture
 def test_a_node_without_credentials_gets_no_work_and_a_line_says_why(
     run: Run, few: Path, bucket: Any, cluster: Nodes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -103,6 +104,7 @@ def test_a_node_without_credentials_gets_no_work_and_a_line_says_why(
     assert f"gets no work: no access to s3://{bucket.name}; see to its network and to its own credentials" in done.err
 
 
+@pytest.mark.torture
 def test_workers_merge_pieces_while_a_run_goes_on(
     run: Run, drawn: Path, cluster: Nodes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -70,6 +70,7 @@ def test_copies_are_found_each_of_its_kind_and_look_alikes_are_none(copied: tupl
     }
 
 
+@pytest.mark.torture
 def test_what_the_thresholds_are_worth_is_said(copied: tuple[Path, dict[str, Any]], run: Run) -> None:
     folder, found = copied
     picture, scene = found["fitted"]
@@ -152,6 +153,7 @@ def texts(folder: Path) -> None:
             page.save(folder / f"{name}{number}.png")
 
 
+@pytest.mark.torture
 def test_one_layout_makes_no_copies_of_cards_and_texts_whose_content_differs(
     run: Run, drawn: Path, tmp_path: Path
 ) -> None:

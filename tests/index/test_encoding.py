@@ -100,6 +100,7 @@ def test_no_cluster_is_joined_where_no_index_is_wanted(run: Run, many: Cache) ->
     assert done.json["kind"] == build.FLAT
 
 
+@pytest.mark.torture
 def test_slices_of_a_bucket_on_ray_give_the_same_index(
     pieces: Cache, in_three: None, bucket: Any, cluster: Nodes, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -113,6 +114,7 @@ def test_slices_of_a_bucket_on_ray_give_the_same_index(
     same_file(pieces, wanted)
 
 
+@pytest.mark.torture
 def test_a_slice_that_cannot_be_read_on_ray_is_one_line(pieces: Cache, in_three: None, cluster: Nodes) -> None:
     fitted = inverted.numbers(inverted.train("IVF4,SQ8", unit_length(pieces.sample(100)[1])))
     job = encode.Job("IVF4,SQ8", fitted, pieces.marks()[0], unit_length(pieces.sample(2)[1]), 11)

@@ -47,6 +47,7 @@ def copies(run: Run, store: Path) -> list[tuple[str, set[str]]]:
     return [(best, set(others)) for best, *others in absolute]
 
 
+@pytest.mark.torture
 def test_names_of_one_file_and_what_is_gone_or_changed_are_no_copies(
     run: Run, pets: Path, mounted: Path, tmp_path: Path
 ) -> None:

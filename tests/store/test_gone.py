@@ -46,6 +46,7 @@ def test_what_was_not_found_where_it_was_is_marked_and_offered_with_its_mark(
     assert not any(neighbours(run, tmp_path / "s", asked).values()), "it is there again"
 
 
+@pytest.mark.torture
 def test_what_is_gone_is_a_copy_of_nothing(run: Run, photos: Path, tmp_path: Path) -> None:
     first = sorted((photos / "cat").iterdir())[0]
     moved = photos / "cat" / f"moved{first.suffix}"

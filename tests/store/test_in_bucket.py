@@ -208,6 +208,7 @@ def test_a_killed_run_leaves_what_it_committed_and_its_lease_ends(
     assert bits_of(address) == bits(made_store)
 
 
+@pytest.mark.torture
 def test_a_run_that_slept_past_its_lease_commits_nothing_more(
     run: Run, few: Path, bucket: Any, proxy: Proxy, start: Start, address: str, tmp_path: Path
 ) -> None:

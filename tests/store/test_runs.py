@@ -29,7 +29,9 @@ Run = Callable[..., Done]
 Start = Callable[..., Process]
 
 
-@pytest.mark.parametrize(("asks", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("asks", "status"), [pytest.param(signal.SIGINT, 130, marks=pytest.mark.torture), (signal.SIGTERM, 143)]
+)
 def test_a_run_that_is_asked_to_stop_commits_its_batch_and_sums_up(
     run: Run, start: Start, drawn: Path, made_store: Path, asks: signal.Signals, status: int
 ) -> None:
