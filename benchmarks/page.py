@@ -33,10 +33,23 @@ from petrieve.store.folder import Store
 
 ROOT = Path(__file__).resolve().parents[1]
 FRAME = 1000 / 60  # milliseconds
-# Of each document: when an action began (kept over a change of documents), when its pictures were there, and its keys.
+# From an event to the frame that shows the answer, and to that with its pictures; gaps between frames; keys.
 WATCH = """
-const now = () => performance.timeOrigin + performance.now();
-const begin = () => sessionStorage.setItem("began", now());
+const begin = () => {
+  const began = performance.now(), old = document.querySelector("main > .answer");
+  window.answered = null;
+  let answer = 0;
+  const look = (time) => {
+    const shown = document.querySelector("main > .answer");
+    if (!shown || shown === old) return requestAnimationFrame(look);
+    if (!answer) return requestAnimationFrame((next) => { answer = next - began; look(next); });
+    const inSight = (one) => one.getBoundingClientRect().top < innerHeight;
+    const images = [...shown.querySelectorAll(".grid img")].filter(inSight);
+    if (!images.every((one) => one.complete)) return requestAnimationFrame(look);
+    requestAnimationFrame((next) => { window.answered = { answer, pictures: next - began }; });
+  };
+  requestAnimationFrame(look);
+};
 document.addEventListener("change", begin, true);
 document.addEventListener("click", begin, true);
 window.gaps = [];
@@ -54,21 +67,6 @@ document.addEventListener("keydown", () => {
   requestAnimationFrame(look);
 }, true);
 """
-SEEN = """() => new Promise(done => {
-  const began = Number(sessionStorage.getItem("began"));
-  const images = () => [...document.querySelectorAll(".grid img")].filter(
-    one => one.getBoundingClientRect().top < innerHeight);
-  const look = () => {
-    const paint = performance.getEntriesByName("first-contentful-paint")[0];
-    const all = images();
-    if (!paint || !all.length || !all.every(one => one.complete)) return requestAnimationFrame(look);
-    requestAnimationFrame(() => done({
-      answer: performance.timeOrigin + paint.startTime - began,
-      pictures: performance.timeOrigin + performance.now() - began,
-    }));
-  };
-  look();
-})"""
 SCROLLER = "document.querySelector('.scroller')"
 BYTES = """() => [...performance.getEntriesByType("navigation"), ...performance.getEntriesByType("resource")]
   .filter(one => !/\\/photo\\//.test(one.name)).reduce((sum, one) => sum + one.transferSize, 0)"""
@@ -96,12 +94,12 @@ def started(context: Any, store: Path, rounds: int) -> list[float]:
     """Milliseconds from the start of the command to the first page, shown."""
     found = []
     for _ in range(rounds):
+        page = context.new_page()
         with gallery(store) as (address, began):
-            page = context.new_page()
             page.goto(address)
             page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
             found.append((time.perf_counter() - began) * 1000)
-            page.close()
+        page.close()
     return found
 
 
@@ -120,10 +118,12 @@ def shown(page: Any) -> list[bytes]:
 
 def answered(page: Any, act: Callable[[], None]) -> dict[str, float]:
     """Milliseconds from an act to the answer, and to the pictures of the look-alikes that are in sight."""
-    with page.expect_navigation(wait_until="load"):
-        act()
-    found: dict[str, float] = page.evaluate(SEEN)
-    return found
+    act()
+    end = time.monotonic() + 20
+    while not (found := page.evaluate("window.answered")):
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    return dict(found)
 
 
 def dropped(page: Any, home: str, photos: list[Path]) -> list[float]:
@@ -145,6 +145,7 @@ def clicked(page: Any, store: Path, folder: Path, rounds: int) -> list[dict[str,
         planted(store, shown(page), folder)
         page.goto(where)
         page.context.new_cdp_session(page).send("Network.clearBrowserCache")
+        page.wait_for_timeout(300)
         found.append(answered(page, link.click))
     return found
 

@@ -1,11 +1,13 @@
 """The pages of a gallery, and who answers for each."""
 
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.applications import Starlette
+from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
@@ -68,7 +70,16 @@ async def _asked(asked: Request) -> Response:
     desk, question = desk_of(asked), ask.question_of(asked.query_params)
     held = await run_in_threadpool(filters.held, desk)
     found = await bounded(desk, question.filters.where, ask.answer, desk, question) if question.photos else None
-    return page(asked, "ask.html", question=question, answer=found, held=held, adds=desk.library is not None)
+    shown = page(asked, "ask.html", question=question, answer=found, held=held, adds=desk.library is not None)
+    if not question.photos:
+        shown.background = BackgroundTask(_ready, desk)
+    return shown
+
+
+def _ready(desk: Desk) -> None:
+    """Have the index there before a photo is."""
+    with suppress(PetrieveError, OSError):  # the answer says it
+        desk.store.index()
 
 
 async def _dropped(asked: Request) -> Response:

@@ -64,7 +64,8 @@ def filters_of(given: QueryParams) -> Filters:
 
 def held(desk: Desk) -> dict[str, Any]:
     """What the filters offer: labels and splits with their numbers, the columns, and how many photos there are."""
-    cache = desk.store.index().cache
+    # The first page does not wait for the index.
+    cache = desk.store.index().cache if "held" in desk.more else desk.store.cache()
     version, found = desk.more.get("held", ("", {}))
     if version != cache.version:
         found = {**cache.counts(), "columns": _columns(cache)}
