@@ -149,7 +149,7 @@ def _of_jpeg(data: bytes, image: "Image.Image", enough: int) -> "tuple[np.ndarra
 
 def _is_for_torchcodec(image: "Image.Image", enough: int) -> bool:
     """Whether a picture is a WebP on its way to torch: nobody else is to wait for torch's import."""
-    on_its_way = enough == ENOUGH and "torch" in sys.modules
+    on_its_way = enough == ENOUGH and sys.modules.get("torch") is not None
     return on_its_way and image.format == "WEBP" and not image.info.get("exif")
 
 
