@@ -95,7 +95,7 @@ def take_in(desk: Desk, data: bytes, name: str) -> str:
     Raises:
         PetrieveError: it is not a photo, or too large, or its decoder fails.
     """
-    cache = desk.store.cache()
+    cache = desk.store.index().cache  # what it has read of it is not read again
     embedded = query_one(data, cache, trunk=desk.store.warm(cache))
     small = thumbnail(data)
     return desk.uploads.keep(Upload(embedded, name, small, data)).hex()
