@@ -33,11 +33,12 @@ from planting import seen, whole
 from reference import reference_embeddings, reference_trunk
 
 from petrieve.extractor.embed import embed
-from petrieve.extractor.engines.local import CORES, View, pool
+from petrieve.extractor.engines.local import View, pool
 from petrieve.extractor.sources.folder import find
 from petrieve.extractor.sources.sample import draw_sample
 from petrieve.extractor.trunks.kinds import MEAN, STD
 from petrieve.extractor.trunks.trunk import load_trunk
+from petrieve.store.cores import CORES
 
 REAL = ROOT.parent / "shared" / "photos" / "train"
 # For every way: threads that wait by spinning would measure their neighbours on a shared machine.

@@ -31,10 +31,11 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[1] / part) for part in ("."
 from planting import seen
 
 from petrieve.extractor.embed import embed
-from petrieve.extractor.engines.local import CORES, View, pool
+from petrieve.extractor.engines.local import View, pool
 from petrieve.extractor.pixels.view import CROP, canonical_view
 from petrieve.extractor.sources.folder import find
 from petrieve.extractor.trunks.trunk import Trunk, load_trunk
+from petrieve.store.cores import CORES
 from petrieve.store.photo import Photo
 
 NEAR = 0.995  # cosine, DESIGN.md's bound in half precision

@@ -11,19 +11,16 @@ import argparse
 import io
 import json
 import os
-import re
 import statistics
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 from machine import machine
+from page import gallery
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
-ROOT = Path(__file__).resolve().parents[1]
 WATCH = """
 window.times = {}; window.frames = []; window.gaps = []; window.hovers = [];
 const { clear } = WebGL2RenderingContext.prototype;
@@ -146,55 +143,48 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--picture", type=Path, help="a folder for what the page looked like")
     given = parser.parse_args()
-    command = [sys.executable, str(ROOT / "cli.py"), "gallery", "--store", given.store, "--no-browser"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    assert process.stdout
-    try:
-        address = re.findall(r"http://\S+", process.stdout.readline())[0]
-        with sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path=given.browser, args=["--no-sandbox"])
-            context = browser.new_context(viewport={"width": 1280, "height": 850})
-            page = context.new_page()
-            page.add_init_script(WATCH)
-            page.goto(address)
-            home = address.partition("?")[0]
-            began = time.perf_counter()
-            page.goto(home + "map")
-            page.locator("#ground").wait_for(state="attached", timeout=120_000)
-            cold = time.perf_counter() - began
-            opened = [opening(page, home + "map") for _ in range(given.rounds)]
-            moved = [moving(page) for _ in range(3)]
-            seconds_until(page, "document.getElementById('ground').dataset.rest === 'yes'")
-            if given.picture:
-                page.screenshot(path=given.picture / "map.png")
-            of = page.locator("#ground").get_attribute("data-of")
-            digests = context.request.get(f"{home}map/digests?of={of}").body()
-            page.goto(home + "map")
-            seconds_until(page, "window.times?.all")
-            hovers = hovering(page, digests, given.store)
-            chose = choosing(page)
-            heap = context.new_cdp_session(page).send("Runtime.getHeapUsage")
-            print(
-                json.dumps(
-                    {
-                        **machine(("starlette", "playwright")),
-                        "browser": browser.version,
-                        "load": os.getloadavg()[0],
-                        "points": len(digests) // 16,
-                        "first_time_s": round(cold, 2),
-                        "first_picture_s": spread([one["first"] for one in opened]),
-                        "all_points_s": spread([one["all"] for one in opened]),
-                        "frames_per_second": spread([one["frames_per_second"] for one in moved]),
-                        "longest_pause_ms": spread([one["longest_pause_ms"] for one in moved]),
-                        "hover_ms": spread(hovers),
-                        "hovers": len(hovers),
-                        "lasso": chose,
-                        "heap_mb": round((heap["usedSize"] + heap.get("backingStorageSize", 0)) / 1e6, 1),
-                    }
-                )
+    with gallery(Path(given.store)) as (address, _), sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=given.browser, args=["--no-sandbox"])
+        context = browser.new_context(viewport={"width": 1280, "height": 850})
+        page = context.new_page()
+        page.add_init_script(WATCH)
+        page.goto(address)
+        home = address.partition("?")[0]
+        began = time.perf_counter()
+        page.goto(home + "map")
+        page.locator("#ground").wait_for(state="attached", timeout=120_000)
+        cold = time.perf_counter() - began
+        opened = [opening(page, home + "map") for _ in range(given.rounds)]
+        moved = [moving(page) for _ in range(3)]
+        seconds_until(page, "document.getElementById('ground').dataset.rest === 'yes'")
+        if given.picture:
+            page.screenshot(path=given.picture / "map.png")
+        of = page.locator("#ground").get_attribute("data-of")
+        digests = context.request.get(f"{home}map/digests?of={of}").body()
+        page.goto(home + "map")
+        seconds_until(page, "window.times?.all")
+        hovers = hovering(page, digests, given.store)
+        chose = choosing(page)
+        heap = context.new_cdp_session(page).send("Runtime.getHeapUsage")
+        print(
+            json.dumps(
+                {
+                    **machine(("starlette", "playwright")),
+                    "browser": browser.version,
+                    "load": os.getloadavg()[0],
+                    "points": len(digests) // 16,
+                    "first_time_s": round(cold, 2),
+                    "first_picture_s": spread([one["first"] for one in opened]),
+                    "all_points_s": spread([one["all"] for one in opened]),
+                    "frames_per_second": spread([one["frames_per_second"] for one in moved]),
+                    "longest_pause_ms": spread([one["longest_pause_ms"] for one in moved]),
+                    "hover_ms": spread(hovers),
+                    "hovers": len(hovers),
+                    "lasso": chose,
+                    "heap_mb": round((heap["usedSize"] + heap.get("backingStorageSize", 0)) / 1e6, 1),
+                }
             )
-    finally:
-        process.kill()
+        )
 
 
 def spread(values: list[float]) -> list[float]:

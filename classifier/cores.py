@@ -1,10 +1,11 @@
 """Work on large arrays, a piece at a time, on all cores."""
 
-import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
+
+from petrieve.store.cores import CORES
 
 Piece = TypeVar("Piece")
 Made = TypeVar("Made")
@@ -20,13 +21,13 @@ def on_cores(work: Callable[[Piece], Made], pieces: Iterable[Piece]) -> Generato
     """
     from threadpoolctl import threadpool_limits
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    most = min(CORES, MOST)
     waiting = deque[Future[Made]]()
-    with threadpool_limits(1, "blas"), ThreadPoolExecutor(min(cores, MOST)) as threads:
+    with threadpool_limits(1, "blas"), ThreadPoolExecutor(most) as threads:
         try:
             for piece in pieces:
                 waiting.append(threads.submit(work, piece))
-                if len(waiting) > min(cores, MOST):
+                if len(waiting) > most:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()

@@ -11,7 +11,7 @@ from typing import Any
 
 from petrieve.extractor.engines.clock import Clock
 from petrieve.extractor.engines.cluster import LOCAL, joined
-from petrieve.extractor.engines.local import CORES, results
+from petrieve.extractor.engines.local import results
 from petrieve.extractor.engines.worker import THERE, Job, sight
 from petrieve.extractor.find import Found
 from petrieve.extractor.plan import Plan, Tell
@@ -21,6 +21,7 @@ from petrieve.extractor.trunks.trunk import Trunk, batch_of, workers_of
 from petrieve.extractor.trunks.weights import read_weights
 from petrieve.store.buckets import parted
 from petrieve.store.cache import Cache
+from petrieve.store.cores import CORES
 from petrieve.store.digests import as_array
 from petrieve.store.folder import Store
 from petrieve.store.key import Key

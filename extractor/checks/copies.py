@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from petrieve.extractor.engines.local import CORES
 from petrieve.extractor.pixels.decode import decode, decode_small, upright_image
 from petrieve.extractor.pixels.view import canonical_view
 from petrieve.extractor.sources.reading import Reader
 from petrieve.extractor.trunks.fitting import Compute, asking_trunk
 from petrieve.extractor.trunks.trunk import Trunk
 from petrieve.store.cache import Cache
+from petrieve.store.cores import CORES
 from petrieve.store.digests import as_bytes
 from petrieve.store.errors import Undecodable
 from petrieve.store.photo import path_of

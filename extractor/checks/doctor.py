@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from petrieve.extractor.engines.local import CORES, pool
+from petrieve.extractor.engines.local import pool
 from petrieve.extractor.find import chosen, find_parts, photos_of
 from petrieve.extractor.pixels.decode import decode_small
 from petrieve.extractor.pixels.view import canonical_view
@@ -21,6 +21,7 @@ from petrieve.extractor.trunks.fitting import Compute, made_by, new_trunk
 from petrieve.extractor.trunks.ranges import quantised
 from petrieve.extractor.trunks.trunk import Trunk
 from petrieve.store.cache import Cache
+from petrieve.store.cores import CORES
 from petrieve.store.errors import PetrieveError, Undecodable
 from petrieve.store.folder import Store, read_card
 from petrieve.store.known import nothing

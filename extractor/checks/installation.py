@@ -147,15 +147,11 @@ def _weights(store: Store) -> Iterator[Trouble]:
     for made in card.trunks if card else ():
         file = imagenet_file(KINDS[made.kind]) if made.weights == "imagenet" else Path(made.weights)
         if made.weights != "bundled" and not file.exists():
+            fetched = f", or let `petrieve embed FOLDER --trunk {made.name}` fetch it"
             yield Trouble(
                 f"the weights of {made.name} are not at {file}",
                 "no new photo can be embedded or asked about; what the store has stays of use",
-                "put the file there"
-                + (
-                    f", or let `petrieve embed FOLDER --trunk {made.name}` fetch it"
-                    if made.weights == "imagenet"
-                    else ""
-                ),
+                "put the file there" + fetched * (made.weights == "imagenet"),
             )
     if card is None and not imagenet_file(FIRST).exists():
         yield Trouble(

@@ -1,6 +1,5 @@
 """Parts of sources → results, in order, on this machine: read and decode beside the trunk, batch by batch."""
 
-import os
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -20,6 +19,7 @@ from petrieve.extractor.sources.ahead import batched, in_order, one_ahead
 from petrieve.extractor.sources.source import Part
 from petrieve.extractor.trunks.trunk import Trunk
 from petrieve.store.contents import Content
+from petrieve.store.cores import CORES
 from petrieve.store.errors import Undecodable
 from petrieve.store.photo import Photo, digest_of
 from petrieve.store.rows import Embedded, Unreadable, unreadable
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 AHEAD = 2
 # Photos that a batch is made of at least, whatever the number of their views: so many fill a CPU's batches to the last.
 PHOTOS = 8
-CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @dataclass(frozen=True, eq=False)
