@@ -11,16 +11,18 @@ import argparse
 import json
 import os
 import re
+import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
 from lookup import made
@@ -207,6 +209,16 @@ def reviewed(page: Any, home: str) -> list[float]:
     return found
 
 
+def fetched(host: str, port: int, paths: Sequence[str], cookie: str) -> Iterator[int]:
+    """The bytes of each of these answers, asked for over one connection: so plainly that it costs next to nothing."""
+    with socket.create_connection((host, port)) as connection, connection.makefile("rb") as answers:
+        for path in paths:
+            connection.sendall(f"GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\nCookie: {cookie}\r\n\r\n".encode())
+            assert answers.readline().split()[1] == b"200"
+            headers = dict(line.lower().split(b": ", 1) for line in iter(answers.readline, b"\r\n"))
+            yield len(answers.read(int(headers[b"content-length"])))
+
+
 def thumbnails(photos: Path, folder: Path) -> dict[str, float]:
     """Thumbnails a second of real photos that have none yet, asked for over eight connections."""
     store = folder / "real"
@@ -222,12 +234,12 @@ def thumbnails(photos: Path, folder: Path) -> dict[str, float]:
         of = re.findall(r'data-of="([^"]+)"', first.get(home + "browse").text)[0]
         block = first.get(f"{home}browse/digests?of={of}&from=0&count=100000").content
         digests = [block[at : at + 16].hex() for at in range(0, len(block), 16)]
-        sessions = [requests.Session() for _ in range(8)]
-        for one in sessions:
-            one.cookies.update(first.cookies)
+        where = urlsplit(home)
+        cookie = "; ".join(f"{name}={value}" for name, value in first.cookies.items())
 
         def get(number: int) -> int:
-            return sum(len(sessions[number].get(f"{home}photo/{one}.jpg").content) for one in digests[number::8])
+            wanted = [f"{where.path}photo/{one}.jpg" for one in digests[number::8]]
+            return sum(fetched(str(where.hostname), int(where.port or 80), wanted, cookie))
 
         def all_of_them() -> tuple[float, int]:
             began = time.perf_counter()
