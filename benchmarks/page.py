@@ -39,8 +39,8 @@ FRAME = 1000 / 60  # milliseconds
 WATCH = """
 const begin = () => {
   const began = performance.now(), old = document.querySelector("main > .answer");
-  window.answered = null;
-  let answer = 0;
+  let answer = 0, tell;
+  window.answered = new Promise((done) => { tell = done; });
   const look = (time) => {
     const shown = document.querySelector("main > .answer");
     if (!shown || shown === old) return requestAnimationFrame(look);
@@ -48,7 +48,7 @@ const begin = () => {
     const inSight = (one) => one.getBoundingClientRect().top < innerHeight;
     const images = [...shown.querySelectorAll(".grid img")].filter(inSight);
     if (!images.every((one) => one.complete)) return requestAnimationFrame(look);
-    requestAnimationFrame((next) => { window.answered = { answer, pictures: next - began }; });
+    requestAnimationFrame((next) => tell({ answer, pictures: next - began }));
   };
   requestAnimationFrame(look);
 };
@@ -121,11 +121,9 @@ def shown(page: Any) -> list[bytes]:
 def answered(page: Any, act: Callable[[], None]) -> dict[str, float]:
     """Milliseconds from an act to the answer, and to the pictures of the look-alikes that are in sight."""
     act()
-    end = time.monotonic() + 20
-    while not (found := page.evaluate("window.answered")):
-        assert time.monotonic() < end
-        time.sleep(0.02)
-    return dict(found)
+    return dict(
+        page.evaluate("window.answered")
+    )  # it waits in the page, where asking again and again would cost frames
 
 
 def dropped(page: Any, home: str, photos: list[Path]) -> list[float]:
@@ -178,18 +176,21 @@ def scrolled(page: Any, home: str, store: Path, folder: Path, session: Any) -> d
     return {
         "dropped_percent": round(100 * left / (left + len(gaps)), 2),
         "longest_ms": round(max(gaps), 1),
-        "page_mb": round(memory(session), 1),
+        **memory(session),
     }
 
 
-def memory(session: Any) -> float:
-    """MB that the page's process holds, its share of what it has in common with others included."""
+def memory(session: Any) -> dict[str, float]:
+    """MB that the page's process holds, its share of what it has in common with others included; and those without the
+    decoded pictures that Chromium may drop, which are its shared memory.
+    """
     held = []
     for one in session.send("SystemInfo.getProcessInfo")["processInfo"]:
         if one["type"] == "renderer":
             lines = Path(f"/proc/{one['id']}/smaps_rollup").read_text()
-            held.append(int(re.findall(r"Pss:\s+(\d+)", lines)[0]) / 1000)
-    return max(held)
+            held.append([int(re.findall(rf"{name}:\s+(\d+)", lines)[0]) / 1000 for name in ("Pss", "Pss_Shmem")])
+    whole, shared = max(held)
+    return {"page_mb": round(whole, 1), "page_mb_without_pictures": round(whole - shared, 1)}
 
 
 def reviewed(page: Any, home: str) -> list[float]:
