@@ -1,6 +1,8 @@
 """The first page: what is in a photo, and which of the store's look like it."""
 
+import os
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 from urllib.parse import urlencode
 
@@ -20,9 +22,10 @@ from petrieve.store.rows import Embedded
 
 PLACE = 26  # letters of where a photo is that a tile has room for
 MOST_SURE = 0.99  # no head can know better than that
-COMMON = 1 / 3  # of random pairs: what says nothing
+COMMON, ALIKE, VERY = 1 / 3, 1 / 100, 1 / 1000  # of random pairs: from the first on, their share says nothing
 FORGOTTEN = "this photo is not in the library, and what is dropped is forgotten after an hour: drop it again"
 SHOWN, MOST = 24, 200  # look-alikes: by default, and at most
+NEAREST = 5  # look-alikes that tell whether a photo is like any
 ERROR = 0.01  # how often what is called sure may be wrong
 
 
@@ -62,6 +65,8 @@ class Asked:
 
     digest: str
     dropped: bool  # not one of the library's
+    name: str  # of its file
+    label: str  # that the library has of it
     without: str
 
 
@@ -92,15 +97,19 @@ def answer(desk: Desk, asked: Question) -> Answer:
     """What is in the photos, and what looks like them."""
     index = desk.store.index()
     pets = [pet for digest in asked.photos if (pet := embedded_of(desk, digest, index))]
-    photos = tuple(_photo(desk, asked, pet.digest) for pet in pets)
+    photos = tuple(_photo(desk, index, asked, pet.digest) for pet in pets)
     if not pets:
         return Answer(problem=FORGOTTEN)
     try:
         where, group_by = asked.filters.condition(held(desk)["columns"]), asked.group_by or None
-        found = neighbours_of(index, pets, _same(index, pets), Terms(asked.k, where, group_by))
+        same = _same(index, pets)
+        found = neighbours_of(index, pets, same, Terms(asked.k, where, group_by))
+        # Of several photos that is the mean of their cosines, which is low where they differ.
+        nearest = partial(neighbours_of, index, same=same, terms=Terms(NEAREST, where))
+        of_each = [found] if len(pets) == 1 else [nearest([pet]) for pet in pets]
     except PetrieveError as error:
         return Answer(photos=photos, problem=told(desk, str(error)))
-    title, doubt, alone = _said(desk, index.cache, pets, found)
+    title, doubt, alone = _said(desk, index.cache, pets, of_each)
     return Answer(
         title=title,
         doubt=doubt,
@@ -113,9 +122,13 @@ def answer(desk: Desk, asked: Question) -> Answer:
     )
 
 
-def _photo(desk: Desk, asked: Question, digest: bytes) -> Asked:
+def _photo(desk: Desk, index: Index, asked: Question, digest: bytes) -> Asked:
     rest = tuple(one for one in asked.photos if one != digest)
-    return Asked(digest.hex(), desk.uploads.of(digest) is not None, asked.address(photos=rest) if rest else "")
+    without = asked.address(photos=rest) if rest else ""
+    if upload := desk.uploads.of(digest):
+        return Asked(digest.hex(), True, os.path.basename(upload.name), "", without)
+    row = row_of(index, digest) or {"root": "", "uri": "", "label": None}
+    return Asked(digest.hex(), False, placed(desk, path_of(row["root"], row["uri"])), row["label"] or "none", without)
 
 
 def _here(desk: Desk, index: Index, pets: list[Embedded]) -> str:
@@ -124,8 +137,11 @@ def _here(desk: Desk, index: Index, pets: list[Embedded]) -> str:
     return next((placed(desk, path_of(row["root"], row["uri"])) for row in rows if row), "")
 
 
-def _said(desk: Desk, cache: Cache, pets: list[Embedded], found: tuple[Match, ...]) -> tuple[str, str, bool]:
-    """What it is, in words; how far that is to be trusted; and whether nothing in the store is like it."""
+def _said(desk: Desk, cache: Cache, pets: list[Embedded], found: list[tuple[Match, ...]]) -> tuple[str, str, bool]:
+    """What it is, in words; how far that is to be trusted; and whether nothing in the store is like it.
+
+    What was `found` is of each photo.
+    """
     import numpy as np
 
     try:
@@ -133,8 +149,9 @@ def _said(desk: Desk, cache: Cache, pets: list[Embedded], found: tuple[Match, ..
     except PetrieveError as error:
         return "", words.called(told(desk, str(error))), False
     said = fitted.predict_one(np.concatenate([pet.views[:1] for pet in pets]))
-    near = [one.similarity for one in found[:5]]
-    alone = not near or sum(near) / len(near) < fitted.report.unfamiliar["similarity"]
+    least_alike = fitted.report.unfamiliar["similarity"]
+    near = [[one.similarity for one in some[:NEAREST]] for some in found]
+    alone = all(not some or sum(some) / len(some) < least_alike for some in near)
     least = head.threshold(fitted.report, ERROR)
     share = f"{said['probability']:.0%}" if said["probability"] <= MOST_SURE else f"over {MOST_SURE:.0%}"
     if alone:
@@ -169,9 +186,10 @@ def _tiles(desk: Desk, found: tuple[Match, ...]) -> tuple[Tile, ...]:
 
 def near(pairs_as_close: float) -> str:
     """How alike two photos are, in words: by how many of the store's random pairs are."""
-    return (
-        f"1 in {1 / pairs_as_close:,.0f} pairs is this alike" if pairs_as_close < COMMON else "no more than most pairs"
-    )
+    if pairs_as_close >= COMMON:
+        return "no more alike than most pairs"
+    how = "very alike" if pairs_as_close <= VERY else "alike" if pairs_as_close <= ALIKE else "a little alike"
+    return f"{how} · 1 in {1 / pairs_as_close:,.0f}"
 
 
 def shortened(place: str) -> str:

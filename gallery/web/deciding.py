@@ -239,6 +239,14 @@ def roots_of(desk: Desk) -> list[str]:
     return sorted({row["root"] for row in rows if row["gone"] is None})
 
 
+def unused(desk: Desk) -> int:
+    """How many labels that were decided the store has not: it has others of these photos."""
+    decided = {one.digest: one.label for one in decisions_of(desk).standing().values() if one.what == "label"}
+    digests = as_array(bytes.fromhex(one) for one in decided)
+    rows = desk.store.index().cache.photos_of(digests, ["label", "gone"]).to_pylist() if decided else []
+    return len({row["digest"] for row in rows if row["gone"] is None and row["label"] != decided[row["digest"].hex()]})
+
+
 def fit_again(desk: Desk, job: jobs.Job) -> list[str]:
     """Give the store the labels that were decided, and fit its head again; how good it was, and is."""
     kept = decisions_of(desk)
@@ -250,4 +258,5 @@ def fit_again(desk: Desk, job: jobs.Job) -> list[str]:
     after = desk.store.fit_head()
     low, high = after.accuracy_interval
     was = f"{before['accuracy']:.1%}" if "accuracy" in before else "no head"
-    return [f"right before: {was}; now: {after.accuracy:.1%} ({low:.1%} to {high:.1%}) of {after.measured} photos"]
+    now = f"{after.accuracy:.1%} (between {low:.1%} and {high:.1%})"
+    return [f"right before: {was}; now: {now}, tried on {after.measured} photos whose labels are known"]

@@ -36,6 +36,7 @@ def _overviewed(desk: Desk) -> dict[str, Any]:
     files = {name: placed(desk, str(kept.folder / file)) for name, file in named}
     unread = len(desk.store.index().cache.unreadable())
     shown = {"rows": rows, "busy": queues.busy, "count": count, "wrong": wrong, "files": files, "unreadable": unread}
+    shown |= {"unused": deciding.unused(desk), "unsure": LISTS["unsure"][0]}
     return {**shown, "job": jobs.document(desk), "commands": deciding.commands(desk)}
 
 
@@ -106,11 +107,11 @@ async def _decide(asked: Request) -> Response:
 
 
 async def _fit(asked: Request) -> Response:
-    """Begin to fit again."""
+    """Begin to learn from what was decided."""
     desk = desk_of(asked)
     command = (await run_in_threadpool(deciding.commands, desk))["fit"]
-    jobs.begin(desk, "Fit again", command, lambda job: deciding.fit_again(desk, job))
-    return RedirectResponse("../review", 303)
+    jobs.begin(desk, "Learn again", command, lambda job: deciding.fit_again(desk, job))
+    return RedirectResponse("../review#decided", 303)
 
 
 async def _large(asked: Request) -> Response:

@@ -10,10 +10,11 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from petrieve.extractor.places import likeness, places, seen
-from petrieve.gallery.web.desk import Desk, digest_from, file_of
+from petrieve.gallery.web.desk import Desk, digest_from, embedded_of, file_of
 from petrieve.gallery.web.page import desk_of, page
 from petrieve.store.digests import as_bytes
 from petrieve.store.errors import PetrieveError, Undecodable
+from petrieve.store.rows import unit_length
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 SIDE = 224  # pixels of a view
 HUE = (255, 60, 0)  # seen on fur of any colour
 DRAWN = 0.8  # of the most that hides a photo
-TRIED = 20  # photos at random, for one that is still there
+TRIED = 21  # photos at random, for one in their middle that is still there
 ASKED = "name two photos in the address: ?a=DIGEST&b=DIGEST"
 
 
@@ -44,12 +45,12 @@ class Pair:
 
 
 def explained(desk: Desk, one: bytes, other: bytes) -> tuple[Pair, Pair]:
-    """A pair, and as a control the first photo with one of the store's at random.
+    """A pair, and as a control the first photo with one that it is as like as most of the store's.
 
     Raises:
         PetrieveError: a photo is gone.
     """
-    views = [_view(desk, one), _view(desk, other), _any_other(desk, one, other)]
+    views = [_view(desk, one), _view(desk, other), _ordinary(desk, one, other)]
     found = places(desk.store.warm(desk.store.cache())(), views)
     pairs = [likeness(found[0], found[1]), likeness(found[0], found[2])]
     most = max(float(heat.max()) for pair in pairs for heat in pair)  # one scale, or a weak map would look strong
@@ -68,10 +69,15 @@ def _view(desk: Desk, digest: bytes) -> "Tensor":
         raise PetrieveError(f"a photo of the two cannot be read: {error}", "ask about another one") from error
 
 
-def _any_other(desk: Desk, one: bytes, other: bytes) -> "Tensor":
-    """A photo at random: the same one whenever these two are asked about."""
-    drawn, _ = desk.store.cache().sample(TRIED, seed=int.from_bytes(one[:4] + other[:4]))
-    for digest in as_bytes(drawn):
+def _ordinary(desk: Desk, one: bytes, other: bytes) -> "Tensor":
+    """Of photos at random that which the first is as like as most: the same whenever these two are asked about."""
+    import numpy as np
+
+    index = desk.store.index()
+    asked = embedded_of(desk, one, index)
+    drawn, vectors = index.cache.sample(TRIED, seed=int.from_bytes(one[:4] + other[:4]))
+    cosines = unit_length(vectors) @ (unit_length(asked.views[:1])[0] if asked else vectors[0])
+    for digest in as_bytes(drawn[np.argsort(np.abs(cosines - np.median(cosines)))]):
         if digest not in (one, other) and (data := file_of(desk, digest)):
             return seen(data)
     raise PetrieveError("no third photo is at hand to compare with", "see whether the photos are where they were")

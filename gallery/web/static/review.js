@@ -40,6 +40,7 @@ function show() {
   card.hidden = !item;
   document.getElementById("empty").hidden = Boolean(item);
   undoing.hidden = !acts.length;
+  undoing.querySelector("i").textContent = acts.at(-1)?.name ?? "";
   if (!item) return;
   whole();
   [...pictures.children].forEach((figure, place) => {
@@ -82,7 +83,7 @@ function far(told, anew) {
   const number = new Intl.NumberFormat("en");
   document.getElementById("left").textContent = `${number.format(told.left)} of ${number.format(told.of)} left`;
   const wrong = document.getElementById("wrong");
-  if (wrong && told.wrong !== null) wrong.textContent = told.wrong ? `about ${number.format(told.wrong)} labels expected to be still wrong` : "no label is called wrong";
+  if (wrong && told.wrong !== null) wrong.textContent = told.wrong ? `about ${number.format(told.wrong)} labels expected to be still wrong` : "no label stands out as wrong";
 }
 
 async function post(fields) {
@@ -110,7 +111,7 @@ function send(fields, then) {
 function decide(fields) {
   const item = queue.shift();
   taken.add(item.key);
-  const done = { key: item.key, act: null };
+  const done = { key: item.key, name: item.photos[0].path.split("/").at(-1), act: null };
   done.act = send({ ...fields, key: item.key }, (told) => {
     const first = queue[0];
     far(told, depends);

@@ -1,12 +1,13 @@
 // Which photos are chosen, of so many, and what the bar below them does with them.
-const ASKED = 20, FILES = 2000; // photos in one question; files in a zip
+const ASKED = 20, FILES = 2000, FIRST = 15; // photos in one question; files in a zip; photos in a strip
 
 // `digestAt`, `copy` and `blockOf` give digests, hexadecimal or as bytes, and fetch them first; `draw` shows a choice.
 export function selecting({ count, up, draw, digestAt, copy, blockOf }) {
   const form = document.getElementById("selection"), said = document.getElementById("chosen");
   const none = document.getElementById("none"), marks = new Uint8Array(count);
   const buttons = [...form.querySelectorAll("button[name=do]")];
-  let number = 0, ready = null;
+  const strip = document.getElementById("strip");
+  let number = 0, ready = null, shown = 0;
 
   function tell(words) {
     said.textContent = words;
@@ -40,8 +41,26 @@ export function selecting({ count, up, draw, digestAt, copy, blockOf }) {
     }
     named("csv", number ? `List of ${many} (CSV)` : "List (CSV)");
     named("zip", number ? `${many} ${number === 1 ? "original" : "originals"} (zip)` : "Originals (zip)");
-    named("ask", number === 1 ? "Ask about it" : "Ask about them");
+    named("ask", number === 1 ? "Ask about it" : number > ASKED ? `Ask (${ASKED} at most)` : "Ask about them");
     draw();
+    if (strip) showFirst();
+  }
+
+  // The first photos that are chosen, where the page does not show them otherwise.
+  async function showFirst() {
+    const turn = ++shown, some = positions(FIRST);
+    if (!(await gathered(some)) || turn !== shown) return;
+    strip.hidden = !some.length;
+    strip.replaceChildren(...some.map((at) => {
+      const item = document.createElement("li"), link = document.createElement("a"), image = new Image();
+      link.href = `${up}?photo=${digestAt(at)}`;
+      link.setAttribute("aria-label", "Ask about this photo");
+      image.src = `${up}photo/${digestAt(at)}.jpg`;
+      image.alt = "";
+      link.append(image);
+      item.append(link);
+      return item;
+    }));
   }
 
   function named(value, words) {
@@ -61,9 +80,9 @@ export function selecting({ count, up, draw, digestAt, copy, blockOf }) {
     return true;
   }
 
-  function positions() {
+  function positions(most = Infinity) {
     const found = [];
-    for (let at = marks.indexOf(1); at >= 0; at = marks.indexOf(1, at + 1)) found.push(at);
+    for (let at = marks.indexOf(1); at >= 0 && found.length < most; at = marks.indexOf(1, at + 1)) found.push(at);
     return found;
   }
 

@@ -30,8 +30,8 @@ def test_filters_hold_before_the_search_and_are_the_commands(gallery: Gallery, d
     answer = gallery.post("drop", files={"photos": ("milo.jpg", photo)})
     assert answer.url.startswith(f"{gallery.home}?photo=")
     dogs = gallery.get(answer.url.removeprefix(gallery.home) + "&label=dog&where=split IS NULL").text
-    assert dogs.count("<b>dog</b>") == 20
-    assert "<b>cat</b>" not in dogs
+    assert dogs.count("<i>label</i> dog</b>") == 20
+    assert "<i>label</i> cat</b>" not in dogs
     (command,) = re.findall(r"<code>(.*?)</code>", dogs)
     words = shlex.split(html.unescape(command))
     assert words[words.index("--where") + 1] == "label = 'dog' AND (split IS NULL)"

@@ -56,6 +56,13 @@ def test_photos_of_one_animal_are_one_question_and_each_can_be_taken_out(gallery
         assert page.locator(".asked img").count() == 1
 
 
+def test_photos_of_the_library_that_differ_are_not_like_nothing_there(gallery: Gallery, made_store: Path) -> None:
+    digests = [row[1].hex() for path, row in sorted(table(made_store).items())]
+    answer = gallery.get("?" + "&".join(f"photo={one}" for one in digests[::4])).text
+    assert "Like nothing here" not in answer
+    assert answer.count('<span class="faint">label</span> <b>cat</b>') == 5  # what the library has of each
+
+
 def test_what_is_forgotten_or_lost_is_told(gallery: Gallery, made_store: Path, tmp_path: Path) -> None:
     own = tmp_path / "own.png"
     Image.effect_mandelbrot((300, 260), (-2, -1, 1, 1), 50).save(own)

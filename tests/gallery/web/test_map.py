@@ -134,6 +134,7 @@ def test_a_lasso_chooses_those_inside_and_its_address_does_so_again(
         wanted = inside(list(zip(numbers[::2], numbers[1::2], strict=True)), *places.T)
         assert 0 < wanted.sum() < len(truth)
         assert page.evaluate(CHOSEN) == f"{wanted.sum()} chosen"
+        until(page, f"document.querySelectorAll('#strip img').length === {min(15, wanted.sum())}")
         with page.expect_download() as loading:
             page.locator("button[value=csv]").click()
         lines = Path(loading.value.path()).read_text().splitlines()[1:]

@@ -117,6 +117,10 @@ def test_what_was_decided_does_not_come_back(photos: Path, tmp_path: Path, start
         while not (job := gallery.get("review/state").json()["job"])["ended"]:
             time.sleep(0.1)
         assert re.match(r"right before: \d+\.\d%; now: \d+\.\d%", job["said"][0]), job
+        assert "All of these labels are in use" in gallery.get("review").text
+        other = items(gallery, again=True)[0]
+        decide(gallery, other["key"], "label:dog" if other["claim"] == "cat" else "label:cat")
+        assert "<b>1</b> of these labels is not in use yet" in gallery.get("review").text
         assert (photos / "cat" / "twin.jpg").exists()
 
 
