@@ -21,14 +21,12 @@ if TYPE_CHECKING:
 
     Layer = tuple[np.ndarray, np.ndarray]  # weight (C, D) and bias (C,) for raw embeddings, float64
 
-SAMPLE = (
-    32_768  # rows in memory, 134 MB of 1,024 numbers: of a million, three passes end within 1e-5 nats of the optimum
-)
-# Passes end when one lowers the loss on the photos to stop by (up to 10,000, nats) by less: a tenth of what a million
-# training rows lose to chance (D / 2N). Or when there were so many.
+SAMPLE = 32_768  # rows in memory, 134 MB of 1,024 numbers: of a million, three passes end near the optimum
+# Passes end after 12, or when one lowers the loss on the photos to stop by (nats) by less than GAIN: a tenth of what
+# chance in a million training rows costs (D / 2N).
 GAIN, PASSES = 5e-5, 12
-FAR = 2  # times the lowest loss: a strength that is as far off has no further passes
-LEAST_PASSES = 3  # where nothing says when to stop
+FAR = 2  # A strength whose loss is so many times the lowest has no further pass.
+FEW_PASSES = 3  # where the training rows needed none, and those with the held-out ones are more than the sample
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +69,8 @@ def trained_as_long(rows: Shuffled, classes: int, first: int, stopped: Trained) 
     """A layer fitted on the rows from `first` on, with the other's strength and by as many passes."""
     sample = _sample(rows, classes, first)
     fits = _begun(sample, (stopped.best["l2"],))
-    for _ in range(0 if sample.whole else max(LEAST_PASSES, int(stopped.best["epoch"]))):
+    passes = int(stopped.best["epoch"]) if len(stopped.epochs) > 1 else FEW_PASSES
+    for _ in range(0 if sample.whole else passes):
         fits = _moved(rows, classes, first, sample, fits)
     return Trained(*logistic.raw(sample.inputs, fits[0].w[:, 0]), stopped.best, stopped.epochs)
 
