@@ -181,6 +181,6 @@ def _mixed(steps: "tuple[np.ndarray, ...]", ends: "tuple[np.ndarray, ...]", squa
     each = np.stack(steps).astype(np.float64) * np.sqrt(squares)[:, None, None]
     flat = each.reshape(len(steps), -1)
     products = flat @ flat.T
-    products[np.diag_indices(len(steps))] *= 1 + 1e-9
+    products += (1e-9 * np.trace(products) + 1e-30) * np.eye(len(steps))  # steps may be alike, or of no length
     shares = np.linalg.solve(products, np.ones(len(steps)))
     return np.tensordot(shares / shares.sum(), np.stack(ends), 1).astype(np.float32)
