@@ -10,11 +10,11 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 HOUSES = ("api", "store", "extractor", "classifier", "index", "gallery", "commands")
-# What a house may know of others. One arrow goes from a reader to the maker: where torch computes.
+# What a house may know of others.
 ALLOWED = {
     "store": set[str](),
     "extractor": {"store"},
-    "classifier": {"store", "extractor.trunks.device"},
+    "classifier": {"store"},
     "index": {"store"},
     "gallery": {"store"},
 }
