@@ -30,7 +30,7 @@ class Heads(Opened):
     ) -> "Report":
         """The report of a head that is fitted on the labelled photos and kept: how well it does on others.
 
-        `method` is `logistic`, or `linear`, in mini-batches, by default that where photos are very many. `l2` is its
+        `method` is `logistic`, or `linear`, read from disk, by default that where photos are very many. `l2` is its
         strength instead of the best of a grid; `balanced` gives every class the same weight.
 
         Raises:

@@ -54,7 +54,7 @@ class Report:
     l2_grid: list[dict[str, float]]  # l2, log_loss
     balanced: bool  # every class has the same weight in the loss
     unfamiliar: dict[str, float]  # mean cosine to the nearest photos below which a photo is, and what it comes from
-    epochs: list[dict[str, float]]  # of `linear`: epoch, rate, log_loss on the photos to stop by, the l2 that it is of
+    epochs: list[dict[str, float]]  # of `linear`: epoch, log_loss on the photos to stop by, the l2 that it is of
     risk_coverage: list[dict[str, float]]  # threshold, coverage, error: of the photos at least so probable
     clip: float  # how far from 0 and 1 to keep, for the lowest log loss on held-out photos
     # `risk_coverage` of predictions that are averaged over one augmented view too, over two, …: as many as all have

@@ -33,7 +33,7 @@ def fit_head(
     trunk: Trunk = None,
     method: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="`logistic`, or `linear`: in mini-batches, for very many photos."),
+        typer.Option(metavar="NAME", help="`logistic`, or `linear`: read from disk, for very many photos."),
     ] = None,
     l2: Annotated[
         float | None, typer.Option(metavar="X", help="Strength of L2 (scikit-learn's 1/C), instead of the grid.")

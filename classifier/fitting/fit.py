@@ -52,15 +52,12 @@ def fit(
     if method not in METHODS:
         raise PetrieveError(f"there is no method {method!r}", f"use one of {', '.join(METHODS)}")
     logistic.check_strength(l2)
+    if device not in ("auto", "cpu"):
+        raise PetrieveError(f"a head is fitted on the CPU, not on {device!r}", "leave out `--device`")
     if method == "linear":
         from petrieve.classifier.fitting.linear import fit_linear
 
-        classes, fitted = fit_linear(cache, l2=l2, balanced=balanced, device=device)
-    elif device not in ("auto", "cpu"):
-        raise PetrieveError(
-            f"logistic regression is fitted on the CPU, not on {device!r}",
-            "leave out `--device`, or use `--method linear`",
-        )
+        classes, fitted = fit_linear(cache, l2=l2, balanced=balanced)
     else:
         if photos is None:
             _check_memory(cache)
@@ -89,7 +86,7 @@ def _method(cache: Cache) -> str:
     if len(cache) <= rows or (count := labelled.count(cache)) <= rows:
         return "logistic"
     warnings.warn(
-        f"{count:,} labelled photos are fitted in mini-batches, as by `--method linear`: "
+        f"{count:,} labelled photos are fitted from a file, as by `--method linear`: "
         f"logistic regression is for {rows:,} and fewer",
         stacklevel=3,
     )

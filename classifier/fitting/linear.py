@@ -1,24 +1,23 @@
-"""A linear layer fitted in mini-batches, for caches that are larger than memory. N rows, D numbers each, C classes.
+"""A head for caches that are larger than memory. N rows, D numbers each, C classes.
 
 Rows are copied once, shuffled by their paths and not by when they were written, into a file without a name beside the
-cache, or on this machine where that lies in a bucket; every epoch reads it from end to end. So the same cache gives the
-same head, and memory holds a batch.
+cache, or on this machine where that lies in a bucket; every pass reads it from end to end. So the same cache gives the
+same head, and memory holds a sample and some blocks.
 """
 
 import tempfile
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from petrieve.classifier import copies as near
 from petrieve.classifier.cores import on_cores
 from petrieve.classifier.figures import familiar
 from petrieve.classifier.fitting import calibrate
-from petrieve.classifier.fitting.layers import Standard, stopped_early, trained_as_long
+from petrieve.classifier.fitting.sampled import stopped_early, trained_as_long
 from petrieve.classifier.fitting.shuffled import BLOCK, SIZE, STOP, TEST, TRAIN, UNUSED, Shuffled, shuffled
 from petrieve.classifier.fitting.split import FOLDS, SEED, grouped, pictures
 from petrieve.classifier.head import softmax
 from petrieve.classifier.labelled import Names, chunks, names
-from petrieve.extractor.trunks import device as devices
 from petrieve.store.cache import Cache
 from petrieve.store.errors import PetrieveError
 from petrieve.store.linked import joined
@@ -30,22 +29,36 @@ if TYPE_CHECKING:
     from petrieve.classifier.fitting.split import Fitted
 
 MOST_HELD_OUT = 10_000  # photos to stop by, and as many to measure on: accuracy to a point at least
-STRENGTHS = (1.0, 10.0, 100.0, 1000.0)  # of L2, 1/C; all learn from the same pass, and early stopping does the rest
-# Held-out photos are worth fitting on in the end, for as many epochs as were best without them, from this share on.
+# Of L2, 1/C: each begins where the one before has ended, and one pass over the file serves them all.
+STRENGTHS = (1000.0, 100.0, 10.0, 1.0)
+# Held-out photos are worth fitting on in the end, by as many passes as were best without them, from this share on.
 WORTH_FITTING = 0.05
 
 
-def fit_linear(cache: Cache, *, l2: float | None, balanced: bool, device: str) -> "tuple[list[str], Fitted]":
+@dataclass(frozen=True, eq=False)
+class Standard:
+    """What standardises embeddings."""
+
+    mean: "np.ndarray"  # float64 (D,)
+    scale: "np.ndarray"  # float64 (D,)
+
+    def __call__(self, rows: "np.ndarray") -> "np.ndarray":
+        """Embeddings (N, D) float32, standardised."""
+        import numpy as np
+
+        return np.asarray((rows - self.mean.astype(np.float32)) / self.scale.astype(np.float32))
+
+
+def fit_linear(cache: Cache, *, l2: float | None, balanced: bool) -> "tuple[list[str], Fitted]":
     """The classes of the labels in the cache, and a head for them that was stopped by its loss on held-out photos.
 
     Raises:
-        PetrieveError: no such device, or fewer than two classes with two photos.
+        PetrieveError: fewer than two classes with two photos.
     """
     import numpy as np
 
     from petrieve.classifier.fitting.split import Fitted, plan, warn_of_copies
 
-    place = devices.named(device)
     listed = names(cache)
     _, first_of, groups = np.unique(listed.digests, return_index=True, return_inverse=True)
     warn_of_copies(listed.paths, listed.labels, groups)
@@ -57,12 +70,11 @@ def fit_linear(cache: Cache, *, l2: float | None, balanced: bool, device: str) -
         standard = _standard(rows)
         rows, copied = _apart(rows, standard)
         test, stop = rows.read(0, rows.test), rows.read(rows.test, rows.stop)
-        fixed = rows, standard, len(split.classes), place
-        trained = stopped = stopped_early(*fixed, STRENGTHS if l2 is None else (l2,))
+        trained = stopped = stopped_early(rows, len(split.classes), STRENGTHS if l2 is None else (l2,))
         report = _nearest(rows, test, np.flatnonzero(~copied))
         first = _first_fitted(rows, given)
         if first < rows.stop:
-            trained = trained_as_long(*fixed, first, stopped)
+            trained = trained_as_long(rows, len(split.classes), first, stopped)
     truth = rows.targets[: rows.test]
     temperature = calibrate.temperature(stopped.logits(stop), rows.targets[rows.test : rows.stop])
     measured = trained if given else stopped  # with a split, the head itself has not seen what is measured

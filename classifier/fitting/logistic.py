@@ -88,11 +88,11 @@ def path(
     count = int(folds.max()) + 1
     classes = int(targets.max()) + 1
     in_problem = np.stack([*(weights * (folds != fold) for fold in range(count)), weights], axis=1).astype(np.float32)
-    onehot = targets.astype(np.float32)[:, None] if classes == 2 else np.eye(classes, dtype=np.float32)[targets]
-    w = np.zeros((inputs.rows.shape[1], count + 1, onehot.shape[1]), np.float32)
+    truth = onehot(targets, classes)
+    w = np.zeros((inputs.rows.shape[1], count + 1, truth.shape[1]), np.float32)
     best, grid = None, []
     for l2 in strengths:
-        w, logits = newton(inputs, onehot, in_problem, l2, w)
+        w, logits = newton(inputs, truth, in_problem, l2, w)
         own = both(logits[np.arange(len(targets)), folds])
         loss = float(np.average(loss_of(own[:measured], targets[:measured]), weights=weights[:measured]))
         grid.append({"l2": l2, "log_loss": round(loss, 6)})
@@ -103,6 +103,13 @@ def path(
     assert best is not None
     weight, bias = raw(inputs, best[2])
     return Path(weight, bias, best[3], best[1], grid)
+
+
+def onehot(targets: "np.ndarray", classes: int) -> "np.ndarray":
+    """1 for the true class (N, K), float32, of targets (N,): of two classes for the second."""
+    import numpy as np
+
+    return targets.astype(np.float32)[:, None] if classes == 2 else np.eye(classes, dtype=np.float32)[targets]
 
 
 def both(logits: "np.ndarray") -> "np.ndarray":
@@ -168,33 +175,40 @@ def raw(inputs: Inputs, w: "np.ndarray") -> "tuple[np.ndarray, np.ndarray]":
 
 
 def newton(
-    inputs: Inputs, onehot: "np.ndarray", weights: "np.ndarray", l2: float, w: "np.ndarray"
+    inputs: Inputs,
+    onehot: "np.ndarray",
+    weights: "np.ndarray",
+    l2: float,
+    w: "np.ndarray",
+    tilt: "np.ndarray | None" = None,
 ) -> "tuple[np.ndarray, np.ndarray]":
     """Weights (R + 1, F, K) of the lowest loss, and their logits (N, F, K), starting from `w`.
 
     `onehot` (N, K) is 1 for the true class, `weights` (N, F) what each row counts in each problem. A problem with fewer
-    rows has as much less of L2: what is best is best for each row.
+    rows has as much less of L2: what is best is best for each row. `tilt` (R + 1, F, K) is added to the gradient.
 
-    The objective, Σ weight · -log p[true class] + penalty · w² / 2, is convex. With the rows X and the probabilities p,
-    its gradient is Xᵀ weight (p - onehot) + penalty w, and its Hessian times a direction is Xᵀ weight p' + penalty
-    direction, where p' is the change of p along it. A step d solves Hessian d = -gradient roughly, by conjugate
-    gradients, and is halved until the objective falls enough (Nocedal and Wright 2006, algorithm 7.1). The decrement
-    -gradient · d is twice what a step promises to gain, and says when to end (Boyd and Vandenberghe 2004, 9.5.1).
+    The objective, Σ weight · -log p[true class] + penalty · w² / 2 + tilt · w, is convex. With the rows X and the
+    probabilities p, its gradient is Xᵀ weight (p - onehot) + penalty w + tilt, and its Hessian times a direction is
+    Xᵀ weight p' + penalty direction, where p' is the change of p along it. A step d solves Hessian d = -gradient
+    roughly, by conjugate gradients, and is halved until the objective falls enough (Nocedal and Wright 2006, algorithm
+    7.1). The decrement -gradient · d is twice what a step promises to gain, and says when to end (Boyd and Vandenberghe
+    2004, 9.5.1).
     """
     import numpy as np
 
     total = weights.sum(axis=0, dtype=np.float64)
     penalty = np.tile((l2 * total / total.max()).astype(np.float32)[None, :, None], (len(w), 1, 1))
     penalty[-1] = 0  # the bias is free
+    tilt = np.zeros_like(w) if tilt is None else tilt
     logits = times(inputs.rows, w)
 
     def objective(w: "np.ndarray", logits: "np.ndarray") -> "np.ndarray":
-        return np.asarray(_loss(logits, onehot, weights) + _dot(penalty * w, w) / 2)
+        return np.asarray(losses(logits, onehot, weights) + _dot(penalty * w, w) / 2 + _dot(tilt, w))
 
     value = objective(w, logits)
     for _ in range(NEWTON_STEPS):
-        p = _probabilities(logits)
-        gradient = times(inputs.rows.T, (p - onehot[:, None]) * weights[:, :, None]) + penalty * w
+        p = probabilities(logits)
+        gradient = times(inputs.rows.T, (p - onehot[:, None]) * weights[:, :, None]) + penalty * w + tilt
         # In the basis of principal components the Hessian is nearly diagonal: each column's squares, curved alike.
         diagonal = inputs.squares[:, None] * _mean_curvature(p, weights) + np.maximum(penalty[:, :, 0], 1e-6 * l2)
         preconditioner = diagonal.astype(np.float32)[:, :, None]
@@ -288,7 +302,8 @@ def _dot(one: "np.ndarray", other: "np.ndarray") -> "np.ndarray":
     return np.asarray((one * other).sum(axis=(0, 2), dtype=np.float64))
 
 
-def _probabilities(logits: "np.ndarray") -> "np.ndarray":
+def probabilities(logits: "np.ndarray") -> "np.ndarray":
+    """Those of logits (N, F, K)."""
     import numpy as np
 
     if logits.shape[2] == 1:
@@ -312,7 +327,7 @@ def _mean_curvature(p: "np.ndarray", weights: "np.ndarray") -> "np.ndarray":
     return np.asarray(((p * (1 - p)).mean(axis=2) * weights).sum(axis=0, dtype=np.float64) / weights[:, -1].sum())
 
 
-def _loss(logits: "np.ndarray", onehot: "np.ndarray", weights: "np.ndarray") -> "np.ndarray":
+def losses(logits: "np.ndarray", onehot: "np.ndarray", weights: "np.ndarray") -> "np.ndarray":
     """Each problem's summed loss (F,)."""
     import numpy as np
 

@@ -14,8 +14,9 @@ from sklearn.metrics import precision_recall_fscore_support, roc_auc_score
 
 from petrieve.classifier import copies, head
 from petrieve.classifier.figures import measure
-from petrieve.classifier.fitting import calibrate, logistic
+from petrieve.classifier.fitting import calibrate, logistic, sampled
 from petrieve.classifier.fitting.fit import fit, out_of_fold
+from petrieve.classifier.fitting.shuffled import Shuffled
 from petrieve.classifier.fitting.split import grouped, plan
 from petrieve.classifier.head import softmax
 from petrieve.classifier.labelled import read
@@ -56,7 +57,7 @@ def test_a_head_from_before_the_splits_is_not_measured_on_the_photos_it_was_fitt
     assert run("report", "--store", tmp_path / "s", "--json").json["mistakes"] == counted > 5
 
 
-def test_mini_batches_end_near_the_optimum(tmp_path: Path) -> None:
+def test_a_head_fitted_from_a_file_is_near_the_optimum(tmp_path: Path) -> None:
     cache = cache_of(tmp_path, drawn({"cat": 1000, "dog": 1000}, apart=0.06))
     asked = np.stack([vector for _, _, vector in drawn({"cat": 400, "dog": 400}, apart=0.06, seed=1)])
     truth = np.repeat([0, 1], 400)
@@ -65,6 +66,28 @@ def test_mini_batches_end_near_the_optimum(tmp_path: Path) -> None:
         p = fit(cache, method=method)[0].predict(asked.astype(np.float32))
         losses[method] = -np.log(p[np.arange(len(p)), truth]).mean()
     assert losses["linear"] < 1.05 * losses["logistic"], losses
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_passes_over_a_file_find_the_optimum_of_all_rows_and_not_the_samples(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, classes: int
+) -> None:
+    draw = np.random.default_rng(9)
+    targets, scales = draw.integers(0, classes, 6000), draw.uniform(0.1, 3, 20)
+    x = ((draw.normal(size=(6000, 20)) + draw.normal(size=(classes, 20))[targets] * 0.4) * scales).astype(np.float16)
+    weights = draw.uniform(0.5, 2, 6000).astype(np.float32)
+    with (tmp_path / "rows").open("w+b") as file:
+        file.write(x.tobytes())
+        file.flush()
+        rows = Shuffled(file, targets, weights, np.arange(6000), test=0, stop=1000, dimension=20)
+        best = sampled.stopped_early(rows, classes, (10.0,))
+        monkeypatch.setattr(sampled, "SAMPLE", 700)
+        found = sampled.stopped_early(rows, classes, (10.0,))
+        monkeypatch.setattr(sampled, "PASSES", 0)
+        sample = sampled.stopped_early(rows, classes, (10.0,))
+    off = [np.abs(layer.weight - best.weight).max() for layer in (found, sample)]
+    assert (len(best.epochs), len(sample.epochs)) == (1, 1)
+    assert off[0] < 0.1 * off[1], off
 
 
 def test_figures_are_those_of_scikit_learn() -> None:
@@ -152,8 +175,8 @@ def test_a_damaged_embedding_is_named(run: Run, tmp_path: Path) -> None:
         (("--l2", "0"), "a number from 1e-05 to 1e+06"),
         (("--l2", "1e300"), "a number from 1e-05 to 1e+06"),
         (("--l2", "1e-12"), "a number from 1e-05 to 1e+06"),
-        (("--method", "linear", "--device", "warp"), "--device cpu"),
-        (("--device", "cuda"), "--method linear"),
+        (("--method", "linear", "--device", "warp"), "leave out `--device`"),
+        (("--device", "cuda"), "leave out `--device`"),
     ],
 )
 def test_options_that_mean_nothing_say_so(run: Run, store: Path, words: tuple[str, ...], remedy: str) -> None:

@@ -14,7 +14,6 @@ from planting import cache_of, drawn
 from servers import Proxy, put_folder
 
 from petrieve.classifier import labelled
-from petrieve.classifier.fitting import layers
 from petrieve.classifier.labelled import read
 from petrieve.store import near
 from petrieve.store.cache import Cache
@@ -107,14 +106,13 @@ def test_audit_and_report_say_how_many_of_how_many_were_looked_at(
     assert "drawn by their digests" not in page.read_text()
 
 
-def test_a_head_on_very_many_photos_is_fitted_in_mini_batches_and_that_is_said(
+def test_a_head_on_very_many_photos_is_fitted_from_a_file_and_that_is_said(
     run: Run, store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(labelled, "MOST", 675)
-    monkeypatch.setattr(layers, "EPOCHS", 2)
     done = run("fit-head", "--store", store, "--l2", 100, "--json")
     assert (done.status, done.json["method"]) == (0, "linear")
-    assert "note: 676 labelled photos are fitted in mini-batches, as by `--method linear`" in done.err
+    assert "note: 676 labelled photos are fitted from a file, as by `--method linear`" in done.err
     done = run("fit-head", "--store", store, "--method", "logistic", "--l2", 100, "--json")  # what is asked for is done
     assert (done.json["method"], done.err) == ("logistic", "")
     monkeypatch.setattr("os.sysconf", lambda name: {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 2000}[name])
@@ -122,13 +120,12 @@ def test_a_head_on_very_many_photos_is_fitted_in_mini_batches_and_that_is_said(
     assert (done.status, done.out, "use `--method linear`" in done.err) == (1, "", True)
 
 
-def test_mini_batches_are_read_from_a_table_in_a_bucket_that_is_too_large_to_be_copied(
+def test_rows_are_read_from_a_table_in_a_bucket_that_is_too_large_to_be_copied(
     run: Run, store: Path, bucket: Any, proxy: Proxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     near_by = tmp_path / "near"
     monkeypatch.setenv("XDG_CACHE_HOME", str(near_by))
     monkeypatch.setattr(near, "MOST_BYTES", 0)
-    monkeypatch.setattr(layers, "EPOCHS", 2)
     put_folder(bucket, store, "pets.petrieve/")
     words = ("fit-head", "--method", "linear", "--l2", 100, "--json", "--store")
     there, here = run(*words, f"s3://{bucket.name}/pets.petrieve"), run(*words, store)
