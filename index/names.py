@@ -8,9 +8,11 @@ import ctypes
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from petrieve.store.cache import Cache
+from petrieve.store.digests import spans
 from petrieve.store.rows import one_batch, row_ids
 
 if TYPE_CHECKING:
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 NAMES = ["root", "uri", "label", "gone", "digest"]
-FEW_VALUES = ("root", "label", "gone")  # kept as numbers of a dictionary
+FEW_VALUES = ("root", "label", "gone")  # each kept once, and its number for each photo
 # Of more photos they are read for each question: there the codes take most of its time.
 MOST = 2_000_000
 
@@ -31,12 +33,15 @@ class Names:
     places: "np.ndarray"  # int32 (N,): where each of these photos stands below
     photos: "pa.RecordBatch"  # NAMES and `_rowid`
 
-    def of(self, content: int) -> list[dict[str, Any]]:
-        """The photos of the content in this row, in the order of their own rows."""
+    def of(self, contents: list[int]) -> list[list[dict[str, Any]]]:
+        """The photos of the content in each of these rows, in the order of their own rows."""
         import numpy as np
+        import pyarrow as pa
 
-        first, end = (int(np.searchsorted(self.contents, content, side)) for side in ("left", "right"))
-        return [self.photos.slice(place, 1).to_pylist()[0] for place in self.places[first:end].tolist()]
+        first, end = (np.searchsorted(self.contents, contents, side) for side in ("left", "right"))
+        places = self.places[spans(first, end - first)]
+        found = iter(self.photos.take(pa.array(places)).to_pylist())
+        return [list(islice(found, count)) for count in (end - first).tolist()]
 
 
 @lru_cache(maxsize=1)
@@ -82,8 +87,8 @@ def _contents(cache: Cache, wanted: "pa.Array") -> "np.ndarray":
     import pyarrow.compute as pc
 
     batches = list(cache.numbered())
-    rows = np.concatenate([row_ids(batch) for batch in batches])
+    rows = np.concatenate([np.zeros(0, np.int64), *map(row_ids, batches)])
     once = np.isin(rows, cache.marks()[0])  # view 0 of each content
-    every = pa.chunked_array([batch["digest"] for batch in batches]).filter(pa.array(once))
+    every = pa.chunked_array([batch["digest"] for batch in batches], pa.binary(16)).filter(pa.array(once))
     places = pc.index_in(wanted, value_set=every).fill_null(-1).to_numpy()
-    return np.where(places < 0, -1, rows[once][places])
+    return np.append(rows[once], -1)[places]

@@ -128,7 +128,7 @@ def _photos_of(index: Index, ids: list[int]) -> list[list[dict[str, Any]]]:
     import numpy as np
 
     if index.kept is not None and next(index.questions) >= PATIENCE and (known := names(index.cache)):
-        return [known.of(content) for content in ids]
+        return known.of(ids)
     rows = np.array(ids, np.int64)
     contents = None if index.held is None else index.held.of(rows)
     if contents is None:
