@@ -91,4 +91,4 @@ def _contents(cache: Cache, wanted: "pa.Array") -> "np.ndarray":
     once = np.isin(rows, cache.marks()[0])  # view 0 of each content
     every = pa.chunked_array([batch["digest"] for batch in batches], pa.binary(16)).filter(pa.array(once))
     places = pc.index_in(wanted, value_set=every).fill_null(-1).to_numpy()
-    return np.append(rows[once], -1)[places]
+    return np.asarray(np.append(rows[once], -1)[places])
