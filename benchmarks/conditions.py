@@ -88,8 +88,14 @@ def asked(store: Path) -> dict[str, Any]:
 
     index = build.build(Cache.open(store))
     queries = large.batch(0, 99, 40).astype(np.float32)
-    question.ask(index, [queries[0]])
-    question.ask(index, [queries[0]], question.Terms(where="draw = 1"))  # what any first condition reads
+
+    def ask(query: np.ndarray, where: str | None) -> object:
+        if hasattr(question, "Terms"):
+            return question.ask(index, [query], question.Terms(where=where))
+        return question.ask(index, [query], where=where)  # type: ignore[call-arg]
+
+    ask(queries[0], None)
+    ask(queries[0], "draw = 1")  # what any first condition reads
     found: dict[str, Any] = {}
     before = not hasattr(index.cache, "chosen")
     for name, where in conditions(len(index.cache)).items():
@@ -97,7 +103,7 @@ def asked(store: Path) -> dict[str, Any]:
             continue
 
         def act(n: int, where: str | None = where) -> object:
-            return question.ask(index, [queries[n]], question.Terms(where=where))
+            return ask(queries[n], where)
 
         started = time.perf_counter()
         act(0)

@@ -5,8 +5,10 @@ shortlist by these is compared with the cache's own embeddings. What the file la
 """
 
 import warnings
+from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from petrieve.index.codes import exact
@@ -34,6 +36,7 @@ class Index:
     held: Exact | None
     kept: Kept | None
     stale: "np.ndarray"  # int64: ids in the codes whose photos are gone or have changed
+    questions: Iterator[int] = field(default_factory=count)  # counts what this index has been asked
 
 
 def build(cache: Cache) -> Index:

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from planting import DIMENSION, KIND, OWN, empty_store, made_up, thorough
 
-from petrieve.index import build
+from petrieve.index import build, search
 from petrieve.index.codes import kept, update
 from petrieve.index.question import Terms, ask
 from petrieve.store.cache import Cache
@@ -121,9 +121,13 @@ OPERATIONS = st.lists(
 
 
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(operations=OPERATIONS, exactly=st.booleans(), in_codes=st.booleans())
+@given(operations=OPERATIONS, exactly=st.booleans(), in_codes=st.booleans(), named=st.booleans())
 def test_a_condition_sees_what_is_new_changed_and_gone_and_each_photo_by_its_own_words(
-    tmp_path_factory: pytest.TempPathFactory, operations: list[tuple[str, int]], exactly: bool, in_codes: bool
+    tmp_path_factory: pytest.TempPathFactory,
+    operations: list[tuple[str, int]],
+    exactly: bool,
+    in_codes: bool,
+    named: bool,
 ) -> None:
     cache = empty_store(tmp_path_factory.mktemp("s") / "s")
     cache.commit([made_up(n, n + 1, ("cat", "dog")[n % 2]) for n in range(60)], nothing())
@@ -156,6 +160,7 @@ def test_a_condition_sees_what_is_new_changed_and_gone_and_each_photo_by_its_own
             }
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr(kept, "EMBEDDING", 0 if exactly else kept.EMBEDDING)
+                patch.setattr(search, "PATIENCE", 0 if named else search.PATIENCE)
                 found = ask(thorough(index), [query], Terms(where=f"label = '{label}'", k=1 + number % 40))
             assert len({one.photo for one in found}) == len(found) == min(len(wanted), 1 + number % 40)
             best = sorted(wanted.values(), reverse=True)[: len(found)]

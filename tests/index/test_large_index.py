@@ -14,7 +14,7 @@ from PIL import Image
 from planting import DIMENSION, KIND, agree, empty_store, first, made_up, of_trunk
 from safetensors.numpy import load_file
 
-from petrieve.index import build, search
+from petrieve.index import build, names, search
 from petrieve.index.codes import exact, kept, tune, update
 from petrieve.store.cache import Cache
 from petrieve.store.known import known, nothing
@@ -117,6 +117,22 @@ def test_an_index_follows_what_is_added_changed_and_removed_without_being_writte
     assert len(search.search(index, first(many), k=1000)) == len(many) == 400
     assert build.follow(index) is index
     assert many.folder.index.read_bytes() == file
+
+
+def test_who_asks_often_gets_the_answers_of_who_asks_first(
+    many: Cache, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    twin = replace(made_up(9001, 7), digest=made_up(1, 7).digest)  # an embedding of its own is not taken: it has one
+    many.commit([made_up(9000, 9000), twin], known(many))
+    many.mark_gone(["/made-up/9000.jpg"], known(many))
+    index, asked = build.follow(build.build(many)), [first(many), made_up(9000, 9000).embedding]
+    before = [search.search(index, one, k=400) for one in asked]
+    assert {one.photo: one.gone is not None for one in before[1]}["/made-up/9000.jpg"]
+    monkeypatch.setattr(search, "PATIENCE", 0)  # all names are in memory from now on
+    assert [search.search(index, one, k=400) for one in asked] == before
+    monkeypatch.setattr(names, "MOST", 10)
+    names.names.cache_clear()
+    assert [search.search(index, one, k=400) for one in asked] == before
 
 
 def test_update_takes_in_what_is_new_and_keeps_lists_and_codes(many: Cache) -> None:
