@@ -10,7 +10,7 @@ from petrieve.api.opened import Opened, compute_of
 from petrieve.api.photos import Photo, Place, path, several
 from petrieve.api.results import Audit, Comparison, Page, Predictions
 from petrieve.classifier import head
-from petrieve.extractor.trunks.fitting import Compute
+from petrieve.extractor.trunks.choice import Compute
 from petrieve.extractor.trunks.kinds import kind
 from petrieve.gallery import sheet as sheets
 from petrieve.gallery import spreadsheet, submission, words

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from petrieve.classifier.auditing.audit import Finding
     from petrieve.index.question import Match
 
-MOST = 60  # lines that a notebook shows unasked
+MAX_LINES = 60  # lines that a notebook shows unasked
 Row = dict[str, Any]
 Picture = Callable[[str], "Image.Image | None"]
 One = TypeVar("One", covariant=True)
@@ -45,8 +45,8 @@ class Shown:
         return "\n".join(self.lines())
 
     def __repr__(self) -> str:
-        first = list(islice(self.lines(), MOST + 1))
-        return "\n".join(first[:MOST] + ["… `print` shows all"] * (len(first) > MOST))
+        first = list(islice(self.lines(), MAX_LINES + 1))
+        return "\n".join(first[:MAX_LINES] + ["… `print` shows all"] * (len(first) > MAX_LINES))
 
     def to_pandas(self) -> "pd.DataFrame":
         """A table: a row for each thing that was found, or one row; where rows are photos, `path` is where each is.

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 REMEDY = "run `petrieve fit-head`"
 LISTED = 5  # classes in a message
-DOUBT = 0.05  # that a threshold does not keep the error that it was chosen for
+SIGNIFICANCE = 0.05  # that a threshold does not keep the error that it was chosen for
 
 
 @dataclass(frozen=True)
@@ -136,11 +136,14 @@ def _starts(photos: int, max_error: float) -> list[tuple[float, float]]:
         later.insert(0, count)
         count /= 2
     if not later:
-        return [(fewest(max_error), DOUBT)]
-    return [(fewest(max_error, DOUBT / 2), DOUBT / 2), *((count, DOUBT / 2 / len(later)) for count in later)]
+        return [(fewest(max_error), SIGNIFICANCE)]
+    return [
+        (fewest(max_error, SIGNIFICANCE / 2), SIGNIFICANCE / 2),
+        *((count, SIGNIFICANCE / 2 / len(later)) for count in later),
+    ]
 
 
-def fewest(max_error: float, doubt: float = DOUBT) -> float:
+def fewest(max_error: float, doubt: float = SIGNIFICANCE) -> float:
     """How many photos, all of them right, show that no more than `max_error` are wrong."""
     return math.inf if max_error == 0 else 0 if max_error == 1 else math.ceil(math.log(doubt) / math.log1p(-max_error))
 

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 # Embeddings that are in memory at once where each is held against each. With so many `audit` takes 3 minutes of two
 # cores and 1.5 GB; with ten times as many a hundred times as long. An accuracy of 100,000 is right to 0.3 points.
-MOST = 100_000
+MAX_EMBEDDINGS = 100_000
 LABELLED = "digest IS NOT NULL AND label IS NOT NULL"
-SAID = ("root", "uri", "label", "split", "digest")
-PART = 8192  # photos whose names are read at a time
+COLUMNS = ("root", "uri", "label", "split", "digest")
+NAMES_AT_ONCE = 8192  # photos whose names are read at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,7 +106,7 @@ def names(cache: Cache, *, bounded: bool = False) -> Names:
 
     each, views = cache.views()
     chosen, said = _drawn(cache, each) if bounded and len(cache) > most(cache) else (None, None)
-    batches = cache.photos(SAID, LABELLED) if chosen is None else _taken(cache, chosen)
+    batches = cache.photos(COLUMNS, LABELLED) if chosen is None else _taken(cache, chosen)
     columns: dict[str, list[Any]] = {name: [] for name in ("root", "uri", "label", "split")}
     contents = [np.zeros(0, "S16")]
     for batch in batches:
@@ -141,7 +141,7 @@ def names(cache: Cache, *, bounded: bool = False) -> Names:
 
 def most(cache: Cache) -> int:
     """How many of a cache's labelled photos are held at once, with all their views, where each is held against each."""
-    return MOST // (1 + cache.made.views)
+    return MAX_EMBEDDINGS // (1 + cache.made.views)
 
 
 def count(cache: Cache) -> int:
@@ -176,8 +176,8 @@ def _drawn(cache: Cache, each: "np.ndarray") -> "tuple[np.ndarray, Counter[tuple
 
 def _taken(cache: Cache, ids: "np.ndarray") -> "Iterator[pa.RecordBatch]":
     """Batches of what is said of the photos with these row ids."""
-    for start in range(0, len(ids), PART):
-        yield cache.take_photos(ids[start : start + PART], SAID)
+    for start in range(0, len(ids), NAMES_AT_ONCE):
+        yield cache.take_photos(ids[start : start + NAMES_AT_ONCE], COLUMNS)
 
 
 def _places(each: "np.ndarray", found: "np.ndarray") -> "tuple[np.ndarray, np.ndarray]":

@@ -23,7 +23,6 @@ from petrieve.gallery.terminal import Aside
 from petrieve.store.errors import PetrieveError
 
 app = typer.Typer()
-PART = 4096  # photos that are predicted at a time: each part is held against the whole store
 
 
 @app.command("fit-head", epilog="Example: cli.py fit-head --method linear")

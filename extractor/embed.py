@@ -9,23 +9,23 @@ from functools import cache as once
 from typing import Any
 
 from petrieve.extractor.engines.cluster import LOCAL, here
-from petrieve.extractor.engines.drawn import drawn
 from petrieve.extractor.engines.local import load
+from petrieve.extractor.engines.sampled_views import sampled_views
 from petrieve.extractor.engines.units import Piece
-from petrieve.extractor.find import Found, Listing, find_all
-from petrieve.extractor.labelling import Telling, named, said_by
+from petrieve.extractor.find import Found, OnListed, find_all
+from petrieve.extractor.labelling import Annotator, naming_of, source_annotations
 from petrieve.extractor.manifest import Manifest
 from petrieve.extractor.pixels.augment import RECIPE, check_views
 from petrieve.extractor.plan import Plan, check_loss, plan
 from petrieve.extractor.run import Note, Progress, Run, run
 from petrieve.extractor.settle import settle
 from petrieve.extractor.sources.ahead import more_each_time
-from petrieve.extractor.sources.as_before import Listings
+from petrieve.extractor.sources.annotations.labels import read_labels
 from petrieve.extractor.sources.buckets.fetching import fetching
 from petrieve.extractor.sources.formats import FORMATS
 from petrieve.extractor.sources.places import Place, container_of, paths_of
-from petrieve.extractor.sources.said.labels import read_labels
-from petrieve.extractor.trunks.fitting import Compute, asks, fitting_trunk, made_by, new_trunk
+from petrieve.extractor.sources.unchanged import Listings
+from petrieve.extractor.trunks.choice import Compute, asks, fitting_trunk, made_by, new_trunk
 from petrieve.extractor.trunks.ranges import SAMPLE, quantised
 from petrieve.extractor.trunks.trunk import Trunk
 from petrieve.store.cache import Cache
@@ -85,7 +85,7 @@ def embed(
     retry: bool = False,
     keep_damaged: bool = False,
     drop_trunk: str | None = None,
-    listing: Listing | None = None,
+    listing: OnListed | None = None,
     progress: Progress | None = None,
     note: Note = lambda _: None,
     stop: Callable[[], bool] = lambda: False,
@@ -127,21 +127,21 @@ def embed(
         found = find_all(wanted, manifest, there, listings=listings, listing=listing, prune=prune)
         views = max(views, cache.made.views if cache is not None else 0)
         to_do = plan(manifest, found, wanted, there, views=views, retry=retry, keep_damaged=keep_damaged)
-        naming = named(to_do, wanted, there, cache, level=label_level)
-        words = said_by(found, to_do, there, cache, csv)
+        naming = naming_of(to_do, wanted, there, cache, level=label_level)
+        annotations = source_annotations(found, to_do, there, cache, csv)
         csv = csv.into(cache.room_for(csv.columns)) if csv and cache is not None else csv
-        tell = Telling(naming, words.rows, csv.said(to_do.listed, there, to_do.seen) if csv else {})
+        annotate = Annotator(naming, annotations.rows, csv.said(to_do.listed, there, to_do.seen) if csv else {})
         if prune:
             check_loss(to_do, wanted, there, forget)
         if cache is None:
-            _check_one_is_readable(to_do.work(tell), keep_damaged)
+            _check_one_is_readable(to_do.work(annotate), keep_damaged)
             network = network or new_trunk(None, compute)
 
         @once
         def loaded() -> Trunk:
             found = network or fitting_trunk(cache, compute)  # type: ignore[arg-type]
             if precision == "int8":
-                views = drawn(to_do.rows, manifest.in_parts, SAMPLE)
+                views = sampled_views(to_do.rows, manifest.in_parts, SAMPLE)
                 return quantised(found, place.folder(made_by(found)).ranges, views)
             return found
 
@@ -153,7 +153,7 @@ def embed(
         if drop_trunk:
             _check_another(place, drop_trunk, cache)
         cache.add_columns(photo_schema())  # a store of this format may lack the latest
-        if cache.add_columns(words.columns) | bool(csv and cache.add_columns(csv.columns)):
+        if cache.add_columns(annotations.columns) | bool(csv and cache.add_columns(csv.columns)):
             there = known(cache, below)
         if to_do.todo or to_do.missing:
             back = frozenset(there.ids[there.away & to_do.seen].tolist())
@@ -163,7 +163,7 @@ def embed(
         one = Run(
             found=found,
             to_do=to_do,
-            tell=tell,
+            annotate=annotate,
             cache=cache,
             there=there,
             trunk=loaded,
@@ -177,11 +177,11 @@ def embed(
         ran = run(one, progress=progress, stop=stop)
         left, held.leaves = to_do.todo - ran.outcomes.total(), ran.leaves
         if not left:
-            settle(cache, to_do, there, tell, naming=naming if label_level is not None else None, prune=prune)
+            settle(cache, to_do, there, annotate, naming=naming if label_level is not None else None, prune=prune)
         cache.sign()
         if drop_trunk and not left:
             drop(place, drop_trunk)
-        labelled = tell.counts(to_do)
+        labelled = annotate.counts(to_do)
     counts = Counter[str]()
     for (_, outcome), count in ran.outcomes.items():
         counts[outcome] += count

@@ -10,8 +10,9 @@ from typing import Any
 
 from petrieve.extractor.find import Found
 from petrieve.extractor.plan import ABOVE, CLOSED, EVERY, NEW, Plan, Rows
-from petrieve.extractor.sources.said.labels import Labels
-from petrieve.extractor.sources.said.names import (
+from petrieve.extractor.sources.annotations.annotations import Annotations, together
+from petrieve.extractor.sources.annotations.labels import Labels
+from petrieve.extractor.sources.annotations.names import (
     PARENT,
     SPLITS,
     Folder,
@@ -23,13 +24,12 @@ from petrieve.extractor.sources.said.names import (
     tree_of,
     ways_of,
 )
-from petrieve.extractor.sources.said.words import Words, together
 from petrieve.store.cache import Cache
 from petrieve.store.columns import plain
 from petrieve.store.errors import PetrieveError
 from petrieve.store.known import Known
 from petrieve.store.photo import Photo, as_text
-from petrieve.store.rows import BY_HAND, by_hand, told
+from petrieve.store.rows import BY_HAND, annotated, by_hand
 
 SAMPLE = 1000  # photos of the store, whose labels tell by what it is labelled
 AGREE = 0.1  # of their labels at least; those of a CSV may be some folder's name by chance
@@ -37,24 +37,24 @@ BY = {None: "their names", PARENT: "the folder that they lie in", 0: "their sour
 
 
 @dataclass(frozen=True)
-class Telling:
+class Annotator:
     """What is said of photos: by folders and names of those that are new, or were found from another root; and beside.
 
     `words` are those of sources, `said` those of a CSV, both by path; the later goes before the earlier.
     """
 
     naming: Naming | None = None  # None where there was nothing to ask
-    words: Rows = field(default_factory=dict)
-    said: Rows = field(default_factory=dict)
+    annotations: Rows = field(default_factory=dict)
+    csv: Rows = field(default_factory=dict)
 
     def __call__(self, photo: Photo, state: int) -> Photo:
         """A photo, of which a plan tells this, with what is said of it."""
         if self.naming and state & (NEW | ABOVE) and not state & CLOSED:
-            words = self.naming.of(photo)
-            photo = told(photo, {"label": words.label, "split": words.split})
-        for rows in (self.words, self.said):
+            from_path = self.naming.of(photo)
+            photo = annotated(photo, {"label": from_path.label, "split": from_path.split})
+        for rows in (self.annotations, self.csv):
             if rows and (row := rows.get(photo.path)):
-                photo = told(photo, row)
+                photo = annotated(photo, row)
         return photo
 
     def counts(self, made: Plan) -> dict[str, dict[str, int]] | None:
@@ -74,13 +74,13 @@ class Telling:
     def _by(self, photo: Photo, label: str) -> str:
         """What gave a photo its label."""
         assert self.naming is not None
-        if self.words.get(photo.path, {}).get("label") == label:
+        if self.annotations.get(photo.path, {}).get("label") == label:
             return "source"
         said = self.naming.of(photo)
         return said.by if said.by and said.label == label else "csv"
 
 
-def anew(photo: Photo, now: Mapping[str, Any], naming: Naming) -> dict[str, Any]:
+def relabelled(photo: Photo, now: Mapping[str, Any], naming: Naming) -> dict[str, Any]:
     """Label and split of a photo that is known, by a new naming, but for what a CSV has said.
 
     `now` is what its row says. Where an earlier release did not mark who said that, it is what no folder or name of the
@@ -96,7 +96,9 @@ def anew(photo: Photo, now: Mapping[str, Any], naming: Naming) -> dict[str, Any]
     return found
 
 
-def named(made: Plan, sources: Sequence[str], known: Known, cache: Cache | None, *, level: int | None) -> Naming | None:
+def naming_of(
+    made: Plan, sources: Sequence[str], known: Known, cache: Cache | None, *, level: int | None
+) -> Naming | None:
     """How the photos of these sources (absolute paths) are named: by the folders at a `level`, or by what fits best.
 
     What fits is what the store's labels show, else the first folders that branch. What is doubtful is warned of. None
@@ -118,8 +120,8 @@ def named(made: Plan, sources: Sequence[str], known: Known, cache: Cache | None,
         new = made.has(NEW)
         if new and naming.level == fitting.level:
             doubts += _doubts(naming, folders, tree, beside, made)
-        for words in doubts if new else ():
-            warnings.warn(words, stacklevel=2)
+        for doubt in doubts if new else ():
+            warnings.warn(doubt, stacklevel=2)
     elif not labels_at(level, naming.ways.values()):
         raise PetrieveError(f"no photo has a folder at level {level}", "give a smaller `--label-level`, or none")
     return naming
@@ -209,10 +211,14 @@ def _quoted(names: Iterable[str]) -> str:
     return ", ".join(map(repr, some[:3])) + (f" and {len(some) - 3} more" if len(some) > 3 else "")
 
 
-def said_by(found: Iterable[Found], made: Plan, there: Known, cache: Cache | None, csv: Labels | None) -> Words:
+def source_annotations(
+    found: Iterable[Found], made: Plan, there: Known, cache: Cache | None, csv: Labels | None
+) -> Annotations:
     """What sources say of photos that are new, in columns as the store has them, marked as said by hand."""
     new = (one for one, count in zip(found, made.counts[:, 3].tolist(), strict=True) if count)
-    words = together(words for one in new if (words := one.words()))
-    words = words.beside([*(cache.columns() if cache else ()), *(csv.columns.names if csv else ())])
-    words = words.into(cache.room_for(words.columns)) if cache is not None else words
-    return replace(words, rows={path: by_hand(row) for path, row in words.rows.items() if path not in there})
+    annotations = together(annotations for one in new if (annotations := one.annotations()))
+    annotations = annotations.beside([*(cache.columns() if cache else ()), *(csv.columns.names if csv else ())])
+    annotations = annotations.into(cache.room_for(annotations.columns)) if cache is not None else annotations
+    return replace(
+        annotations, rows={path: by_hand(row) for path, row in annotations.rows.items() if path not in there}
+    )

@@ -10,9 +10,9 @@ from tempfile import SpooledTemporaryFile, gettempdir
 from threading import Lock
 from typing import TYPE_CHECKING, Any, overload
 
-from petrieve.extractor.sources.as_before import Unopened
 from petrieve.extractor.sources.source import Part
-from petrieve.extractor.sources.within import Within, narrowed
+from petrieve.extractor.sources.subfolder import Within, narrowed
+from petrieve.extractor.sources.unchanged import UnopenedPart
 from petrieve.store.errors import PetrieveError
 from petrieve.store.photo import Bare, Photo, path_of, texts_of
 
@@ -151,7 +151,7 @@ class Manifest:
         if self._parts and self._parts[-1] == bare and self._roots[-1] == root:
             bare = self._parts[-1]
             # Of an archive that is not opened nobody knows whether it is read from its start on: it is one part.
-            if isinstance(bare.part if isinstance(bare, Within) else bare, Unopened):
+            if isinstance(bare.part if isinstance(bare, Within) else bare, UnopenedPart):
                 return len(self._parts) - 1
         self._parts.append(bare)
         self._roots.append(root)

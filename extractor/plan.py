@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 NEW, KNOWN, TODO, UNREADABLE, ABOVE, BACK, CLOSED, TWICE = (1 << bit for bit in range(8))
 EVERY = NEW | KNOWN
 Rows = Mapping[str, dict[str, Any]]  # what is said of photos, by path
-Tell = Callable[[Photo, int], Photo]  # a photo with what is said of it, which may depend on its bits
+Annotate = Callable[[Photo, int], Photo]  # a photo with what is said of it, which may depend on its bits
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,11 +82,11 @@ class Plan:
         for some, _ in self.slices():
             yield from zip(some.parts(), some.photos(), strict=True)
 
-    def work(self, tell: Tell) -> Iterator[tuple[Part, Sequence[Photo]]]:
+    def work(self, annotate: Annotate) -> Iterator[tuple[Part, Sequence[Photo]]]:
         """The photos to do, with what is said of them, in parts that hold no others."""
         every = ((some, states, some.parts()) for some, states in self.slices(TODO))
         rows = (
-            (number, tell(photo, state))
+            (number, annotate(photo, state))
             for some, states, numbers in every
             for number, photo, state in zip(numbers, some.photos(), states.tolist(), strict=True)
         )

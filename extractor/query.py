@@ -14,8 +14,8 @@ from petrieve.extractor.pixels.augment import RECIPE, check_views
 from petrieve.extractor.sources.memory import in_memory
 from petrieve.extractor.sources.places import Place, container_of, paths_of
 from petrieve.extractor.sources.source import Part
-from petrieve.extractor.trunks.fitting import Compute, asking_trunk, asks
-from petrieve.extractor.trunks.kept import array_net
+from petrieve.extractor.trunks.choice import Compute, asking_trunk, asks
+from petrieve.extractor.trunks.saved_weights import array_net
 from petrieve.extractor.trunks.trunk import Trunk
 from petrieve.store.cache import Cache
 from petrieve.store.contents import Content
@@ -72,7 +72,7 @@ def of_parts(
     if views and cache.made.recipe not in ("", RECIPE):
         there, holds_all = partial(_canonical, there), False
     if compute.precision != "auto":
-        there = nothing
+        there = not_looked_up
     if asks(cache, compute):
         trunk()
     elif not holds_all and not views and len(photos) <= QUERY_BATCH and (network := array_net(cache.made)):
@@ -110,7 +110,7 @@ def query_one(
     place = os.fspath(source)
     (path, *others) = [place] if is_address(place) else paths_of(place)  # of one photo, a name is no pattern
     inside = compute.precision == "auto" and (container_of(path) or is_address(path))
-    if inside and (there := held([path], cache)):
+    if inside and (there := cached_photos([path], cache)):
         if asks(cache, compute):
             (trunk or partial(asking_trunk, cache, compute))()
         return next(iter(there.values()))
@@ -127,7 +127,7 @@ def _one(results: Iterator[Embedded | Unreadable], name: str) -> Embedded:
     return result
 
 
-def held(paths: Iterable[str], cache: Cache) -> dict[str, Embedded]:
+def cached_photos(paths: Iterable[str], cache: Cache) -> dict[str, Embedded]:
     """Photos as the cache has them, of those at these paths, by path."""
     rows = [row for row in cache.known_of(dict.fromkeys(paths)) if row["digest"]]
     views = cache.views_of({row["digest"] for row in rows})
@@ -139,7 +139,7 @@ def held(paths: Iterable[str], cache: Cache) -> dict[str, Embedded]:
     }
 
 
-def places(photos: Sequence[Photo], cache: Cache) -> list[dict[str, str]]:
+def locations(photos: Sequence[Photo], cache: Cache) -> list[dict[str, str]]:
     """Of each photo `photo`, where it is below its root, and `root`: as the cache and its exports have it."""
     rows = cache.known_of({photo.path: None for photo in photos})
     there = {path_of(row["root"], row["uri"]): (row["uri"], row["root"]) for row in rows}
@@ -160,13 +160,13 @@ def _lookup(
     """What tells of a content what the cache has of it; and whether it has all these photos, as far as is known."""
     if len(photos) <= QUERY_BATCH:
         read = [one for part, some in wanted for one in part.read({photo.uri for photo in some})]
-        held = [cache.content_of(digest_of(one[1])) for one in read if not isinstance(one, Unreadable)]
-        return cache.content_of, all(one is not None and one.views > views for one in held)
+        contents = [cache.content_of(digest_of(one[1])) for one in read if not isinstance(one, Unreadable)]
+        return cache.content_of, all(one is not None and one.views > views for one in contents)
     there = known(cache)
     return there.embeddings.of, all(photo.path in there and there.views_of(photo.path) > views for photo in photos)
 
 
-def nothing(digest: bytes) -> None:
+def not_looked_up(digest: bytes) -> None:
     """What is there where all is to be computed anew."""
 
 
@@ -180,9 +180,9 @@ def _whole(results: Sequence[Embedded | Unreadable], cache: Cache) -> Iterator[E
     """The results, with the embeddings that the cache holds of their contents."""
     import numpy as np
 
-    held = cache.views_of({one.digest for one in results if isinstance(one, Embedded) and one.first})
+    stored = cache.views_of({one.digest for one in results if isinstance(one, Embedded) and one.first})
     for one in results:
         if isinstance(one, Embedded) and one.first:
-            before = held[one.digest][: one.first]
+            before = stored[one.digest][: one.first]
             one = replace(one, views=np.concatenate([before, one.views]) if len(one.views) else before, first=0)
         yield one

@@ -14,7 +14,7 @@ from petrieve.extractor.engines.cluster import LOCAL, joined
 from petrieve.extractor.engines.local import results
 from petrieve.extractor.engines.worker import THERE, Job, sight
 from petrieve.extractor.find import Found
-from petrieve.extractor.plan import Plan, Tell
+from petrieve.extractor.plan import Annotate, Plan
 from petrieve.extractor.sources.places import container_of
 from petrieve.extractor.trunks.kinds import kind
 from petrieve.extractor.trunks.trunk import Trunk, batch_of, workers_of
@@ -40,7 +40,7 @@ class Run:
 
     found: Sequence[Found]
     to_do: Plan
-    tell: Tell
+    annotate: Annotate
     cache: Cache
     there: Known  # what the store knew before
     trunk: Callable[[], Trunk]  # this machine's own
@@ -133,7 +133,7 @@ def _here(one: Run, ran: Ran) -> Generator[None, None, None]:
     clock, started = Clock(), time.perf_counter()
     workers = workers_of(one.device)
     made = results(
-        one.to_do.work(one.tell),
+        one.to_do.work(one.annotate),
         trunk=one.trunk,
         there=one.there.embeddings.content,
         batch=batch_of(one.device),
@@ -146,7 +146,7 @@ def _here(one: Run, ran: Ran) -> Generator[None, None, None]:
         with closing(made) as ready:
             for some in ready:
                 with clock.during("write"):
-                    one.cache.commit([one.to_do.lost.told(each, one.there) for each in some], one.there)
+                    one.cache.commit([one.to_do.lost.annotated(each, one.there) for each in some], one.there)
                 ran.outcomes.update((one.to_do.source_of(each.photo), outcome(each)) for each in some)
                 ran.views += sum(len(each.views) for each in some if isinstance(each, Embedded))
                 ran.size += sum(max(each.photo.size, 0) for each in some)
@@ -165,7 +165,7 @@ def _on_cluster(one: Run, ran: Ran) -> Generator[None, None, None]:
         job = _job(one)
         weights = read_weights(one.trunk().weights, kind(cache.made.kind))
         windows = ray.results(
-            to_do.work(one.tell),
+            to_do.work(one.annotate),
             there.among,
             to_do.todo,
             job=job,

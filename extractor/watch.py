@@ -8,7 +8,7 @@ from contextlib import closing
 from petrieve.extractor.engines.local import results
 from petrieve.extractor.sources.folder import find
 from petrieve.extractor.sources.places import parts_of
-from petrieve.extractor.trunks.fitting import Compute, asking_trunk
+from petrieve.extractor.trunks.choice import Compute, asking_trunk
 from petrieve.extractor.trunks.trunk import Trunk
 from petrieve.store.cache import Cache
 from petrieve.store.errors import PetrieveError

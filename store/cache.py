@@ -26,10 +26,10 @@ from petrieve.store.rows import (
     BY_HAND,
     Embedded,
     Unreadable,
+    annotated,
     own,
     photo_schema,
     photo_table,
-    told,
     vector_schema,
     vector_table,
 )
@@ -215,7 +215,7 @@ class Cache(Choosing):
         photo = result.photo
         if before:
             names = own(self._photos.schema)
-            photo = told(photo, {name: before.get(name) for name in ("label", "split", *BY_HAND.values(), *names)})
+            photo = annotated(photo, {name: before.get(name) for name in ("label", "split", *BY_HAND.values(), *names)})
             photo = replace(photo, root=before["root"], uri=before["uri"])  # also when it was found from another root
             if isinstance(result, Unreadable) and result.may_pass:  # it keeps what it had
                 return {**before, "reason": result.reason, "gone": None}

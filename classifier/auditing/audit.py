@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 # Of L2 on standardised embeddings: wrong labels ask for more of it than a head that is to be used.
 STRENGTHS = (1000.0, 316.0, 100.0, 31.6, 10.0)
-KINDS = ("label", "doubt", "conflict", "leak", "outlier")
+FINDING_KINDS = ("label", "doubt", "conflict", "leak", "outlier")
 # From here on a label is called wrong. A leak or an outlier says nothing against it, and of a class with one photo
 # nobody can tell: those stand behind what is more probably wrong than right.
 WORTH_A_LOOK = 0.5
@@ -101,7 +101,7 @@ def audit(photos: Labelled, *, name: Callable[[str], str] = str) -> Audited:
 def counts(findings: Sequence[Finding]) -> dict[str, int]:
     """How many photos there are of each kind of finding."""
     found = Counter(kind for one in findings for kind in one.kinds)
-    return {kind: found[kind] for kind in KINDS}
+    return {kind: found[kind] for kind in FINDING_KINDS}
 
 
 def _judge(photos: Labelled) -> _Judged:

@@ -8,7 +8,7 @@ from petrieve.store.rows import lengths, unit_length
 if TYPE_CHECKING:
     import numpy as np
 
-PART = 1024  # rows that are compared at a time: of 10,000 queries, 120 MB
+QUERIES_AT_ONCE = 1024  # rows that are compared at a time: of 10,000 queries, 120 MB
 NEIGHBOURS = 5
 # The share of held-out photos, pets like those of the cache, that are taken for unfamiliar.
 QUANTILE = 0.01
@@ -29,7 +29,7 @@ def nearest(
     near = np.full((len(units), wanted), -1, np.float32)
     places = np.zeros((len(units), wanted), int)
     start = 0
-    for block in (whole[at : at + PART] for whole in blocks for at in range(0, len(whole), PART)):
+    for block in (whole[at : at + QUERIES_AT_ONCE] for whole in blocks for at in range(0, len(whole), QUERIES_AT_ONCE)):
         cosines = units @ block.T
         cosines /= lengths(block)
         # Most blocks have nothing nearer for most queries, and to look takes a tenth of what sorting does.
@@ -66,7 +66,7 @@ def measured(
     for held_out, rest in parts:
         count = min(len(held_out), max(1, SAMPLE * len(held_out) // total))
         some = held_out[np.unique(np.linspace(0, len(held_out) - 1, count).astype(int))]  # evenly spread by path
-        blocks = (embeddings[rest[start : start + PART]] for start in range(0, len(rest), PART))
+        blocks = (embeddings[rest[start : start + QUERIES_AT_ONCE]] for start in range(0, len(rest), QUERIES_AT_ONCE))
         near, places = nearest(embeddings[some], blocks)
         found.append((near, targets[rest[places]], targets[some]))
     near, votes, truth = (np.concatenate(part) for part in zip(*found, strict=True))

@@ -17,7 +17,7 @@ from petrieve.extractor.sources.buckets.fetching import fetching
 from petrieve.extractor.sources.formats import FORMATS
 from petrieve.extractor.sources.places import Place, paths_of
 from petrieve.extractor.sources.source import Part
-from petrieve.extractor.trunks.fitting import Compute, made_by, new_trunk
+from petrieve.extractor.trunks.choice import Compute, made_by, new_trunk
 from petrieve.extractor.trunks.ranges import quantised
 from petrieve.extractor.trunks.trunk import Trunk
 from petrieve.store.cache import Cache
@@ -48,7 +48,7 @@ OF_THE_TRUNK = {
 }
 
 Item = TypeVar("Item")
-Made = TypeVar("Made")
+Out = TypeVar("Out")
 
 
 @dataclass(frozen=True)
@@ -168,15 +168,15 @@ def _read(parts: Sequence[Part], photos: Sequence[Photo]) -> list[bytes]:
     return [one[1] for one in every if not isinstance(one, Unreadable)]
 
 
-def _timed(rates: dict[str, float], stage: str, work: Callable[[], list[Made]]) -> list[Made]:
+def _timed(rates: dict[str, float], stage: str, work: Callable[[], list[Out]]) -> list[Out]:
     started = time.perf_counter()
     made = work()
     rates[stage] = len(made) / (time.perf_counter() - started)
     return made
 
 
-def _or_none(make: Callable[[Item], Made]) -> Callable[[Item], Made | None]:
-    def tried(item: Item) -> Made | None:
+def _or_none(make: Callable[[Item], Out]) -> Callable[[Item], Out | None]:
+    def tried(item: Item) -> Out | None:
         try:
             return make(item)
         except (OSError, Undecodable, MemoryError):
@@ -185,7 +185,7 @@ def _or_none(make: Callable[[Item], Made]) -> Callable[[Item], Made | None]:
     return tried
 
 
-def _kept(made: Iterable[Made | None]) -> list[Made]:
+def _kept(made: Iterable[Out | None]) -> list[Out]:
     return [one for one in made if one is not None]
 
 

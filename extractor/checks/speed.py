@@ -5,7 +5,7 @@ from itertools import chain
 
 from petrieve.extractor.engines.local import pool
 from petrieve.extractor.pixels.view import CROP
-from petrieve.extractor.trunks.fitting import Compute, asking_trunk
+from petrieve.extractor.trunks.choice import Compute, asking_trunk
 from petrieve.store.cache import Cache
 from petrieve.store.files import size_bytes
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from petrieve.extractor.engines.local import results
 from petrieve.extractor.sources.places import parts_of
-from petrieve.extractor.trunks.fitting import Compute, asking_trunk
-from petrieve.extractor.trunks.ranges import kept
+from petrieve.extractor.trunks.choice import Compute, asking_trunk
+from petrieve.extractor.trunks.ranges import read_ranges
 from petrieve.store.cache import Cache
 from petrieve.store.errors import PetrieveError
 from petrieve.store.forgotten import damaged_rows
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 CLOSE, CLOSE_IN_INT8 = 0.995, 0.98
 ANEW = "run `petrieve embed` on its folders with a new `--store`"
 AGAIN = "`touch` it and run `petrieve embed` again"
-SAID = "give it again with `embed --labels`, when the photo is back"
+GIVE_AGAIN = "give it again with `embed --labels`, when the photo is back"
 LACKING = "run `petrieve embed` on its folder"
 
 
@@ -76,7 +76,7 @@ def verify(cache: Cache, compute: Compute, *, sample: int = 32, every: bool = Fa
         rows, findings = _photos(cache)
         findings += _contents(cache, rows)
         findings += [
-            Finding(f"what a CSV said of {path} when it was forgotten is damaged", SAID)
+            Finding(f"what a CSV said of {path} when it was forgotten is damaged", GIVE_AGAIN)
             for path in damaged_rows(cache.store)
         ]
     except PetrieveError as error:
@@ -162,7 +162,7 @@ def _contents(cache: Cache, rows: Mapping[str, Row]) -> list[Finding]:
 def _ranges(cache: Cache) -> tuple[bool, list[Finding]]:
     """Whether int8 has ever been used, and what is wrong with its ranges."""
     try:
-        return kept(cache.folder.ranges, cache.fingerprint, cache.made.kind) is not None, []
+        return read_ranges(cache.folder.ranges, cache.fingerprint, cache.made.kind) is not None, []
     except PetrieveError as error:
         return True, [Finding(error.what, error.remedy)]
 

@@ -9,7 +9,7 @@ from threading import Lock
 from typing import ParamSpec, TypeVar
 
 Item = TypeVar("Item")
-Made = TypeVar("Made")
+Out = TypeVar("Out")
 Given = ParamSpec("Given")
 
 
@@ -30,10 +30,10 @@ class Clock:
             with self._lock:
                 self.seconds[stage] += time.perf_counter() - started  # type: ignore[assignment]
 
-    def timed(self, stage: str, make: Callable[Given, Made]) -> Callable[Given, Made]:
+    def timed(self, stage: str, make: Callable[Given, Out]) -> Callable[Given, Out]:
         """The same function, whose calls are counted."""
 
-        def counted(*args: Given.args, **kwargs: Given.kwargs) -> Made:
+        def counted(*args: Given.args, **kwargs: Given.kwargs) -> Out:
             with self.during(stage):
                 return make(*args, **kwargs)
 

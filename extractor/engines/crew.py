@@ -11,7 +11,7 @@ from typing import Any
 
 from petrieve.extractor.engines.cluster import want
 from petrieve.extractor.engines.units import Merge, Unit
-from petrieve.extractor.engines.worker import Done, Facts, Job, Worker, unlike
+from petrieve.extractor.engines.worker import Done, Facts, Job, Worker, mismatch
 from petrieve.store.errors import PetrieveError
 
 TICK, LOOK = 0.5, 5.0  # seconds: a run looks up so often though nothing comes, and for nodes that have come
@@ -203,7 +203,7 @@ class Crew:
             return found
         if isinstance(answer, Facts):
             hand.facts = answer
-            if why := unlike(answer):
+            if why := mismatch(answer):
                 self._bar(hand, why)
         return answer
 

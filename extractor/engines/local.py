@@ -16,7 +16,7 @@ from petrieve.extractor.pixels.augment import views_of
 from petrieve.extractor.pixels.decode import decode_array, decode_small
 from petrieve.extractor.pixels.resize import canonical_array
 from petrieve.extractor.sources.ahead import batched, in_order, one_ahead
-from petrieve.extractor.sources.source import Part
+from petrieve.extractor.sources.source import Part, Read
 from petrieve.extractor.trunks.trunk import Trunk
 from petrieve.store.contents import Content
 from petrieve.store.cores import CORES
@@ -58,7 +58,7 @@ class Loaded:
 
 
 @dataclass(frozen=True, eq=False)
-class Made:
+class Outcome:
     """What came of a photo, and its content."""
 
     photo: Photo
@@ -67,7 +67,6 @@ class Made:
 
 
 Result = Embedded | Unreadable
-Read = tuple[Photo, bytes] | Unreadable
 
 
 @dataclass
@@ -226,25 +225,25 @@ def _on_arrays(data: bytes, digest: bytes, new: range, keep_damaged: bool) -> Vi
     return View(made.width, made.height, canonical_array(made.pixels)[None] if new else None, new.start, made.caveat)
 
 
-def _through(loaded: Sequence[Loaded], network: "Network") -> list[Made]:
+def _through(loaded: Sequence[Loaded], network: "Network") -> list[Outcome]:
     """What came of each photo, with the embeddings of its views."""
     new = [one.seen.pixels for one in loaded if isinstance(one.seen, View) and one.seen.pixels is not None]
     return list(_paired(loaded, iter(_embeddings(new, network))))
 
 
-def _paired(loaded: Sequence[Loaded], embeddings: "Iterator[np.ndarray]") -> Iterator[Made]:
+def _paired(loaded: Sequence[Loaded], embeddings: "Iterator[np.ndarray]") -> Iterator[Outcome]:
     """Each photo beside its own: here alone photos and embeddings meet."""
     import numpy as np
 
     for one in loaded:
         if not isinstance(one.seen, View):
-            yield Made(one.photo, one.digest, one.seen)
+            yield Outcome(one.photo, one.digest, one.seen)
             continue
         own = next(embeddings) if one.seen.pixels is not None else np.zeros((0, 0), np.float32)
         assert one.digest
         seen = one.seen
         embedded = Embedded(one.photo, one.digest, seen.width, seen.height, own, seen.first, seen.caveat)
-        yield Made(one.photo, one.digest, embedded)
+        yield Outcome(one.photo, one.digest, embedded)
 
 
 def _embeddings(views: "Sequence[Pixels]", network: "Network") -> "list[np.ndarray]":
@@ -266,7 +265,7 @@ def _filled(views: "Tensor", size: int) -> "Tensor":
     return torch.cat([views, views[-1:].expand(-len(views) % size, -1, -1, -1)])
 
 
-def _settled(ready: Iterable[Iterable[Made]], *, once: bool) -> Iterator[list[Result]]:
+def _settled(ready: Iterable[Iterable[Outcome]], *, once: bool) -> Iterator[list[Result]]:
     """The results, and behind the first photo of a content those with the same."""
     first: dict[bytes, Result] = {}
     waiting: dict[bytes, list[Photo]] = defaultdict(list)

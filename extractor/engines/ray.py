@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 # Photos of the first units, so that results come soon, and of the largest; and the seconds that those between take:
 # the way there and back is short beside them, and a kill costs no more.
-FEWEST, MOST, SECONDS = 64, 16_384, 10.0
+MIN_UNIT, MAX_UNIT, UNIT_SECONDS = 64, 16_384, 10.0
 WINDOW, PIECES = 2.0, 64  # seconds, and written pieces, after which what has come is committed
 KILLS = 2  # workers that a unit ends before it is halved; a photo alone, which halving has found, ends one more
 REASON = "ends the process that reads it"
@@ -134,10 +134,10 @@ class Work:
         return []
 
     def measure(self, unit: Unit, seconds: float, workers: int) -> None:
-        """Make the next units as large as SECONDS are long, and the last ones small."""
-        wanted = min(round(len(unit) / seconds * SECONDS), 4 * self.size, MOST)
+        """Make the next units as large as UNIT_SECONDS are long, and the last ones small."""
+        wanted = min(round(len(unit) / seconds * UNIT_SECONDS), 4 * self.size, MAX_UNIT)
         last = (self.total - self.taken) // (AT_ONCE * max(1, workers))
-        self.size = max(FEWEST, min(wanted, last))
+        self.size = max(MIN_UNIT, min(wanted, last))
 
 
 def results(
@@ -164,7 +164,7 @@ def results(
     import ray
     from ray.exceptions import RayError
 
-    work = Work(iter(()), total, FEWEST)
+    work = Work(iter(()), total, MIN_UNIT)
     work.units, merging = cut(pieces, known, lambda: work.size), Merging(lambda: [] if work.over else merges())
     crew = Crew(job, [ray.put(one) for one in (weights, there, lost)], precision, workers, tell)
     try:

@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
-from petrieve.extractor.sources.held import is_costly
+from petrieve.extractor.sources.read_once import is_costly
 from petrieve.extractor.sources.source import Part
-from petrieve.extractor.sources.within import narrowed
+from petrieve.extractor.sources.subfolder import narrowed
 from petrieve.store.photo import Columns, Photo, in_columns
 
 Piece = tuple[Part, Sequence[Photo]]  # photos of a part that are to do, with what is said of them

@@ -42,8 +42,8 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 # Embeddings are written so many photos at a time: 32 MB of 1,024 numbers.
-TOGETHER = 16_384
-SMALL = 1 << 20  # bytes of a file that is compared whole
+PHOTOS_A_WRITE = 16_384
+MAX_COMPARED = 1 << 20  # bytes of a file that is compared whole
 THERE = "there"
 COMPARED = ("torch", "pylance", "pyarrow", "pillow", "simplejpeg", "torchcodec")
 
@@ -156,7 +156,9 @@ class Worker:
         told = (self._told(one, unit, left) for some in made for one in some)
         write = clock.timed("write", partial(write_results, self._store, self._job.made))
         source = partial(number_of, self._job.sources)
-        written = together([write(some, self._job.schema, unit.known, source) for some in batched(told, TOGETHER)])
+        written = together(
+            [write(some, self._job.schema, unit.known, source) for some in batched(told, PHOTOS_A_WRITE)]
+        )
         if left:
             raise PetrieveError(f"of {len(unit)} photos {len(left)} did not come back", "report this")
         stages = clock.shares(embed=self._workers, decode=self._cores)
@@ -169,7 +171,7 @@ class Worker:
     def _told(self, one: Result, unit: Unit, left: set[str]) -> Result:
         """A result with what was said of the photo before it went, unless the store knows it where it is."""
         left.remove(one.photo.path)  # a KeyError where it comes twice
-        return self._lost.told(one, unit.known)
+        return self._lost.annotated(one, unit.known)
 
 
 def _so_many(make: Callable[[Item], Answer], at_once: int) -> Callable[[Item], Answer]:
@@ -183,7 +185,7 @@ def _so_many(make: Callable[[Item], Answer], at_once: int) -> Callable[[Item], A
     return made
 
 
-def unlike(facts: Facts) -> str | None:
+def mismatch(facts: Facts) -> str | None:
     """Why a worker can do nothing for this run: it sees other files, or would make other numbers; None if it can."""
     for path, seen in facts.unseen:
         if is_address(path):
@@ -218,7 +220,7 @@ def sight(path: str) -> str:
     """
     if is_address(path):
         return trouble_at(path) or THERE
-    if os.path.isfile(path) and os.path.getsize(path) < SMALL:
+    if os.path.isfile(path) and os.path.getsize(path) < MAX_COMPARED:
         return hashlib.blake2b(Path(path).read_bytes(), digest_size=8).hexdigest()
     return THERE if exists(path) else "nothing"
 

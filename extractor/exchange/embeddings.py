@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from petrieve.extractor.exchange.card import CARD, card, check_own
+from petrieve.extractor.exchange.data_set_card import data_set_card
 from petrieve.extractor.exchange.rows import parts, signed, with_embeddings
-from petrieve.extractor.exchange.words import data_set_card
 from petrieve.store.cache import Cache
 from petrieve.store.errors import PetrieveError, first_line
 from petrieve.store.files import named, write_file

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from petrieve.extractor.exchange.card import CARD, MAKER
 from petrieve.extractor.exchange.embeddings import DATA, GROUP
 from petrieve.extractor.exchange.rows import TYPE
-from petrieve.extractor.sources.said.labels import check_columns
+from petrieve.extractor.sources.annotations.labels import check_columns
 from petrieve.extractor.trunks.kinds import KINDS, kind
 from petrieve.store.buckets import SCHEMES
 from petrieve.store.columns import FORM

@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from petrieve.extractor.pixels import jpeg
-from petrieve.extractor.pixels.apart import decode_apart
 from petrieve.extractor.pixels.orientation import LYING, orientation, turned
+from petrieve.extractor.pixels.own_process import decode_in_own_process
 from petrieve.extractor.pixels.pillow import JPEG, PLAIN, Damaged, is_lost, opened, rgb
 from petrieve.extractor.pixels.raw import is_raw, preview
 from petrieve.extractor.pixels.view import ENOUGH
@@ -170,7 +170,7 @@ def _by_torchcodec(data: bytes) -> "np.ndarray | None":
 def _apart(data: bytes, keep_damaged: bool) -> Picture:
     import numpy as np
 
-    width, height, pixels, lost = decode_apart(data, keep_damaged=keep_damaged)
+    width, height, pixels, lost = decode_in_own_process(data, keep_damaged=keep_damaged)
     return Picture(np.frombuffer(pixels, np.uint8).reshape(height, width, 3), width, height, lost)
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 # Pixels of an edge that are made at a time, each of the few that are near it.
-TOGETHER = 32
+PIXELS_AT_ONCE = 32
 BITS, MOST_BITS = 15, 22  # of a weight; and behind its point
 
 
@@ -36,10 +36,10 @@ def _resized(pixels: "np.ndarray", short: int) -> "np.ndarray":
     rows, size, _ = pixels.shape
     firsts, weights = _weights(size, int(RESIZE * size / short))
     made = np.empty((rows, CROP, 3), np.uint8)
-    for start in range(0, CROP, TOGETHER):
-        some, first = slice(start, start + TOGETHER), firsts[start]
-        places = firsts[some, None] - first + np.arange(weights.shape[1])  # (TOGETHER, taps)
-        matrix = np.zeros((TOGETHER, places.max() + 1))
+    for start in range(0, CROP, PIXELS_AT_ONCE):
+        some, first = slice(start, start + PIXELS_AT_ONCE), firsts[start]
+        places = firsts[some, None] - first + np.arange(weights.shape[1])  # (PIXELS_AT_ONCE, taps)
+        matrix = np.zeros((PIXELS_AT_ONCE, places.max() + 1))
         np.put_along_axis(matrix, places, weights[some], 1)
         near = pixels[:, first : first + matrix.shape[1]].transpose(0, 2, 1)
         levels = near.astype(np.float64, order="C").reshape(3 * rows, -1) @ matrix[:, : near.shape[2]].T

@@ -7,17 +7,17 @@ from itertools import islice
 from typing import TypeVar
 
 Item = TypeVar("Item")
-Made = TypeVar("Made")
+Out = TypeVar("Out")
 
 
 def in_order(
-    workers: Executor, make: Callable[[Item], Made], items: Iterable[Item], *, depth: int
-) -> Iterator[list[Made]]:
+    workers: Executor, make: Callable[[Item], Out], items: Iterable[Item], *, depth: int
+) -> Iterator[list[Out]]:
     """What `make` makes of `items`, in order and as many at a time as are ready; at most `depth` are under way.
 
     Where no next item can be had, what was made of those before comes first, and then the error.
     """
-    waiting: deque[Future[Made]] = deque()
+    waiting: deque[Future[Out]] = deque()
     left = iter(items)
     trouble: Exception | None = None
     while True:
@@ -37,7 +37,7 @@ def in_order(
         raise trouble
 
 
-def _taken(waiting: "deque[Future[Made]]") -> list[Made]:
+def _taken(waiting: "deque[Future[Out]]") -> list[Out]:
     made = [waiting.popleft().result()]
     while waiting and waiting[0].done():
         made.append(waiting.popleft().result())

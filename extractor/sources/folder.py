@@ -12,19 +12,19 @@ from functools import partial
 from operator import attrgetter
 
 from petrieve.extractor.sources.ahead import in_order
+from petrieve.extractor.sources.annotations.annotations import Annotations
+from petrieve.extractor.sources.annotations.beside import is_sheet
 from petrieve.extractor.sources.archives import holds_photos
-from petrieve.extractor.sources.as_before import Listings
 from petrieve.extractor.sources.blob import HEAD, VERSIONS
 from petrieve.extractor.sources.bounds import max_bytes
+from petrieve.extractor.sources.entry_names import LITTER, ending_of
 from petrieve.extractor.sources.formats import SUFFIXES, is_photo
-from petrieve.extractor.sources.inside import LITTER, ending_of
-from petrieve.extractor.sources.others import PART, Others
-from petrieve.extractor.sources.said.beside import is_sheet
-from petrieve.extractor.sources.said.words import Words
-from petrieve.extractor.sources.source import Part
+from petrieve.extractor.sources.non_photos import PART, Others
+from petrieve.extractor.sources.source import Part, Read
+from petrieve.extractor.sources.unchanged import Listings
 from petrieve.store.errors import PetrieveError, Undecodable
 from petrieve.store.photo import Bare, Photo, as_text
-from petrieve.store.rows import Unreadable, unreadable
+from petrieve.store.rows import unreadable
 
 READERS = 4  # files of a part at a time: a disk or a network answers several as soon as one
 # Seconds between two times that a file can bear on Linux at 100 Hz. A later change must show: what has changed just
@@ -49,9 +49,9 @@ class Folder:
         root, parts = as_text(self.root), _parts(_runs(self.root, self.others))
         return self.others.parts(root, parts, self.passed, self.listings)
 
-    def words(self, listed: Sequence[Photo]) -> Words | None:
+    def annotations(self, listed: Sequence[Photo]) -> Annotations | None:
         """What sheets beside its photos say of them, and before that what its archives do."""
-        return self.others.words(self.root, listed, self.passed)
+        return self.others.annotations(self.root, listed, self.passed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class Files:
 
     photos: Sequence[Photo]
 
-    def read(self, wanted: Collection[str]) -> Iterator[tuple[Photo, bytes] | Unreadable]:
+    def read(self, wanted: Collection[str]) -> Iterator[Read]:
         """The bytes of the photos with these uris, in order, or why they cannot be read."""
         with ThreadPoolExecutor(READERS, "read") as readers:
             chosen = [photo for photo in self.photos if photo.uri in wanted]
@@ -68,7 +68,7 @@ class Files:
                 yield from some
 
 
-def read_photo(photo: Photo) -> tuple[Photo, bytes] | Unreadable:
+def read_photo(photo: Photo) -> Read:
     """A photo as it is now beside its bytes, or why it cannot be read."""
     try:
         data, status = read(photo.path)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from petrieve.extractor.sources.bounds import max_bytes
+from petrieve.extractor.sources.source import Read
 from petrieve.store.errors import first_line
 from petrieve.store.photo import Photo
 from petrieve.store.rows import Unreadable
@@ -32,7 +33,7 @@ class InMemory:
         """The photo."""
         return (self.photo,)
 
-    def read(self, wanted: Collection[str]) -> Iterator[tuple[Photo, bytes] | Unreadable]:
+    def read(self, wanted: Collection[str]) -> Iterator[Read]:
         """Its bytes, or that they are too many."""
         if self.photo.uri not in wanted:
             return

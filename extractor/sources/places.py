@@ -10,17 +10,16 @@ from itertools import product
 from threading import Lock
 
 from petrieve.extractor.sources.archives import archive
-from petrieve.extractor.sources.as_before import Listings, opened
 from petrieve.extractor.sources.blob import Blob, blob_at, is_table
 from petrieve.extractor.sources.buckets.bucket import Bucket, Objects, is_named_like_archive
 from petrieve.extractor.sources.buckets.objects import bytes_of
 from petrieve.extractor.sources.folder import STORE, Files, Folder, read
-from petrieve.extractor.sources.instead import check_name
-from petrieve.extractor.sources.source import Part, Source
-from petrieve.extractor.sources.within import Below, known_within
+from petrieve.extractor.sources.not_archives import check_name
+from petrieve.extractor.sources.source import Part, Read, Source
+from petrieve.extractor.sources.subfolder import Below, known_within
+from petrieve.extractor.sources.unchanged import Listings, opened
 from petrieve.store.errors import PetrieveError, Undecodable
 from petrieve.store.photo import Photo, as_text, is_address
-from petrieve.store.rows import Unreadable
 
 Place = str | os.PathLike[str]
 _BRACES = re.compile(r"\{([^{}]*)\}")
@@ -156,7 +155,7 @@ def _part(root: str, container: str, photos: Sequence[Photo]) -> Part:
     return Objects(tuple(photos)) if is_address(root) else Files(tuple(photos))
 
 
-def read_known(photo: Photo) -> tuple[Photo, bytes] | Unreadable:
+def read_known(photo: Photo) -> Read:
     """A photo that is known from before as it is now, beside its bytes; or why it cannot be read."""
     ((part, _),) = parts_of([photo])
     return next(iter(part.read({photo.uri})))

@@ -4,8 +4,8 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from petrieve.extractor.sources.held import Held, is_costly
 from petrieve.extractor.sources.places import container_of, parts_of, read_at, read_known
+from petrieve.extractor.sources.read_once import ReadOnce, is_costly
 from petrieve.store.cache import Cache
 from petrieve.store.errors import Undecodable
 from petrieve.store.known import photos_at
@@ -18,7 +18,7 @@ class Reader:
 
     cache: Cache | None = None
     photos: dict[str, Photo | None] = field(default_factory=dict)  # those in archives that were asked for, by path
-    held: Held = field(default_factory=Held)
+    held: ReadOnce = field(default_factory=ReadOnce)
 
     def __reduce__(self) -> "tuple[type[Reader], tuple[()]]":
         return Reader, ()  # a copy, or one in another process, finds its way without what is open here

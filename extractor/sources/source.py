@@ -4,9 +4,11 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Protocol
 
-from petrieve.extractor.sources.said.words import Words
+from petrieve.extractor.sources.annotations.annotations import Annotations
 from petrieve.store.photo import Photo
 from petrieve.store.rows import Unreadable
+
+Read = tuple[Photo, bytes] | Unreadable  # a photo as it is now beside its bytes, or why it cannot be read
 
 
 class Part(Protocol):
@@ -17,7 +19,7 @@ class Part(Protocol):
         """The photos, in the order in which they are read best."""
         ...
 
-    def read(self, wanted: Collection[str]) -> Iterator[tuple[Photo, bytes] | Unreadable]:
+    def read(self, wanted: Collection[str]) -> Iterator[Read]:
         """The bytes of the photos with these uris, in order, or why they cannot be read.
 
         Size, time and version of a photo are those of the bytes beside it, which may be other than when it was listed.
@@ -46,7 +48,7 @@ class Source(Protocol):
         """
         ...
 
-    def words(self, listed: Sequence[Photo], /) -> Words | None:
+    def annotations(self, listed: Sequence[Photo], /) -> Annotations | None:
         """What it says of its photos beside their names; None where it says nothing.
 
         `listed` are those that `parts` gave, all of them and in their order.

@@ -39,12 +39,12 @@ def quantised(
     if own.family not in INT8:
         raise PetrieveError(f"there is no int8 of a {own.title}", "use another `--precision`")
     _check_device(trunk)
-    ranges = kept(file, trunk.fingerprint, trunk.kind) or _measured(trunk, file, views)
+    ranges = read_ranges(file, trunk.fingerprint, trunk.kind) or _measured(trunk, file, views)
     weights = plain(tensors or read_weights(trunk.weights, own))
     return replace(trunk, network=Int8DenseNet(own, weights, ranges), precision=torch.int8)
 
 
-def kept(file: Where, weights: str, name: str) -> "dict[str, Tensor] | None":
+def read_ranges(file: Where, weights: str, name: str) -> "dict[str, Tensor] | None":
     """The ranges in a file, of a trunk of this kind; None where there are none for weights of this fingerprint.
 
     Raises:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 from petrieve.extractor.trunks.arrays import check_fits
 from petrieve.extractor.trunks.device import named
-from petrieve.extractor.trunks.kept import keep_weights
 from petrieve.extractor.trunks.kinds import FIRST, KINDS, Kind
 from petrieve.extractor.trunks.kinds import kind as named_kind
 from petrieve.extractor.trunks.networks import network, shapes
+from petrieve.extractor.trunks.saved_weights import keep_weights
 from petrieve.extractor.trunks.weights import fingerprint, read_weights, resolve
 from petrieve.store.errors import PetrieveError
 from petrieve.store.folder import Made

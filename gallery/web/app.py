@@ -68,7 +68,7 @@ def application(desk: Desk, door: Door, hosts: list[str]) -> Starlette:
 async def _asked(asked: Request) -> Response:
     """Ask: a photo's page, or the empty one."""
     desk, question = desk_of(asked), ask.question_of(asked.query_params)
-    held = await run_in_threadpool(filters.held, desk)
+    held = await run_in_threadpool(filters.store_facts, desk)
     found = await bounded(desk, question.filters.where, ask.answer, desk, question) if question.photos else None
     shown = page(asked, "ask.html", question=question, answer=found, held=held, adds=desk.library is not None)
     if not question.photos:

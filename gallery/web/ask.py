@@ -10,7 +10,7 @@ from petrieve.api.finding import neighbours_of
 from petrieve.classifier import head
 from petrieve.gallery import words
 from petrieve.gallery.web.desk import Desk, command, digest_from, embedded_of, placed, row_of, told
-from petrieve.gallery.web.filters import LONGEST, NONE, Filters, filters_of, held
+from petrieve.gallery.web.filters import MAX_FIELD_LENGTH, NONE, Filters, filters_of, store_facts
 from petrieve.index.build import Index
 from petrieve.index.question import Match, Terms
 from petrieve.store.cache import Cache
@@ -22,7 +22,7 @@ PLACE = 26  # letters of where a photo is that a tile has room for
 MOST_SURE = 0.99  # no head can know better than that
 COMMON = 1 / 3  # of random pairs: what says nothing
 FORGOTTEN = "this photo is not in the library, and what is dropped is forgotten after an hour: drop it again"
-SHOWN, MOST = 24, 200  # look-alikes: by default, and at most
+DEFAULT_K, MAX_K = 24, 200  # look-alikes: by default, and at most
 ERROR = 0.01  # how often what is called sure may be wrong
 
 
@@ -33,14 +33,14 @@ class Question:
     photos: tuple[bytes, ...] = ()
     filters: Filters = NONE
     group_by: str = ""
-    k: int = SHOWN
+    k: int = DEFAULT_K
 
     def address(self, **other: Any) -> str:
         """The question, or another that differs in this, as the end of an address."""
         one = replace(self, **other)
         named = [("photo", digest.hex()) for digest in one.photos]
         named += [("group_by", one.group_by)] if one.group_by else []
-        named += [("k", str(one.k))] if one.k != SHOWN else []
+        named += [("k", str(one.k))] if one.k != DEFAULT_K else []
         return "?" + "&".join(part for part in (urlencode(named), one.filters.address()) if part)
 
 
@@ -84,8 +84,8 @@ def question_of(given: QueryParams) -> Question:
     """What an address asks; what it says wrongly is passed over."""
     photos = tuple(digest for word in given.getlist("photo")[:20] if (digest := digest_from(word)))
     wanted = given.get("k", "")[:9]
-    k = min(int(wanted), MOST) if wanted.isdecimal() and int(wanted) else SHOWN
-    return Question(photos, filters_of(given), given.get("group_by", "")[:LONGEST], k)
+    k = min(int(wanted), MAX_K) if wanted.isdecimal() and int(wanted) else DEFAULT_K
+    return Question(photos, filters_of(given), given.get("group_by", "")[:MAX_FIELD_LENGTH], k)
 
 
 def answer(desk: Desk, asked: Question) -> Answer:
@@ -96,7 +96,7 @@ def answer(desk: Desk, asked: Question) -> Answer:
     if not pets:
         return Answer(problem=FORGOTTEN)
     try:
-        where, group_by = asked.filters.condition(held(desk)["columns"]), asked.group_by or None
+        where, group_by = asked.filters.condition(store_facts(desk)["columns"]), asked.group_by or None
         found = neighbours_of(index, pets, _same(index, pets), Terms(asked.k, where, group_by))
     except PetrieveError as error:
         return Answer(photos=photos, problem=told(desk, str(error)))

@@ -27,8 +27,8 @@ ORDERS = {
 }
 NEAREST = 5
 # Photos of the store that each is compared with: all, of up to 50,000; of more as many as a minute allows on two cores,
-# and not fewer than FEWEST. Of 1,859 real photos, a sample of 512 ranks them as all do with a correlation of 0.88.
-PAIRS, FEWEST = 2_500_000_000, 4096
+# and not fewer than MIN_SAMPLE. Of 1,859 real photos, a sample of 512 ranks them as all do with a correlation of 0.88.
+MAX_PAIRS, MIN_SAMPLE = 2_500_000_000, 4096
 KEPT = 6  # of a million photos 24 MB each
 PART = 2000  # photos that are compared at a time
 
@@ -163,7 +163,7 @@ def _unusual(cache: Cache, rows: "np.ndarray") -> "np.ndarray":
     import faiss
     import numpy as np
 
-    drawn, vectors = cache.sample(max(FEWEST, PAIRS // max(1, len(rows))))
+    drawn, vectors = cache.sample(max(MIN_SAMPLE, MAX_PAIRS // max(1, len(rows))))
     units = unit_length(vectors)
 
     def each(photos: "pa.RecordBatch", embeddings: "np.ndarray") -> "np.ndarray":

@@ -13,7 +13,7 @@ import pytest
 from conftest import Done
 from embedding import column, rows, told, uris
 
-from petrieve.extractor.sources.said.labels import read_labels
+from petrieve.extractor.sources.annotations.labels import read_labels
 from petrieve.store.cache import Cache
 from petrieve.store.errors import PetrieveError
 from petrieve.store.known import nothing

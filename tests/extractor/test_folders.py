@@ -11,7 +11,7 @@ from conftest import Done
 from embedding import again, rows
 
 from petrieve.extractor.find import find_all
-from petrieve.extractor.labelling import Telling, named
+from petrieve.extractor.labelling import Annotator, naming_of
 from petrieve.extractor.manifest import Manifest
 from petrieve.extractor.plan import plan
 from petrieve.store.known import nothing
@@ -28,8 +28,8 @@ def said(root: Path, uris: str, *sources: str, level: int | None = None) -> dict
     with closing(Manifest()) as manifest:
         found = find_all(wanted, manifest)
         made = plan(manifest, found, wanted, nothing(), views=0, retry=False, keep_damaged=False)
-        tell = Telling(named(made, wanted, nothing(), None, level=level))
-        photos = [tell(photo, state) for photo, state in made.photos()]
+        annotate = Annotator(naming_of(made, wanted, nothing(), None, level=level))
+        photos = [annotate(photo, state) for photo, state in made.photos()]
     return {
         str(Path(photo.path).relative_to(root)): " ".join(filter(None, (photo.label, photo.split))) for photo in photos
     }

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageStat
 from sources import as_tar, as_zip, pictures, seen
 
-from petrieve.extractor.sources.as_before import AsBefore, Listings
 from petrieve.extractor.sources.blob import blob_at
+from petrieve.extractor.sources.unchanged import Listings, UnchangedArchive
 from petrieve.store.cache import Cache
 from petrieve.store.folder import Store
 from petrieve.store.known import known
@@ -269,7 +269,7 @@ def test_a_file_is_taken_as_it_was_only_where_the_rows_are_what_was_listed(
         assert blob
         found = listings.archive(blob, str(made / "pets.zip"))
         assert found
-        assert isinstance(found, AsBefore) == (_rows(cache) == before)
+        assert isinstance(found, UnchangedArchive) == (_rows(cache) == before)
         assert {photo.stamp for part in found.parts() for photo in part.photos} == {row[2:5] for row in before}
 
 

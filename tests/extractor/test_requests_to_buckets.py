@@ -9,7 +9,7 @@ import pytest
 from embedding import Run, again
 from servers import Proxy, put_folder
 
-from petrieve.extractor.sources import as_before
+from petrieve.extractor.sources import unchanged
 from petrieve.store.buckets import connected
 
 
@@ -40,7 +40,7 @@ def test_threads_that_begin_together_reach_a_bucket_once(
 def test_an_archive_that_a_listing_tells_of_is_not_asked_for_by_itself(
     run: Run, pets: Path, tmp_path: Path, proxy: Proxy, bucket: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(as_before, "FRESH", -2)
+    monkeypatch.setattr(unchanged, "FRESH", -2)
     for kind in ("cat", "dog"):
         with tarfile.open(tmp_path / "made.tar", "w") as made:
             made.add(pets / kind, kind)

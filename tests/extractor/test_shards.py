@@ -28,7 +28,7 @@ def said(path: Path, files: dict[str, bytes] | list[tuple[str, bytes]]) -> tuple
     with warnings.catch_warnings(record=True) as notes:
         warnings.simplefilter("always")
         listed = [photo for part in source.parts() for photo in part.photos]
-        words = source.words(listed)
+        words = source.annotations(listed)
     told = {name.removeprefix(f"{path}/"): row for name, row in words.rows.items()} if words else {}
     return told, dict(source.passed), [str(note.message) for note in notes]
 

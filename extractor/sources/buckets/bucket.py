@@ -6,24 +6,22 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from petrieve.extractor.sources.ahead import batched
-from petrieve.extractor.sources.as_before import Listings
+from petrieve.extractor.sources.annotations.annotations import Annotations
+from petrieve.extractor.sources.annotations.beside import is_sheet
+from petrieve.extractor.sources.annotations.names import ARCHIVE
 from petrieve.extractor.sources.blob import Blob
 from petrieve.extractor.sources.bounds import max_bytes
 from petrieve.extractor.sources.buckets.fetching import Fetch, fetching
 from petrieve.extractor.sources.buckets.objects import Object, bytes_of, objects_below
+from petrieve.extractor.sources.entry_names import LITTER, ending_of
 from petrieve.extractor.sources.formats import SUFFIXES, is_photo
-from petrieve.extractor.sources.inside import LITTER, ending_of
-from petrieve.extractor.sources.others import PART, Others
-from petrieve.extractor.sources.said.beside import is_sheet
-from petrieve.extractor.sources.said.names import ARCHIVE
-from petrieve.extractor.sources.said.words import Words
-from petrieve.extractor.sources.source import Part
+from petrieve.extractor.sources.non_photos import PART, Others
+from petrieve.extractor.sources.source import Part, Read
+from petrieve.extractor.sources.unchanged import Listings
 from petrieve.store.buckets import parted
 from petrieve.store.errors import Undecodable
 from petrieve.store.photo import Photo
-from petrieve.store.rows import Unreadable, unreadable
-
-Read = tuple[Photo, bytes] | Unreadable
+from petrieve.store.rows import unreadable
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +42,9 @@ class Bucket:
         parts = map(Objects, batched(self._photos(self.others), PART))
         return self.others.parts(self.root, parts, self.passed, self.listings)
 
-    def words(self, listed: Sequence[Photo]) -> Words | None:
+    def annotations(self, listed: Sequence[Photo]) -> Annotations | None:
         """What sheets beside its photos say of them, and before that what its archives do."""
-        return self.others.words(self.root, listed, self.passed)
+        return self.others.annotations(self.root, listed, self.passed)
 
     def _photos(self, others: Others) -> Iterator[Photo]:
         if (one := self.there) and one.size and (_is_named_like_photo(self.root) or is_photo(one.head()[:64])):

@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from petrieve.extractor.sources.annotations.annotations import Annotations, annotations_in, has_room
+from petrieve.extractor.sources.annotations.labels import COLUMN_NAMES as NAMED
 from petrieve.extractor.sources.formats import is_photo
-from petrieve.extractor.sources.said.labels import WORDS as NAMED
-from petrieve.extractor.sources.said.words import Words, has_room, words_in
 from petrieve.extractor.sources.tables.texts import is_text, is_whole, is_word, texts_of
 from petrieve.store.errors import Undecodable, listed
 from petrieve.store.photo import as_text
@@ -23,9 +23,9 @@ HEAD = 64  # bytes of a photo, which tell that it is one
 PICTURES = ("image", "img", "photo", "picture")  # columns of texts in which photos are looked for
 IDS = ("image_id", "id", "key", "__key__")  # what photos are called by where nothing says their path
 LABELS = (*NAMED["label"], "labels")
-LONG = 4096  # characters, from which on a text is more than words
-SHOWN = 200  # characters of a text in a reason
-MOST = 10  # columns that a line names
+LONG_TEXT = 4096  # characters, from which on a text is more than words
+MAX_QUOTED = 200  # characters of a text in a reason
+MAX_NAMED = 10  # columns that a line names
 Column = Callable[[str], "pa.ChunkedArray"]  # the values of a column, or of a field in it: `image.path`
 Peek = Callable[[str], "Sequence[pa.Scalar]"]  # some of the first values of a column that are not null
 
@@ -52,7 +52,9 @@ def layout(schema: "pa.Schema", peek: Peek) -> Layout:
     if not photos:
         several = [name for name, kind in types.items() if _holds_several(kind, features.get(name))]
         return Layout(
-            instead=f"rows with several photos each in {several[0]}" if several else f"rows of {listed([*types], MOST)}"
+            instead=f"rows with several photos each in {several[0]}"
+            if several
+            else f"rows of {listed([*types], MAX_NAMED)}"
         )
     words = [
         name for name, kind in types.items() if name != photos[0] and is_word(kind) and _is_short(kind, name, peek)
@@ -70,13 +72,13 @@ def layout(schema: "pa.Schema", peek: Peek) -> Layout:
         own=own,
         classes=classes,
         notes=[
-            *([f"has photos in {listed(photos, MOST)}: those in {photos[0]} are taken"] if photos[1:] else []),
-            *([f"has columns that are passed over: {listed(over, MOST)}"] if over else []),
+            *([f"has photos in {listed(photos, MAX_NAMED)}: those in {photos[0]} are taken"] if photos[1:] else []),
+            *([f"has columns that are passed over: {listed(over, MAX_NAMED)}"] if over else []),
         ],
     )
 
 
-def called(made: Layout, column: Column) -> tuple[str | None, list[str] | None]:
+def name_column(made: Layout, column: Column) -> tuple[str | None, list[str] | None]:
     """The column by which photos are called, and their names; None where no column tells each from all others.
 
     A name becomes a part of a path, and must be none that leads elsewhere.
@@ -88,7 +90,7 @@ def called(made: Layout, column: Column) -> tuple[str | None, list[str] | None]:
     return None, None
 
 
-def said(source: str, made: Layout, by: str | None, paths: Sequence[str], column: Column) -> Words:
+def column_annotations(source: str, made: Layout, by: str | None, paths: Sequence[str], column: Column) -> Annotations:
     """What the columns of a table say of its photos, which have these paths, row by row, and are called `by` a column.
 
     Notes say what is passed over.
@@ -110,8 +112,8 @@ def said(source: str, made: Layout, by: str | None, paths: Sequence[str], column
                 else:
                     yield ours, found
 
-    words = words_in(paths, texts())
-    notes = [*made.notes, *([f"has columns with dates that are none: {listed(unread, MOST)}"] if unread else [])]
+    words = annotations_in(paths, texts())
+    notes = [*made.notes, *([f"has columns with dates that are none: {listed(unread, MAX_NAMED)}"] if unread else [])]
     for note in notes:
         warnings.warn(f"{source} {note}", stacklevel=2)
     return words
@@ -131,7 +133,7 @@ def photo_in(value: "pa.Scalar") -> bytes:
     if types.is_struct(value.type):
         inner, path = (value[name] if _has(value.type, name) else None for name in ("bytes", "path"))
         if path is not None and path.is_valid and not (inner is not None and inner.is_valid):
-            raise Undecodable(f"its row holds only a path, and not the photo: {str(path)[:SHOWN]!r}")
+            raise Undecodable(f"its row holds only a path, and not the photo: {str(path)[:MAX_QUOTED]!r}")
         return photo_in(pa.scalar(None) if inner is None else inner)
     if is_text(value.type):
         return _in_text(value.as_py())
@@ -155,7 +157,7 @@ def _in_text(text: str) -> bytes:
     except (binascii.Error, ValueError):
         data = b""
     if not is_photo(data[:HEAD]):
-        raise Undecodable(f"its row holds a text and no photo: {text[:SHOWN]!r}")
+        raise Undecodable(f"its row holds a text and no photo: {text[:MAX_QUOTED]!r}")
     return data
 
 
@@ -176,7 +178,7 @@ def _photos(types: "Mapping[str, pa.DataType]", features: Mapping[str, Any], pee
 
 
 def _is_short(kind: "pa.DataType", name: str, peek: Peek) -> bool:
-    return not is_text(kind) or all(len(value.as_py()) <= LONG for value in peek(name))
+    return not is_text(kind) or all(len(value.as_py()) <= LONG_TEXT for value in peek(name))
 
 
 def _begins_as_photo(value: "pa.Scalar") -> bool:

@@ -8,11 +8,12 @@ from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from petrieve.extractor.sources.annotations.annotations import Annotations
 from petrieve.extractor.sources.blob import Blob, blob_at
 from petrieve.extractor.sources.bounds import max_bytes
-from petrieve.extractor.sources.inside import rest, told_bad
-from petrieve.extractor.sources.said.words import Words
-from petrieve.extractor.sources.tables.layouts import Layout, called, layout, photo_in, said
+from petrieve.extractor.sources.entry_names import rest, told_bad
+from petrieve.extractor.sources.source import Read
+from petrieve.extractor.sources.tables.layouts import Layout, column_annotations, layout, name_column, photo_in
 from petrieve.store.errors import PetrieveError, Undecodable
 from petrieve.store.photo import UNTOLD, Photo, path_of
 from petrieve.store.rows import Unreadable, unreadable
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 PART = 1000  # rows at least, in whole groups: for each part the table is opened again
-Read = tuple[Photo, bytes] | Unreadable
 
 
 class Group(NamedTuple):
@@ -74,7 +74,7 @@ class Listing(NamedTuple):
     rows: int = 0
     groups: Sequence[tuple[Group, Sequence[int]]] = ()  # each with its rows
     names: Sequence[str] | None = None  # of all rows; where there is none, they are numbered
-    words: Words | None = None
+    annotations: Annotations | None = None
     damage: str | None = None  # why nothing can be told of what is in it
 
     def uris(self) -> Iterator[str]:
@@ -130,9 +130,9 @@ class Tabled:
         found = self._listing
         return {photo.uri: photo for part in self._rows(found, "") for photo in part.photos}
 
-    def words(self, _: Sequence[Photo]) -> Words | None:
+    def annotations(self, _: Sequence[Photo]) -> Annotations | None:
         """What its other columns say of its photos."""
-        return self._listing.words
+        return self._listing.annotations
 
     def part(self, photos: Sequence[Photo]) -> "Rows":
         """Some of its photos as they are known from before."""
@@ -145,13 +145,13 @@ class Tabled:
                 made = _layout(table)
                 if made.photo is None:
                     return Listing(made, rows=len(table))
-                by, names = called(made, table.column)
+                by, names = name_column(made, table.column)
                 groups = [(group, table.rows(number)) for number, group in enumerate(table.groups(made.photo))]
                 found = Listing(made, len(table), groups, names)
                 if names and len(names) != found.rows:
                     raise Undecodable(f"{by} has {len(names)} of {found.rows} rows")
                 paths = [path_of(self.root, self.before + uri) for uri in found.uris()]
-                return found._replace(words=said(self.blob.path, made, by, paths, table.column))
+                return found._replace(annotations=column_annotations(self.blob.path, made, by, paths, table.column))
         except Undecodable as error:
             return Listing(damage=str(error))
 

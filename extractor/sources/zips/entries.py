@@ -10,13 +10,14 @@ from functools import lru_cache
 from stat import S_IFMT, S_ISLNK, S_ISREG
 
 from petrieve.extractor.sources.ahead import batched
+from petrieve.extractor.sources.annotations.annotations import Annotations, together
+from petrieve.extractor.sources.annotations.beside import Beside, entry_of, is_sheet
+from petrieve.extractor.sources.annotations.webdataset import ENDINGS, Siblings, names_beside
 from petrieve.extractor.sources.blob import Blob, blob_at
 from petrieve.extractor.sources.bounds import max_ratio
+from petrieve.extractor.sources.entry_names import ARCHIVES, EntryNames, bad, clean, ending_of, rest, told_bad
 from petrieve.extractor.sources.formats import SUFFIXES, is_photo
-from petrieve.extractor.sources.inside import ARCHIVES, Names, bad, clean, ending_of, rest, told_bad
-from petrieve.extractor.sources.said.beside import Beside, entry_of, is_sheet
-from petrieve.extractor.sources.said.webdataset import ENDINGS, Siblings, names_beside
-from petrieve.extractor.sources.said.words import Words, together
+from petrieve.extractor.sources.source import Read
 from petrieve.extractor.sources.zips import torn
 from petrieve.extractor.sources.zips.directory import Entry, directory, text_of
 from petrieve.extractor.sources.zips.unpack import DEFLATED, STORED, Header, Window, content, first_bytes, header
@@ -66,9 +67,9 @@ class Zip:
         if self._texts:
             self._settle(listed)
 
-    def words(self, listed: Sequence[Photo]) -> Words | None:
+    def annotations(self, listed: Sequence[Photo]) -> Annotations | None:
         """What files beside the photos say of them, and before these what sheets do."""
-        said = self._siblings.words(self.blob.path), self.beside.words(self.blob.path, listed, self.passed)
+        said = self._siblings.annotations(self.blob.path), self.beside.annotations(self.blob.path, listed, self.passed)
         return together(words for words in said if words) if any(said) else None
 
     def part(self, photos: Sequence[Photo]) -> "Entries":
@@ -79,7 +80,7 @@ class Zip:
         return Entries(self.blob, self.before, tuple(photos))
 
     def _photos(self) -> Iterator[Photo]:
-        names = Names(self.passed)
+        names = EntryNames(self.passed)
         try:
             with self.blob.open() as file:
                 window = Window(file, self.blob.size)
@@ -97,7 +98,7 @@ class Zip:
     def _rest(self, reason: str) -> Photo:
         return rest(self.root, self.before, self.blob, reason)
 
-    def _photo(self, entry: Entry, names: Names, window: Window) -> Photo | None:
+    def _photo(self, entry: Entry, names: EntryNames, window: Window) -> Photo | None:
         uri = None if entry.name[-1:] == "/" else names.visible(entry.name)
         if not uri:
             return None
@@ -202,7 +203,7 @@ class Entries:
     photos: tuple[Photo, ...]
     known: bool = False  # from before: the zip may have changed since
 
-    def read(self, wanted: Collection[str]) -> Iterator[tuple[Photo, bytes] | Unreadable]:
+    def read(self, wanted: Collection[str]) -> Iterator[Read]:
         """The bytes of the photos with these uris, in order, or why they cannot be read."""
         chosen = [photo for photo in self.photos if photo.uri in wanted]
         try:
@@ -215,7 +216,7 @@ class Entries:
             for photo, window.until in zip(chosen, _ahead(chosen), strict=True):
                 yield told_bad(photo) or self._read(window, photo)
 
-    def _read(self, window: Window, photo: Photo) -> tuple[Photo, bytes] | Unreadable:
+    def _read(self, window: Window, photo: Photo) -> Read:
         try:
             return photo, self._content(window, photo)
         except Undecodable as error:

@@ -18,7 +18,7 @@ from pages import Gallery, opened, seen, shared_gallery, until
 from PIL import Image
 from planting import kept, planted
 
-from petrieve.extractor.sources.said.labels import read_labels
+from petrieve.extractor.sources.annotations.labels import read_labels
 from petrieve.gallery.web import chosen
 from petrieve.gallery.web.filters import Column, filters_of
 from petrieve.gallery.web.thumbnails import Thumbnails, thumbnail

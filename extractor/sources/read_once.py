@@ -5,16 +5,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from threading import Lock
 
-from petrieve.extractor.sources.source import Part
+from petrieve.extractor.sources.source import Part, Read
+from petrieve.extractor.sources.subfolder import Within
 from petrieve.extractor.sources.tables.rows import Rows
 from petrieve.extractor.sources.tars.entries import Entries
-from petrieve.extractor.sources.within import Within
 from petrieve.store.photo import Photo
 from petrieve.store.rows import Unreadable
 
-MOST = 256 << 20  # bytes that are held
-OPEN = 8  # archives that are open at a time
-Read = tuple[Photo, bytes] | Unreadable
+MAX_BYTES = 256 << 20  # bytes that are held
+MAX_OPEN = 8  # archives that are open at a time
 
 
 def is_costly(part: Part) -> bool:
@@ -31,7 +30,7 @@ class _Wanted:
 
 
 @dataclass(eq=False)
-class Held:
+class ReadOnce:
     """Photos that are wanted of such parts: whoever asks for one is given those before it in their order for nothing.
 
     Asked for in the order in which they lie, each part is read once, however many threads ask.
@@ -63,7 +62,7 @@ class Held:
                 for read in left:
                     if self._hold(read) == path:
                         self._under_way[wanted] = left
-                        if len(self._under_way) > OPEN:
+                        if len(self._under_way) > MAX_OPEN:
                             self._under_way.popitem(last=False)
                         return read
         return None
@@ -73,7 +72,7 @@ class Held:
         path = _photo(read).path
         self._bytes += _size(read) - (_size(self._held.pop(path)) if path in self._held else 0)
         self._held[path] = read
-        while self._bytes > MOST and len(self._held) > 1:
+        while self._bytes > MAX_BYTES and len(self._held) > 1:
             self._bytes -= _size(self._held.popitem(last=False)[1])
         return path
 

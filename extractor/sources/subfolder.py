@@ -5,10 +5,10 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
+from petrieve.extractor.sources.annotations.annotations import Annotations
 from petrieve.extractor.sources.archives import Archive
 from petrieve.extractor.sources.folder import is_folder
-from petrieve.extractor.sources.said.words import Words
-from petrieve.extractor.sources.source import Part
+from petrieve.extractor.sources.source import Part, Read
 from petrieve.store.photo import Photo
 from petrieve.store.rows import Unreadable
 
@@ -41,9 +41,9 @@ class Below:
             if some := [photo for photo in part.photos if is_folder(photo.path)]:  # what is not listed may lie here
                 yield self.whole.part(some)
 
-    def words(self, listed: Sequence[Photo]) -> Words | None:
+    def annotations(self, listed: Sequence[Photo]) -> Annotations | None:
         """What the whole archive says."""
-        return self.whole.words(listed)
+        return self.whole.annotations(listed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class Within:
     part: Part  # the same photos in the same order, as they are called from the archive
     start: int  # of their uris here in those of the archive
 
-    def read(self, wanted: Collection[str]) -> Iterator[tuple[Photo, bytes] | Unreadable]:
+    def read(self, wanted: Collection[str]) -> Iterator[Read]:
         """The bytes of the photos with these uris, in order, or why they cannot be read."""
         for read in self.part.read({photo.uri for photo in self.part.photos if photo.uri[self.start :] in wanted}):
             if isinstance(read, Unreadable):

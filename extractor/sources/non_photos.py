@@ -5,12 +5,12 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from petrieve.extractor.sources.annotations.annotations import Annotations, together
+from petrieve.extractor.sources.annotations.beside import Beside, Sheet
 from petrieve.extractor.sources.archives import Archive
-from petrieve.extractor.sources.as_before import Listings, opened
 from petrieve.extractor.sources.blob import Blob, blob_at
-from petrieve.extractor.sources.said.beside import Beside, Sheet
-from petrieve.extractor.sources.said.words import Words, together
 from petrieve.extractor.sources.source import Part
+from petrieve.extractor.sources.unchanged import Listings, opened
 from petrieve.store.photo import Photo, as_text
 
 PART = 256  # photos that lie together
@@ -52,10 +52,10 @@ class Others:
             else:
                 passed[os.path.basename(path)] += 1
 
-    def words(self, root: str, listed: Sequence[Photo], passed: Counter[str]) -> Words | None:
+    def annotations(self, root: str, listed: Sequence[Photo], passed: Counter[str]) -> Annotations | None:
         """What the archives say of their photos, and then what sheets beside these do; others are `passed`."""
-        inner = (one.words(listed[first:end]) for one, first, end in self.inner)
-        said = [*inner, self.beside.words(root, listed, passed)]
+        inner = (one.annotations(listed[first:end]) for one, first, end in self.inner)
+        said = [*inner, self.beside.annotations(root, listed, passed)]
         return together(words for words in said if words) if any(said) else None
 
 

@@ -14,7 +14,7 @@ LITTER = frozenset(
     """@eadir #recycle #snapshot @tmp @recycle @recently-snapshot @transcode ~snapshot $recycle.bin recycler found.000
     lost+found __macosx""".split()
 ) | {"system volume information", "network trash folder", "temporary items"}
-LONGEST = 4096  # characters of a name: Linux takes no longer paths
+MAX_NAME_LENGTH = 4096  # characters of a name: Linux takes no longer paths
 # Endings of archives, which are passed over by their names.
 ARCHIVES = frozenset(".zip .tar .tgz .gz .bz2 .xz .zst .7z .rar .parquet .arrow .lance".split())
 
@@ -22,7 +22,7 @@ _BAD = "unreadable: "  # how the version begins of what cannot be read for a rea
 
 
 @dataclass
-class Names:
+class EntryNames:
     """The names of the entries of one archive, as they are listed: the same are passed over as in a folder."""
 
     passed: Counter[str]
@@ -37,7 +37,7 @@ class Names:
         Litter is counted once for each such folder, as it is where folders are walked.
         """
         uri = clean(name)
-        if len(uri) > LONGEST:
+        if len(uri) > MAX_NAME_LENGTH:
             self.passed["name that is too long"] += 1
             return None
         folder, _, base = uri.rpartition("/")

@@ -2,9 +2,9 @@
 
 import os
 
+from petrieve.extractor.sources.annotations.names import folder_name
 from petrieve.extractor.sources.blob import HEAD, Blob
 from petrieve.extractor.sources.formats import is_photo
-from petrieve.extractor.sources.said.names import called
 from petrieve.store.errors import PetrieveError
 
 # By first bytes, of archives that are not read, and of what is found in the place of one.
@@ -35,7 +35,7 @@ def check_name(blob: Blob) -> None:
     """
     head, name = blob.head(), os.path.basename(blob.path)
     packed = next((kind for start, kind in _PACKED.items() if head.startswith(start)), None)
-    if is_photo(head) or (called(name) == name and not packed):
+    if is_photo(head) or (folder_name(name) == name and not packed):
         return
     if packed:
         raise PetrieveError(f"{blob.path} is packed as {packed}, which is not read", "unpack it, and name its folder")

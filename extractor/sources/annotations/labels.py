@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from petrieve.extractor.sources.said.names import SPLITS
-from petrieve.extractor.sources.said.sheets import cell_text, check_text, read_sheet, table_of
-from petrieve.extractor.sources.said.spellings import Photos, photos_meant
+from petrieve.extractor.sources.annotations.names import SPLITS
+from petrieve.extractor.sources.annotations.sheets import cell_text, check_text, read_sheet, table_of
+from petrieve.extractor.sources.annotations.spellings import Photos, photos_meant
 from petrieve.store.columns import carried, typed
 from petrieve.store.errors import PetrieveError, listed
 from petrieve.store.known import Known
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 # What a column is called, in any case; what stands behind our own word is taken where that is not there.
-WORDS = {
+COLUMN_NAMES = {
     "photo": ("photo", "path", "file", "filepath", "file_name", "filename", "image", "image_path"),
     "label": ("label", "class", "ground_truth", "choice"),
     "split": ("split",),
 }
 # What stands beside photo and label where `predict --csv` and `audit --csv` have written them, and p(cat) and the like.
-RESULTS = {"probability", "error", "unsure", "unfamiliar"}, {"suggested", "reason", "score"}
+HEAD_COLUMNS = {"probability", "error", "unsure", "unfamiliar"}, {"suggested", "reason", "score"}
 ROOT = "root"  # of `predict --csv`
 SHARE = re.compile(r"p\(.*\)")
 TASKS = {"annotation_id", "annotator"}  # of Label Studio's exports
@@ -71,14 +71,14 @@ class Labels:
 def read_labels(file: str | os.PathLike[str], *, photo: str | None = None, label: str | None = None) -> Labels:
     """The labels in a CSV: `label`, `split` and any other columns, each a number, a date … where all its values are.
 
-    `photo` and `label` name the columns of the photo's path and of its label; by default they are found by WORDS.
+    `photo` and `label` name the columns of path and label; by default COLUMN_NAMES finds them.
 
     Raises:
         PetrieveError: no such file, no CSV, no column of the photo or several, a photo twice, a column that cannot be
             stored, a split that is none.
     """
     source = str(file)
-    header, table = table_of(source, read_sheet(source), WORDS["photo"] if photo is None else [photo.casefold()])
+    header, table = table_of(source, read_sheet(source), COLUMN_NAMES["photo"] if photo is None else [photo.casefold()])
     if all(_place(source, header, word, label if word == "label" else None) is None for word in ("label", "split")):
         what = f"{source} has no column `label`, so photos are labelled as without it"
         warnings.warn(f"{what}; `--label-column` says which column it is", stacklevel=2)
@@ -103,14 +103,14 @@ def labels_of(
     names = _names(source, header, {"photo": photo, "label": label})
     cells = {name: [row[place] for row in table] for place, name in enumerate(names) if name}
     photos = cells.pop("photo")
-    if ROOT in results(header):  # below which `predict` has named the photos
+    if ROOT in head_columns(header):  # below which `predict` has named the photos
         roots = [row[header.index(ROOT)] for row in table]
         photos = [_below(*place) for place in zip(roots, photos, strict=True)]
     columns, values = list[pa.Field](), dict[str, list[Any]]()
     for name, column in cells.items():
         check_text(source, column)
         words = [cell_text(cell) or None for cell in column]
-        if name in WORDS:
+        if name in COLUMN_NAMES:
             values[name] = words if name == "label" else [_split(source, word) for word in words]
             continue
         field, held = typed(name, words)
@@ -135,7 +135,7 @@ def check_columns(file: str, names: Sequence[str]) -> None:
 
 def _names(file: str, header: Sequence[str], chosen: Mapping[str, str | None]) -> list[str | None]:
     """What each column is kept as: `photo`, `label`, `split`, its own name, or nothing."""
-    places = {word: _place(file, header, word, chosen.get(word)) for word in WORDS}
+    places = {word: _place(file, header, word, chosen.get(word)) for word in COLUMN_NAMES}
     if places["photo"] is None:
         raise PetrieveError(
             f"{file} has no column `photo`, only {listed(header, 10)}",
@@ -143,7 +143,7 @@ def _names(file: str, header: Sequence[str], chosen: Mapping[str, str | None]) -
         )
     if places["photo"] == places["label"]:
         raise PetrieveError(f"{file} cannot have photo and label in one column", "name two")
-    over = results(header) | {name for name in header if name.casefold() in WORDS}
+    over = head_columns(header) | {name for name in header if name.casefold() in COLUMN_NAMES}
     of_place = {place: word for word, place in places.items()}
     names = [of_place.get(place, None if name in over else name) for place, name in enumerate(header)]
     if left := [name for name, kept in zip(header, names, strict=True) if kept is None]:
@@ -154,7 +154,7 @@ def _names(file: str, header: Sequence[str], chosen: Mapping[str, str | None]) -
 
 def _place(file: str, header: Sequence[str], word: str, chosen: str | None) -> int | None:
     """Where the column is that one of our words means."""
-    own, *others = WORDS[word]
+    own, *others = COLUMN_NAMES[word]
     for names in ([chosen],) if chosen else ([own], others):
         found = [place for place, name in enumerate(header) if (name if chosen else name.casefold()) in names]
         if len(found) > 1:
@@ -170,10 +170,10 @@ def _place(file: str, header: Sequence[str], word: str, chosen: str | None) -> i
     return None
 
 
-def results(header: Sequence[str]) -> set[str]:
+def head_columns(header: Sequence[str]) -> set[str]:
     """The columns that say what a head holds of a photo, where one of our commands has written them."""
     shares = {name for name in header if SHARE.fullmatch(name)}
-    told, audited = RESULTS
+    told, audited = HEAD_COLUMNS
     found = {name for some in (told, audited) if some <= set(header) for name in some}
     found |= {ROOT} & set(header) if told <= set(header) else set()
     return found | shares | (told if shares else set())
@@ -196,7 +196,7 @@ def _by_photo(
     file: str, photos: Sequence[str], rows: Sequence[dict[str, Any]], header: Sequence[str]
 ) -> dict[str, dict[str, Any]]:
     """The rows by the photos that they are of; one without a label says nothing where a tool has written it."""
-    by_tool = bool(results(header)) or set(header) >= TASKS
+    by_tool = bool(head_columns(header)) or set(header) >= TASKS
     found: dict[str, dict[str, Any]] = {}
     for photo, row in zip(photos, rows, strict=True):
         if not photo.strip():

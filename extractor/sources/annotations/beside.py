@@ -15,22 +15,22 @@ from functools import cache as once
 from functools import partial
 from typing import Any, TypeVar
 
-from petrieve.extractor.sources.said.labels import WORDS, Labels, labels_of, results
-from petrieve.extractor.sources.said.sheets import table_of
-from petrieve.extractor.sources.said.spellings import loose
-from petrieve.extractor.sources.said.words import Words, together
+from petrieve.extractor.sources.annotations.annotations import Annotations, together
+from petrieve.extractor.sources.annotations.labels import COLUMN_NAMES, Labels, head_columns, labels_of
+from petrieve.extractor.sources.annotations.sheets import table_of
+from petrieve.extractor.sources.annotations.spellings import loose
 from petrieve.extractor.sources.source import Part
 from petrieve.store.errors import PetrieveError, Undecodable, listed
 from petrieve.store.photo import Photo, as_text
 from petrieve.store.rows import Unreadable
 
 One = TypeVar("One", bound=Part)
-Made = TypeVar("Made")
-Photos = Callable[[], Iterable[tuple[str, str]]]  # by name in a source and path, as often as they are asked for
+Out = TypeVar("Out")
+NamedPaths = Callable[[], Iterable[tuple[str, str]]]  # by name in a source and path, as often as they are asked for
 SHEETS = frozenset({"metadata.csv", "metadata.jsonl", "labels.csv"})
 MAX_BYTES = 128 << 20  # 1,000,000 lines with a sentence each
 TOO_LARGE = f"it is over {MAX_BYTES >> 20} MB, which `--labels` reads"
-LINES = 3  # sheets that have a line of their own
+MAX_NAMED = 3  # sheets that have a line of their own
 
 
 @dataclass(frozen=True)
@@ -74,12 +74,12 @@ class Beside:
         if not self.any_listed:
             passed.update(os.path.basename(sheet.name) for sheet in self.sheets)
 
-    def words(self, source: str, listed: Iterable[Photo], passed: Counter[str]) -> Words | None:
+    def annotations(self, source: str, listed: Iterable[Photo], passed: Counter[str]) -> Annotations | None:
         """What the sheets say of the photos that are listed in a source (its path or address)."""
         if not self.sheets:
             return None
         start = len(as_text(source).rstrip("/")) + 1
-        words, over = words_beside(
+        words, over = annotations_beside(
             source, self.sheets, lambda: ((as_text(photo.path)[start:], photo.path) for photo in listed)
         )
         passed.update(os.path.basename(name) for name in over)
@@ -100,13 +100,15 @@ def entry_of(part: Part, photo: Photo, start: int) -> Sheet:
     return Sheet(photo.uri[start:], read)
 
 
-def words_beside(source: str, sheets: Iterable[Sheet], photos: Photos) -> tuple[Words | None, list[str]]:
+def annotations_beside(
+    source: str, sheets: Iterable[Sheet], photos: NamedPaths
+) -> tuple[Annotations | None, list[str]]:
     """What sheets say of the photos of a source; and which sheets say nothing.
 
     Of one photo the sheet that is nearest to it says most. Notes tell how many of their lines are of these photos, and
     which sheets are passed over, and why.
     """
-    said, over = list[Words](), list[str]()
+    said, over = list[Annotations](), list[str]()
     counts = dict[str, tuple[int, int]]()
     tables = [
         (sheet, file := os.path.join(source, sheet.name), _tried(file, partial(_labels, file, sheet)))
@@ -121,7 +123,7 @@ def words_beside(source: str, sheets: Iterable[Sheet], photos: Photos) -> tuple[
         if labels and meant is not None:
             counts[file] = len(meant), len(labels.rows)
         if labels and meant:
-            said.append(Words({path: _told(labels.rows[name]) for path, name in meant.items()}, labels.columns))
+            said.append(Annotations({path: _told(labels.rows[name]) for path, name in meant.items()}, labels.columns))
         else:
             over.append(sheet.name)
     for note in _notes(counts):
@@ -129,7 +131,7 @@ def words_beside(source: str, sheets: Iterable[Sheet], photos: Photos) -> tuple[
     return (together(said) if said else None), over
 
 
-def _tried(file: str, work: Callable[[], Made]) -> Made | None:
+def _tried(file: str, work: Callable[[], Out]) -> Out | None:
     """What is made of a sheet; None, with a note, where that fails."""
     try:
         return work()
@@ -145,7 +147,7 @@ def _places(sheet: Sheet, name: str) -> list[str]:
     return [posixpath.normpath(posixpath.join(above, as_text(name))) for above in (folder, "")]
 
 
-def _loosely(wanted: Iterable[str], photos: Photos) -> dict[str, str]:
+def _loosely(wanted: Iterable[str], photos: NamedPaths) -> dict[str, str]:
     """The paths of photos by what their names have in common with wanted ones that look the same."""
     keys = set(map(loose, wanted))
     return {key: path for name, path in photos() if (key := loose(name)) in keys}
@@ -164,10 +166,10 @@ def _notes(counts: Mapping[str, tuple[int, int]]) -> list[str]:
     some = {file: of for file, of in counts.items() if of[0]}
     none = [f"{file} ({lines:,} lines)" for file, (matched, lines) in counts.items() if not matched]
     notes = [f"{file}: {matched:,} of {lines:,} lines are of photos here" for file, (matched, lines) in some.items()]
-    if len(notes) > LINES:
+    if len(notes) > MAX_NAMED:
         matched, lines = (sum(of[place] for of in some.values()) for place in (0, 1))
         notes = [f"{len(notes):,} sheets, first {next(iter(some))}: {matched:,} of {lines:,} lines are of photos here"]
-    return [*notes, *([f"no line is of a photo here in {listed(none, LINES)}"] if none else [])]
+    return [*notes, *([f"no line is of a photo here in {listed(none, MAX_NAMED)}"] if none else [])]
 
 
 def _meant(
@@ -203,8 +205,8 @@ def _labels(file: str, sheet: Sheet) -> Labels:
     data = sheet.read(MAX_BYTES + 1)
     if len(data) > MAX_BYTES:
         raise Undecodable(TOO_LARGE)
-    header, rows = _table(file, data) if file.casefold().endswith("l") else table_of(file, data, WORDS["photo"])
-    if results(header):  # a guess must not become what somebody has said
+    header, rows = _table(file, data) if file.casefold().endswith("l") else table_of(file, data, COLUMN_NAMES["photo"])
+    if head_columns(header):  # a guess must not become what somebody has said
         raise Undecodable("it holds what a head has told of photos, which `--labels` reads")
     return labels_of(file, header, rows)
 
