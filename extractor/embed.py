@@ -1,4 +1,4 @@
-"""The run: what is new in its sources goes through the engine into the store."""
+"""A run: new photos of its sources go through the engine into the store."""
 
 import time
 from collections import Counter
@@ -54,7 +54,7 @@ class Summary:
     labels: dict[str, dict[str, int]] | None  # of the new photos, by what gave them: `folders`, `names` or `csv`
     views: int  # embeddings that the trunk made: one for each photo, and those of its augmented views
     left: int  # not looked at, because the run was asked to stop
-    sources: dict[str, dict[str, Any]]  # of each: counts of photos, and what was found there and is none
+    sources: dict[str, dict[str, Any]]  # of each: counts of photos, and of what is passed over
     network: dict[str, float] | None  # requests and bytes a second that buckets answered; None where none was asked
     nodes: dict[str, dict[str, Any]]  # of each machine: its photos, their rate, and how busy its stages were
     seconds: float
@@ -90,22 +90,21 @@ def embed(
     note: Note = lambda _: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> tuple[Summary, Cache]:
-    """The figures of a run that brings a store up to date with its sources, and the cache as it is then.
+    """The figures of a run that brings a store up to date with its sources, and the cache after it.
 
-    Photos that the store knows are not opened again; those whose bytes it knows under another name are not embedded
-    again. `labels` is a CSV, and `photo_column` and `label_column` are columns of it that are called otherwise;
-    other photos are labelled by their folders at `label_level` (1 is the first below the source, -1 the last), by
-    default as those that the store has, and known ones only where it is given. `trunk` is a kind, such as
-    `densenet201`, by default the store's first, else `densenet121`; what several have made stands side by side.
-    `weights` is `imagenet`, `bundled` or a file, by default what the store was made with.
-    Beside its canonical view each photo gets so many augmented `views`; the store remembers their number, which
-    never falls. `prune` forgets the photos that are gone, and most of a source only where `forget` says how many;
-    `retry` opens unreadable ones again though they have not changed; `keep_damaged` embeds what is left of damaged
-    ones, and marks them. `drop_trunk` names one that is let go after the run.
-    The trunk runs `on` this machine (`local`), or on so many `workers` of the Ray cluster that `ray` or an address
-    names, by default one for each GPU, or for each 16 cores, that it has: then `note` is told what runs where.
-    `listing` is told how many photos have been found so far, and `progress` follows each commit; when `stop` then says
-    so, the run ends there.
+    A photo that the store knows is not opened again; bytes that it knows under another name are not embedded again.
+    `labels` is a CSV; `photo_column` and `label_column` name its columns where they have other names. Other photos are
+    labelled by their folders at `label_level` (1 is the first below the source, -1 the last); by default new photos are
+    labelled as the store's are, and known ones keep their labels.
+    `trunk` is a kind, such as `densenet201`, by default the store's first, else `densenet121`; embeddings of several
+    trunks stand side by side. `weights` is `imagenet`, `bundled` or a file, by default the store's own. Each photo gets
+    N augmented `views` beside the canonical one; the store remembers the largest N.
+    `prune` forgets photos that are gone, and most of a source only if `forget` is their number; `retry` opens
+    unreadable photos again though they have not changed; `keep_damaged` embeds what is left of damaged ones, and marks
+    them. `drop_trunk` names a trunk whose embeddings are removed after the run.
+    The trunk runs `on` this machine (`local`), or on `workers` of the Ray cluster that `ray` or an address names, by
+    default one for each GPU or for each 16 cores; `note` is then called with what runs where. `listing` is called with
+    the number of photos found so far, and `progress` after each commit; the run ends there if `stop` returns true.
 
     Raises:
         PetrieveError: a source, the labels, the weights, the device or the store cannot be used; or no photo be read.
@@ -214,9 +213,9 @@ def embed(
 
 
 def _opened(place: Store, trunk: str | None, compute: Compute) -> tuple[Cache | None, Trunk | None]:
-    """The cache to go on with, None for a new store; and the trunk, where one is asked for by its name.
+    """The store's cache, None for a new store; and the trunk, if one is asked for by name.
 
-    What such a trunk makes stands beside what the store has of others.
+    Its embeddings stand beside those of other trunks.
     """
     card = read_card(place)
     if trunk is None:
@@ -235,18 +234,18 @@ def _opened(place: Store, trunk: str | None, compute: Compute) -> tuple[Cache | 
 
 
 def _asked(sources: Iterable[str]) -> list[str]:
-    """Below which paths a run must know what the store holds: of what an archive is asked for, all that is in it."""
+    """The paths below which a run looks up the store's photos; for a name in an archive, the whole archive."""
     return [(container_of(source) or (source,))[0] for source in sources]
 
 
 def _check_another(place: Store, name: str, cache: Cache) -> None:
-    """Refuse to let go of the trunk that the run is made with."""
+    """Refuse to drop the trunk that the run embeds with."""
     if trunks_of(place.path, [name]) == [cache.made.name]:
         raise PetrieveError(f"{name} is what this run embeds with", "name the trunk that stays with `--trunk`")
 
 
 def _check_one_is_readable(parts: Iterable[Piece], keep_damaged: bool) -> None:
-    """A new store is made for the first photo that can be read, and not for files that only look like photos."""
+    """Refuse sources without a readable photo: no store is made for files that only look like photos."""
     failures, first, may_pass = 0, None, True
     for part, photos in parts:
         # All would be asked for ahead of what is looked at; and of one alone nobody knows whether the bucket answers.
@@ -259,12 +258,12 @@ def _check_one_is_readable(parts: Iterable[Piece], keep_damaged: bool) -> None:
     assert first
     raise PetrieveError(
         f"none of {failures} photos can be read, first {first.photo.path}: {first.reason}",
-        "see that they can be had, and run the command again" if may_pass else f"name {FORMATS} files",
+        "see that they can be reached, and run the command again" if may_pass else f"name {FORMATS} files",
     )
 
 
 def _by_source(found: Iterable[Found], to_do: Plan, outcomes: Counter[Outcome]) -> dict[str, dict[str, Any]]:
-    """Of each source, how many photos had which outcome, and what is passed over; a photo counts where it is first."""
+    """Of each source, photos by outcome, and what is passed over; a photo counts for the first source that has it."""
     counts: dict[str, dict[str, Any]] = {}
     for number, one in enumerate(found):
         _, cached, unreadable, _ = to_do.counts[number].tolist()

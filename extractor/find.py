@@ -18,13 +18,13 @@ from petrieve.extractor.sources.unchanged import Listings
 from petrieve.store.errors import PetrieveError, first_line, listed
 from petrieve.store.photo import Photo, is_address
 
-OnListed = Callable[[int], None]  # told how many photos have been found so far
-MAX_NAMED, MAX_KINDS = 10, 10  # of sources without photos, and of what they hold, so many are named
+OnListed = Callable[[int], None]  # called with the number of photos found so far
+MAX_NAMED, MAX_KINDS = 10, 10  # sources without photos, and kinds of their files, that a message names
 
 
 @dataclass(frozen=True)
 class Found:
-    """What a source holds: its photos, what is passed over, and how to ask what it says of the photos."""
+    """What a source holds: its photos, what is passed over, and a function that reads its annotations."""
 
     name: str
     photos: Listed
@@ -32,7 +32,7 @@ class Found:
     ask: Callable[[Sequence[Photo]], Annotations | None] = lambda _: None
 
     def annotations(self) -> Annotations | None:
-        """What it says of its photos beside their names."""
+        """Its annotations."""
         return self.ask(self.photos)
 
 
@@ -80,7 +80,7 @@ def find_all(
 
 @contextmanager
 def _uncollected() -> Iterator[None]:
-    """Nothing that is listed is garbage: looking for some takes a sixth of the time."""
+    """Pause garbage collection: nothing that is listed is garbage, and looking for some takes a sixth of the time."""
     collects = gc.isenabled()
     gc.disable()
     try:
@@ -94,7 +94,7 @@ def _listed(name: str, parts: Iterator[Part]) -> Iterator[Part]:
     """The parts of a source, as far as it can be listed.
 
     Raises:
-        PetrieveError: it cannot be.
+        PetrieveError: it cannot be listed.
     """
     try:
         yield from parts
@@ -125,7 +125,7 @@ def _check_some(found: Sequence[Found], sources: Sequence[str], before: Iterable
 
 
 def _remedy(place: str, empty: Iterable[Found]) -> str:
-    """What somebody can do who has named sources in which no photo lies, this one first."""
+    """The remedy for sources without photos; `place` is the first."""
     if is_address(place) and any(".lance" in one.passed for one in empty):
         return "copy a table of Lance to a disk, and name it there: in a bucket it is not read"
     if is_address(place) and "*" in place:
@@ -173,7 +173,7 @@ def is_under(path: str, source: str) -> bool:
 
 
 def under_any(sources: Iterable[str]) -> Callable[[str], bool]:
-    """What tells of a path whether it is one of many sources, or leads into one."""
+    """A test whether a path is one of many sources, or leads into one."""
     tops = {source.rstrip("/") or "/" for source in sources}
     folders = dict[str, bool]()
 

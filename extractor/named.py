@@ -64,7 +64,7 @@ def embeddings_of(
 
 
 def _is_as_then(photo: Photo) -> bool:
-    """Whether a photo is as the cache knows it, by size and time: of one in an archive or a bucket that is believed."""
+    """Whether a photo is as the cache knows it, by size and time: of one in an archive or a bucket that is assumed."""
     if is_address(photo.path) or container_of(photo.path):
         return True
     try:
@@ -81,7 +81,7 @@ def _path(place: Place) -> str:
 
 
 def _made(parts: Sequence[Part], trunk: Callable[[], Trunk]) -> Iterator[Embedded | Unreadable]:
-    """The results of the photos of sources that are listed, without a store, in their order."""
+    """The results of the photos of listed sources in their order, without a store."""
     import torch  # noqa: F401  before the threads begin, which are to compute with one each
 
     wanted = chosen(parts, photos_of(parts))
@@ -98,7 +98,7 @@ def _check_photos(paths: Iterable[str], there: Collection[str]) -> None:
 
 
 def _sound(results: Iterable[Embedded | Unreadable]) -> Iterator[Embedded]:
-    """The results, none of which may be a photo that cannot be read."""
+    """The results; an unreadable photo is an error."""
     for one in results:
         if isinstance(one, Unreadable):
             name = f"photo {one.photo.uri} of the list" if one.photo.root == MEMORY else one.photo.path

@@ -45,7 +45,7 @@ def _changes(
     changes = dict[str, dict[str, Any]]()
     for path, now in cache.by_hand_of(asked, known).items():
         photo, state = photos[path]
-        if state & ABOVE:  # labels and splits that a folder higher up gives to what had none
+        if state & ABOVE:  # labels and splits that a folder higher up gives to photos that had none
             words = said_of(annotate(photo, state))
             empty = [name for name, mark in BY_HAND.items() if now[name] is None and not now[mark]]
             changes[path] = {name: words[name] for name in empty}
@@ -61,7 +61,7 @@ def _changes(
 def _old_labels(cache: Cache) -> dict[int, dict[str, Any]]:
     """Label changes for labels that an earlier release kept as they were written, by row id."""
     labels = {label for batch in cache.photos(["label"], LABELLED) for label in batch["label"].unique().to_pylist()}
-    if all(label == plain(label) for label in labels):  # as it is but once: rows are not read for it
+    if all(label == plain(label) for label in labels):  # true in all runs but one: rows are not read for it
         return {}
     return {
         row["_rowid"]: {"label": plain(row["label"]) or None}

@@ -15,7 +15,7 @@ FOLDS = 5
 def clip(probabilities: "np.ndarray", targets: "np.ndarray") -> float:
     """The distance from 0 and 1 to keep, of probabilities (N, C) out of fold and true classes (N,).
 
-    That with the lowest log loss, if such a choice lowers it on photos that it was not made on; else `SMALLEST_CLIP`.
+    It has the lowest log loss, if the choice lowers it on photos that were held out; else it is `SMALLEST_CLIP`.
     """
     import numpy as np
 

@@ -1,4 +1,4 @@
-"""What lies near a photo: a yardstick for heads, and the bound beyond which a photo is unlike all others."""
+"""Neighbours of photos: a yardstick for heads, and the bound beyond which a photo is unlike all others."""
 
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -10,9 +10,9 @@ if TYPE_CHECKING:
 
 QUERIES_AT_ONCE = 1024  # rows that are compared at a time: of 10,000 queries, 120 MB
 NEIGHBOURS = 5
-# The share of held-out photos, pets like those of the cache, that are taken for unfamiliar.
+# The share of held-out photos, pets like those of the cache, that count as unfamiliar.
 QUANTILE = 0.01
-# Photos that are looked up to measure this: of an accuracy of 98 %, to a point in 95 of 100 cases.
+# Photos that this is measured on: of an accuracy of 98 %, to a point in 95 of 100 cases.
 SAMPLE = 1000
 
 
@@ -21,7 +21,7 @@ def nearest(
 ) -> "tuple[np.ndarray, np.ndarray]":
     """Cosines and places (Q, `wanted`) of the embeddings that lie nearest to `queries` (Q, D), best first.
 
-    Places count through the blocks; where there are fewer, cosines of -1 fill up.
+    Places count through the blocks; if there are fewer, cosines of -1 fill up.
     """
     import numpy as np
 
@@ -45,7 +45,7 @@ def nearest(
 
 
 def similarity(near: "np.ndarray") -> "np.ndarray":
-    """How like its nearest neighbours a photo is (Q,), of their cosines (Q, 5): the mean of those that there are."""
+    """A photo's similarity to its nearest neighbours (Q,), by their cosines (Q, 5): the mean of those that exist."""
     import numpy as np
 
     there = near > -1
@@ -55,7 +55,7 @@ def similarity(near: "np.ndarray") -> "np.ndarray":
 def measured(
     embeddings: "np.ndarray", targets: "np.ndarray", parts: "list[tuple[np.ndarray, np.ndarray]]"
 ) -> dict[str, Any]:
-    """`figures` of photos that are held out.
+    """`figures` of held-out photos.
 
     `parts` are places of such photos, each beside the places of those they are compared with.
     """
@@ -74,7 +74,8 @@ def measured(
 
 
 def figures(near: "np.ndarray", votes: "np.ndarray", targets: "np.ndarray") -> dict[str, Any]:
-    """A report's `accuracy_knn`, of the nearest neighbours' vote, and `unfamiliar`: what all but 1 % of photos reach.
+    """A report's `accuracy_knn`, by the nearest neighbours' vote, and `unfamiliar`: the similarity that all but 1 % of
+    photos reach.
 
     Of held-out photos: cosines of their neighbours (Q, 5), these neighbours' classes (Q, 5), their own classes (Q,).
     """
@@ -96,7 +97,7 @@ def unlike(
 ) -> "np.ndarray":
     """Which photos (Q,) are less like their nearest neighbours in the blocks than `bound`, of embeddings (Q, D).
 
-    A block is digests (n,) and embeddings (n, D). What has a photo's own digest, of `contents` (Q,), is no neighbour.
+    A block is digests (n,) and embeddings (n, D). A photo's own digest, of `contents` (Q,), is not a neighbour.
     """
     import numpy as np
 

@@ -1,4 +1,4 @@
-"""Copies made of some of the user's own photos, and how a photo looks at a glance: what near-copies are known by."""
+"""Copies made of some of the user's photos, and small grey pictures: `duplicates` knows near-copies by these."""
 
 import io
 from collections.abc import Callable, Iterable
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Look = TypeVar("Look")
-# Pixels; and for a closer look, at what is one scene in two framings.
+# Pixels of an edge; the larger for a closer look at one scene in two framings.
 GLANCE, LARGER = 24, 96
 SHARPNESS = 512  # pixels of the longer edge, so that sizes do not count
 PALETTE, MAX_PIXELS = 256, 65_536  # colours; pixels that are counted
@@ -33,7 +33,7 @@ LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
 @dataclass(frozen=True, eq=False)
 class Copies:
-    """Copies of one kind: of which photos' rows they were made, what these look like, and their own looks."""
+    """Copies of one kind (n): the photos that they were made of, embeddings of both, and the copies' grey pictures."""
 
     kind: str  # `re-encoded`, `resized`, `mirrored` or `cropped`
     rows: list[int]
@@ -44,7 +44,7 @@ class Copies:
 
 
 def make_copies(cache: Cache, compute: Compute, *, photos: int = 48, seed: int = 0) -> list[Copies]:
-    """Copies of some photos of a cache, drawn by a seed, of each kind; those that cannot be read are left out.
+    """Copies of each kind of some photos of a cache, drawn by a seed; unreadable photos are left out.
 
     Raises:
         PetrieveError: the weights or the device cannot be used.
@@ -93,7 +93,7 @@ def _copies(
 
 
 def glances(paths: Iterable[str], size: int = GLANCE, read: Reader | None = None) -> "dict[str, np.ndarray]":
-    """How each photo looks at a glance: grey, uint8 (24, 24), whatever its shape; without those that cannot be read."""
+    """A small grey picture of each photo, uint8 (24, 24) whatever its shape; unreadable photos are left out."""
     read = read or Reader()
     listed = read.know(paths)
     with ThreadPoolExecutor(CORES) as threads:
@@ -104,7 +104,7 @@ def glances(paths: Iterable[str], size: int = GLANCE, read: Reader | None = None
 def sharpness(path: str, read: Reader) -> float:
     """How much detail a photo shows: the variance of its Laplacian at a common size; 0 if it cannot be read.
 
-    It is 0 of a palette's colours too: they are strewn as dots, which would pass for detail. Pech-Pacheco et al.,
+    It is 0 for a picture with a palette too: dithered dots would pass for detail. Pech-Pacheco et al.,
     "Diatom autofocusing in brightfield microscopy" (2000).
     """
     found = _of_file(_sharpness, read, path)

@@ -1,4 +1,4 @@
-"""The store held against itself and against its photos: what is wrong, and what mends it."""
+"""A store checked against itself and its photos: what is wrong, and what mends it."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -52,12 +52,12 @@ class Finding:
 class Verified:
     """What was looked at, and what was found.
 
-    `changed`: photos that were opened and are gone or others since they were embedded, which is no damage.
+    `changed`: photos that were opened and have gone or changed since they were embedded; this is not damage.
     """
 
     photos: int  # whose rows were read
-    present: int  # of these, not marked as gone: what the sample is one of
-    opened: int  # of these, read again and held against their digests
+    present: int  # of these, not marked as gone: the sample is drawn from them
+    opened: int  # of these, read again and compared with their digests
     sampled: int  # of these, embedded again
     worst_cosine: float | None  # between a photo's embedding in the cache and its new one
     changed: list[str]
@@ -168,7 +168,7 @@ def _ranges(cache: Cache) -> tuple[bool, list[Finding]]:
 
 
 def _again(cache: Cache, rows: Sequence[Row], compute: Compute) -> Iterator[tuple[Row, Embedded | Unreadable]]:
-    """Each of these photos, with its embeddings, beside what it gives now."""
+    """Each of these photos with its stored embeddings, beside the result of embedding it now."""
     if not rows:
         return
     trunk = asking_trunk(cache, compute)
@@ -210,7 +210,7 @@ def _is_as_then(cached: Row, now: Embedded | Unreadable) -> bool:
 
 
 def _cosine(one: "np.ndarray", other: "np.ndarray") -> float:
-    """Of the views (V, D) that both have: the worst one's."""
+    """The lowest cosine among the views (V, D) that both have."""
     import numpy as np
 
     count = min(len(one), len(other))

@@ -24,8 +24,9 @@ def sampled_views(
 ) -> "Views":
     """The canonical views (3, 224, 224) of photos in an order that their names alone decide.
 
-    `listed` gives all photos as often as it is asked, each behind the number of its part, and `in_parts` some of them
-    in parts. So many are read at a time: of a packed archive each reading begins at its first byte.
+    `listed()` yields all photos, each with the number of its part, as often as it is called; `in_parts` groups some of
+    them into parts. `at_once` photos are read at a time, since each reading of a packed archive begins at its first
+    byte.
     """
     taken, most = 0, 8 * at_once  # a bound on memory; more are drawn only where these cannot be read
     while some := nsmallest(most, enumerate(listed()), key=_digest)[taken:]:
@@ -41,7 +42,7 @@ def _digest(row: tuple[int, Row]) -> tuple[bytes, str]:
 
 
 def _views(parts: Work) -> "dict[str, Tensor]":
-    """The canonical views of these photos by path, but for those that cannot be decoded."""
+    """The canonical views of these photos by path; undecodable photos are left out."""
     read = (one for part, photos in parts for one in part.read({photo.uri for photo in photos}))
     seen = (load(one, there=lambda _: None) for one in read)
     return {

@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 ANGLE = 10.0  # degrees, either way
 # Side of the crop to a photo's shorter edge, where it is not rotated; a rotated one lies within such a crop.
 SCALE = 0.9, 1.0
-# Of a photo. Eight photos with 32 views each fill the batch of a GPU.
+# Augmented views of a photo. Eight photos with 32 views each fill the batch of a GPU.
 MAX_VIEWS = 31
-# The store's card has these words: views of another recipe are embedded anew.
+# The store's card has this text: views of another recipe are embedded anew.
 RECIPE = f"augmented views 2: mirrored, then BLAKE2b, rotate {ANGLE}, mirror, crop {SCALE[0]} to {SCALE[1]}, {CROP}"
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What is done to a photo."""
+    """How an augmented view is made of a photo."""
 
     angle: float  # degrees, counter-clockwise
     mirrored: bool
@@ -40,7 +40,7 @@ class Augmentation:
 
 
 def augmentation_of(digest: bytes, view: int) -> Augmentation:
-    """What view 2, 3, … does to the photo with this digest, as by chance and always the same.
+    """How view 2, 3, … of the photo with this digest is made: as by chance, and always the same.
 
     BLAKE2b and not a library's generator, whose numbers may change with its version.
     """
@@ -70,7 +70,7 @@ def views_of(pixels: "Tensor", digest: bytes, wanted: Iterable[int]) -> "Tensor"
 def augmented_view(pixels: "Tensor", how: Augmentation) -> "Tensor":
     """Of a square crop of upright pixels (3, H, W), resized and rotated about its middle, the middle (3, 224, 224).
 
-    The crop is resized to so much more than 224 that no corner of its middle was outside it.
+    The crop is resized to more than 224, so that its rotated middle has no corner outside.
     """
     from torch.nn.functional import interpolate
 
@@ -100,7 +100,7 @@ def _rotated(square: "Tensor", turn: float) -> "Tensor":
 
 
 def check_views(number: int) -> None:
-    """Refuse a number of augmented views that cannot be.
+    """Refuse an impossible number of augmented views.
 
     Raises:
         PetrieveError: it is below 0 or above MAX_VIEWS.

@@ -25,7 +25,7 @@ class Decoded(NamedTuple):
     pixels: "Tensor"  # uint8 (3, H, W)
     width: int  # of the photo, upright
     height: int
-    caveat: str | None  # what is to be known of them: that they are a preview's, or that some are lost
+    caveat: str | None  # a warning: they are a preview's, or some are lost
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +101,7 @@ def _begins_plainly(data: bytes) -> bool:
 
 
 def _plain(data: bytes, enough: int, keep_damaged: bool, otherwise: int = 1) -> Picture:
-    """A JPEG, PNG or WebP; turned so `otherwise`, where it does not say how."""
+    """A JPEG, PNG or WebP; `otherwise` is its orientation if it has none."""
     try:
         with opened(data, PLAIN) as image:
             if _is_plain(image):
@@ -148,13 +148,13 @@ def _of_jpeg(data: bytes, image: "Image.Image", enough: int) -> "tuple[np.ndarra
 
 
 def _is_for_torchcodec(image: "Image.Image", enough: int) -> bool:
-    """Whether a picture is a WebP on its way to torch: nobody else is to wait for torch's import."""
+    """Whether a picture is a WebP on its way to torch: nothing else must wait for torch's import."""
     on_its_way = enough == ENOUGH and sys.modules.get("torch") is not None
     return on_its_way and image.format == "WEBP" and not image.info.get("exif")
 
 
 def _by_torchcodec(data: bytes) -> "np.ndarray | None":
-    """A WebP's pixels (H, W, 3), Pillow's in half the time; None where it is damaged, of which Pillow says how."""
+    """A WebP's pixels (H, W, 3), as Pillow's in half the time; None if it is damaged: Pillow says how."""
     import torch
     from torchcodec import decoders
 

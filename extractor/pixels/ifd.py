@@ -18,7 +18,7 @@ class Entry:
     type: int
     count: int
     field: int  # where in the file its four bytes of value or offset are
-    number: int | None  # what stands there as one number of its type; None of a type that is none
+    number: int | None  # the value as one number of its type; None of an unknown type
 
 
 def entries(tiff: bytes, at: int | None = None) -> Iterator[Entry]:

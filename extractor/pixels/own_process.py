@@ -29,9 +29,9 @@ MAX_SECONDS = 60
 # Of 200 megapixels, Pillow holds two copies of 800 MB each, and their bytes.
 MAX_MEMORY = 4 << 30
 REQUEST = struct.Struct(">?Q")  # whether damaged photos are wanted too; length of the file
-# Width and height, 0 where there are no pixels; length of the words (what is lost, or the reason), which come first.
+# Width and height, 0 if there are no pixels; length of the text (what is lost, or the reason), which comes first.
 ANSWER = struct.Struct(">III")
-MAX_MESSAGE_BYTES = 1000  # bytes of words
+MAX_MESSAGE_BYTES = 1000  # bytes of this text
 # What a photo does to its decoder. SIGKILL comes from outside, from a system without memory, say.
 CRASHES = {-signal.SIGSEGV, -signal.SIGABRT, -signal.SIGBUS, -signal.SIGILL, -signal.SIGFPE}
 
@@ -55,7 +55,7 @@ def decode_in_own_process(data: bytes, *, keep_damaged: bool = False) -> Pixels:
         try:
             answer = _ask(child, data, keep_damaged)
         except (EOFError, BrokenPipeError) as error:
-            child.kill()  # or closed its pipes, and lives
+            child.kill()  # it may have closed its pipes, and still run
             child.communicate()  # closes the pipes and waits
             if child.returncode == -signal.SIGALRM:
                 raise Undecodable(f"takes longer than {_scaled(MAX_SECONDS)} s to decode") from error
@@ -105,7 +105,7 @@ def _ask(child: Child, data: bytes, keep_damaged: bool) -> Pixels | str:
 
 
 def _scaled(bound: int) -> int:
-    """A bound that holds for photos of MEGAPIXELS, for those that may be larger."""
+    """A bound for photos of MEGAPIXELS, scaled to the largest that are allowed."""
     return bound * max(max_megapixels(), MEGAPIXELS) // MEGAPIXELS
 
 
@@ -118,7 +118,7 @@ def _read(child: Child, size: int) -> bytearray:
 
 
 def _serve(seconds: int) -> None:
-    """Decode what comes in until nothing comes."""
+    """Decode requests until the input ends."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     # Not RLIMIT_AS: that counts what threads only reserve, which grows with the number of cores.
     _, most = resource.getrlimit(resource.RLIMIT_DATA)
@@ -126,7 +126,7 @@ def _serve(seconds: int) -> None:
     least = wanted if most == resource.RLIM_INFINITY else min(wanted, most)
     resource.setrlimit(resource.RLIMIT_DATA, (least, least))
     source, sink = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what a library prints must not come between
+    os.dup2(2, 1)  # what a library prints must not mix with answers
     for head in iter(partial(source.read, REQUEST.size), b""):
         keep_damaged, length = REQUEST.unpack(head)
         data = source.read(length)

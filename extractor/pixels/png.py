@@ -1,4 +1,4 @@
-"""A PNG without what is no pixels: no text, colour profile or checksum of such keeps a photo from being decoded."""
+"""A PNG reduced to its pixels: a broken text, colour profile or checksum of one does not stop its decoding."""
 
 import re
 import zlib
@@ -16,9 +16,9 @@ _HEX = re.compile(rb"[^0-9a-fA-F]")
 
 
 def bare(data: bytes) -> tuple[bytes, dict[str, Any]]:
-    """A PNG of pixels alone, and what the rest said of them: `exif`, `xmp` and how many bits count (`sbit`).
+    """A PNG of pixels alone, and metadata of the rest: `exif`, `xmp` and how many bits count (`sbit`).
 
-    Of an animation the still picture is left, which programs show that know no animations.
+    Of an animation the still picture is left.
     """
     parts, info = [SIGNATURE], dict[str, Any]()
     for kind, start, end in _chunks(data):

@@ -19,7 +19,7 @@ from petrieve.store.errors import Undecodable
 SUBFILE, PHOTOMETRIC, SUB_IFDS, DNG = 254, 262, 330, 50706
 SENSOR = (32803, 34892)  # a colour filter array, and linear raw
 JPEGS = (0xC0, 0xC1, 0xC2)  # processes that pictures have; a sensor's numbers are lossless JPEG (0xC3)
-# A file of starts alone must not take for ever. A sensor of 100 megapixels in tiles has 1,600.
+# A file of JPEG starts alone must not take for ever. A sensor of 100 megapixels in tiles has 1,600.
 MAX_STARTS, SEGMENTS = 10_000, 60
 MAX_DIRECTORIES = 20  # directories in a directory that are looked at
 COPIES = 2  # a picture is there once or twice; more of one size are the tiles of a larger one

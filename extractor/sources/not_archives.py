@@ -1,4 +1,4 @@
-"""What a file is that is called an archive and is none that can be read."""
+"""What a file is that is named like an archive and cannot be read as one."""
 
 import os
 
@@ -7,7 +7,7 @@ from petrieve.extractor.sources.blob import HEAD, Blob
 from petrieve.extractor.sources.formats import is_photo
 from petrieve.store.errors import PetrieveError
 
-# By first bytes, of archives that are not read, and of what is found in the place of one.
+# By first bytes: archives that are not read, and what is found in the place of one.
 _PACKED = {
     b"Rar!": "RAR",
     b"7z\xbc\xaf\x27\x1c": "7z",
@@ -27,11 +27,11 @@ _OTHERS = {
 
 
 def check_name(blob: Blob) -> None:
-    """Refuse a file that is called an archive, or is one of a kind that is not read.
+    """Refuse a file that is named like an archive, or is one of a kind that is not read.
 
     Raises:
         OSError: it cannot be opened.
-        PetrieveError: it is such a file; what it is instead is said.
+        PetrieveError: it is such a file; the message says what it is instead.
     """
     head, name = blob.head(), os.path.basename(blob.path)
     packed = next((kind for start, kind in _PACKED.items() if head.startswith(start)), None)

@@ -1,4 +1,4 @@
-"""Photos of archives that are read from their start on, or in large pieces: in one go, and held for a while."""
+"""Photos of archives that are read from their start on, or in large pieces: read in one go, and kept for a while."""
 
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
@@ -12,12 +12,12 @@ from petrieve.extractor.sources.tars.entries import Entries
 from petrieve.store.photo import Photo
 from petrieve.store.rows import Unreadable
 
-MAX_BYTES = 256 << 20  # bytes that are held
+MAX_BYTES = 256 << 20  # bytes of photos in memory
 MAX_OPEN = 8  # archives that are open at a time
 
 
 def is_costly(part: Part) -> bool:
-    """Whether one photo of a part costs reading what lies before it, or with it."""
+    """Whether reading one photo of a part means reading others before it, or with it."""
     if isinstance(part, Within):
         return is_costly(part.part)
     return isinstance(part, Rows) or (isinstance(part, Entries) and part.packing is not None)
@@ -31,9 +31,9 @@ class _Wanted:
 
 @dataclass(eq=False)
 class ReadOnce:
-    """Photos that are wanted of such parts: whoever asks for one is given those before it in their order for nothing.
+    """The wanted photos of such parts: reading one keeps those before it in memory.
 
-    Asked for in the order in which they lie, each part is read once, however many threads ask.
+    If they are asked for in the order in which they lie, each part is read once, however many threads ask.
     """
 
     _wanted: dict[str, _Wanted] = field(default_factory=dict)  # by path of a photo
@@ -52,7 +52,7 @@ class ReadOnce:
         return path in self._wanted
 
     def read(self, path: str) -> Read | None:
-        """A photo that is wanted, by its path; None where its part gives nothing of it."""
+        """A wanted photo, by its path; None if its part does not give it."""
         with self._lock:
             if path in self._held:
                 self._held.move_to_end(path)
@@ -68,7 +68,7 @@ class ReadOnce:
         return None
 
     def _hold(self, read: Read) -> str:
-        """Hold a photo in place of those that were asked for the longest ago; its path."""
+        """Keep a photo in place of those that were asked for the longest ago; its path."""
         path = _photo(read).path
         self._bytes += _size(read) - (_size(self._held.pop(path)) if path in self._held else 0)
         self._held[path] = read

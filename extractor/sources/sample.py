@@ -154,7 +154,7 @@ def _background(width: int, height: int, chance: random.Random) -> "Image.Image"
     pen = ImageDraw.Draw(picture)
     horizon = int(height * chance.uniform(0.5, 0.75))
     pen.rectangle((0, horizon, width, height), fill=near)
-    for _ in range(chance.randrange(3, 9)):  # clouds, cushions, tufts: something that is no pet
+    for _ in range(chance.randrange(3, 9)):  # clouds, cushions, tufts: something that is not a pet
         x, y = chance.uniform(0, width), chance.uniform(0, height)
         size = chance.uniform(0.04, 0.16) * width
         tone = _mixed(far if y < horizon else near, (255, 255, 255), chance.uniform(0.1, 0.5))

@@ -1,4 +1,4 @@
-"""What a source is: where photos are listed without being opened, and then read in parts."""
+"""The interface of sources: photos are listed without being opened, and then read in parts."""
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -12,7 +12,7 @@ Read = tuple[Photo, bytes] | Unreadable  # a photo as it is now beside its bytes
 
 
 class Part(Protocol):
-    """Some photos of a source that lie together: what another process can be given, so it can be pickled."""
+    """Some photos of a source that lie together. Another process may get it, so it can be pickled."""
 
     @property
     def photos(self) -> Sequence[Photo]:
@@ -37,7 +37,7 @@ class Source(Protocol):
 
     @property
     def passed(self) -> Counter[str]:
-        """What was found and is no photo, by what it is: complete once all parts are listed."""
+        """What was found and is not a photo, counted by its kind: complete once all parts are listed."""
         ...
 
     def parts(self) -> Iterator[Part]:
@@ -49,7 +49,7 @@ class Source(Protocol):
         ...
 
     def annotations(self, listed: Sequence[Photo], /) -> Annotations | None:
-        """What it says of its photos beside their names; None where it says nothing.
+        """The annotations of its photos; None if there are none.
 
         `listed` are those that `parts` gave, all of them and in their order.
         """

@@ -1,4 +1,4 @@
-"""Archives that are not opened, because they are what they were when they were listed: a store knows their photos."""
+"""Archives that are not opened, because they have not changed since they were listed: a store knows their photos."""
 
 import time
 from collections import Counter
@@ -23,7 +23,7 @@ from petrieve.store.rows import unreadable
 if TYPE_CHECKING:
     import numpy as np
 
-# What has changed within so many seconds may change again without its time showing it: FAT keeps every other second.
+# Seconds within which a changed file may change again and keep its time: FAT keeps every other second.
 FRESH = 2.0
 PHOTOS_AT_ONCE = 10_000  # photos that are in memory at a time
 
@@ -51,7 +51,7 @@ class Listings:
         return found and OpenedArchive(found, blob, len(before), self.now)
 
     def _photos(self, blob: Blob, root: str, before: str) -> Iterator[Photo]:
-        """What the store knows to lie in a file, as a source with this root names it."""
+        """The photos in a file that the store knows, with uris relative to this root."""
         container = as_text(blob.path)
         for name, size, modified, version in self.there.inside(container, self._places[container]):
             yield Photo(root, before + name, size, modified, version=version)
@@ -71,18 +71,18 @@ def opened(blob: Blob, root: str, before: str, listings: Listings | None) -> Arc
 
 
 def _stamp(blob: Blob) -> Stamp:
-    """What tells that a file, and how the names in it are read, is what it was."""
+    """A stamp that changes with the file, and with how the names in it are read."""
     names = f"{blob.version or ''} names in {encoding}" if (encoding := named_in()) else blob.version
     return blob.size, blob.modified, names
 
 
 @dataclass(frozen=True)
 class OpenedArchive:
-    """An archive of which it is noted what it holds, once it is listed."""
+    """An archive whose content is noted once it is listed."""
 
     whole: Archive
     blob: Blob
-    start: int  # of the names in it, in the uris of its photos
+    start: int  # where the names in it begin in the uris of its photos
     now: dict[str, Listing]
 
     @property
@@ -130,7 +130,7 @@ class UnchangedArchive:
         return map(self.part, batched(self.photos(), PHOTOS_AT_ONCE))
 
     def annotations(self, _: Sequence[Photo]) -> Annotations | None:
-        """Nothing: none of its photos is new."""
+        """None: none of its photos is new."""
         return None
 
     def part(self, photos: Sequence[Photo]) -> "UnopenedPart":

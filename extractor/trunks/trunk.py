@@ -202,7 +202,7 @@ def _lanes(device: "torch.device") -> "Queue[torch.cuda.Stream]":
 
 
 def _keep_freed_memory() -> None:
-    """Layers' maps are reused instead of going back to the system, which would clear their pages every time.
+    """Have freed memory reused: the system would clear the pages of layers' maps every time.
 
     Measured with batches of 32 in float32: 28 photos/s without it, 40 with it. Only glibc has these switches.
     """
@@ -271,7 +271,7 @@ def _check_shapes(tensors: dict[str, "Tensor"], weights: str, own: Kind) -> None
 
 
 def _misfit(tensors: dict[str, "Tensor"], own: Kind) -> str | None:
-    """The first tensor that is missing, has another shape or is none of a network of this kind."""
+    """The first tensor that is missing, has another shape or does not belong to a network of this kind."""
     wanted = shapes(own)
     for name in (*wanted, *tensors):
         found = tuple(tensors[name].shape) if name in tensors else "missing"

@@ -44,7 +44,7 @@ BAD = {
     "deflate64": (Item(b"1.png", RED, method=9), "packed as deflate64"),
     "Zstandard": (Item(b"1.png", RED, method=93), "packed as Zstandard"),
     "a link": (Item(b"1.png", b"/etc/passwd", mode=LINK), "is a link"),
-    "a device": (Item(b"1.png", b"", mode=0o020666), "is no regular file"),
+    "a device": (Item(b"1.png", b"", mode=0o020666), "is not a regular file"),
 }
 
 

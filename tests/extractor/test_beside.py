@@ -99,7 +99,7 @@ def test_what_a_head_has_told_is_not_taken_for_what_somebody_says(
     done = run("predict", pets, "--store", store, "--csv", pets / "labels.csv")
     assert done.status == 0
     _, done = told(run, pets, tmp_path / "s")
-    assert "labels.csv: it holds what a head has told of photos, which `--labels` reads: it is passed over" in done.err
+    assert "labels.csv: it holds a head's results, which `--labels` reads: it is passed over" in done.err
     cache = Cache.open(tmp_path / "s")
     assert not any(mark for batch in cache.photos(["label_by_hand"]) for mark in batch["label_by_hand"].to_pylist())
 

@@ -94,4 +94,4 @@ def test_what_can_be_done_is_said_where_no_photo_is(
         assert (done.status, words in done.err, "sample" in done.err) == (1, True, False), done.err
     proxy.fault = lambda one: "403" if "/pets/" in one.path else None
     done = run("embed", address, "--store", tmp_path / "s", "--weights", "bundled")
-    assert (done.status, "; see that they can be had, and run the command again" in done.err) == (1, True), done.err
+    assert (done.status, "; see that they can be reached, and run the command again" in done.err) == (1, True), done.err

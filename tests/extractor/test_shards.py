@@ -99,11 +99,11 @@ def test_what_lies_beside_a_photo_is_said_of_it(what: str, kind: str, tmp_path: 
 
 
 BAD = {
-    "no UTF-8": ("0.cls", b"\xff\xfe", "0.cls: it is no UTF-8"),
-    "no JSON": ("0.json", b'{"a": ', "0.json: it is no JSON object"),
-    "no object": ("0.json", b"[1]", "0.json: no JSON object"),
+    "no UTF-8": ("0.cls", b"\xff\xfe", "0.cls: it is not UTF-8"),
+    "no JSON": ("0.json", b'{"a": ', "0.json: it is not a JSON object"),
+    "no object": ("0.json", b"[1]", "0.json: it is not a JSON object"),
     "deep": ("0.json", b"[" * 100_000, "0.json: "),
-    "half a character": ("0.json", b'{"a": "\\ud800"}', "0.json: it is no UTF-8"),
+    "half a character": ("0.json", b'{"a": "\\ud800"}', "0.json: it is not UTF-8"),
     "a long label": ("0.cls", b"x" * 1000, "0.cls: no name of a class is so long"),
     "large": ("0.txt", b"x" * (1 << 20) + b"x", "0.txt: it is too large"),
 }

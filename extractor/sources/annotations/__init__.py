@@ -1,1 +1,1 @@
-"""What is said of photos: by names and folders, by sheets, by what lies beside them."""
+"""Annotations of photos: from names and folders, from sheets, from files beside them."""

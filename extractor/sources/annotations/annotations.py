@@ -1,4 +1,4 @@
-"""What a source says of its photos beside their names: labels, splits and columns that lie with them."""
+"""A source's annotations of its photos: labels, splits and columns that lie with them."""
 
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,7 +19,7 @@ Texts = Mapping[str, str | None]  # by column
 
 @dataclass(frozen=True)
 class Annotations:
-    """What is said of photos, by path: label, split and the columns of a schema."""
+    """Annotations by path: label, split and the columns of a schema."""
 
     rows: dict[str, dict[str, Any]]
     columns: "pa.Schema"  # beyond label and split
@@ -44,7 +44,7 @@ class Annotations:
 
 
 def annotations_of(source: str, texts: Mapping[str, Texts]) -> Annotations:
-    """What a source says of photos in texts, by path; a column has another type where all its values do.
+    """Annotations from texts, by path; a column has another type if all its values do.
 
     `label` and `split` are ours, others the user's own; those that a store has no room for are passed over, and a note
     says so.
@@ -57,7 +57,7 @@ def annotations_of(source: str, texts: Mapping[str, Texts]) -> Annotations:
 
 
 def annotations_in(paths: Sequence[str], columns: Iterable[tuple[str, Sequence[str | None]]]) -> Annotations:
-    """What the columns of a table say in texts of the photos with these paths, row by row; as by `annotations_of`."""
+    """Annotations from columns of texts, row by row of the photos with these paths; as by `annotations_of`."""
     import pyarrow as pa
 
     rows: dict[str, dict[str, Any]] = {path: {} for path in paths}
@@ -80,12 +80,12 @@ def annotations_in(paths: Sequence[str], columns: Iterable[tuple[str, Sequence[s
 
 
 def has_room(column: str) -> bool:
-    """Whether a store can keep what a column with this name says: others are its own, or no word."""
+    """Whether a store can keep a column of this name: a word that is not one of its own."""
     return column not in RESERVED and COLUMN.fullmatch(column) is not None
 
 
 def together(some: Iterable[Annotations]) -> Annotations:
-    """What several sources say, in columns that hold all of it; of one photo, the later adds to the earlier."""
+    """Annotations from several sources, in columns that hold all; of one photo, the later adds to the earlier."""
     import pyarrow as pa
 
     every = list(some)

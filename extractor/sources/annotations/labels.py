@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
-# What a column is called, in any case; what stands behind our own word is taken where that is not there.
+# The names of columns, in any case; those after our own word count where that is missing.
 COLUMN_NAMES = {
     "photo": ("photo", "path", "file", "filepath", "file_name", "filename", "image", "image_path"),
     "label": ("label", "class", "ground_truth", "choice"),
     "split": ("split",),
 }
-# What stands beside photo and label where `predict --csv` and `audit --csv` have written them, and p(cat) and the like.
+# Columns that `predict --csv` and `audit --csv` write beside photo and label; p(cat) and the like too.
 HEAD_COLUMNS = {"probability", "error", "unsure", "unfamiliar"}, {"suggested", "reason", "score"}
 ROOT = "root"  # of `predict --csv`
 SHARE = re.compile(r"p\(.*\)")
@@ -48,12 +48,12 @@ class Labels:
         return replace(self, rows=dict(zip(self.rows, rows, strict=True)), columns=columns)
 
     def said(self, photos: Photos, known: Known, seen: "np.ndarray") -> dict[str, dict[str, Any]]:
-        """What the CSV says, by path, of photos that are found and that the store knows; a note names the rest.
+        """The CSV's rows by path, for photos that are found and that the store knows; a note names the rest.
 
-        `seen` (bool, of all that the store knows) are those of them that are found.
+        `seen` (bool, of all photos that the store knows) marks those that are found.
 
         Raises:
-            PetrieveError: a name stands for two photos, two names for one, or none for any.
+            PetrieveError: a name stands for two photos, two names for one, or no name for any.
         """
         meant = photos_meant(self.file, self.rows, photos, known)
         places = dict(zip(meant, known.places_of(list(meant.values())).tolist(), strict=True))
@@ -74,8 +74,8 @@ def read_labels(file: str | os.PathLike[str], *, photo: str | None = None, label
     `photo` and `label` name the columns of path and label; by default COLUMN_NAMES finds them.
 
     Raises:
-        PetrieveError: no such file, no CSV, no column of the photo or several, a photo twice, a column that cannot be
-            stored, a split that is none.
+        PetrieveError: no such file, not a CSV, no column of the photo or several, a photo twice, a column that cannot
+        be stored, an unknown split.
     """
     source = str(file)
     header, table = table_of(source, read_sheet(source), COLUMN_NAMES["photo"] if photo is None else [photo.casefold()])
@@ -103,7 +103,7 @@ def labels_of(
     names = _names(source, header, {"photo": photo, "label": label})
     cells = {name: [row[place] for row in table] for place, name in enumerate(names) if name}
     photos = cells.pop("photo")
-    if ROOT in head_columns(header):  # below which `predict` has named the photos
+    if ROOT in head_columns(header):  # `predict` names the photos below it
         roots = [row[header.index(ROOT)] for row in table]
         photos = [_below(*place) for place in zip(roots, photos, strict=True)]
     columns, values = list[pa.Field](), dict[str, list[Any]]()
@@ -126,7 +126,7 @@ def check_columns(file: str, names: Sequence[str]) -> None:
     """Refuse columns that cannot be stored.
 
     Raises:
-        PetrieveError: a name is the cache's own, no word, or there twice.
+        PetrieveError: a name is the cache's own, not a word, or there twice.
     """
     for position, name in enumerate(names):
         if name in RESERVED or not COLUMN.fullmatch(name) or name in names[:position]:
@@ -153,7 +153,7 @@ def _names(file: str, header: Sequence[str], chosen: Mapping[str, str | None]) -
 
 
 def _place(file: str, header: Sequence[str], word: str, chosen: str | None) -> int | None:
-    """Where the column is that one of our words means."""
+    """The place of the column that one of our words means."""
     own, *others = COLUMN_NAMES[word]
     for names in ([chosen],) if chosen else ([own], others):
         found = [place for place, name in enumerate(header) if (name if chosen else name.casefold()) in names]
@@ -171,7 +171,7 @@ def _place(file: str, header: Sequence[str], word: str, chosen: str | None) -> i
 
 
 def head_columns(header: Sequence[str]) -> set[str]:
-    """The columns that say what a head holds of a photo, where one of our commands has written them."""
+    """The columns of a head's results, if one of our commands has written this header."""
     shares = {name for name in header if SHARE.fullmatch(name)}
     told, audited = HEAD_COLUMNS
     found = {name for some in (told, audited) if some <= set(header) for name in some}
@@ -180,7 +180,7 @@ def head_columns(header: Sequence[str]) -> set[str]:
 
 
 def _below(root: str, photo: str) -> str:
-    """A photo's path below a root; one that somebody has written into a file of ours, and no root, as it is."""
+    """A photo's path below a root; as it is, if a user has added the row without a root."""
     if not root or not photo.strip() or os.path.isabs(photo):
         return photo
     return path_of(root, photo.removeprefix("./"))
@@ -195,7 +195,7 @@ def _split(file: str, word: str | None) -> str | None:
 def _by_photo(
     file: str, photos: Sequence[str], rows: Sequence[dict[str, Any]], header: Sequence[str]
 ) -> dict[str, dict[str, Any]]:
-    """The rows by the photos that they are of; one without a label says nothing where a tool has written it."""
+    """The rows by photo; a row without a label says nothing if a tool has written it."""
     by_tool = bool(head_columns(header)) or set(header) >= TASKS
     found: dict[str, dict[str, Any]] = {}
     for photo, row in zip(photos, rows, strict=True):

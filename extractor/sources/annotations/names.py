@@ -21,7 +21,7 @@ SPLITS = {
     "testing": "test",
     "test1": "test",  # Kaggle's name for it
 }
-PETS_TOO = ("val", "dev")  # of these, what pets are called as well
+PETS_TOO = ("val", "dev")  # of these, names of pets too
 PARENT = -1  # the level of the folder that a photo lies in
 ARCHIVE = re.compile(r"\.(zip|tar|tgz|tbz2?|tzst|tar\.(gz|zst|bz2)|parquet|lance)$", re.IGNORECASE)
 _SHARD = re.compile(r"(^|[-_.])\d+(-of-\d+(-[0-9a-f]{16})?)?$")
@@ -43,7 +43,7 @@ class Way:
 
     source: str | None  # the name of the source, unless that is a split
     below: tuple[str, ...]  # the folders below it, without those that are splits
-    split: str | None  # what the nearest folder that is one says
+    split: str | None  # of the nearest folder that is a split
 
     def label(self, level: int) -> str | None:
         """The folder at this level: 1 is the first below the source, 0 the source itself, PARENT the last."""
@@ -71,7 +71,7 @@ class Naming:
 
 
 def folder_name(name: str) -> str:
-    """What a folder is called, or would be that an archive is unpacked to: shards of one set are called the same.
+    """The name of a folder, or of the folder that an archive is unpacked to: shards of one set have the same.
 
     `train` for `train.zip` and `train-00000-of-00004.parquet`, nothing for `00012.tar`.
     """
@@ -88,7 +88,7 @@ def kaggle(name: str) -> str | None:
 
 
 def tree_of(folders: Iterable[Folder]) -> dict[Folder, set[str]]:
-    """The names of the folders in each folder, of these folders of photos and those that they lie in."""
+    """The names of the folders in each folder, for these folders of photos and those that they lie in."""
     tree: dict[Folder, set[str]] = {}
     for root, folder in folders:
         inner = tree.setdefault((root, folder), set())
@@ -126,10 +126,10 @@ def ways_of(tree: Mapping[Folder, set[str]], beside: Collection[str] = ()) -> di
 
 
 def is_split(name: str, siblings: Collection[str], inner: Iterable[str]) -> bool:
-    """Whether a folder with this name, that lies among these and has these in it, is a split.
+    """Whether a folder of this name, with these siblings and these folders in it, is a split.
 
-    One with a word that pets are called by too is none among folders that are not, unless there is another split or
-    what lies beside it is in it too.
+    One whose name pets have too is not a split among folders that are not, unless there is another split, or its
+    siblings' names are in it too.
     """
     if name.lower() not in SPLITS:
         return False

@@ -52,7 +52,7 @@ class Siblings:
         self._held.setdefault(uri[: -len(ending)], {})[ending] = data
 
     def settle(self, photos: Iterable[Photo], before: str, passed: Counter[str]) -> None:
-        """Give the files to these photos, whose uris begin with `before`; those that are of none are passed over."""
+        """Give the files to these photos, whose uris begin with `before`; files of no photo are passed over."""
         used = set[str]()
         for photo in photos:
             names = [name for name in names_beside(photo.uri[len(before) :]) if name in self._held]
@@ -65,7 +65,7 @@ class Siblings:
         _settle_texts(self._texts.values())
 
     def annotations(self, source: str) -> Annotations | None:
-        """What they say of the photos that they were given to; None where there are none. Notes name what is bad."""
+        """The annotations of the photos that they were given to; None if there are none. Notes name bad files."""
         if self._bad:
             more = f", and {len(self._bad) - 1} more" if len(self._bad) > 1 else ""
             warnings.warn(f"{source} says nothing of photos by {self._bad[0]}{more}", stacklevel=2)
@@ -99,13 +99,13 @@ def _object(text: str) -> dict[str, str | None]:
     """The columns of a JSON object.
 
     Raises:
-        ValueError: it is none, or holds what is no text.
+        ValueError: it is not a JSON object, or holds what is not text.
     """
     read = json.loads(text)
     if not isinstance(read, dict):
-        raise ValueError("no JSON object")
+        raise ValueError("it is not a JSON object")
     told = {key: _cell(value) for key, value in read.items()}
-    "".join([*told, *(value for value in told.values() if value)]).encode()  # half of a character is none
+    "".join([*told, *(value for value in told.values() if value)]).encode()  # half of a character is not text
     keys = [key for name in COLUMN_NAMES["label"] for key in told if key.casefold() == name]
     labels = [told.pop(key) for key in keys if not isinstance(read[key], list | dict)]
     return {**told, "label": labels[0]} if labels else told
@@ -119,8 +119,8 @@ def _cell(value: Any) -> str | None:
 
 def _reason(error: Exception) -> str:
     if isinstance(error, UnicodeError):
-        return "it is no UTF-8"
-    return f"it is no JSON object ({error})" if isinstance(error, json.JSONDecodeError) else str(error)
+        return "it is not UTF-8"
+    return f"it is not a JSON object ({error})" if isinstance(error, json.JSONDecodeError) else str(error)
 
 
 def _settle_texts(rows: Iterable[dict[str, str | None]]) -> None:

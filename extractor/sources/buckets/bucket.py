@@ -28,7 +28,7 @@ from petrieve.store.rows import unreadable
 class Bucket:
     """The photos below a prefix of a bucket, or one; where archives alone lie below it, what these hold.
 
-    No object is opened to see what it is: their endings say so.
+    Objects are known by their endings: none is opened to see.
     """
 
     root: str  # an address, without the last slash
@@ -43,7 +43,7 @@ class Bucket:
         return self.others.parts(self.root, parts, self.passed, self.listings)
 
     def annotations(self, listed: Sequence[Photo]) -> Annotations | None:
-        """What sheets beside its photos say of them, and before that what its archives do."""
+        """Annotations from sheets beside its photos, and from its archives."""
         return self.others.annotations(self.root, listed, self.passed)
 
     def _photos(self, others: Others) -> Iterator[Photo]:
@@ -83,7 +83,7 @@ class Objects:
     photos: tuple[Photo, ...]
 
     def read(self, wanted: Collection[str]) -> Iterator[Read]:
-        """The bytes of the photos with these uris, in order, or why they cannot be read: asked for from now on.
+        """The bytes of the photos with these uris, in order, or why they cannot be read; requests begin at once.
 
         Raises:
             PetrieveError: the credentials have ended.
@@ -104,7 +104,7 @@ def read_object(photo: Photo) -> Read:
         now, data = bytes_of(photo.path)
     except (OSError, Undecodable, MemoryError) as error:
         return unreadable(photo, error)
-    if now.version == photo.version:  # of its time, a listing knows the milliseconds too
+    if now.version == photo.version:  # a listing has the milliseconds of its time too
         return replace(photo, size=len(data)), data
     return replace(photo, size=len(data), modified=now.modified, version=now.version), data
 
@@ -115,7 +115,7 @@ def _taken(coming: deque[Fetch[Read]]) -> Iterator[Read]:
 
 
 def _blob(address: str, found: Object) -> Blob:
-    """An archive as it has been listed, with its time in whole seconds: asked for by itself, it says no more."""
+    """An archive as listed, with its time in whole seconds: asked for alone, an object has no more."""
     return Blob(address, found.size, found.modified - found.modified % 1_000_000, found.version)
 
 
@@ -124,7 +124,7 @@ def _is_named_like_photo(name: str) -> bool:
 
 
 def _is_passed_over(folder: str, seen: dict[str, bool], others: Others) -> bool:
-    """Whether a folder or one above it is hidden, or one of LITTER, which is told to `others`."""
+    """Whether a folder or one above it is hidden, or one of LITTER, which `others` counts."""
     above, _, name = folder.rpartition("/")
     if above and above not in seen:
         seen[above] = _is_passed_over(above, seen, others)

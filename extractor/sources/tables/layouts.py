@@ -1,4 +1,4 @@
-"""What the columns of a table of photos are: photos, what each is called, and what is said of it."""
+"""What the columns of a table of photos are: photos, their names and their annotations."""
 
 import base64
 import binascii
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 HEAD = 64  # bytes of a photo, which tell that it is one
 PICTURES = ("image", "img", "photo", "picture")  # columns of texts in which photos are looked for
-IDS = ("image_id", "id", "key", "__key__")  # what photos are called by where nothing says their path
+IDS = ("image_id", "id", "key", "__key__")  # columns that name photos where nothing has their path
 LABELS = (*NAMED["label"], "labels")
 LONG_TEXT = 4096  # characters, from which on a text is more than words
 MAX_QUOTED = 200  # characters of a text in a reason
@@ -40,7 +40,7 @@ class Layout:
     split: str | None = None
     own: Sequence[str] = ()  # the user's own
     classes: Mapping[str, Sequence[str]] = field(default_factory=dict)  # what numbers stand for, by column
-    notes: Sequence[str] = ()  # what is to be said of the table
+    notes: Sequence[str] = ()  # notes about the table
     instead: str = ""  # what its rows are where none has a photo
 
 
@@ -79,9 +79,9 @@ def layout(schema: "pa.Schema", peek: Peek) -> Layout:
 
 
 def name_column(made: Layout, column: Column) -> tuple[str | None, list[str] | None]:
-    """The column by which photos are called, and their names; None where no column tells each from all others.
+    """The column that names photos, and the names; None if no column has a name of its own for each.
 
-    A name becomes a part of a path, and must be none that leads elsewhere.
+    A name becomes a part of a path, and must not lead elsewhere.
     """
     for name in made.names:
         texts = texts_of(column(name))
@@ -91,9 +91,9 @@ def name_column(made: Layout, column: Column) -> tuple[str | None, list[str] | N
 
 
 def column_annotations(source: str, made: Layout, by: str | None, paths: Sequence[str], column: Column) -> Annotations:
-    """What the columns of a table say of its photos, which have these paths, row by row, and are called `by` a column.
+    """The annotations in a table of its photos, which have these paths, row by row; column `by` names them.
 
-    Notes say what is passed over.
+    Notes say which columns are passed over.
     """
     chosen = {"label": made.label, "split": made.split}
     chosen |= {name: name for name in made.own if name != by or by.casefold() in IDS}
@@ -151,7 +151,7 @@ def _is_name(text: str) -> bool:
 
 
 def _in_text(text: str) -> bytes:
-    """The photo that a text is, in base64 with or without what a web page sets before it."""
+    """The photo in a base64 text, with or without a web page's prefix `data:`."""
     try:
         data = base64.b64decode(text.partition(";base64,")[2] or text, validate=True)
     except (binascii.Error, ValueError):
@@ -162,7 +162,7 @@ def _in_text(text: str) -> bytes:
 
 
 def _photos(types: "Mapping[str, pa.DataType]", features: Mapping[str, Any], peek: Peek) -> Iterator[str]:
-    """The columns that hold photos: those that are said to, else those that can only be, else those that do."""
+    """The columns of photos: those declared as such, else those of a photo's type, else those that have photos."""
     told = [name for name in types if _kind(features.get(name)) == "Image"]
     pairs = [name for name, kind in types.items() if _has(kind, "bytes") and _has(kind, "path")]
     if told or pairs:
@@ -200,7 +200,7 @@ def _names(photo: str, types: "Mapping[str, pa.DataType]", words: Sequence[str])
 
 
 def _called(names: Sequence[str], words: Sequence[str]) -> str | None:
-    """The name that is the first of these words, in any case."""
+    """The name that is the first found of these words, in any case."""
     return next((name for word in words for name in names if name.casefold() == word), None)
 
 

@@ -27,12 +27,12 @@ PART = 1000  # rows at least, in whole groups: for each part the table is opened
 class Group(NamedTuple):
     """Rows that are kept together."""
 
-    key: str  # tells them from all others, and from what others were before
+    key: str  # unique among all groups, past ones too
     modified: int  # microseconds since 1970, UTC
 
 
 class Table(Protocol):
-    """A table that is open. What is damaged is Undecodable, what cannot be reached an OSError."""
+    """An open table. Damage raises Undecodable, a file out of reach OSError."""
 
     @property
     def schema(self) -> "pa.Schema":
@@ -40,7 +40,7 @@ class Table(Protocol):
         ...
 
     def groups(self, photos: str, /) -> Sequence[Group]:
-        """What its rows are kept in, in order; `photos` is the column that holds these."""
+        """Its groups of rows, in order; `photos` is the column that holds these."""
         ...
 
     def rows(self, group: int) -> Sequence[int]:
@@ -68,17 +68,17 @@ Opens = Callable[[Blob], AbstractContextManager[Table]]
 
 
 class Listing(NamedTuple):
-    """What a table is found to hold without a look at its photos."""
+    """What a table holds, without a look at its photos."""
 
     layout: Layout = Layout()
     rows: int = 0
     groups: Sequence[tuple[Group, Sequence[int]]] = ()  # each with its rows
     names: Sequence[str] | None = None  # of all rows; where there is none, they are numbered
     annotations: Annotations | None = None
-    damage: str | None = None  # why nothing can be told of what is in it
+    damage: str | None = None  # why its content is unknown
 
     def uris(self) -> Iterator[str]:
-        """What its photos are called, in order."""
+        """The uris of its photos, in order."""
         return iter(self.names) if self.names is not None else (f"row {one}" for one in range(self.rows))
 
 
@@ -95,7 +95,7 @@ class Tabled:
     def parts(self) -> Iterator["Rows"]:
         """Its photos in the order in which they lie, in whole groups.
 
-        One that is damaged, so that nothing tells what is in it, is as a folder that cannot be listed.
+        A damaged table, whose content is unknown, is like a folder that cannot be listed.
 
         Raises:
             PetrieveError: it cannot be reached.
@@ -131,11 +131,11 @@ class Tabled:
         return {photo.uri: photo for part in self._rows(found, "") for photo in part.photos}
 
     def annotations(self, _: Sequence[Photo]) -> Annotations | None:
-        """What its other columns say of its photos."""
+        """Annotations from its other columns."""
         return self._listing.annotations
 
     def part(self, photos: Sequence[Photo]) -> "Rows":
-        """Some of its photos as they are known from before."""
+        """Some of its photos that a store knows."""
         return Rows(self.blob, self.before, self.opens, tuple(photos))
 
     @cached_property
@@ -227,7 +227,7 @@ def _place(photo: Photo, numbers: Mapping[str, int]) -> tuple[int, int | None]:
 
 
 def _read(table: Table, group: int, rows: dict[int, Photo], column: str) -> Iterator[Read]:
-    """The photos in some rows of a group. Those behind damage share its fate: nothing tells where a row begins."""
+    """The photos in some rows of a group. Those after damage are lost too: nothing shows where a row begins."""
     trouble: Exception = Undecodable("its row is not there")
     try:
         for row, value in table.values(group, sorted(rows), column):
@@ -253,7 +253,7 @@ def _layout(table: Table) -> Layout:
 
 @contextmanager
 def _reached(path: str) -> Iterator[None]:
-    """What cannot be reached while a table is listed, as ours."""
+    """An OSError while a table is listed, as PetrieveError."""
     try:
         yield
     except OSError as error:

@@ -65,12 +65,12 @@ class Tar:
         return self.beside.noted(map(self.part, some), self.passed)
 
     def annotations(self, listed: Sequence[Photo]) -> Annotations | None:
-        """What files beside the photos say of them, and before these what sheets do."""
+        """Annotations from files beside the photos, and from sheets."""
         said = self._siblings.annotations(self.blob.path), self.beside.annotations(self.blob.path, listed, self.passed)
         return together(words for words in said if words) if any(said) else None
 
     def part(self, photos: Sequence[Photo]) -> "Entries":
-        """Some of its photos as they are known from before."""
+        """Some of its photos that a store knows."""
         return Entries(self.blob, self.packing, tuple(photos))
 
     def _photos(self) -> list[Photo]:
@@ -105,7 +105,7 @@ class Tar:
         yield from entries(file, None if self.packing else self.blob.size)
 
     def _uri(self, entry: Entry, names: EntryNames, file: Bytes) -> str | None:
-        """What the photo that an entry is is called, without what stands before it; None where it is none."""
+        """The name of the photo that an entry is, without the uri's prefix; None if it is not a photo."""
         if (uri := names.visible(entry.name)) is None:
             return None
         if entry.kind in OTHERS:
@@ -148,7 +148,7 @@ class Tar:
         return ((placed[1].uri[len(self.before) :], placed) for placed in found)
 
     def _linked(self, links: Iterable[Entry], names: EntryNames, found: dict[str, Placed]) -> Iterator[Placed]:
-        """Photos that have a further name: links to what was found, which are photos where that is one."""
+        """Photos by a further name: links to what was found, where that is a photo."""
         for link in links:
             if (uri := names.visible(link.name)) is None:
                 continue
@@ -161,12 +161,13 @@ class Tar:
             elif soft:
                 self.passed["symbolic link"] += 1
             elif ending_of(uri) in SUFFIXES:
-                yield link.place, self._bad(names.apart(uri), f"a link to {link.link!r}, which is no photo in the tar")
+                reason = f"a link to {link.link!r}, which is not a photo in the tar"
+                yield link.place, self._bad(names.apart(uri), reason)
             else:
                 names.pass_over(uri)
 
     def _stamped(self, photos: list[Photo]) -> list[Photo]:
-        """The photos, with the time of the tar where their own say nothing: as where it was made to be reproducible."""
+        """The photos, with the tar's time where their own is missing, as in reproducible tars."""
         same = len({photo.modified for photo in photos}) < 2
         of = f" of {self.blob.version or self.blob.modified}"
         return [
@@ -220,7 +221,7 @@ class Entries:
 
 
 def spans(placed: Iterable[Placed], most: int) -> Iterator[list[Placed]]:
-    """Photos in order, those together that are read at once: names of the same bytes, or of so many bytes at most."""
+    """Photos in order, grouped as they are read at once: names of the same bytes, or at most `most` bytes."""
     span: list[Placed] = []
     end = 0
     for place, photo in placed:

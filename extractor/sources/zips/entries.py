@@ -28,11 +28,11 @@ from petrieve.store.rows import PASSING, Unreadable, unreadable
 # What zips begin with: an entry, the end of an empty directory, and the marks of those that were made to be split.
 ZIPS = (b"PK\3\4", b"PK\5\6", b"PK00", b"PK\7\10")
 PART = 256  # photos that are read together
-# Bytes between two photos that are read rather than passed by; and what at most stands before a photo's own.
+# Bytes between two photos that are read rather than skipped; and the longest header before a photo's own bytes.
 _GAP, _BEFORE = 1 << 18, 1 << 12
 HEAD = 64  # bytes that tell a photo
-# A photo that unpacks to more than the first is refused where that is more than so many times what it takes. What
-# deflate reaches at most is 1,032; a photo all in one colour reaches it, of a few megabytes.
+# A photo that unpacks to more than this is refused if that is over `max_ratio` times its packed size. Deflate's highest
+# ratio is 1,032; a photo of one colour reaches it at a few megabytes.
 _LARGE = 1 << 26
 # Entries with these endings are no photos, and are not opened to see: a data set may have one of them beside each.
 _TEXTS = frozenset(
@@ -68,12 +68,12 @@ class Zip:
             self._settle(listed)
 
     def annotations(self, listed: Sequence[Photo]) -> Annotations | None:
-        """What files beside the photos say of them, and before these what sheets do."""
+        """Annotations from files beside the photos, and from sheets."""
         said = self._siblings.annotations(self.blob.path), self.beside.annotations(self.blob.path, listed, self.passed)
         return together(words for words in said if words) if any(said) else None
 
     def part(self, photos: Sequence[Photo]) -> "Entries":
-        """Some of its photos as they are known from before."""
+        """Some of its photos that a store knows."""
         return replace(self._part(photos), known=True)
 
     def _part(self, photos: Sequence[Photo]) -> "Entries":
@@ -117,7 +117,7 @@ class Zip:
         return self._listed(entry, uri)
 
     def _settle(self, photos: Sequence[Photo]) -> None:
-        """Give photos their siblings: these alone are read, in one go; what is of none is passed over."""
+        """Give photos their siblings, which alone are read, in one go; files of no photo are passed over."""
         start = len(self.before)
         names = {name for photo in photos for name in names_beside(photo.uri[start:])}
         wanted = {
@@ -163,7 +163,7 @@ def _refused(entry: Entry) -> str | None:
     if ".." in entry.name and ".." in entry.name.split("/"):
         return "its name leads out of the archive"
     if entry.mode and S_IFMT(entry.mode) and not S_ISREG(entry.mode):
-        return "it is a link" if S_ISLNK(entry.mode) else "it is no regular file"
+        return "it is a link" if S_ISLNK(entry.mode) else "it is not a regular file"
     if entry.flags & _ENCRYPTED:
         return "it is encrypted"
     if entry.method not in (STORED, DEFLATED):
@@ -236,7 +236,7 @@ class Entries:
         return content(window, place + found.length, found.method, photo.size, crc)
 
     def _misread(self, photo: Photo, error: Exception) -> Unreadable:
-        """Why a photo is not what it should be: its zip may be another by now, as may be what lies there."""
+        """Why a photo is not as it was listed: its zip, or the entry, may have changed."""
         blob = self.blob
         try:
             if blob_at(blob.path) != blob:
@@ -260,7 +260,7 @@ def _stamped(photo: Photo) -> tuple[int, int] | None:
 
 
 def _ahead(photos: Sequence[Photo]) -> list[int]:
-    """For each photo, up to where is read at once: to the end of those that lie close behind it."""
+    """For each photo, the end of what is read at once: the photos close behind it too."""
     places, until, next_place = list[int](), 0, -1
     for photo in reversed(photos):
         if found := _stamped(photo):

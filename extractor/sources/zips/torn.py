@@ -1,4 +1,4 @@
-"""The entries of a zip that has no directory, as their own headers have them: what is whole of one that is cut off."""
+"""The entries of a zip without a directory, by their own headers: the whole ones of a zip that is cut off."""
 
 from collections.abc import Iterator
 
@@ -60,7 +60,7 @@ def _measures(window: Window, place: int, found: Header) -> tuple[int, int, int]
 
 
 def _behind(window: Window, place: int, found: Header) -> int:
-    """Where what lies behind an entry begins, whose packed bytes end at a place."""
+    """Where the next header begins, after packed bytes that end at a place."""
     if not found.flags & _BEHIND:
         return place
     data = window.at(place, 28)
