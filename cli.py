@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Petrieve's command line: all commands, and how their failures are said."""
+"""Petrieve's command line: all commands, and how failures are printed."""
 
 import logging
 import os
@@ -82,21 +82,21 @@ def main() -> None:
     # Threads that wait by spinning starve each other as soon as anything else runs: measured, up to 7 × slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "10")  # numpy's: they then wait 2¹⁰ cycles before they sleep
-    os.environ.setdefault("LANCE_LOG", "error")  # what it could not do is said by us, without what a server answered
+    os.environ.setdefault("LANCE_LOG", "error")  # we say what it could not do, without the server's answer
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # what the terminal cannot write
     notes = Notes()
     warnings.showwarning = lambda message, *_: notes.show(str(message))
-    logging.getLogger("PIL").setLevel(logging.CRITICAL)  # what is wrong with a photo is listed with the photo
+    logging.getLogger("PIL").setLevel(logging.CRITICAL)  # trouble with a photo is listed with the photo
     for command in (*app.registered_commands, *(one for _, group in GROUPS for one in group.registered_commands)):
         command.epilog = re.sub(r"^Example: \S+", f"Example: {words.program()}", str(command.epilog))
     app.rich_markup_mode = BOXED if get_terminal_size().columns >= NARROW else None
     try:
-        max_megapixels()  # a mistake in it is said before anything is opened
+        max_megapixels()  # a mistake in it ends the command before anything is opened
         app()
     except PetrieveError as error:
-        sys.exit(f"error: {words.called(words.printable(str(error)))}")
+        sys.exit(f"error: {words.as_options(words.printable(str(error)))}")
     except OSError as error:
         what = words.printable(f"{error.filename}: {error.strerror}" if error.filename else first_line(error))
         sys.exit(f"error: {what}; check the path, its permissions and the space on its disk")

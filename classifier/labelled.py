@@ -120,7 +120,7 @@ def names(cache: Cache, *, bounded: bool = False) -> Names:
     if not len(order):
         raise PetrieveError(
             f"no photo in {cache.store.path} has a label",
-            "put the photos of each class in a folder of its name, or give `embed` a `--labels FILE.csv`",
+            'put the photos of each class in a folder of its name, or give `embed` a `labels="FILE.csv"`',
         )
     own = found[order]
     shown, counts = np.unique(own, return_counts=True)

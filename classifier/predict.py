@@ -58,7 +58,7 @@ def share(value: str | float) -> float:
     found = re.fullmatch(r"(\d*\.?\d+(?:e-?\d+)?)(\s*%)?", str(value).strip())
     number = float(found[1]) / (100 if found[2] else 1) if found else -1.0
     if not 0 <= number <= 1:
-        raise PetrieveError(f"{value!r} is not a rate of errors", "give `--max-error` one such as 1%")
+        raise PetrieveError(f"{value!r} is not a rate of errors", "give `max_error=…` one such as 1%")
     return number
 
 

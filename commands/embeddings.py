@@ -1,4 +1,4 @@
-"""What is embedded: made, listed, held against itself."""
+"""Embeddings: made, listed, checked."""
 
 import sys
 from functools import partial
@@ -70,7 +70,7 @@ def embed(
     prune: Annotated[bool, typer.Option("--prune", metavar="", help="Forget the photos that are gone.")] = False,
     forget: Annotated[
         int | None,
-        typer.Option(metavar="N", help="With `--prune`: N, if most are gone."),
+        typer.Option(metavar="N", help="With `--prune`: how many, if most are gone."),
     ] = None,
     retry: Annotated[bool, typer.Option("--retry", metavar="", help="Open unreadable photos again.")] = False,
     keep_damaged: Annotated[

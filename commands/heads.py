@@ -1,4 +1,4 @@
-"""What is in a photo: a head, its predictions, and what is known of both."""
+"""What is in a photo: a head, its predictions, and how good they are."""
 
 from pathlib import Path
 from typing import Annotated
@@ -118,7 +118,7 @@ def report(
     zip_encoding: ZipEncoding = None,
     as_json: Json = False,
 ) -> None:
-    """Write what is known of head and labels as one HTML page."""
+    """Write the figures of head and labels as one HTML page."""
     from petrieve.api.store import open as opened
 
     show(opened(store, trunk=trunk).report(out), as_json)

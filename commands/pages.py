@@ -12,7 +12,7 @@ from petrieve.gallery.words import printable
 
 app = typer.Typer()
 PASSWORD = "PETRIEVE_PASSWORD"
-STOPPED = 128 + 2  # as shells have it of Ctrl-C
+STOPPED = 128 + 2  # as shells write it for Ctrl-C
 
 
 @app.command(epilog="Example: cli.py gallery --port 8765")
@@ -61,5 +61,5 @@ def gallery(
 
 
 def _typed() -> str | None:
-    """The password that somebody types; None where nobody can."""
+    """The password, typed; None without a terminal."""
     return typer.prompt("Password for those who open it", hide_input=True) if sys.stdin.isatty() else None

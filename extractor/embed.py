@@ -226,7 +226,7 @@ def _opened(place: Store, trunk: str | None, compute: Compute) -> tuple[Cache | 
     if trunk not in (network.kind, made_by(network).name):
         raise PetrieveError(
             f"the weights {network.weights} are those of {made_by(network).name}, not of {trunk}",
-            f"name the weights that made it, or `--trunk {network.kind}` to embed with these",
+            f'name the weights that made it, or `trunk="{network.kind}"` to embed with these',
         )
     if card is None:
         return None, network
@@ -241,7 +241,7 @@ def _asked(sources: Iterable[str]) -> list[str]:
 def _check_another(place: Store, name: str, cache: Cache) -> None:
     """Refuse to drop the trunk that the run embeds with."""
     if trunks_of(place.path, [name]) == [cache.made.name]:
-        raise PetrieveError(f"{name} is what this run embeds with", "name the trunk that stays with `--trunk`")
+        raise PetrieveError(f"{name} is what this run embeds with", "name the trunk that stays with `trunk=…`")
 
 
 def _check_one_is_readable(parts: Iterable[Piece], keep_damaged: bool) -> None:

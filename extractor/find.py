@@ -60,7 +60,7 @@ def find_all(
         if gone and not prune:
             raise PetrieveError(
                 f"{name} is gone, and the store holds photos of it",
-                "bring it back, or add `--prune` to forget them",
+                "bring it back, or add `prune=True` to forget them",
             )
         if gone:
             continue

@@ -123,7 +123,7 @@ def naming_of(
         for doubt in doubts if new else ():
             warnings.warn(doubt, stacklevel=2)
     elif not labels_at(level, naming.ways.values()):
-        raise PetrieveError(f"no photo has a folder at level {level}", "give a smaller `--label-level`, or none")
+        raise PetrieveError(f"no photo has a folder at level {level}", "give a smaller `label_level=…`, or none")
     return naming
 
 
@@ -162,7 +162,7 @@ def _as_in_store(naming: Naming, made: Plan, known: Known, cache: Cache) -> tupl
     labels = {path: now["label"] for path, now in cache.told_of(list(some), known).items()}
     same = [photo for path, photo in some.items() if known.root(path) == photo.root]
     ours = {label for photo in same if (label := naming.of(photo).label)}
-    level = "" if naming.level is None or not ours else f"`--label-level {naming.level}` gives all {_quoted(ours)}"
+    level = "" if naming.level is None or not ours else f"`label_level={naming.level}` gives all {_quoted(ours)}"
     if level and not any(labels.values()):
         return naming, [f"photos that the store had before have no label; {level}"]
 
@@ -190,7 +190,7 @@ def _doubts(
         depths = [len(naming.ways[folder].below) - naming.level for folder in folders]
         if sum(depth > 0 for depth in depths) > sum(depth == 0 for depth in depths):
             labels, inner = (_quoted(labels_at(naming.level + more, naming.ways.values())) for more in (0, 1))
-            yield f"folders {inner} inside {labels} are no labels; `--label-level {naming.level + 1}` takes them"
+            yield f"folders {inner} inside {labels} are no labels; `label_level={naming.level + 1}` takes them"
     for splits, others, taken in islice(mixed(tree, beside), 1):
         what, which = "split" if taken else "label", f"{_quoted(splits)} beside {_quoted(others)}"
         yield f"{which} are taken for {what}s" if len(splits) > 1 else f"{which} is taken for a {what}"

@@ -205,7 +205,7 @@ def check_loss(made: Plan, sources: Sequence[str], known: Known, forget: int | N
     if lost and forget is None:
         raise PetrieveError(
             f"{lost}: its disk may not be there",
-            f"bring it back, or add `--forget {len(made.missing)}` to `--prune` if so many are to be forgotten",
+            f"bring it back, or add `forget={len(made.missing)}` to `prune=True` to forget them",
         )
 
 

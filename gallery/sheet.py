@@ -74,7 +74,7 @@ def group_sheet(file: Path, groups: Sequence[Sequence[tuple[str, str]]], *, pict
         PetrieveError: there is no group, or the file's folder cannot be written to.
     """
     if not groups:
-        raise PetrieveError("there is nothing to draw: no two photos are copies", "leave out `--sheet`")
+        raise PetrieveError("there is nothing to draw: no two photos are copies", "leave out `sheet=…`")
     photos = [(path, kind, os.path.basename(path)) for group in groups for path, kind in group]
     first = [place for group in groups for place in range(len(group))]
     contact_sheet(

@@ -10,7 +10,7 @@ from petrieve.gallery.words import name, printable
 from petrieve.store.errors import listed
 from petrieve.store.photo import path_of
 
-NO_LABELS = "none; photos get one where each label has a folder of its own, or from `--labels FILE.csv`"
+NO_LABELS = 'none; photos get one where each label has a folder of its own, or from `labels="FILE.csv"`'
 LABELS, FREQUENT = 20, 10  # on one line: new photos' labels; what a store holds
 BETTER = "the bundled trunk knows cats and dogs; for ImageNet's weights: {}"
 SOURCES, PASSED = 10, 10  # how many of them are listed
@@ -42,7 +42,7 @@ def embedded(summary: dict[str, Any], *, pruned: bool) -> Iterator[str]:
         yield Aside("`petrieve info --unreadable` lists the unreadable ones with their reasons")
     if missing := summary["missing"]:
         some, are, them = ("1 photo", "is", "it") if missing == 1 else (f"{missing} photos", "are", "them")
-        then = f"and {are} forgotten" if pruned else f"(`--prune` forgets {them})"
+        then = f"and {are} forgotten" if pruned else f"(`prune=True` forgets {them})"
         yield Aside(f"{some} {are} gone from the source {then}")
 
 
@@ -343,7 +343,8 @@ def verified(found: dict[str, Any]) -> Iterator[str]:
     if opened > sampled:
         yield f"all {present} photos that are not gone were read again, {sampled} of them embedded again"
     elif sampled < present:
-        yield f"{sampled} of {present} photos that are not gone, evenly spread, were embedded again; `--all` reads all"
+        some = f"{sampled} of {present} photos that are not gone, evenly spread,"
+        yield f"{some} were embedded again; `every=True` reads all"
     else:
         yield f"all {present} photos that are not gone were embedded again"
     if found["worst_cosine"] is not None:

@@ -130,10 +130,10 @@ class Cache(Choosing):
             raise PetrieveError(
                 f"store {self.store.path} was made with {self.made.kind} and weights {self.weights} "
                 f"({self.fingerprint[:8]}), not with {weights} ({fingerprint[:8]})",
-                f"use `--weights {self.weights}`, or add `--trunk {self.made.kind}` to embed with these beside it"
+                f'use `weights="{self.weights}"`, or add `trunk="{self.made.kind}"` to embed with these beside it'
                 if weights != self.weights
                 else f"these are of another release: `embed --trunk {self.made.kind}` puts what they make beside it, "
-                f"and `--drop-trunk {self.made.name}` lets the old go",
+                f'and `drop_trunk="{self.made.name}"` lets the old go',
             )
 
     def commit(self, results: Sequence[Embedded | Unreadable], known: Known) -> None:

@@ -43,7 +43,7 @@ ADVICE = {
     "commit": "put the store on a disk of this machine, or on a faster one",
 }
 OF_THE_TRUNK = {
-    "cpu": "use a GPU (`--device cuda`) or more cores; the steps before it are not in its way",
+    "cpu": 'use a GPU (`device="cuda"`) or more cores; the steps before it are not in its way',
     "cuda": "nothing here: the GPU is as busy as it can be",
 }
 

@@ -66,7 +66,7 @@ def check_on(on: str) -> None:
         PetrieveError: it is neither `local` nor `ray` nor an address of a cluster.
     """
     if on not in (LOCAL, RAY) and not (on.startswith(ADDRESS) and on.removeprefix(ADDRESS)):
-        raise PetrieveError(f"nothing runs on {on!r}", "use `--on local`, `--on ray` or `--on ray://HOST:10001`")
+        raise PetrieveError(f"nothing runs on {on!r}", 'use `on="local"`, `on="ray"` or `on="ray://HOST:10001"`')
 
 
 @contextmanager

@@ -286,11 +286,11 @@ def device(name: str, most: int | None) -> str:
         and without `most` asks for none.
     """
     if name not in ("auto", "cpu", "cuda"):
-        raise PetrieveError(f"a cluster has no device {name!r}", "use `--device cpu`, `cuda` or `auto`")
+        raise PetrieveError(f"a cluster has no device {name!r}", 'use `device="cpu"`, `cuda` or `auto`')
     gpus = name != "cpu" and bool(slots("cuda"))
     if name == "cuda" and not gpus and most is None:
         raise PetrieveError(
-            "the cluster has no GPU", "use `--device cpu`; where an autoscaler can start some, name `--workers`"
+            "the cluster has no GPU", 'use `device="cpu"`; where an autoscaler can start some, name `workers=…`'
         )
     return ("cuda" if gpus else "cpu") if name == "auto" else name
 

@@ -119,7 +119,7 @@ class Worker:
 
         job = self._job
         if why := lacks(job.device, precision):
-            raise PetrieveError(why, "name another `--precision`")
+            raise PetrieveError(why, "name another `precision=…`")
         plain = "float32" if precision == "int8" else precision
         trunk = made_of(self._weights, job.made.weights, job.device, plain, kind(job.made.kind))
         if trunk.fingerprint != job.made.fingerprint:

@@ -51,7 +51,7 @@ def draw_sample(folder: Path, *, photos: int = 120, seed: int = 0) -> int:
         PetrieveError: the folder cannot be written to, or `photos` is below 1.
     """
     if photos < 1:
-        raise PetrieveError(f"cannot draw {photos} photos", "give `--photos` a number from 1 on")
+        raise PetrieveError(f"cannot draw {photos} photos", "give `photos=…` a number from 1 on")
     for number in range(photos):
         kind = ("cat", "dog")[number % 2]
         of_kind = number // 2

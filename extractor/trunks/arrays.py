@@ -115,7 +115,7 @@ def check_fits(embeddings: "np.ndarray", precision: str) -> None:
     if not bool((np.abs(embeddings) < TOO_LARGE).all()):
         raise PetrieveError(
             f"the trunk's numbers overflow in {precision}",
-            "use `--precision float32`, or other weights if it is that already",
+            'use `precision="float32"`, or other weights if it is that already',
         )
 
 

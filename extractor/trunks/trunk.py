@@ -109,7 +109,7 @@ class Trunk:
 
         if tried == 1:
             raise PetrieveError(
-                f"{self.device} has no memory for one photo", "free some, or use `--device cpu`"
+                f"{self.device} has no memory for one photo", 'free some, or use `device="cpu"`'
             ) from error
         self.batch = tried // 2
         if self.device.type == "cuda":
@@ -266,7 +266,7 @@ def _check_shapes(tensors: dict[str, "Tensor"], weights: str, own: Kind) -> None
     other = next((kind.name for kind in KINDS.values() if _misfit(tensors, kind) is None), None)
     raise PetrieveError(
         f"weights {weights} are not a {own.title}'s: {wrong}",
-        f"add `--trunk {other}`, whose they are" if other else f"give a state dict of torchvision's {own.name}",
+        f'add `trunk="{other}"`, whose they are' if other else f"give a state dict of torchvision's {own.name}",
     )
 
 

@@ -41,7 +41,7 @@ def read_weights(weights: str, kind: Kind = FIRST) -> dict[str, "Tensor"]:
     """
     if weights == "bundled":
         if not _is_bundled(kind):
-            raise PetrieveError(f"no {kind.title} is bundled", "give `--weights imagenet` or `--weights FILE.pth`")
+            raise PetrieveError(f"no {kind.title} is bundled", 'give `weights="imagenet"` or `weights="FILE.pth"`')
         state = _load_file(BUNDLED, kind, BUNDLED_SHA256)
     elif weights == "imagenet":
         state = _load_file(_imagenet_file(kind), kind, sha256_of(kind))
@@ -162,8 +162,8 @@ def _is_bundled(kind: Kind) -> bool:
 
 
 def _other_ways(kind: Kind) -> str:
-    bundled = "`--weights bundled` (a DenseNet-121 that knows cats and dogs) or " if _is_bundled(kind) else ""
-    return f"give {bundled}`--weights FILE.pth`"
+    bundled = '`weights="bundled"` (a DenseNet-121 that knows cats and dogs) or ' if _is_bundled(kind) else ""
+    return f'give {bundled}`weights="FILE.pth"`'
 
 
 def _load_file(file: Path, kind: Kind, sha256: str = "") -> dict[str, Any]:

@@ -150,7 +150,7 @@ async def _entered(asked: Request) -> Response:
 async def _failed(asked: Request, error: Exception) -> Response:
     """What a person reads where a page cannot be made."""
     what = error if isinstance(error, PetrieveError) else PetrieveError(first_line(error), "is the store still there?")
-    return page(asked, "problem.html", 422, problem=words.called(told(desk_of(asked), str(what))))
+    return page(asked, "problem.html", 422, problem=words.as_options(told(desk_of(asked), str(what))))
 
 
 async def _refused(asked: Request, error: HTTPException) -> Response:

@@ -131,7 +131,7 @@ def _said(desk: Desk, cache: Cache, pets: list[Embedded], found: tuple[Match, ..
     try:
         fitted = head.load(cache)
     except PetrieveError as error:
-        return "", words.called(told(desk, str(error))), False
+        return "", words.as_options(told(desk, str(error))), False
     said = fitted.predict_one(np.concatenate([pet.views[:1] for pet in pets]))
     near = [one.similarity for one in found[:5]]
     alone = not near or sum(near) / len(near) < fitted.report.unfamiliar["similarity"]

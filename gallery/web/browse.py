@@ -93,7 +93,7 @@ def _page(desk: Desk, look: Look) -> dict[str, Any]:
         condition = look.filters.condition(there["columns"])
         order = orders_of(desk).of(desk.store.index().cache, condition, look.order)
     except PetrieveError as error:
-        return {**shown, "problem": words.called(told(desk, str(error)))}
+        return {**shown, "problem": words.as_options(told(desk, str(error)))}
     if order is None:
         return shown
     at = look.at if look.at < len(order) else 0

@@ -99,7 +99,7 @@ def _page(desk: Desk, look: Look) -> dict[str, Any]:
         key, rows = key_of(key, by, head, condition), chosen.rows if chosen else None
         shade = maps.shades.of(key, shades.shades_of, ground, orders_of(desk), by, rows, key)
     except PetrieveError as error:
-        return {**shown, "state": "problem", "problem": words.called(told(desk, str(error)))}
+        return {**shown, "state": "problem", "problem": words.as_options(told(desk, str(error)))}
     if shade is None:
         return {**shown, "state": "waiting"}
     only = next((kind for kind in shade.kinds if str(kind.slot) == look.only), None)

@@ -144,7 +144,7 @@ def test_many_sheets_are_told_of_in_one_line(tmp_path: Path) -> None:
 
 def test_a_sheet_that_is_too_large_is_not_read_to_its_end() -> None:
     sheet = Sheet("metadata.csv", lambda most: bytes(most))
-    with pytest.warns(UserWarning, match=rf"over {MAX_BYTES >> 20} MB, which `--labels` reads: it is passed over"):
+    with pytest.warns(UserWarning, match=rf"over {MAX_BYTES >> 20} MB, which `labels=…` reads: it is passed over"):
         assert annotations_beside("/p", [sheet], {"1.jpg": "/p/1.jpg"}.items) == (None, ["metadata.csv"])
 
 

@@ -75,7 +75,7 @@ def test_near_misses_of_splits_are_taken_as_meant(tmp_path: Path, written: str, 
 
 def test_a_csv_without_labels_is_said(tmp_path: Path) -> None:
     (tmp_path / "l.csv").write_text("photo,breed\na.jpg,Manx\n")
-    with pytest.warns(UserWarning, match=r"l\.csv has no column `label`.*`--label-column` says which"):
+    with pytest.warns(UserWarning, match=r"l\.csv has no column `label`.*`label_column=…` says which"):
         assert read_labels(tmp_path / "l.csv").rows == {"a.jpg": {"breed": "Manx"}}
     assert read_labels(tmp_path / "l.csv", label="breed").rows["a.jpg"]["label"] == "Manx"
 

@@ -29,7 +29,7 @@ Out = TypeVar("Out")
 NamedPaths = Callable[[], Iterable[tuple[str, str]]]  # by name in a source and path, as often as they are asked for
 SHEETS = frozenset({"metadata.csv", "metadata.jsonl", "labels.csv"})
 MAX_BYTES = 128 << 20  # 1,000,000 lines with a sentence each
-TOO_LARGE = f"it is over {MAX_BYTES >> 20} MB, which `--labels` reads"
+TOO_LARGE = f"it is over {MAX_BYTES >> 20} MB, which `labels=…` reads"
 MAX_NAMED = 3  # sheets that have a line of their own
 
 
@@ -207,7 +207,7 @@ def _labels(file: str, sheet: Sheet) -> Labels:
         raise Undecodable(TOO_LARGE)
     header, rows = _table(file, data) if file.casefold().endswith("l") else table_of(file, data, COLUMN_NAMES["photo"])
     if head_columns(header):  # a prediction must not become an annotation
-        raise Undecodable("it holds a head's results, which `--labels` reads")
+        raise Undecodable("it holds a head's results, which `labels=…` reads")
     return labels_of(file, header, rows)
 
 

@@ -81,7 +81,7 @@ def read_labels(file: str | os.PathLike[str], *, photo: str | None = None, label
     header, table = table_of(source, read_sheet(source), COLUMN_NAMES["photo"] if photo is None else [photo.casefold()])
     if all(_place(source, header, word, label if word == "label" else None) is None for word in ("label", "split")):
         what = f"{source} has no column `label`, so photos are labelled as without it"
-        warnings.warn(f"{what}; `--label-column` says which column it is", stacklevel=2)
+        warnings.warn(f"{what}; `label_column=…` says which column it is", stacklevel=2)
     return labels_of(source, header, table, photo=photo, label=label)
 
 
@@ -139,7 +139,7 @@ def _names(file: str, header: Sequence[str], chosen: Mapping[str, str | None]) -
     if places["photo"] is None:
         raise PetrieveError(
             f"{file} has no column `photo`, only {listed(header, 10)}",
-            "name the column that holds each photo's path `photo`, or say which it is with `--photo-column`",
+            "name the column that holds each photo's path `photo`, or say which it is with `photo_column=…`",
         )
     if places["photo"] == places["label"]:
         raise PetrieveError(f"{file} cannot have photo and label in one column", "name two")
@@ -158,7 +158,7 @@ def _place(file: str, header: Sequence[str], word: str, chosen: str | None) -> i
     for names in ([chosen],) if chosen else ([own], others):
         found = [place for place, name in enumerate(header) if (name if chosen else name.casefold()) in names]
         if len(found) > 1:
-            ask = f", or say which it is with `--{word}-column`" if others else ""
+            ask = f", or say which it is with `{word}_column=…`" if others else ""
             raise PetrieveError(
                 f"{file} has the columns {' and '.join(header[place] for place in found)}: each may be the {word}",
                 f"rename the others{ask}",
