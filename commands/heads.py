@@ -19,7 +19,7 @@ from petrieve.commands.options import (
 )
 from petrieve.commands.zips import ZipEncoding
 from petrieve.extractor.sources.formats import FORMATS
-from petrieve.gallery.terminal import Aside
+from petrieve.gallery.tables import Aside
 from petrieve.store.errors import PetrieveError
 
 app = typer.Typer()

@@ -13,7 +13,7 @@ import typer
 
 from petrieve.commands import complete
 from petrieve.gallery.advice import DEFAULT_STORE as DEFAULT_STORE
-from petrieve.gallery.terminal import Aside
+from petrieve.gallery.tables import Aside
 from petrieve.gallery.words import as_options, called, note
 from petrieve.store.buckets import ENDPOINTS
 

@@ -15,8 +15,9 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from petrieve.gallery import terminal, words
+from petrieve.gallery import words
 from petrieve.gallery.spreadsheet import write
+from petrieve.gallery.tables import Aside
 from petrieve.gallery.web import jobs
 from petrieve.gallery.web.desk import Desk, command, placed, told
 from petrieve.gallery.web.page import desk_of, page
@@ -61,7 +62,7 @@ def _report(desk: Desk, _: jobs.Job, __: str) -> list[str]:
 
 def _embed(desk: Desk, job: jobs.Job, source: str) -> list[str]:
     summary = desk.store.embed(source, quiet=True, on_progress=job.heard)
-    return [line for line in summary.lines() if not isinstance(line, terminal.Aside)]
+    return [line for line in summary.lines() if not isinstance(line, Aside)]
 
 
 ACTIONS = {

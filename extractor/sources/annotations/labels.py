@@ -79,7 +79,9 @@ def read_labels(file: str | os.PathLike[str], *, photo: str | None = None, label
     """
     source = str(file)
     header, table = table_of(source, read_sheet(source), COLUMN_NAMES["photo"] if photo is None else [photo.casefold()])
-    if all(_place(source, header, word, label if word == "label" else None) is None for word in ("label", "split")):
+    is_the_pages = os.path.exists(os.path.join(os.path.dirname(source), "store.json"))  # it has what was noted, no more
+    places = (_place(source, header, word, label if word == "label" else None) for word in ("label", "split"))
+    if not is_the_pages and all(place is None for place in places):
         what = f"{source} has no column `label`, so photos are labelled as without it"
         warnings.warn(f"{what}; `label_column=…` says which column it is", stacklevel=2)
     return labels_of(source, header, table, photo=photo, label=label)
