@@ -9,9 +9,10 @@ import warnings
 from io import TextIOWrapper
 from pathlib import Path
 from shutil import get_terminal_size
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
 from petrieve import __version__
 from petrieve.commands import embeddings, exports, heads, neighbours, pages, trunks
@@ -20,7 +21,32 @@ from petrieve.extractor.sources.bounds import max_megapixels
 from petrieve.gallery import words
 from petrieve.store.errors import PetrieveError, first_line
 
+
+class Command(TyperCommand):
+    """A command whose help shows no value for options that take none."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Its arguments and options."""
+        return _flags_without_values(super().get_params(ctx))
+
+
+class Commands(TyperGroup):
+    """The same for the program itself."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Its options."""
+        return _flags_without_values(super().get_params(ctx))
+
+
+def _flags_without_values(params: list[Any]) -> list[Any]:
+    for param in params:
+        if getattr(param, "is_flag", False):
+            param.metavar = ""
+    return params
+
+
 app = typer.Typer(
+    cls=Commands,
     help="Embed pet photos once; then know what is in them, and find the pets that look alike.",
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -38,7 +64,7 @@ GROUPS = (  # with their titles in the list of commands
 )
 for title, group in GROUPS:
     for command in group.registered_commands:
-        command.rich_help_panel = title
+        command.rich_help_panel, command.cls = title, Command
     app.add_typer(group)
 
 
@@ -57,7 +83,7 @@ def options(
     """What can be asked without a command."""
 
 
-@app.command(rich_help_panel="Photos", epilog="Example: cli.py demo")
+@app.command(cls=Command, rich_help_panel="Photos", epilog="Example: cli.py demo")
 def demo(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where pictures and store go.")] = Path("petrieve-demo"),
 ) -> None:

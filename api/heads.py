@@ -137,7 +137,7 @@ class Heads(Opened):
         about = {"weights": cache.weights, "fingerprint": cache.fingerprint, "trunk": kind(cache.made.kind).title}
         size = page.write(
             path(out),
-            {**asdict(fitted.report), "by_split": fitted.report.by_split, "roc": [asdict(one) for one in curves]},
+            {**asdict(fitted.report), "roc": [asdict(one) for one in curves]},
             store={"photos": len(cache), "looked_at": len(photos), "of": photos.of, **about},
             suspects=suspects,
             mistakes=[asdict(one) for one in mistakes],

@@ -34,6 +34,7 @@ class Report:
     accuracy: float
     log_loss: float  # nats, of the calibrated probabilities
     evaluated_on: str
+    by_split: bool  # whether these photos are those that their splits hold out; else they were drawn
     seconds: float
     measured: int  # photos of `evaluated_on`; near-copies with the same label are one
     left_out: int  # held-out photos that were left out, being near-copies of training photos
@@ -59,11 +60,6 @@ class Report:
     clip: float  # how far from 0 and 1 to keep, for the lowest log loss on held-out photos
     # `risk_coverage` of predictions that are averaged over one augmented view too, over two, …: as many as all have
     risk_coverage_views: list[list[dict[str, float]]] = field(default_factory=list)
-
-    @property
-    def by_split(self) -> bool:
-        """Whether the photos that it was measured on are those that their splits hold out; else they were drawn."""
-        return self.evaluated_on.startswith("held-out split")
 
 
 @dataclass(frozen=True, eq=False)
@@ -231,7 +227,9 @@ def _head(metadata: dict[str, Any], weight: "np.ndarray", bias: "np.ndarray", di
     classes = tuple(map(str, json.loads(metadata["classes"])))
     if weight.shape != (len(classes), dimension) or bias.shape != (len(classes),):
         raise ValueError(f"shapes {weight.shape} and {bias.shape} for {len(classes)} classes")
-    return Head(weight, bias, classes, metadata["fingerprint"], Report(**json.loads(metadata["report"])))
+    report = json.loads(metadata["report"])
+    report.setdefault("by_split", report["evaluated_on"].startswith("held-out split"))  # older heads lack it
+    return Head(weight, bias, classes, metadata["fingerprint"], Report(**report))
 
 
 def _digest(metadata: dict[str, Any], weight: "np.ndarray", bias: "np.ndarray") -> str:

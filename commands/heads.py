@@ -37,7 +37,7 @@ def fit_head(
     l2: Annotated[
         float | None, typer.Option(metavar="X", help="Strength of L2 (scikit-learn's 1/C), instead of the grid.")
     ] = None,
-    balanced: Annotated[bool, typer.Option("--balanced", metavar="", help="Give every class the same weight.")] = False,
+    balanced: Annotated[bool, typer.Option("--balanced", help="Give every class the same weight.")] = False,
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:

@@ -115,7 +115,7 @@ On = Annotated[
     str,
     typer.Option(metavar="WHERE", rich_help_panel=COMPUTING, help="`local`, `ray` or `ray://HOST:10001`."),
 ]
-Json = Annotated[bool, typer.Option("--json", metavar="", help="Print one JSON document and nothing else.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 
 
 def show(result: "Shown", as_json: bool) -> None:

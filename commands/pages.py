@@ -36,7 +36,7 @@ def gallery(
             metavar="DIR", exists=True, file_okay=False, writable=True, help="A folder that photos may be added to."
         ),
     ] = None,
-    browse: Annotated[bool, typer.Option("--browser/--no-browser", metavar="", help="Open it in the browser.")] = True,
+    browse: Annotated[bool, typer.Option("--browser/--no-browser", help="Open it in the browser.")] = True,
 ) -> None:
     """Open a page: ask about a photo, look through the store."""
     from petrieve.api.store import open as opened
