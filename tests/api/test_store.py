@@ -1,4 +1,4 @@
-"""A store as a notebook has it: what it is asked with, and what its answers are good for."""
+"""A store in a notebook: what its methods take, and what their answers can do."""
 
 import copy
 import os

@@ -1,4 +1,4 @@
-"""What a head is not sure of, and what it has never seen the like of."""
+"""Photos that a head is not sure of, and photos unlike all that it has seen."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Where labelled photos are too many to hold, some are drawn, the same each time, and how many is said."""
+"""Of too many labelled photos for memory some are drawn, the same each time; the output says how many."""
 
 from collections.abc import Callable
 from pathlib import Path

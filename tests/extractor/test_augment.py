@@ -52,7 +52,7 @@ def test_no_corner_of_a_view_lies_outside_the_photo() -> None:
 
 
 def test_what_is_drawn_is_the_same_everywhere_and_stays_within_its_ranges() -> None:
-    """These numbers are in people's stores: whoever changes them changes RECIPE."""
+    """These numbers are in people's stores: a change of them must change RECIPE."""
     first = views.augmentation_of(bytes(16), 1)
     assert first == views.Augmentation(
         -1.124953752300809, True, 0.9959042535422395, 0.6946841689905557, 0.9759760388598534

@@ -154,7 +154,7 @@ def test_decoders_end_with_their_run_however_it_ends(busy: bool, tmp_path: Path)
 
 
 def test_ctrl_c_is_not_for_the_decoders(tmp_path: Path) -> None:
-    """What is being decoded is finished by a run that finishes what it has begun."""
+    """A run that is stopped finishes the photos that it is decoding."""
     (tmp_path / "slow.png").write_bytes(corpus.slow(6000))
     (tmp_path / "good.tif").write_bytes(TIFF)
     script = (

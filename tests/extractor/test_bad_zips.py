@@ -1,4 +1,4 @@
-"""What is wrong with a zip or with an entry of it costs a line, bounded memory and little time."""
+"""A broken zip or entry costs a line, bounded memory and little time."""
 
 import os
 import random
@@ -16,7 +16,7 @@ from petrieve.store.rows import Unreadable
 
 
 def bomb() -> bytes:
-    """Three entries, of which each has the next one's header and bytes in its own."""
+    """Three entries, each with the next one's header and bytes inside its own."""
     data = bytes(1000)
     last = body(Item(b"3.png", data))
     second = body(Item(b"2.png", last, size=len(last)))
@@ -27,7 +27,7 @@ def bomb() -> bytes:
     return first + lines + end(3, len(lines), len(first))
 
 
-# What stands beside a photo that is whole, and what is said of it.
+# A bad entry beside a whole photo, and the reason that is listed for it.
 BAD = {
     "another CRC": (Item(b"1.png", RED, crc=7), "CRC is another"),
     "another CRC, deflated": (Item(b"1.png", RED, method=8, crc=7), "CRC is another"),

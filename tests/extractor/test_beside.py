@@ -1,4 +1,4 @@
-"""Sheets that lie beside photos say what these are, without being asked."""
+"""Sheets beside photos annotate them without being asked for."""
 
 import json
 import zipfile

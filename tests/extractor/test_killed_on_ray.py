@@ -1,4 +1,4 @@
-"""Whatever is killed while a cluster embeds, no photo is lost, none is there twice, and no innocent one is blamed."""
+"""Whatever is killed while a cluster embeds: no photo is lost, stored twice or blamed wrongly."""
 
 import os
 import random

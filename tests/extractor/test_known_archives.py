@@ -35,7 +35,7 @@ def packed(folder: Path, file: Path, *, time: int = OLD) -> Path:
 
 
 def blank(file: Path) -> None:
-    """The file's bytes are others, and its size and time are what they were: whoever opens it finds no zip."""
+    """The file has other bytes with the same size and time: opened, it would not be a zip."""
     time, size = file.stat().st_mtime_ns, file.stat().st_size
     file.write_bytes(bytes(size))
     os.utime(file, ns=(time, time))

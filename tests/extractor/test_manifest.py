@@ -1,4 +1,4 @@
-"""What a run has listed: given out in parts that hold what is asked for, wherever the photos are, and found again."""
+"""Listed photos: given out in the parts that hold them, wherever they are, and found again in the store."""
 
 import pickle
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Parquet: the store is the one that the unpacked folder would have given, and other columns say what they say."""
+"""Parquet: the store is the one of the unpacked folder, and other columns become annotations."""
 
 import base64
 import random

@@ -1,4 +1,4 @@
-"""What is asked of a bucket, and what is said of a place in it where no photo is; against a real server."""
+"""Requests to a bucket, and messages about a place in it without photos; against a real server."""
 
 import tarfile
 from concurrent.futures import ThreadPoolExecutor

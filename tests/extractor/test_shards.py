@@ -1,4 +1,4 @@
-"""Shards as WebDataset and img2dataset write them, and zips of the same: what lies beside photos is said of them."""
+"""Shards as WebDataset and img2dataset write them, and zips of the same: files beside photos annotate them."""
 
 import json
 import warnings

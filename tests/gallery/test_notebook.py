@@ -1,4 +1,4 @@
-"""What a notebook shows of an answer without being asked to."""
+"""What a notebook shows of an answer by itself."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Exports that are damaged, or a stranger's: each is refused in one line, and nothing is written."""
+"""Damaged or untrusted exports: each is refused in one line, and nothing is written."""
 
 import json
 from collections.abc import Callable

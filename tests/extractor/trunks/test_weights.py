@@ -116,7 +116,7 @@ def named(content: bytes) -> Kind:
 
 
 def within(seconds: float, kind: Kind) -> str:
-    """What is at hand, and found out in no more than so many seconds."""
+    """The weights at hand, found within these seconds."""
     started = time.monotonic()
     found = at_hand(kind, **SHORT)
     assert time.monotonic() - started <= seconds + SLACK
