@@ -34,7 +34,7 @@ class Report:
     accuracy: float
     log_loss: float  # nats, of the calibrated probabilities
     evaluated_on: str
-    by_split: bool  # whether these photos are those that their splits hold out; else they were drawn
+    by_split: bool  # whether splits held these photos out; else they were drawn
     seconds: float
     measured: int  # photos of `evaluated_on`; near-copies with the same label are one
     left_out: int  # held-out photos that were left out, being near-copies of training photos

@@ -33,7 +33,7 @@ class Labelled:
 
     paths: list[str]
     labels: "np.ndarray"  # (N,) text
-    splits: "np.ndarray"  # (N,) text, empty where there is none
+    splits: "np.ndarray"  # (N,) text, empty without a split
     digests: "np.ndarray"  # (N,) 16 bytes each
     embeddings: "np.ndarray"  # float32 (N, D), of the canonical views
     views: "np.ndarray"  # float32 (M, D), of the augmented ones

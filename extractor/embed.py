@@ -248,7 +248,8 @@ def _check_one_is_readable(parts: Iterable[Piece], keep_damaged: bool) -> None:
     """Refuse sources without a readable photo: no store is made for files that only look like photos."""
     failures, first, may_pass = 0, None, True
     for part, photos in parts:
-        # All would be asked for ahead of what is looked at; and of one alone nobody knows whether the bucket answers.
+        # A few first: reading all at once would request far ahead, and one alone does not show whether a bucket
+        # answers.
         for some in more_each_time(photos):
             for read in part.read({photo.uri for photo in some}):
                 loaded = load(read, there=lambda _: None, keep_damaged=keep_damaged)

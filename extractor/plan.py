@@ -1,4 +1,4 @@
-"""What a run has to do: the photos of its sources, held against what the store knows of them."""
+"""What a run has to do: the photos of its sources, compared with what the store knows of them."""
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -126,7 +126,7 @@ def _photos(cache: Cache) -> tuple[dict[str, Row], list[Finding]]:
         for row, checksum in zip(batch.to_pylist(), photo_checksums(batch), strict=True):
             photo = photo_of(row, names)
             if row["checksum"] != checksum:
-                wrong.append(Finding(f"the row of {photo.path} is damaged: its checksum is another's", ANEW))
+                wrong.append(Finding(f"the row of {photo.path} is damaged: its checksum does not fit", ANEW))
             if photo.path in rows:
                 twice.append(Finding(f"{photo.path} has more than one row", ANEW))
             rows[photo.path] = Row(photo, row["digest"], row["gone"] is not None, row.get("caveat"))
@@ -149,7 +149,7 @@ def _contents(cache: Cache, rows: Mapping[str, Row]) -> list[Finding]:
             if not (abs(vector) < float("inf")).all() or not vector.any():
                 wrong.append(Finding(f"the embedding of {whose} holds no numbers, or zeros alone", ANEW))
             elif there != checksum:
-                wrong.append(Finding(f"the embedding of {whose} is damaged: its checksum is another's", ANEW))
+                wrong.append(Finding(f"the embedding of {whose} is damaged: its checksum does not fit", ANEW))
     lacking = [of[digest] for digest in of if digest not in views]
     wrong += [Finding(f"{path} has no embedding by {cache.made.name}", LACKING) for path in lacking]
     alone = [of[digest] for digest, there in views.items() if digest in of and len(there) <= max(there)]

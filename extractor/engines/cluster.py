@@ -103,7 +103,7 @@ def _join(where: str, folder: Path, *, alone: bool) -> None:
     if alone:  # Ray's own place is open to all users of the machine
         settings |= {"include_dashboard": False, "_temp_dir": str(folder)}
     elif not _listens(where):  # Ray would try for minutes, and complain line by line
-        raise PetrieveError(f"nobody listens at {where}", "see that the cluster runs and can be reached from here")
+        raise PetrieveError(f"nothing listens at {where}", "see that the cluster runs and can be reached from here")
     for left in reversed(range(TRIES)):
         try:
             with _signals():
@@ -152,7 +152,7 @@ def _address() -> str:
 
 
 def _listens(address: str) -> bool:
-    """Whether somebody does at `HOST:PORT`; of `auto` and the like nothing is known."""
+    """Whether something listens at `HOST:PORT`; `auto` and the like are not checked."""
     host, _, port = address.removeprefix(ADDRESS).rpartition(":")
     if not port.isdecimal():
         return True
@@ -173,7 +173,7 @@ def _no_cluster(where: str, error: Exception) -> PetrieveError:
     # Ray's client does not learn why it is refused.
     if any(word in said.lower() for word in ("token", "unauthenticated", "client connection timeout")):
         return PetrieveError(
-            f"the cluster {where} lets nobody in without its token",
+            f"the cluster {where} asks for its token",
             "set RAY_AUTH_MODE=token, and copy its ~/.ray/auth_token here or name it in RAY_AUTH_TOKEN",
         )
     if isinstance(error, ConnectionAbortedError) and said.strip():  # the head's traceback, whose last line says why

@@ -36,7 +36,7 @@ what is in `data/`. `petrieve import` reads the folder back into a store, bit by
 
 
 def data_set_card(cache: Cache, photos: int) -> str:
-    """The text of a README.md that says what a folder with so many photos holds."""
+    """The text of a README.md that says what a folder with N photos holds."""
     columns = own(cache.photo_schema)
     rest = [name for name in REST if name not in ("digest", "gone") and name in cache.photo_schema.names]
     return TEMPLATE.format(

@@ -203,7 +203,7 @@ def _rows(export: Export, batch: "pa.RecordBatch") -> list[dict[str, Any]]:
         for row in rows:
             row["digest"] = bytes.fromhex(row["digest"])
             if len(row["digest"]) != 16:
-                raise ValueError("a digest is none")
+                raise ValueError("a digest is not 16 bytes in hexadecimal")
     except (ValueError, KeyError) as error:
         raise _damaged(export.where, f"a row cannot be used: {first_line(error)}") from error
     for row in rows:
@@ -256,7 +256,7 @@ def _card(where: Path) -> dict[str, Any]:
             f"{where} holds embeddings of unit length, and not the store's own",
             "import a folder or a `.parquet` that `petrieve export` wrote",
         )
-    if told["weights"] not in WEIGHTS:  # a path that somebody else wrote is not opened
+    if told["weights"] not in WEIGHTS:  # a path in an untrusted file is not opened
         raise PetrieveError(
             f"{where} was made with weights from a file, {told['weights']}",
             "copy the store itself, or embed the photos with `petrieve embed --weights FILE`",

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 ORIENTATION = 0x0112  # EXIF 2.32
 SHORT = 3  # the type that it should have
-XMP_TAG, NO_TAG = 700, 701  # of a TIFF; the second is nobody's
+XMP_TAG, NO_TAG = 700, 701  # of a TIFF; the second is unused
 LYING = (5, 6, 7, 8)  # its values of photos that lie on their side
 EXIF, XMP = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"  # how such segments of a JPEG begin
 _PREFIX = re.compile(rb"""xmlns:([\w.-]+)\s*=\s*["']http://ns\.adobe\.com/tiff/1\.0/["']""")

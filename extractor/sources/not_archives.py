@@ -20,7 +20,7 @@ _OTHERS = {
     b"%PDF": "a PDF",
     b"PAR1": "Parquet",
     b"ARROW1": "Arrow",
-    b"<": "HTML or XML, a page of whoever served it, say",
+    b"<": "HTML or XML, such as a server's page",
     b"{": "JSON",
     bytes(HEAD): "zeros, as of a download that has not come to its end",
 }
@@ -41,4 +41,4 @@ def check_name(blob: Blob) -> None:
         raise PetrieveError(f"{blob.path} is packed as {packed}, which is not read", "unpack it, and name its folder")
     what = next((kind for start, kind in _OTHERS.items() if head.lstrip(b"\xef\xbb\xbf \r\n").startswith(start)), None)
     what = what or ("empty" if not head else f"something that begins with {head[:8]!r}")
-    raise PetrieveError(f"{blob.path} is no archive that can be read, but {what}", "fetch it again")
+    raise PetrieveError(f"{blob.path} is not an archive that can be read, but {what}", "fetch it again")

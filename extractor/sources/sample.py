@@ -1,4 +1,4 @@
-"""Photos for whoever has none at hand: drawn cats and dogs, or the Oxford-IIIT Pet photos."""
+"""Photos for trials: drawn cats and dogs, or the Oxford-IIIT Pet photos."""
 
 import os
 import random

@@ -151,7 +151,7 @@ class UnopenedPart:
         """The bytes of the photos with these uris, in order, or why they cannot be read."""
         try:
             found = archive(self.blob, self.root, self.before)
-            why: Exception = Undecodable(f"{self.blob.path} is no longer a file that photos are in")
+            why: Exception = Undecodable(f"{self.blob.path} is no longer an archive of photos")
         except OSError as error:
             found, why = None, error
         if found:

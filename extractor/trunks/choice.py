@@ -71,6 +71,6 @@ def made_by(trunk: Trunk) -> Made:
 
 
 def asks(cache: Cache, compute: Compute) -> bool:
-    """Whether somebody asks for what must be checked even when there is nothing to embed."""
+    """Whether weights, device or precision are given, which are checked even if there is nothing to embed."""
     other = compute.weights is not None and resolve(compute.weights) != cache.weights
     return other or (compute.device, compute.precision) != ("auto", "auto")

@@ -116,7 +116,7 @@ def test_what_is_bad_beside_a_photo_is_noted_and_costs_itself(what: str, kind: s
     told, _, notes = said(tmp_path / f"a.{kind}", [("0.jpg", JPEG), (name, data), ("1.jpg", JPEG), ("1.cls", b"cat")])
     assert {uri: row for uri, row in told.items() if row} == {"1.jpg": {"label": "cat"}}
     assert len(notes) == 1
-    assert f"{tmp_path}/a.{kind} says nothing of photos by {note}" in notes[0]
+    assert f"{tmp_path}/a.{kind} has annotations that are passed over: {note}" in notes[0]
 
 
 @pytest.mark.parametrize("kind", KINDS)

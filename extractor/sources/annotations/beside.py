@@ -1,4 +1,4 @@
-"""Sheets of annotations beside photos, in a folder or an archive: they are read without being asked for.
+"""Sheets of annotations beside photos, in a folder or an archive: they are read unasked.
 
 A name in one is a path from the folder that the sheet lies in, as Hugging Face's ImageFolder has it ("Create an image
 dataset", datasets 4), or from the source.

@@ -68,7 +68,7 @@ class Siblings:
         """The annotations of the photos that they were given to; None if there are none. Notes name bad files."""
         if self._bad:
             more = f", and {len(self._bad) - 1} more" if len(self._bad) > 1 else ""
-            warnings.warn(f"{source} says nothing of photos by {self._bad[0]}{more}", stacklevel=2)
+            warnings.warn(f"{source} has annotations that are passed over: {self._bad[0]}{more}", stacklevel=2)
         return annotations_of(source, _within(source, self._texts)) if self._texts else None
 
     def _told(self, files: Mapping[str, tuple[str, bytes]]) -> dict[str, str | None]:

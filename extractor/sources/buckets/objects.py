@@ -25,7 +25,7 @@ from petrieve.store.errors import PetrieveError, first_line
 from petrieve.store.rows import microseconds
 
 Item = TypeVar("Item")
-# Keys that are handled while the next are asked for: S3 sends no more with one page.
+# Keys that are handled while the next are asked for: S3 sends no more in one page.
 PAGE = 1000
 
 

@@ -113,7 +113,7 @@ def column_annotations(source: str, made: Layout, by: str | None, paths: Sequenc
                     yield ours, found
 
     words = annotations_in(paths, texts())
-    notes = [*made.notes, *([f"has columns with dates that are none: {listed(unread, MAX_NAMED)}"] if unread else [])]
+    notes = [*made.notes, *([f"has columns with invalid dates: {listed(unread, MAX_NAMED)}"] if unread else [])]
     for note in notes:
         warnings.warn(f"{source} {note}", stacklevel=2)
     return words

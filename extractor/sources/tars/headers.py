@@ -37,7 +37,7 @@ _OF_ALL = "g"
 
 
 class Entry(NamedTuple):
-    """An entry of a tar; names may hold bytes that are no UTF-8, as `os.fsdecode` has them."""
+    """An entry of a tar; names may hold bytes that are not UTF-8, as `os.fsdecode` has them."""
 
     name: str
     kind: str
@@ -78,12 +78,12 @@ def entries(file: Bytes, size: int | None) -> Iterator[Entry | Damage]:
             try:
                 (said if found.kind in _OF_NEXT else always).update(_told(file, found))
             except ValueError:
-                yield Damage(found.place, "what is said of an entry is damaged")
+                yield Damage(found.place, "an extended header is damaged")
             continue
         try:
             entry = _with(found, always | said)
         except ValueError:
-            yield Damage(found.place, "what is said of an entry is damaged")
+            yield Damage(found.place, "an extended header is damaged")
             entry = found
         said = {}
         place = _behind(entry)

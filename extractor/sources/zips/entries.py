@@ -34,7 +34,7 @@ HEAD = 64  # bytes that tell a photo
 # A photo that unpacks to more than this is refused if that is over `max_ratio` times its packed size. Deflate's highest
 # ratio is 1,032; a photo of one colour reaches it at a few megabytes.
 _LARGE = 1 << 26
-# Entries with these endings are no photos, and are not opened to see: a data set may have one of them beside each.
+# Entries with these endings are not photos, and are not opened to see: a data set may have one of them beside each.
 _TEXTS = frozenset(
     ".txt .json .jsonl .ndjson .csv .tsv .xml .yaml .yml .toml .md .rst .html .htm .log .cls .caption .py .ipynb .sh "
     ".css .js .npy .npz .mat .pkl .pt .pth .h5 .hdf5 .safetensors .onnx .mp4 .mov .avi .mkv .webm .mp3 .wav .pdf "
@@ -228,9 +228,9 @@ class Entries:
         crc, place = _stamped(photo) or (0, -1)
         found = header(window, place) if place >= 0 else None
         if found is None:
-            raise Undecodable("it does not lie in the archive where that says")
+            raise Undecodable("it is not where the archive says")
         if not _is_called(found, photo.uri.removeprefix(self.before)):
-            raise Undecodable("the archive has another name of it than its own header")
+            raise Undecodable("its header has another name than the archive's directory")
         if found.method not in (STORED, DEFLATED):
             raise Undecodable(_packed_as(found.method))
         return content(window, place + found.length, found.method, photo.size, crc)

@@ -48,7 +48,7 @@ def _measures(window: Window, place: int, found: Header) -> tuple[int, int, int]
     """CRC, packed size and size of the entry whose packed bytes begin at a place."""
     if found.flags & _BEHIND and not found.packed:
         if found.method != DEFLATED or found.flags & 1:
-            raise Undecodable("where it ends stands nowhere")
+            raise Undecodable("its length is not recorded")
         packed, size = measured(window, place)
         behind = window.at(place + packed, 8)
         crc = behind[4:] if behind[:4] == _DESCRIPTOR else behind[:4]

@@ -84,7 +84,7 @@ def content(window: Window, place: int, method: int, size: int, crc: int) -> byt
     if len(data) < size:
         raise Undecodable(CUT_OFF if method == STORED else f"it unpacks to {len(data)} bytes instead of {size}")
     if zlib.crc32(data) != crc:
-        raise Undecodable("its bytes are no longer those that were packed: their CRC is another")
+        raise Undecodable("its bytes have changed since they were packed: the CRC differs")
     return data
 
 
