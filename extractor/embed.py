@@ -31,7 +31,7 @@ from petrieve.extractor.trunks.trunk import Trunk
 from petrieve.store.cache import Cache
 from petrieve.store.errors import PetrieveError
 from petrieve.store.folder import Store, read_card
-from petrieve.store.inherited import words_of_gone
+from petrieve.store.inherited import annotations_of_gone
 from petrieve.store.known import known, nothing
 from petrieve.store.listings import read_listings
 from petrieve.store.lock import writing
@@ -129,7 +129,7 @@ def embed(
         naming = naming_of(to_do, wanted, there, cache, level=label_level)
         annotations = source_annotations(found, to_do, there, cache, csv)
         csv = csv.into(cache.room_for(csv.columns)) if csv and cache is not None else csv
-        annotate = Annotator(naming, annotations.rows, csv.said(to_do.listed, there, to_do.seen) if csv else {})
+        annotate = Annotator(naming, annotations.rows, csv.by_path(to_do.listed, there, to_do.seen) if csv else {})
         if prune:
             check_loss(to_do, wanted, there, forget)
         if cache is None:
@@ -156,7 +156,7 @@ def embed(
             there = known(cache, below)
         if to_do.todo or to_do.missing:
             back = frozenset(there.ids[there.away & to_do.seen].tolist())
-            to_do = replace(to_do, lost=words_of_gone(cache, there, to_do.missing, back))
+            to_do = replace(to_do, lost=annotations_of_gone(cache, there, to_do.missing, back))
         cache.keep_views(views, RECIPE)
         cache.keep_listings({**listings.then, **listings.now})
         one = Run(

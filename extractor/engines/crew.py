@@ -283,7 +283,7 @@ def device(name: str, most: int | None) -> str:
 
     Raises:
         PetrieveError: it names one GPU among others, which a cluster does not know by name; or the cluster has no GPU,
-        and without `most` asks for none.
+            and without `most` asks for none.
     """
     if name not in ("auto", "cpu", "cuda"):
         raise PetrieveError(f"a cluster has no device {name!r}", 'use `device="cpu"`, `cuda` or `auto`')

@@ -12,7 +12,7 @@ from petrieve.store.cache import Cache
 from petrieve.store.columns import carried
 from petrieve.store.folder import Made, Store, read_card
 from petrieve.store.forgotten import Lost, said_by_hand
-from petrieve.store.inherited import words_of_gone
+from petrieve.store.inherited import annotations_of_gone
 from petrieve.store.known import Known, known
 from petrieve.store.lock import writing
 from petrieve.store.rows import BY_HAND, Embedded, microseconds, own, photo_of, photo_schema
@@ -48,7 +48,7 @@ def import_embeddings(where: Path, store: str | os.PathLike[str], *, photos: Pat
         wider = cache.room_for(export.own)
         cache.add_columns(wider)
         there = known(cache)
-        before = words_of_gone(cache, there)
+        before = annotations_of_gone(cache, there)
         written, otherwise = set[bytes](), 0
         for read, embeddings in batches(export, roots):
             rows = dict(zip(read, carried(read.values(), export.own, wider), strict=True))

@@ -90,7 +90,7 @@ def shades_of(ground: Ground, orders: Orders, by: str, chosen: "np.ndarray | Non
     if by in SCORED:
         slots, names = SCORES[by](np.asarray(orders.score(ground.cache, ground.rows, by))[ground.first])
     else:
-        slots, names = _by_values(ground.said(by.removeprefix("column.")))
+        slots, names = _by_values(ground.column_of(by.removeprefix("column.")))
     if chosen is not None:
         slots[~ground.having(chosen)] |= HIDDEN
     counts = np.bincount(slots, minlength=256)

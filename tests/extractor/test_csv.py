@@ -183,7 +183,7 @@ def test_a_photo_is_found_by_a_name_that_looks_the_same(
     (tmp_path / "l.csv").write_text(f"photo,label\n{asked},lynx\nother.jpg,lynx\n")
     found = {photo.path: photo for photo in find(tmp_path / "photos")}
     with pytest.warns(UserWarning, match="does not hold") if meant is None else nullcontext():
-        said = read_labels(tmp_path / "l.csv").said(found.values, nothing(), np.zeros(0, bool))
+        said = read_labels(tmp_path / "l.csv").by_path(found.values, nothing(), np.zeros(0, bool))
     assert set(said) == {str(tmp_path / "photos" / name) for name in ("other.jpg", *([meant] if meant else []))}
 
 
@@ -202,7 +202,7 @@ def test_a_name_that_is_one_photo_from_the_source_and_another_from_here_is_refus
     (tmp_path / "l.csv").write_text(f"{HEADER}data/cat/1.jpg,cat\n")
     found = {photo.path: photo for photo in find(tmp_path / "data")}
     with pytest.raises(PetrieveError, match="write its absolute path"):
-        read_labels(tmp_path / "l.csv").said(found.values, nothing(), np.zeros(0, bool))
+        read_labels(tmp_path / "l.csv").by_path(found.values, nothing(), np.zeros(0, bool))
 
 
 def test_labels_that_look_the_same_are_one_and_those_of_other_case_are_named(

@@ -25,7 +25,7 @@ class Annotations:
     columns: "pa.Schema"  # beyond label and split
 
     def into(self, columns: "pa.Schema") -> "Annotations":
-        """The same as wider columns hold it."""
+        """The same, in wider columns."""
         rows = carried(self.rows.values(), self.columns, columns)
         return replace(self, rows=dict(zip(self.rows, rows, strict=True)), columns=columns)
 

@@ -43,11 +43,11 @@ class Labels:
     columns: "pa.Schema"  # the user's own, beyond label and split
 
     def into(self, columns: "pa.Schema") -> "Labels":
-        """The same as wider columns hold it."""
+        """The same, in wider columns."""
         rows = carried(self.rows.values(), self.columns, columns)
         return replace(self, rows=dict(zip(self.rows, rows, strict=True)), columns=columns)
 
-    def said(self, photos: Photos, known: Known, seen: "np.ndarray") -> dict[str, dict[str, Any]]:
+    def by_path(self, photos: Photos, known: Known, seen: "np.ndarray") -> dict[str, dict[str, Any]]:
         """The CSV's rows by path, for photos that are found and that the store knows; a note names the rest.
 
         `seen` (bool, of all photos that the store knows) marks those that are found.
@@ -75,7 +75,7 @@ def read_labels(file: str | os.PathLike[str], *, photo: str | None = None, label
 
     Raises:
         PetrieveError: no such file, not a CSV, no column of the photo or several, a photo twice, a column that cannot
-        be stored, an unknown split.
+            be stored, an unknown split.
     """
     source = str(file)
     header, table = table_of(source, read_sheet(source), COLUMN_NAMES["photo"] if photo is None else [photo.casefold()])
