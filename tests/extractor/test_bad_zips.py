@@ -29,8 +29,8 @@ def bomb() -> bytes:
 
 # A bad entry beside a whole photo, and the reason that is listed for it.
 BAD = {
-    "another CRC": (Item(b"1.png", RED, crc=7), "CRC is another"),
-    "another CRC, deflated": (Item(b"1.png", RED, method=8, crc=7), "CRC is another"),
+    "another CRC": (Item(b"1.png", RED, crc=7), "the CRC differs"),
+    "another CRC, deflated": (Item(b"1.png", RED, method=8, crc=7), "the CRC differs"),
     "more than is said": (Item(b"1.png", RED, method=8, size=10), "unpacks to more than the 10 bytes"),
     "less than is said": (Item(b"1.png", RED, method=8, size=900), f"unpacks to {len(RED)} bytes instead of 900"),
     "two sizes": (Item(b"1.png", RED, size=10), "says that it takes"),

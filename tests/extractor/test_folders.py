@@ -105,7 +105,7 @@ def test_the_level_says_it_outright(tmp_path: Path, level: int, expected: str) -
     [
         (
             "cat/2021/1.jpg cat/2022/2.jpg dog/2021/3.jpg",
-            "'2021', '2022' inside 'cat', 'dog' are no labels; `--label-level 2`",
+            "'2021', '2022' inside 'cat', 'dog' are no labels; `label_level=2`",
         ),
         ("PetImages/Cat/1.jpg", "'Cat' inside 'PetImages' are no labels"),
         ("Bella/1.jpg Max/2.jpg Val/3.jpg", "'Val' beside 'Bella', 'Max' is taken for a label"),
