@@ -38,6 +38,17 @@ class Picture:
     caveat: str | None
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """How many pixels of a photo are wanted; all of them, where nothing is said."""
+
+    shorter: int = 0  # edge, at least: a JPEG leaves its decoder at a half, a quarter or an eighth of its size
+    longer: int = 0  # edge, at most: a JPEG leaves it at so many eighths that nothing, or little, is left to be resized
+
+
+ALL, FOR_VIEWS = Wanted(), Wanted(shorter=ENOUGH)
+
+
 def decode(data: bytes) -> "Tensor":
     """The photo in `data` as uint8 (3, H, W) RGB: upright, transparency on white.
 
@@ -50,7 +61,7 @@ def decode(data: bytes) -> "Tensor":
             than its decoder can take.
         OSError: no process can be started for it.
     """
-    return _as_tensor(_picture(data, enough=0, keep_damaged=False).pixels)
+    return _as_tensor(_picture(data, ALL, keep_damaged=False).pixels)
 
 
 def decode_small(data: bytes, *, keep_damaged: bool = False) -> Decoded:
@@ -61,7 +72,7 @@ def decode_small(data: bytes, *, keep_damaged: bool = False) -> Decoded:
     Raises:
         Undecodable, OSError: as `decode`.
     """
-    made = _picture(data, enough=ENOUGH, keep_damaged=keep_damaged)
+    made = _picture(data, FOR_VIEWS, keep_damaged=keep_damaged)
     return Decoded(_as_tensor(made.pixels), made.width, made.height, made.caveat)
 
 
@@ -71,28 +82,29 @@ def decode_array(data: bytes, *, keep_damaged: bool = False) -> Picture:
     Raises:
         Undecodable, OSError: as `decode`.
     """
-    return _picture(data, enough=ENOUGH, keep_damaged=keep_damaged)
+    return _picture(data, FOR_VIEWS, keep_damaged=keep_damaged)
 
 
-def upright_image(data: bytes, *, enough: int = 0) -> "Image.Image":
+def upright_image(data: bytes, *, within: int = 0) -> "Image.Image":
     """The same picture as a Pillow image, without torch; of a damaged photo what is left.
 
-    Where a shorter edge of `enough` pixels will do, a large JPEG leaves its decoder smaller, as by `decode_small`.
+    Where it will be made to fit `within` so many pixels, a JPEG leaves its decoder at about that size, or at less by an
+    eighth at most.
 
     Raises:
         Undecodable, OSError: as `decode`.
     """
     from PIL import Image
 
-    return Image.fromarray(_picture(data, enough=enough, keep_damaged=True).pixels)
+    return Image.fromarray(_picture(data, Wanted(longer=within), keep_damaged=True).pixels)
 
 
-def _picture(data: bytes, *, enough: int, keep_damaged: bool) -> Picture:
+def _picture(data: bytes, wanted: Wanted, *, keep_damaged: bool) -> Picture:
     if is_raw(data):
         found = preview(data)
-        made = _plain(found.data, enough, keep_damaged, found.orientation)
+        made = _plain(found.data, wanted, keep_damaged, found.orientation)
         return replace(made, caveat=f"{PREVIEW}, {made.caveat}" if made.caveat else PREVIEW)
-    return _plain(data, enough, keep_damaged) if _begins_plainly(data) else _apart(data, keep_damaged)
+    return _plain(data, wanted, keep_damaged) if _begins_plainly(data) else _apart(data, keep_damaged)
 
 
 def _begins_plainly(data: bytes) -> bool:
@@ -100,14 +112,14 @@ def _begins_plainly(data: bytes) -> bool:
     return data.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")) or (data[:4] == b"RIFF" and data[8:12] == b"WEBP")
 
 
-def _plain(data: bytes, enough: int, keep_damaged: bool, otherwise: int = 1) -> Picture:
+def _plain(data: bytes, wanted: Wanted, keep_damaged: bool, otherwise: int = 1) -> Picture:
     """A JPEG, PNG or WebP; `otherwise` is its orientation if it has none."""
     try:
         with opened(data, PLAIN) as image:
             if _is_plain(image):
                 turn = orientation(image, otherwise)
                 width, height = image.size if turn not in LYING else image.size[::-1]
-                pixels, lost = _in_this_thread(data, image, enough)
+                pixels, lost = _in_this_thread(data, image, wanted)
                 caveat = f"damaged {image.format}: {lost}" if lost else None
                 if caveat and (not keep_damaged or is_lost(pixels)):
                     raise Damaged(caveat)
@@ -124,32 +136,32 @@ def _is_plain(image: "Image.Image") -> bool:
     return image.mode in ("RGB", "L") and "transparency" not in image.info and not several
 
 
-def _in_this_thread(data: bytes, image: "Image.Image", enough: int) -> "tuple[np.ndarray, str | None]":
-    """Pixels (H, W, 3) as they are stored, and what of them is lost; all of them where `enough` is 0."""
+def _in_this_thread(data: bytes, image: "Image.Image", wanted: Wanted) -> "tuple[np.ndarray, str | None]":
+    """Pixels (H, W, 3) as they are stored, and what of them is lost."""
     import numpy as np
 
     if image.format in JPEG:
-        return _of_jpeg(data, image, enough)
-    pixels = _by_torchcodec(data) if _is_for_torchcodec(image, enough) else None
+        return _of_jpeg(data, image, wanted)
+    pixels = _by_torchcodec(data) if _is_for_torchcodec(image, wanted) else None
     return np.array(rgb(image)) if pixels is None else pixels, None
 
 
-def _of_jpeg(data: bytes, image: "Image.Image", enough: int) -> "tuple[np.ndarray, str | None]":
+def _of_jpeg(data: bytes, image: "Image.Image", wanted: Wanted) -> "tuple[np.ndarray, str | None]":
     """The same of a JPEG, by libjpeg-turbo; by Pillow where that gives up."""
     import numpy as np
 
-    if enough and min(image.size) >= 2 * enough:
-        factor = enough / min(image.size)
+    if wanted.shorter and min(image.size) >= 2 * wanted.shorter:
+        factor = wanted.shorter / min(image.size)
         image.draft(None, (int(image.width * factor), int(image.height * factor)))
     try:
-        return jpeg.decoded(data, image.size)
+        return jpeg.decoded(data, jpeg.about(image.size, wanted.longer) if wanted.longer else image.size)
     except ValueError:
         return np.array(rgb(image)), jpeg.lost(data)
 
 
-def _is_for_torchcodec(image: "Image.Image", enough: int) -> bool:
+def _is_for_torchcodec(image: "Image.Image", wanted: Wanted) -> bool:
     """Whether a picture is a WebP on its way to torch: nothing else must wait for torch's import."""
-    on_its_way = enough == ENOUGH and sys.modules.get("torch") is not None
+    on_its_way = wanted == FOR_VIEWS and sys.modules.get("torch") is not None
     return on_its_way and image.format == "WEBP" and not image.info.get("exif")
 
 

@@ -23,7 +23,7 @@ _EXTRA = re.compile(r"(\d+) extraneous bytes before marker 0xd9")
 def decoded(data: bytes, size: tuple[int, int]) -> "tuple[np.ndarray, str | None]":
     """RGB uint8 (H, W, 3) of a JPEG, as it is stored; and what of its pixels is lost.
 
-    The size (width, height) is its own, or a half, a quarter or an eighth of that, rounded up.
+    The size (width, height) is so many eighths of its own, each rounded up.
 
     Raises:
         ValueError: this interface of libjpeg-turbo gives up; Pillow's may show more, of which `lost` tells the worth.
@@ -38,6 +38,17 @@ def decoded(data: bytes, size: tuple[int, int]) -> "tuple[np.ndarray, str | None
             return decoded(mended, size)
         left = simplejpeg.decode_jpeg(data, "RGB", min_height=height, min_width=width, strict=False)
         return left, _meant(data, str(error))
+
+
+def about(size: tuple[int, int], longer: int) -> tuple[int, int]:
+    """The size at which a JPEG of this size leaves its decoder, where its longer edge will have so many pixels at most.
+
+    That is up to an eighth less, which nobody has to resize; where no number of eighths gives that, it is more.
+    """
+    all_of_it = max(size)
+    eighths = next((n for n in range(8, 0, -1) if longer * 7 / 8 <= all_of_it * n / 8 <= longer), 0)
+    eighths = eighths or next((n for n in range(1, 8) if all_of_it * n / 8 >= longer), 8)
+    return -(-size[0] * eighths // 8), -(-size[1] * eighths // 8)
 
 
 def lost(data: bytes) -> str | None:

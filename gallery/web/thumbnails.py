@@ -26,7 +26,7 @@ def thumbnail(data: bytes, side: int = SIDE, quality: int = QUALITY) -> bytes:
     import simplejpeg
     from PIL.Image import Resampling
 
-    small = upright_image(data, enough=side)
+    small = upright_image(data, within=side)
     small.thumbnail((side, side), Resampling.BILINEAR)  # over as many pixels as become one; half of bicubic's time
     made: bytes = simplejpeg.encode_jpeg(np.asarray(small), quality, "RGB", "420")
     return made

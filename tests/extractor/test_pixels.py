@@ -176,3 +176,15 @@ def test_the_image_for_people_shows_the_pixels_for_the_trunk(drawn: Path) -> Non
     for path in sorted(drawn.rglob("*.png")):
         shown = torch.from_numpy(np.array(upright_image(path.read_bytes()))).permute(2, 0, 1)
         assert torch.equal(shown, decode(path.read_bytes()))
+
+
+@given(width=st.integers(1, 2000), height=st.integers(1, 2000), within=st.sampled_from([50, 320, 1280]))
+@settings(deadline=None, max_examples=60)
+def test_an_image_to_be_made_smaller_leaves_its_decoder_about_that_small(width: int, height: int, within: int) -> None:
+    photo = picture().resize((width, height))
+    whole, shown = upright_image(data := encoded(photo, "JPEG")), upright_image(data, within=within)
+    assert max(shown.size) >= min(within * 7 / 8, max(photo.size))  # sharp, or all there is
+    assert max(shown.size) < max(2 * within, max(photo.size) / 8 + 1)  # and less by much than a large photo is
+    assert np.allclose(shown.size, np.array(photo.size) * max(shown.size) / max(photo.size), atol=1)
+    wanted = np.asarray(whole.resize(shown.size, Image.Resampling.BOX), float)
+    assert min(shown.size) < 16 or np.abs(np.asarray(shown, float) - wanted).mean() < 6  # a stripe is all edges

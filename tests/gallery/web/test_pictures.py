@@ -20,7 +20,7 @@ def test_turned_photos_heic_and_raw_look_as_they_should(
         with Image.open(io.BytesIO(shown.get(f"{kind}/{digests[name]}.jpg").content)) as made:
             assert made.format == "JPEG"
             side = 320 if kind == "photo" else 1280
-            assert max(made.size) == min(side, max(golden.size))
+            assert min(side * 7 // 8, max(golden.size)) <= max(made.size) <= side
             wanted = np.asarray(golden.resize(made.size, Image.Resampling.BOX), float)
             assert np.abs(np.asarray(made, float) - wanted).mean() < 6, name
             for way in Image.Transpose:  # what is turned otherwise is farther off
