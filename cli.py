@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Petrieve's command line: all commands, and how their failures are said."""
+"""Petrieve's command line: all commands, and how failures are printed."""
 
 import logging
 import os
@@ -9,9 +9,10 @@ import warnings
 from io import TextIOWrapper
 from pathlib import Path
 from shutil import get_terminal_size
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
 from petrieve import __version__
 from petrieve.commands import embeddings, exports, heads, neighbours, pages, trunks
@@ -20,7 +21,32 @@ from petrieve.extractor.sources.bounds import max_megapixels
 from petrieve.gallery import words
 from petrieve.store.errors import PetrieveError, first_line
 
+
+class Command(TyperCommand):
+    """A command whose help shows no value for options that take none."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Its arguments and options."""
+        return _flags_without_values(super().get_params(ctx))
+
+
+class Commands(TyperGroup):
+    """The same for the program itself."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Its options."""
+        return _flags_without_values(super().get_params(ctx))
+
+
+def _flags_without_values(params: list[Any]) -> list[Any]:
+    for param in params:
+        if getattr(param, "is_flag", False):
+            param.metavar = ""
+    return params
+
+
 app = typer.Typer(
+    cls=Commands,
     help="Embed pet photos once; then know what is in them, and find the pets that look alike.",
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -38,7 +64,7 @@ GROUPS = (  # with their titles in the list of commands
 )
 for title, group in GROUPS:
     for command in group.registered_commands:
-        command.rich_help_panel = title
+        command.rich_help_panel, command.cls = title, Command
     app.add_typer(group)
 
 
@@ -57,7 +83,7 @@ def options(
     """What can be asked without a command."""
 
 
-@app.command(rich_help_panel="Photos", epilog="Example: cli.py demo")
+@app.command(cls=Command, rich_help_panel="Photos", epilog="Example: cli.py demo")
 def demo(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where pictures and store go.")] = Path("petrieve-demo"),
 ) -> None:
@@ -82,21 +108,21 @@ def main() -> None:
     # Threads that wait by spinning starve each other as soon as anything else runs: measured, up to 7 × slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "10")  # numpy's: they then wait 2¹⁰ cycles before they sleep
-    os.environ.setdefault("LANCE_LOG", "error")  # what it could not do is said by us, without what a server answered
+    os.environ.setdefault("LANCE_LOG", "error")  # we say what it could not do, without the server's answer
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # what the terminal cannot write
     notes = Notes()
     warnings.showwarning = lambda message, *_: notes.show(str(message))
-    logging.getLogger("PIL").setLevel(logging.CRITICAL)  # what is wrong with a photo is listed with the photo
+    logging.getLogger("PIL").setLevel(logging.CRITICAL)  # trouble with a photo is listed with the photo
     for command in (*app.registered_commands, *(one for _, group in GROUPS for one in group.registered_commands)):
         command.epilog = re.sub(r"^Example: \S+", f"Example: {words.program()}", str(command.epilog))
     app.rich_markup_mode = BOXED if get_terminal_size().columns >= NARROW else None
     try:
-        max_megapixels()  # a mistake in it is said before anything is opened
+        max_megapixels()  # a mistake in it ends the command before anything is opened
         app()
     except PetrieveError as error:
-        sys.exit(f"error: {words.called(words.printable(str(error)))}")
+        sys.exit(f"error: {words.as_options(words.printable(str(error)))}")
     except OSError as error:
         what = words.printable(f"{error.filename}: {error.strerror}" if error.filename else first_line(error))
         sys.exit(f"error: {what}; check the path, its permissions and the space on its disk")

@@ -4,7 +4,7 @@ import os
 from dataclasses import dataclass, field
 
 from petrieve.api.results import Picture, Row, Shown, columns_of, located
-from petrieve.gallery import cards, terminal
+from petrieve.gallery import answers, cards
 from petrieve.index.duplicates import find
 from petrieve.index.duplicates.groups import Copy
 
@@ -14,11 +14,11 @@ class Duplicates(Shown, find.Duplicates):
     """Groups of near-copies, of each the best first; a notebook shows them."""
 
     picture: Picture | None = field(compare=False)
-    say = staticmethod(terminal.duplicates)
+    say = staticmethod(answers.duplicates)
 
     def document(self) -> Row:
         """What the command prints with `--json`."""
-        return terminal.duplicated(super().document())
+        return answers.duplicated(super().document())
 
     def _table(self) -> list[Row]:
         numbered = enumerate(self.groups, 1)

@@ -73,11 +73,11 @@ class Embedding(Opened):
         from petrieve.index.codes import update
 
         if labels is None and (photo_column or label_column):
-            raise PetrieveError("`--photo-column` and `--label-column` are columns of a CSV", "name it with `--labels`")
+            raise PetrieveError("`photo_column=…` and `label_column=…` are columns of a CSV", "name it with `labels=…`")
         if forget is not None and not prune:
-            raise PetrieveError("`--forget` goes with `--prune`", "give both, or neither")
+            raise PetrieveError("`forget=…` goes with `prune=True`", "give both, or neither")
         if workers is not None and on == "local":
-            raise PetrieveError("`--workers` goes with `--on`", "give both, or neither")
+            raise PetrieveError("`workers=…` goes with `on=…`", "give both, or neither")
         asked = places(sources)
         with progress.progress(quiet) as (listing, draw):
             ran, cache = embed(
@@ -148,7 +148,7 @@ class Embedding(Opened):
         from petrieve.extractor.checks import verify
 
         if sample < 0:
-            raise PetrieveError(f"{sample} photos cannot be embedded again", "give `--sample` a number from 0 on")
+            raise PetrieveError(f"{sample} photos cannot be embedded again", "give `sample=…` a number from 0 on")
         cache = Cache.open(where(self.path, near=False), self.trunk)
         found = verify.verify(cache, compute_of(None, device, precision), sample=sample, every=every)
         if found.photos:

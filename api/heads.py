@@ -10,7 +10,7 @@ from petrieve.api.opened import Opened, compute_of
 from petrieve.api.photos import Photo, Place, path, several
 from petrieve.api.results import Audit, Comparison, Page, Predictions
 from petrieve.classifier import head
-from petrieve.extractor.trunks.fitting import Compute
+from petrieve.extractor.trunks.choice import Compute
 from petrieve.extractor.trunks.kinds import kind
 from petrieve.gallery import sheet as sheets
 from petrieve.gallery import spreadsheet, submission, words
@@ -137,7 +137,7 @@ class Heads(Opened):
         about = {"weights": cache.weights, "fingerprint": cache.fingerprint, "trunk": kind(cache.made.kind).title}
         size = page.write(
             path(out),
-            {**asdict(fitted.report), "by_split": fitted.report.by_split, "roc": [asdict(one) for one in curves]},
+            {**asdict(fitted.report), "roc": [asdict(one) for one in curves]},
             store={"photos": len(cache), "looked_at": len(photos), "of": photos.of, **about},
             suspects=suspects,
             mistakes=[asdict(one) for one in mistakes],
@@ -153,7 +153,7 @@ class Heads(Opened):
         Raises:
             PetrieveError: there is one trunk alone, or none of such a name.
         """
-        from petrieve.classifier.figures import apart
+        from petrieve.classifier.figures import agreement
 
         trunks = [trunks] if isinstance(trunks, str) else trunks
         found: dict[str, dict[str, Any]] = {}
@@ -165,7 +165,7 @@ class Heads(Opened):
             raise PetrieveError(
                 f"the store {self.path} has one trunk", "run `petrieve embed FOLDER --trunk densenet201` first"
             )
-        shared, alone = apart.alone(said)
+        shared, alone = agreement.alone(said)
         for name, count in alone.items():
             found[name]["right_alone"] = count
         return Comparison(shared, list(found.values()))

@@ -14,7 +14,7 @@ from petrieve.api.photos import Photo
 from petrieve.classifier.fitting.arrays import fit_arrays
 from petrieve.classifier.head import softmax
 from petrieve.extractor.named import embeddings_of
-from petrieve.extractor.trunks.fitting import Compute, new_trunk
+from petrieve.extractor.trunks.choice import Compute, new_trunk
 from petrieve.store.cache import Cache
 from petrieve.store.errors import PetrieveError
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from petrieve.api.results import Shown
-from petrieve.gallery import terminal
+from petrieve.gallery import answers
 from petrieve.index import evaluate
 
 
@@ -11,4 +11,4 @@ from petrieve.index import evaluate
 class Evaluation(Shown, evaluate.Evaluated):
     """How many of a photo's neighbours are of its own kind, and what the index misses."""
 
-    say = staticmethod(terminal.evaluated)
+    say = staticmethod(answers.evaluated)

@@ -7,7 +7,7 @@ from threading import RLock
 from typing import TYPE_CHECKING, Any
 
 from petrieve.api.photos import home
-from petrieve.extractor.trunks.fitting import Compute, asking_trunk
+from petrieve.extractor.trunks.choice import Compute, asking_trunk
 from petrieve.index import build
 from petrieve.index.build import Index
 from petrieve.store.cache import Cache

@@ -39,6 +39,6 @@ def predicted(
     while found := list(islice(results, PART)):
         embedded = [one for one in found if isinstance(one, Embedded)]
         told = iter(predict.predict(cache, fitted, embedded, max_error))
-        for one, place in zip(found, query.places([one.photo for one in found], cache), strict=True):
+        for one, place in zip(found, query.locations([one.photo for one in found], cache), strict=True):
             said: dict[str, Any] = {"error": one.reason} if isinstance(one, Unreadable) else next(told)
             yield Prediction(photo=place["photo"], root=place["root"], **said)

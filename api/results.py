@@ -6,7 +6,8 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from petrieve.gallery import cards, terminal, words
+from petrieve.gallery import answers, cards, terminal, words
+from petrieve.gallery.tables import Aside
 from petrieve.store.photo import path_of
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from petrieve.classifier.auditing.audit import Finding
     from petrieve.index.question import Match
 
-MOST = 60  # lines that a notebook shows unasked
+MAX_LINES = 60  # lines that a notebook shows unasked
 Row = dict[str, Any]
 Picture = Callable[[str], "Image.Image | None"]
 One = TypeVar("One", covariant=True)
@@ -45,8 +46,8 @@ class Shown:
         return "\n".join(self.lines())
 
     def __repr__(self) -> str:
-        first = list(islice(self.lines(), MOST + 1))
-        return "\n".join(first[:MOST] + ["… `print` shows all"] * (len(first) > MOST))
+        first = list(islice(self.lines(), MAX_LINES + 1))
+        return "\n".join(first[:MAX_LINES] + ["… `print` shows all"] * (len(first) > MAX_LINES))
 
     def to_pandas(self) -> "pd.DataFrame":
         """A table: a row for each thing that was found, or one row; where rows are photos, `path` is where each is.
@@ -150,7 +151,7 @@ class Predictions(Many[Prediction]):
     """What is in photos, in the order in which `embed` would take them in."""
 
     rows: tuple[Prediction, ...]
-    say = staticmethod(terminal.predicted)
+    say = staticmethod(answers.predicted)
 
     def document(self) -> list[Row]:
         """What the command prints with `--json`."""
@@ -176,19 +177,19 @@ class Neighbours(Many["Match"]):
     left_out: tuple[str, ...]  # paths of the same photo
     grouped: bool
     picture: Picture | None = field(compare=False)
-    say = staticmethod(terminal.neighbours)
+    say = staticmethod(answers.neighbours)
 
     def document(self) -> Row:
         """What the command prints with `--json`."""
         named = {"photo": self.photos[0]} if len(self.photos) == 1 else {"photos": list(self.photos)}
-        return {**named, "neighbours": terminal.matches(self.rows, grouped=self.grouped)}
+        return {**named, "neighbours": answers.matches(self.rows, grouped=self.grouped)}
 
     def lines(self) -> Iterator[str]:
         """What the command prints."""
         yield from super().lines()
         if self.left_out:
             same = ", ".join(map(words.name, self.left_out))
-            yield terminal.Aside(f"left out, being the same photo: {words.printable(same)}")
+            yield Aside(f"left out, being the same photo: {words.printable(same)}")
 
     @staticmethod
     def _kind() -> type:
@@ -211,7 +212,7 @@ class Audit(Many["Finding"]):
     found: dict[str, int]  # how many of each kind
     expected_wrong: float  # about how many of the labels are wrong
     picture: Picture | None = field(compare=False)
-    say = staticmethod(terminal.audited)
+    say = staticmethod(answers.audited)
 
     def document(self) -> Row:
         """What the command prints with `--json`."""
@@ -242,7 +243,7 @@ class Comparison(Shown):
 
     measured_on: int  # photos that all were measured on
     trunks: list[Row]
-    say = staticmethod(terminal.compared)
+    say = staticmethod(answers.compared)
 
     def _table(self) -> list[Row]:
         return self.trunks
@@ -305,7 +306,7 @@ class Page(Shown):
     of: int  # labelled ones
     mistakes: int
     suspects: int
-    say = staticmethod(terminal.reported)
+    say = staticmethod(answers.reported)
 
 
 @dataclass(frozen=True, repr=False)

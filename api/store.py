@@ -35,6 +35,6 @@ def sample(folder: Place, *, photos: int = 120, seed: int = 0, origin: str | Non
     from petrieve.extractor.sources.sample import draw_sample, fetch_oxford_pets
 
     if origin not in (None, OXFORD):
-        raise PetrieveError(f"no photos can be had from {origin!r}", f"use `--from {OXFORD}`")
+        raise PetrieveError(f"no photos can be had from {origin!r}", f'use `origin="{OXFORD}"`')
     made = fetch_oxford_pets(path(folder)) if origin else draw_sample(path(folder), photos=photos, seed=seed)
     return Sample(str(folder), made)

@@ -35,9 +35,9 @@ DRIVER = 150_000  # photos a second that two cores drive beside made-up workers
 # Units of other lengths: the constants of the engine that are another then.
 UNITS = {
     "one at a time": {"AT_ONCE": 1},
-    "2 s": {"SECONDS": 2.0},
-    "40 s": {"SECONDS": 40.0},
-    "16 first": {"FEWEST": 16},
+    "2 s": {"UNIT_SECONDS": 2.0},
+    "40 s": {"UNIT_SECONDS": 40.0},
+    "16 first": {"MIN_UNIT": 16},
 }
 
 

@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from petrieve.classifier.figures.measure import risk_coverage
 from petrieve.classifier.fitting import calibrate, logistic
 from petrieve.classifier.fitting.split import grouped
-from petrieve.classifier.head import DOUBT, fewest, passing, softmax
+from petrieve.classifier.head import SIGNIFICANCE, fewest, passing, softmax
 
 REAL = Path(__file__).resolve().parents[2] / "shared" / "embeddings"
 RATES = (0.01, 0.03, 0.05)
@@ -67,7 +67,7 @@ def one_sequence(points: list[dict[str, float]], measured: int, max_error: float
     for point in points:
         photos = round(point["coverage"] * measured)
         if photos >= fewest(max_error):
-            if bdtr(round(point["error"] * photos), photos, max_error) > DOUBT:
+            if bdtr(round(point["error"] * photos), photos, max_error) > SIGNIFICANCE:
                 break
             found = point["threshold"]
     return found
@@ -106,7 +106,7 @@ def main() -> None:
                     made = drawn(population, measured, rate, given.draws)
                     runs.append({"scores": population[0], "measured": measured, "max_error": rate, **made})
     # A share that holds in the long run is above 5 % in some series of draws: two deviations of it are let pass.
-    most = DOUBT + 2 * (DOUBT * (1 - DOUBT) / given.draws) ** 0.5
+    most = SIGNIFICANCE + 2 * (SIGNIFICANCE * (1 - SIGNIFICANCE) / given.draws) ** 0.5
     assert all(one["now"]["broken"] <= most for one in runs)
     print(json.dumps({**machine(), "draws": given.draws, "runs": runs}))
 

@@ -31,10 +31,10 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[1] / part) for part in ("."
 
 from planting import seen
 
-from petrieve.extractor.engines.drawn import drawn
 from petrieve.extractor.engines.local import View
+from petrieve.extractor.engines.sampled_views import sampled_views
 from petrieve.extractor.sources.folder import Folder, find
-from petrieve.extractor.trunks.ranges import quantised
+from petrieve.extractor.trunks.ranges import SAMPLE, quantised
 from petrieve.extractor.trunks.trunk import Trunk, load_trunk
 from petrieve.store.photo import Photo
 
@@ -102,7 +102,9 @@ def main() -> None:
     photos = [*labelled, *(photo for folder in given.folders for photo in find(folder))]
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(os.cpu_count()) as pool:
         trunks = {name: load_trunk("bundled", "cpu", name) for name in PRECISIONS[:-1]}
-        measured = drawn(list(Folder(str(given.measured)).parts()))
+        parts = list(Folder(str(given.measured)).parts())
+        rows = [(number, photo) for number, part in enumerate(parts) for photo in part.photos]
+        measured = sampled_views(lambda: rows, lambda some: ((parts[number], [one]) for number, one in some), SAMPLE)
         trunks["int8"] = quantised(trunks["float32"], Path(folder) / "int8.safetensors", measured)
         views = views_of(photos, pool)
         speed = rates(trunks, views, given.rounds, pool)

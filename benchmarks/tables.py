@@ -44,7 +44,7 @@ def peak():
 before, started = peak(), time.perf_counter()
 source = source_at(sys.argv[1])
 parts = list(source.parts())
-words = source.words([])
+annotations = source.annotations([])
 listed, after = time.perf_counter() - started, peak() - before
 count = size = 0
 for part in parts if len(sys.argv) < 3 else ():

@@ -1,1 +1,1 @@
-"""The cache to a head, and a head's predictions."""
+"""From the cache to a head, and a head's predictions."""

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 # with the bundled trunk, no two that differ reach 0.951, and half of those at half size or in a worse JPEG are above
 # 0.98; with an ImageNet trunk, of 2,459 photos the one pair of copies has 0.984, the next look-alikes have 0.80.
 SAME = 0.96
-# Numbers that stand for an embedding in the first pass, 32 with the rest's length; and pairs looked at again in one go.
-# Of a million pairs of look-alikes 3 to 7 are, and 1 or 2 after 64 numbers, which take twice the time.
+# Numbers of an embedding's sketch in the first pass, 32 with the rest's length; and pairs checked at a time. Of a
+# million pairs of look-alikes 3 to 7 are checked, and 1 or 2 after 64 numbers, which take twice the time.
 SKETCH, PAIRS = 31, 1 << 12
-BLOCK = 512  # sketches that are held against as many others: products of 1 MB stay in a core's cache
+BLOCK = 512  # sketches that are multiplied with as many others: products of 1 MB stay in a core's cache
 
 
 def pairs(embeddings: "np.ndarray", digests: "np.ndarray") -> "np.ndarray":
@@ -25,7 +25,7 @@ def pairs(embeddings: "np.ndarray", digests: "np.ndarray") -> "np.ndarray":
     import numpy as np
 
     units = standardised(embeddings)
-    units /= lengths(units)[:, None]  # in its place: of a million photos a copy takes 4 GB
+    units /= lengths(units)[:, None]  # in place: of a million photos a copy takes 4 GB
     return np.concatenate([np.stack(ends, axis=1) for ends in (_alike(units), _equal(digests))])
 
 
@@ -52,7 +52,8 @@ def copied(
 ) -> "np.ndarray":
     """Which of `queries` (Q, D), standardised, have a near-copy in the pieces: (Q,).
 
-    `standardised_of` a piece are its embeddings (n, D), standardised as the queries are. Cores ask for them at once.
+    `standardised_of` gives a piece's embeddings (n, D), standardised as the queries are; several threads call it at
+    once.
     """
     import numpy as np
 
@@ -70,7 +71,7 @@ def copied(
 
 
 def _alike(units: "np.ndarray") -> "tuple[np.ndarray, np.ndarray]":
-    """The pairs whose cosine reaches `SAME`, all of them: places of the one, which is the first, and of the other."""
+    """All pairs whose cosine reaches `SAME`: the places of the first and of the second."""
     import numpy as np
 
     sketches = _sketched(units, _basis(units))
@@ -89,8 +90,8 @@ def _same(
 ) -> "tuple[np.ndarray, np.ndarray]":
     """Places in both of the pairs whose cosine reaches `SAME`.
 
-    In an orthonormal basis the product of two embeddings is that of their first numbers plus that of the rest, which
-    is no more than the product of the rests' lengths: what stays below `SAME` with those is not looked at again.
+    In an orthonormal basis the product of two embeddings is that of their first numbers plus that of the rest, which is
+    at most the product of the rests' lengths: a pair that stays below `SAME` with those is not checked.
     """
     import numpy as np
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 REMEDY = "run `petrieve fit-head`"
 LISTED = 5  # classes in a message
-DOUBT = 0.05  # that a threshold does not keep the error that it was chosen for
+SIGNIFICANCE = 0.05  # that a threshold does not keep the error that it was chosen for
 
 
 @dataclass(frozen=True)
@@ -29,17 +29,18 @@ class Report:
     """
 
     classes: list[str]
-    photos: int  # that the head is fitted on
+    photos: int  # that the head was fitted on
     method: str
     accuracy: float
     log_loss: float  # nats, of the calibrated probabilities
     evaluated_on: str
+    by_split: bool  # whether splits held these photos out; else they were drawn
     seconds: float
     measured: int  # photos of `evaluated_on`; near-copies with the same label are one
-    left_out: int  # held-out photos that are not measured on, being near-copies of training photos
+    left_out: int  # held-out photos that were left out, being near-copies of training photos
     near_copies: int  # photos that share a group with another one
     accuracy_interval: list[float]  # 95 %, [low, high]
-    accuracy_ungrouped: float  # what it would have been with near-copies on both sides
+    accuracy_ungrouped: float  # what it would be with near-copies on both sides
     accuracy_knn: float  # of the nearest neighbours' vote on the same splits
     per_class: list[dict[str, Any]]  # label, precision, recall, f1, support
     roc_auc: float | None  # mean over the classes of one against the rest
@@ -53,17 +54,12 @@ class Report:
     l2: float  # penalty l2/2 |W|² beside the summed losses: scikit-learn's 1/C
     l2_grid: list[dict[str, float]]  # l2, log_loss
     balanced: bool  # every class has the same weight in the loss
-    unfamiliar: dict[str, float]  # mean cosine to the nearest photos below which a photo is, and what it comes from
+    unfamiliar: dict[str, float]  # mean cosine to the nearest photos below which a photo is unfamiliar, and its origin
     epochs: list[dict[str, float]]  # of `linear`: epoch, log_loss on the photos to stop by, the l2 that it is of
-    risk_coverage: list[dict[str, float]]  # threshold, coverage, error: of the photos at least so probable
+    risk_coverage: list[dict[str, float]]  # threshold, coverage, error: of the photos at least as probable
     clip: float  # how far from 0 and 1 to keep, for the lowest log loss on held-out photos
     # `risk_coverage` of predictions that are averaged over one augmented view too, over two, …: as many as all have
     risk_coverage_views: list[list[dict[str, float]]] = field(default_factory=list)
-
-    @property
-    def by_split(self) -> bool:
-        """Whether the photos that it was measured on are those that their splits hold out; else they were drawn."""
-        return self.evaluated_on.startswith("held-out split")
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,11 +93,11 @@ class Head:
 def threshold(report: Report, max_error: float, views: int = 0) -> float | None:
     """The probability from which on predictions are wrong no more often than `max_error`; None where none is.
 
-    Of predictions that are averaged over so many augmented `views` too, which have to be measured.
+    For predictions averaged over N augmented `views` too, which must have been measured.
 
-    What is measured on held-out photos is broken by every third set of new ones, so thresholds, from the surest photos
-    on, have to pass a binomial test, and all that pass hold together with 95 % confidence. One that passes hands its
-    doubt on to the next, one that fails loses it: a sure mistake would end the search, and so it begins again at some
+    A rate measured on held-out photos is exceeded on every third new set, so each threshold, from the surest photos on,
+    must pass a binomial test; all that pass hold together with 95 % confidence. A test that passes hands its
+    significance on to the next, one that fails loses it: one sure mistake would end the search, so it begins at several
     places, each with a share of the 5 %. Wiens 2003, "A fixed sequence Bonferroni procedure"; Angelopoulos et al. 2021,
     "Learn then Test".
     """
@@ -109,7 +105,7 @@ def threshold(report: Report, max_error: float, views: int = 0) -> float | None:
 
 
 def passing(points: list[dict[str, float]], measured: int, max_error: float) -> float | None:
-    """The last threshold, of a risk-coverage curve of so many photos, whose error is no more than `max_error`."""
+    """The last threshold, of a risk-coverage curve of N `measured` photos, whose error is at most `max_error`."""
     from scipy.special import bdtr
 
     if max_error == 1:
@@ -127,20 +123,23 @@ def passing(points: list[dict[str, float]], measured: int, max_error: float) -> 
 
 
 def _starts(photos: int, max_error: float) -> list[tuple[float, float]]:
-    """Among how many of the surest photos a search begins, and its share of the doubt.
+    """The numbers of surest photos at which a search begins, each with its share of the significance.
 
-    Half of it belongs to the first place that can pass, the rest to half, a quarter, … of all photos.
+    Half belongs to the first number that can pass, the rest to half, a quarter, … of all photos.
     """
     later, count = list[float](), photos / 2
     while count >= 2 * fewest(max_error):
         later.insert(0, count)
         count /= 2
     if not later:
-        return [(fewest(max_error), DOUBT)]
-    return [(fewest(max_error, DOUBT / 2), DOUBT / 2), *((count, DOUBT / 2 / len(later)) for count in later)]
+        return [(fewest(max_error), SIGNIFICANCE)]
+    return [
+        (fewest(max_error, SIGNIFICANCE / 2), SIGNIFICANCE / 2),
+        *((count, SIGNIFICANCE / 2 / len(later)) for count in later),
+    ]
 
 
-def fewest(max_error: float, doubt: float = DOUBT) -> float:
+def fewest(max_error: float, doubt: float = SIGNIFICANCE) -> float:
     """How many photos, all of them right, show that no more than `max_error` are wrong."""
     return math.inf if max_error == 0 else 0 if max_error == 1 else math.ceil(math.log(doubt) / math.log1p(-max_error))
 
@@ -228,11 +227,13 @@ def _head(metadata: dict[str, Any], weight: "np.ndarray", bias: "np.ndarray", di
     classes = tuple(map(str, json.loads(metadata["classes"])))
     if weight.shape != (len(classes), dimension) or bias.shape != (len(classes),):
         raise ValueError(f"shapes {weight.shape} and {bias.shape} for {len(classes)} classes")
-    return Head(weight, bias, classes, metadata["fingerprint"], Report(**json.loads(metadata["report"])))
+    report = json.loads(metadata["report"])
+    report.setdefault("by_split", report["evaluated_on"].startswith("held-out split"))  # older heads lack it
+    return Head(weight, bias, classes, metadata["fingerprint"], Report(**report))
 
 
 def _digest(metadata: dict[str, Any], weight: "np.ndarray", bias: "np.ndarray") -> str:
-    """Changes with every bit of a head: safetensors keeps no checksum, and a flipped one would only predict wrongly."""
+    """A digest of every bit of a head: safetensors has no checksum, and a flipped bit would predict wrongly."""
     digest = hashlib.blake2b(digest_size=16)
     for name in ("classes", "fingerprint", "report"):
         digest.update(f"{name} {metadata[name]}\n".encode())

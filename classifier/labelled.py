@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-# Embeddings that are in memory at once where each is held against each. With so many `audit` takes 3 minutes of two
-# cores and 1.5 GB; with ten times as many a hundred times as long. An accuracy of 100,000 is right to 0.3 points.
-MOST = 100_000
+# Embeddings in memory at most where each is compared with each. With 100,000 `audit` takes 3 minutes of two cores and
+# 1.5 GB; with ten times as many a hundred times as long. An accuracy on 100,000 is right to 0.3 points.
+MAX_EMBEDDINGS = 100_000
 LABELLED = "digest IS NOT NULL AND label IS NOT NULL"
-SAID = ("root", "uri", "label", "split", "digest")
-PART = 8192  # photos whose names are read at a time
+COLUMNS = ("root", "uri", "label", "split", "digest")
+NAMES_AT_ONCE = 8192  # photos whose names are read at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,12 +33,12 @@ class Labelled:
 
     paths: list[str]
     labels: "np.ndarray"  # (N,) text
-    splits: "np.ndarray"  # (N,) text, empty where there is none
+    splits: "np.ndarray"  # (N,) text, empty without a split
     digests: "np.ndarray"  # (N,) 16 bytes each
     embeddings: "np.ndarray"  # float32 (N, D), of the canonical views
     views: "np.ndarray"  # float32 (M, D), of the augmented ones
     owners: "np.ndarray"  # (M,) each augmented view's photo
-    there: Counter[tuple[str, str]]  # how many of each label and split the cache has, of which these may be drawn
+    there: Counter[tuple[str, str]]  # photos of the cache by label and split; these may be a sample
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -61,7 +61,7 @@ class Labelled:
 
 @dataclass(frozen=True, eq=False)
 class Names:
-    """The same without embeddings, for caches that are larger than memory; K contents, of which N photos show."""
+    """The same without embeddings, for caches larger than memory; K contents of N photos."""
 
     paths: list[str]
     labels: "np.ndarray"
@@ -77,7 +77,7 @@ class Names:
 def read(cache: Cache, *, bounded: bool = False) -> Labelled:
     """The labelled photos of a cache, ordered by path: all, or if `bounded` no more than `most`, drawn by digest.
 
-    Of each label in each split the first 20 are among these, where there is room for so many.
+    Of each label in each split the first 20 are among these, if there is room.
 
     Raises:
         PetrieveError: no photo has a label, or an embedding is damaged.
@@ -97,7 +97,7 @@ def read(cache: Cache, *, bounded: bool = False) -> Labelled:
 
 
 def names(cache: Cache, *, bounded: bool = False) -> Names:
-    """What is said of the labelled photos of a cache, ordered by path: of all, or of those that `read` reads.
+    """Labels and splits of a cache's labelled photos, ordered by path: of all, or of those that `read` reads.
 
     Raises:
         PetrieveError: no photo has a label.
@@ -106,7 +106,7 @@ def names(cache: Cache, *, bounded: bool = False) -> Names:
 
     each, views = cache.views()
     chosen, said = _drawn(cache, each) if bounded and len(cache) > most(cache) else (None, None)
-    batches = cache.photos(SAID, LABELLED) if chosen is None else _taken(cache, chosen)
+    batches = cache.photos(COLUMNS, LABELLED) if chosen is None else _taken(cache, chosen)
     columns: dict[str, list[Any]] = {name: [] for name in ("root", "uri", "label", "split")}
     contents = [np.zeros(0, "S16")]
     for batch in batches:
@@ -120,7 +120,7 @@ def names(cache: Cache, *, bounded: bool = False) -> Names:
     if not len(order):
         raise PetrieveError(
             f"no photo in {cache.store.path} has a label",
-            "put the photos of each class in a folder of its name, or give `embed` a `--labels FILE.csv`",
+            'put the photos of each class in a folder of its name, or give `embed` a `labels="FILE.csv"`',
         )
     own = found[order]
     shown, counts = np.unique(own, return_counts=True)
@@ -140,8 +140,8 @@ def names(cache: Cache, *, bounded: bool = False) -> Names:
 
 
 def most(cache: Cache) -> int:
-    """How many of a cache's labelled photos are held at once, with all their views, where each is held against each."""
-    return MOST // (1 + cache.made.views)
+    """How many labelled photos, with all their views, are in memory at most where each is compared with each."""
+    return MAX_EMBEDDINGS // (1 + cache.made.views)
 
 
 def count(cache: Cache) -> int:
@@ -150,7 +150,7 @@ def count(cache: Cache) -> int:
 
 
 def _drawn(cache: Cache, each: "np.ndarray") -> "tuple[np.ndarray, Counter[tuple[str, str]]] | tuple[None, None]":
-    """The row ids of `most` labelled photos, and how many there are of each label and split; None where no more are.
+    """The row ids of `most` labelled photos, and the counts by label and split; None if there are no more than that.
 
     Their contents are among `each`. 20 bytes of each photo are in memory, and 70 while some are drawn.
     """
@@ -175,13 +175,13 @@ def _drawn(cache: Cache, each: "np.ndarray") -> "tuple[np.ndarray, Counter[tuple
 
 
 def _taken(cache: Cache, ids: "np.ndarray") -> "Iterator[pa.RecordBatch]":
-    """Batches of what is said of the photos with these row ids."""
-    for start in range(0, len(ids), PART):
-        yield cache.take_photos(ids[start : start + PART], SAID)
+    """Batches of the columns of the photos with these row ids."""
+    for start in range(0, len(ids), NAMES_AT_ONCE):
+        yield cache.take_photos(ids[start : start + NAMES_AT_ONCE], COLUMNS)
 
 
 def _places(each: "np.ndarray", found: "np.ndarray") -> "tuple[np.ndarray, np.ndarray]":
-    """Where digests (n,) stand among those of `each`, ascending; and whether they do."""
+    """The places of digests (n,) among those of `each`, ascending; and whether they are there."""
     import numpy as np
 
     places = np.searchsorted(each, found).clip(max=max(0, len(each) - 1))
@@ -208,7 +208,8 @@ def chunks(cache: Cache, listed: Names) -> "Iterator[tuple[np.ndarray, np.ndarra
         if len(bad):
             more = f" and of {len(bad) - 1} more" if len(bad) > 1 else ""
             raise PetrieveError(
-                f"the embedding of {listed.paths[places[bad[0]]]}{more} in {cache.store.path} holds what is no number",
+                f"the embedding of {listed.paths[places[bad[0]]]}{more} in {cache.store.path} "
+                "holds a value that is not a number",
                 "`petrieve verify` names the damaged rows and what mends them",
             )
         yield places, ranks, own
@@ -227,5 +228,5 @@ def _rows(cache: Cache, listed: Names) -> "Iterator[tuple[np.ndarray, np.ndarray
 
 
 def _those(rows: "np.ndarray", chosen: "np.ndarray") -> "np.ndarray":
-    """The chosen rows: themselves where all are, since a copy of a store's embeddings takes a tenth of a second."""
+    """The chosen rows, without a copy if all are: a copy of a store's embeddings takes a tenth of a second."""
     return rows if chosen.all() else rows[chosen]

@@ -1,4 +1,4 @@
-"""What a head says of new photos: their class, whether that is sure enough, and whether they are like any other."""
+"""A head's predictions of new photos: the class, whether it is sure enough, and whether the photo is familiar."""
 
 import re
 import warnings
@@ -25,7 +25,7 @@ def predict(
     farther from the nearest other photos in the cache than 99 % of held-out photos do.
 
     Raises:
-        PetrieveError: `max_error` is no share, or an embedding is damaged.
+        PetrieveError: `max_error` is not a share, or an embedding is damaged.
     """
     import numpy as np
 
@@ -33,7 +33,7 @@ def predict(
         return []
     if not all(np.isfinite(one.views).all() for one in photos):
         raise PetrieveError(
-            f"an embedding in {cache.store.path} holds what is no number",
+            f"an embedding in {cache.store.path} holds a value that is not a number",
             "`petrieve verify` names the damaged rows and what mends them",
         )
     _warn_of_other_classes(cache, head)
@@ -53,17 +53,17 @@ def share(value: str | float) -> float:
     """The share that a number such as 0.01, or a text such as "1%", says.
 
     Raises:
-        PetrieveError: it says none from 0 to 1.
+        PetrieveError: it is not from 0 to 1.
     """
     found = re.fullmatch(r"(\d*\.?\d+(?:e-?\d+)?)(\s*%)?", str(value).strip())
     number = float(found[1]) / (100 if found[2] else 1) if found else -1.0
     if not 0 <= number <= 1:
-        raise PetrieveError(f"{value!r} is no rate of errors", "give `--max-error` one such as 1%")
+        raise PetrieveError(f"{value!r} is not a rate of errors", "give `max_error=…` one such as 1%")
     return number
 
 
 def _undamaged(cache: Cache) -> "Iterator[tuple[np.ndarray, np.ndarray]]":
-    """The cache's digests (n,) and embeddings (n, D), but for those without numbers: they would push others out."""
+    """The cache's digests (n,) and embeddings (n, D), without damaged ones, which would push others out."""
     import numpy as np
 
     damaged = 0
@@ -72,12 +72,12 @@ def _undamaged(cache: Cache) -> "Iterator[tuple[np.ndarray, np.ndarray]]":
         damaged += int((~sound).sum())
         yield (digests(rows), block) if sound.all() else (digests(rows)[sound], block[sound])
     if damaged:
-        what = f"embeddings in {cache.store.path} that hold what is no number, and are passed over: {damaged}"
+        what = f"embeddings in {cache.store.path} with values that are not numbers, passed over: {damaged}"
         warnings.warn(f"{what}; `petrieve verify` names them and what mends them", stacklevel=2)
 
 
 def _warn_of_other_classes(cache: Cache, head: Head) -> None:
-    """A head may serve a store of photos without labels; beside other labels it is probably an old one."""
+    """Warn of labels that the head does not know: it is probably an old one. Without labels any head may serve."""
     labels = cache.counts()["labels"]
     try:
         check_classes(head, labels or head.classes)
@@ -86,7 +86,7 @@ def _warn_of_other_classes(cache: Cache, head: Head) -> None:
 
 
 def _least(head: Head, max_error: float, views: int) -> float:
-    """The least probability that is sure enough, averaged over so many augmented views too; above 1 where none is."""
+    """The least probability that is sure enough, averaged over N augmented views too; above 1 if none is."""
     if views > len(head.report.risk_coverage_views):
         warnings.warn(
             f"how often predictions over {views} augmented views are wrong was not measured; all is marked unsure; "

@@ -56,7 +56,7 @@ def photos(context: Context, incomplete: str) -> list[str]:
 
 
 def _opened(context: Context) -> "Cache | None":
-    """The store that the line names so far; None where there is none, since a shell has no place for messages."""
+    """The store that the line names so far; None if there is none: a shell has no place for messages."""
     from petrieve.store.cache import Cache
 
     with suppress(PetrieveError, OSError):

@@ -1,4 +1,4 @@
-"""What is embedded: made, listed, held against itself."""
+"""Embeddings: made, listed, checked."""
 
 import sys
 from functools import partial
@@ -67,15 +67,13 @@ def embed(
     views: Annotated[
         int, typer.Option(metavar="N", show_default=False, help="Embed N augmented views of each photo too.")
     ] = 0,
-    prune: Annotated[bool, typer.Option("--prune", metavar="", help="Forget the photos that are gone.")] = False,
+    prune: Annotated[bool, typer.Option("--prune", help="Forget the photos that are gone.")] = False,
     forget: Annotated[
         int | None,
-        typer.Option(metavar="N", help="With `--prune`: N, if most are gone."),
+        typer.Option(metavar="N", help="With `--prune`: how many, if most are gone."),
     ] = None,
-    retry: Annotated[bool, typer.Option("--retry", metavar="", help="Open unreadable photos again.")] = False,
-    keep_damaged: Annotated[
-        bool, typer.Option("--keep-damaged", metavar="", help="Embed what is left of damaged photos.")
-    ] = False,
+    retry: Annotated[bool, typer.Option("--retry", help="Open unreadable photos again.")] = False,
+    keep_damaged: Annotated[bool, typer.Option("--keep-damaged", help="Embed what is left of damaged photos.")] = False,
     drop_trunk: Annotated[
         str | None,
         typer.Option(
@@ -122,9 +120,7 @@ def info(
     store: Store = DEFAULT_STORE,
     endpoint: Endpoint = None,
     trunk: Trunk = None,
-    unreadable: Annotated[
-        bool, typer.Option("--unreadable", metavar="", help="List only these photos, but all of them.")
-    ] = False,
+    unreadable: Annotated[bool, typer.Option("--unreadable", help="List only these photos, but all of them.")] = False,
     csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the unreadable photos to this CSV.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -145,7 +141,7 @@ def verify(
     endpoint: Endpoint = None,
     trunk: Trunk = None,
     sample: Annotated[int, typer.Option(min=0, metavar="N", help="How many photos to embed again.")] = 32,
-    every: Annotated[bool, typer.Option("--all", metavar="", help="Read every photo again.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="Read every photo again.")] = False,
     device: Device = "auto",
     precision: Precision = "auto",
     as_json: Json = False,

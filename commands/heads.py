@@ -1,4 +1,4 @@
-"""What is in a photo: a head, its predictions, and what is known of both."""
+"""What is in a photo: a head, its predictions, and how good they are."""
 
 from pathlib import Path
 from typing import Annotated
@@ -19,11 +19,10 @@ from petrieve.commands.options import (
 )
 from petrieve.commands.zips import ZipEncoding
 from petrieve.extractor.sources.formats import FORMATS
-from petrieve.gallery.terminal import Aside
+from petrieve.gallery.tables import Aside
 from petrieve.store.errors import PetrieveError
 
 app = typer.Typer()
-PART = 4096  # photos that are predicted at a time: each part is held against the whole store
 
 
 @app.command("fit-head", epilog="Example: cli.py fit-head --method linear")
@@ -38,7 +37,7 @@ def fit_head(
     l2: Annotated[
         float | None, typer.Option(metavar="X", help="Strength of L2 (scikit-learn's 1/C), instead of the grid.")
     ] = None,
-    balanced: Annotated[bool, typer.Option("--balanced", metavar="", help="Give every class the same weight.")] = False,
+    balanced: Annotated[bool, typer.Option("--balanced", help="Give every class the same weight.")] = False,
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
@@ -119,7 +118,7 @@ def report(
     zip_encoding: ZipEncoding = None,
     as_json: Json = False,
 ) -> None:
-    """Write what is known of head and labels as one HTML page."""
+    """Write the figures of head and labels as one HTML page."""
     from petrieve.api.store import open as opened
 
     show(opened(store, trunk=trunk).report(out), as_json)

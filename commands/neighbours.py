@@ -1,4 +1,4 @@
-"""Which photos are alike."""
+"""Which photos look alike."""
 
 import json
 import sys

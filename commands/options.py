@@ -13,8 +13,8 @@ import typer
 
 from petrieve.commands import complete
 from petrieve.gallery.advice import DEFAULT_STORE as DEFAULT_STORE
-from petrieve.gallery.terminal import Aside
-from petrieve.gallery.words import called, note
+from petrieve.gallery.tables import Aside
+from petrieve.gallery.words import as_options, called, note
 from petrieve.store.buckets import ENDPOINTS
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class _NoPandas:
 
     @staticmethod
     def find_spec(name: str, *_: object) -> None:
-        """Nothing, but for pandas: that it is not there."""
+        """Nothing; for pandas, an error that it is not there."""
         if name == "pandas":
             raise ModuleNotFoundError(name)
 
@@ -61,7 +61,7 @@ Store = Annotated[
 
 
 def _reach(endpoint: str | None) -> None:
-    """Set the usual environment variables, so that buckets are asked at this address."""
+    """Set the usual environment variables, so that buckets are reached at this address."""
     if endpoint is not None:
         if not re.match(r"https?://[^/]", endpoint):
             raise typer.BadParameter("write it as https://HOST or http://HOST:PORT")
@@ -115,11 +115,11 @@ On = Annotated[
     str,
     typer.Option(metavar="WHERE", rich_help_panel=COMPUTING, help="`local`, `ray` or `ray://HOST:10001`."),
 ]
-Json = Annotated[bool, typer.Option("--json", metavar="", help="Print one JSON document and nothing else.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 
 
 def show(result: "Shown", as_json: bool) -> None:
-    """Print a result as one JSON document, or as text; what is not of it goes to stderr."""
+    """Print a result as one JSON document, or as text; lines beside the result go to stderr."""
     if as_json:
         say(result.document(), None)
     else:
@@ -131,17 +131,17 @@ def say(document: Any, lines: Iterable[str] | None) -> None:
     if lines is None:
         print(called(json.dumps(document, indent=1, default=str)))  # str: dates of the user's CSV
     for line in lines or ():
-        print(called(line), file=sys.stderr if isinstance(line, Aside) else sys.stdout)
+        print(as_options(line), file=sys.stderr if isinstance(line, Aside) else sys.stdout)
 
 
-ALIKE = 3  # notes that say the same of several files
+ALIKE = 3  # notes of one kind that are shown
 
 
 @dataclass(frozen=True)
 class Notes:
-    """The notes of one run: of those that differ by a path alone, as of a thousand shards, the first are shown."""
+    """The notes of one run: of notes that differ by a path alone, as of a thousand shards, the first are shown."""
 
-    counts: Counter[str] = field(default_factory=Counter)  # by what they say, without paths
+    counts: Counter[str] = field(default_factory=Counter)  # by text, without paths
 
     def show(self, words: str) -> None:
         """Show a note, or count it where enough of its kind have been shown."""

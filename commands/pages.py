@@ -12,7 +12,7 @@ from petrieve.gallery.words import printable
 
 app = typer.Typer()
 PASSWORD = "PETRIEVE_PASSWORD"
-STOPPED = 128 + 2  # as shells have it of Ctrl-C
+STOPPED = 128 + 2  # as shells write it for Ctrl-C
 
 
 @app.command(epilog="Example: cli.py gallery --port 8765")
@@ -36,7 +36,7 @@ def gallery(
             metavar="DIR", exists=True, file_okay=False, writable=True, help="A folder that photos may be added to."
         ),
     ] = None,
-    browse: Annotated[bool, typer.Option("--browser/--no-browser", metavar="", help="Open it in the browser.")] = True,
+    browse: Annotated[bool, typer.Option("--browser/--no-browser", help="Open it in the browser.")] = True,
 ) -> None:
     """Open a page: ask about a photo, look through the store."""
     from petrieve.api.store import open as opened
@@ -61,5 +61,5 @@ def gallery(
 
 
 def _typed() -> str | None:
-    """The password that somebody types; None where nobody can."""
+    """The password, typed; None without a terminal."""
     return typer.prompt("Password for those who open it", hide_input=True) if sys.stdin.isatty() else None

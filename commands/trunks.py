@@ -16,9 +16,7 @@ def compare_trunks(
     endpoint: Endpoint = None,
     trunks: Annotated[
         list[str] | None,
-        typer.Option(
-            "--trunk", metavar="KIND", autocompletion=complete.trunks, help="One of those to compare: by default all."
-        ),
+        typer.Option("--trunk", metavar="KIND", autocompletion=complete.trunks, help="One to compare; by default all."),
     ] = None,
     device: Device = "auto",
     precision: Precision = "auto",

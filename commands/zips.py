@@ -6,7 +6,7 @@ import typer
 
 
 def _names(encoding: str | None) -> None:
-    """Take the names in zips to be in an encoding that a person has named, in all that this command reads."""
+    """Set the encoding of names in zips, for all that this command reads."""
     from petrieve.extractor.sources.zips.directory import names_are_in
 
     try:

@@ -1,4 +1,4 @@
-"""The run: what is new in its sources goes through the engine into the store."""
+"""A run: new photos of its sources go through the engine into the store."""
 
 import time
 from collections import Counter
@@ -9,29 +9,29 @@ from functools import cache as once
 from typing import Any
 
 from petrieve.extractor.engines.cluster import LOCAL, here
-from petrieve.extractor.engines.drawn import drawn
 from petrieve.extractor.engines.local import load
+from petrieve.extractor.engines.sampled_views import sampled_views
 from petrieve.extractor.engines.units import Piece
-from petrieve.extractor.find import Found, Listing, find_all
-from petrieve.extractor.labelling import Telling, named, said_by
+from petrieve.extractor.find import Found, OnListed, find_all
+from petrieve.extractor.labelling import Annotator, naming_of, source_annotations
 from petrieve.extractor.manifest import Manifest
 from petrieve.extractor.pixels.augment import RECIPE, check_views
 from petrieve.extractor.plan import Plan, check_loss, plan
 from petrieve.extractor.run import Note, Progress, Run, run
 from petrieve.extractor.settle import settle
 from petrieve.extractor.sources.ahead import more_each_time
-from petrieve.extractor.sources.as_before import Listings
+from petrieve.extractor.sources.annotations.labels import read_labels
 from petrieve.extractor.sources.buckets.fetching import fetching
 from petrieve.extractor.sources.formats import FORMATS
 from petrieve.extractor.sources.places import Place, container_of, paths_of
-from petrieve.extractor.sources.said.labels import read_labels
-from petrieve.extractor.trunks.fitting import Compute, asks, fitting_trunk, made_by, new_trunk
+from petrieve.extractor.sources.unchanged import Listings
+from petrieve.extractor.trunks.choice import Compute, asks, fitting_trunk, made_by, new_trunk
 from petrieve.extractor.trunks.ranges import SAMPLE, quantised
 from petrieve.extractor.trunks.trunk import Trunk
 from petrieve.store.cache import Cache
 from petrieve.store.errors import PetrieveError
 from petrieve.store.folder import Store, read_card
-from petrieve.store.inherited import words_of_gone
+from petrieve.store.inherited import annotations_of_gone
 from petrieve.store.known import known, nothing
 from petrieve.store.listings import read_listings
 from petrieve.store.lock import writing
@@ -54,7 +54,7 @@ class Summary:
     labels: dict[str, dict[str, int]] | None  # of the new photos, by what gave them: `folders`, `names` or `csv`
     views: int  # embeddings that the trunk made: one for each photo, and those of its augmented views
     left: int  # not looked at, because the run was asked to stop
-    sources: dict[str, dict[str, Any]]  # of each: counts of photos, and what was found there and is none
+    sources: dict[str, dict[str, Any]]  # of each: counts of photos, and of what is passed over
     network: dict[str, float] | None  # requests and bytes a second that buckets answered; None where none was asked
     nodes: dict[str, dict[str, Any]]  # of each machine: its photos, their rate, and how busy its stages were
     seconds: float
@@ -85,27 +85,26 @@ def embed(
     retry: bool = False,
     keep_damaged: bool = False,
     drop_trunk: str | None = None,
-    listing: Listing | None = None,
+    listing: OnListed | None = None,
     progress: Progress | None = None,
     note: Note = lambda _: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> tuple[Summary, Cache]:
-    """The figures of a run that brings a store up to date with its sources, and the cache as it is then.
+    """The figures of a run that brings a store up to date with its sources, and the cache after it.
 
-    Photos that the store knows are not opened again; those whose bytes it knows under another name are not embedded
-    again. `labels` is a CSV, and `photo_column` and `label_column` are columns of it that are called otherwise;
-    other photos are labelled by their folders at `label_level` (1 is the first below the source, -1 the last), by
-    default as those that the store has, and known ones only where it is given. `trunk` is a kind, such as
-    `densenet201`, by default the store's first, else `densenet121`; what several have made stands side by side.
-    `weights` is `imagenet`, `bundled` or a file, by default what the store was made with.
-    Beside its canonical view each photo gets so many augmented `views`; the store remembers their number, which
-    never falls. `prune` forgets the photos that are gone, and most of a source only where `forget` says how many;
-    `retry` opens unreadable ones again though they have not changed; `keep_damaged` embeds what is left of damaged
-    ones, and marks them. `drop_trunk` names one that is let go after the run.
-    The trunk runs `on` this machine (`local`), or on so many `workers` of the Ray cluster that `ray` or an address
-    names, by default one for each GPU, or for each 16 cores, that it has: then `note` is told what runs where.
-    `listing` is told how many photos have been found so far, and `progress` follows each commit; when `stop` then says
-    so, the run ends there.
+    A photo that the store knows is not opened again; bytes that it knows under another name are not embedded again.
+    `labels` is a CSV; `photo_column` and `label_column` name its columns where they have other names. Other photos are
+    labelled by their folders at `label_level` (1 is the first below the source, -1 the last); by default new photos are
+    labelled as the store's are, and known ones keep their labels.
+    `trunk` is a kind, such as `densenet201`, by default the store's first, else `densenet121`; embeddings of several
+    trunks stand side by side. `weights` is `imagenet`, `bundled` or a file, by default the store's own. Each photo gets
+    N augmented `views` beside the canonical one; the store remembers the largest N.
+    `prune` forgets photos that are gone, and most of a source only if `forget` is their number; `retry` opens
+    unreadable photos again though they have not changed; `keep_damaged` embeds what is left of damaged ones, and marks
+    them. `drop_trunk` names a trunk whose embeddings are removed after the run.
+    The trunk runs `on` this machine (`local`), or on `workers` of the Ray cluster that `ray` or an address names, by
+    default one for each GPU or for each 16 cores; `note` is then called with what runs where. `listing` is called with
+    the number of photos found so far, and `progress` after each commit; the run ends there if `stop` returns true.
 
     Raises:
         PetrieveError: a source, the labels, the weights, the device or the store cannot be used; or no photo be read.
@@ -127,21 +126,21 @@ def embed(
         found = find_all(wanted, manifest, there, listings=listings, listing=listing, prune=prune)
         views = max(views, cache.made.views if cache is not None else 0)
         to_do = plan(manifest, found, wanted, there, views=views, retry=retry, keep_damaged=keep_damaged)
-        naming = named(to_do, wanted, there, cache, level=label_level)
-        words = said_by(found, to_do, there, cache, csv)
+        naming = naming_of(to_do, wanted, there, cache, level=label_level)
+        annotations = source_annotations(found, to_do, there, cache, csv)
         csv = csv.into(cache.room_for(csv.columns)) if csv and cache is not None else csv
-        tell = Telling(naming, words.rows, csv.said(to_do.listed, there, to_do.seen) if csv else {})
+        annotate = Annotator(naming, annotations.rows, csv.by_path(to_do.listed, there, to_do.seen) if csv else {})
         if prune:
             check_loss(to_do, wanted, there, forget)
         if cache is None:
-            _check_one_is_readable(to_do.work(tell), keep_damaged)
+            _check_one_is_readable(to_do.work(annotate), keep_damaged)
             network = network or new_trunk(None, compute)
 
         @once
         def loaded() -> Trunk:
             found = network or fitting_trunk(cache, compute)  # type: ignore[arg-type]
             if precision == "int8":
-                views = drawn(to_do.rows, manifest.in_parts, SAMPLE)
+                views = sampled_views(to_do.rows, manifest.in_parts, SAMPLE)
                 return quantised(found, place.folder(made_by(found)).ranges, views)
             return found
 
@@ -153,17 +152,17 @@ def embed(
         if drop_trunk:
             _check_another(place, drop_trunk, cache)
         cache.add_columns(photo_schema())  # a store of this format may lack the latest
-        if cache.add_columns(words.columns) | bool(csv and cache.add_columns(csv.columns)):
+        if cache.add_columns(annotations.columns) | bool(csv and cache.add_columns(csv.columns)):
             there = known(cache, below)
         if to_do.todo or to_do.missing:
             back = frozenset(there.ids[there.away & to_do.seen].tolist())
-            to_do = replace(to_do, lost=words_of_gone(cache, there, to_do.missing, back))
+            to_do = replace(to_do, lost=annotations_of_gone(cache, there, to_do.missing, back))
         cache.keep_views(views, RECIPE)
         cache.keep_listings({**listings.then, **listings.now})
         one = Run(
             found=found,
             to_do=to_do,
-            tell=tell,
+            annotate=annotate,
             cache=cache,
             there=there,
             trunk=loaded,
@@ -177,11 +176,11 @@ def embed(
         ran = run(one, progress=progress, stop=stop)
         left, held.leaves = to_do.todo - ran.outcomes.total(), ran.leaves
         if not left:
-            settle(cache, to_do, there, tell, naming=naming if label_level is not None else None, prune=prune)
+            settle(cache, to_do, there, annotate, naming=naming if label_level is not None else None, prune=prune)
         cache.sign()
         if drop_trunk and not left:
             drop(place, drop_trunk)
-        labelled = tell.counts(to_do)
+        labelled = annotate.counts(to_do)
     counts = Counter[str]()
     for (_, outcome), count in ran.outcomes.items():
         counts[outcome] += count
@@ -214,9 +213,9 @@ def embed(
 
 
 def _opened(place: Store, trunk: str | None, compute: Compute) -> tuple[Cache | None, Trunk | None]:
-    """The cache to go on with, None for a new store; and the trunk, where one is asked for by its name.
+    """The store's cache, None for a new store; and the trunk, if one is asked for by name.
 
-    What such a trunk makes stands beside what the store has of others.
+    Its embeddings stand beside those of other trunks.
     """
     card = read_card(place)
     if trunk is None:
@@ -227,7 +226,7 @@ def _opened(place: Store, trunk: str | None, compute: Compute) -> tuple[Cache | 
     if trunk not in (network.kind, made_by(network).name):
         raise PetrieveError(
             f"the weights {network.weights} are those of {made_by(network).name}, not of {trunk}",
-            f"name the weights that made it, or `--trunk {network.kind}` to embed with these",
+            f'name the weights that made it, or `trunk="{network.kind}"` to embed with these',
         )
     if card is None:
         return None, network
@@ -235,21 +234,22 @@ def _opened(place: Store, trunk: str | None, compute: Compute) -> tuple[Cache | 
 
 
 def _asked(sources: Iterable[str]) -> list[str]:
-    """Below which paths a run must know what the store holds: of what an archive is asked for, all that is in it."""
+    """The paths below which a run looks up the store's photos; for a name in an archive, the whole archive."""
     return [(container_of(source) or (source,))[0] for source in sources]
 
 
 def _check_another(place: Store, name: str, cache: Cache) -> None:
-    """Refuse to let go of the trunk that the run is made with."""
+    """Refuse to drop the trunk that the run embeds with."""
     if trunks_of(place.path, [name]) == [cache.made.name]:
-        raise PetrieveError(f"{name} is what this run embeds with", "name the trunk that stays with `--trunk`")
+        raise PetrieveError(f"{name} is what this run embeds with", "name the trunk that stays with `trunk=…`")
 
 
 def _check_one_is_readable(parts: Iterable[Piece], keep_damaged: bool) -> None:
-    """A new store is made for the first photo that can be read, and not for files that only look like photos."""
+    """Refuse sources without a readable photo: no store is made for files that only look like photos."""
     failures, first, may_pass = 0, None, True
     for part, photos in parts:
-        # All would be asked for ahead of what is looked at; and of one alone nobody knows whether the bucket answers.
+        # A few first: reading all at once would request far ahead, and one alone does not show whether a bucket
+        # answers.
         for some in more_each_time(photos):
             for read in part.read({photo.uri for photo in some}):
                 loaded = load(read, there=lambda _: None, keep_damaged=keep_damaged)
@@ -259,12 +259,12 @@ def _check_one_is_readable(parts: Iterable[Piece], keep_damaged: bool) -> None:
     assert first
     raise PetrieveError(
         f"none of {failures} photos can be read, first {first.photo.path}: {first.reason}",
-        "see that they can be had, and run the command again" if may_pass else f"name {FORMATS} files",
+        "see that they can be reached, and run the command again" if may_pass else f"name {FORMATS} files",
     )
 
 
 def _by_source(found: Iterable[Found], to_do: Plan, outcomes: Counter[Outcome]) -> dict[str, dict[str, Any]]:
-    """Of each source, how many photos had which outcome, and what is passed over; a photo counts where it is first."""
+    """Of each source, photos by outcome, and what is passed over; a photo counts for the first source that has it."""
     counts: dict[str, dict[str, Any]] = {}
     for number, one in enumerate(found):
         _, cached, unreadable, _ = to_do.counts[number].tolist()

@@ -9,30 +9,30 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from petrieve.extractor.manifest import Listed, Manifest
-from petrieve.extractor.sources.as_before import Listings
+from petrieve.extractor.sources.annotations.annotations import Annotations
+from petrieve.extractor.sources.entry_names import ARCHIVES, LITTER, ending_of
 from petrieve.extractor.sources.formats import FORMATS
-from petrieve.extractor.sources.inside import ARCHIVES, LITTER, ending_of
 from petrieve.extractor.sources.places import exists, source_at
-from petrieve.extractor.sources.said.words import Words
 from petrieve.extractor.sources.source import Part
+from petrieve.extractor.sources.unchanged import Listings
 from petrieve.store.errors import PetrieveError, first_line, listed
 from petrieve.store.photo import Photo, is_address
 
-Listing = Callable[[int], None]  # told how many photos have been found so far
-NAMED, KINDS = 10, 10  # of sources without photos, and of what they hold, so many are named
+OnListed = Callable[[int], None]  # called with the number of photos found so far
+MAX_NAMED, MAX_KINDS = 10, 10  # sources without photos, and kinds of their files, that a message names
 
 
 @dataclass(frozen=True)
 class Found:
-    """What a source holds: its photos, what is passed over, and how to ask what it says of the photos."""
+    """What a source holds: its photos, what is passed over, and a function that reads its annotations."""
 
     name: str
     photos: Listed
     passed: Counter[str]
-    ask: Callable[[Sequence[Photo]], Words | None] = lambda _: None
+    ask: Callable[[Sequence[Photo]], Annotations | None] = lambda _: None
 
-    def words(self) -> Words | None:
-        """What it says of its photos beside their names."""
+    def annotations(self) -> Annotations | None:
+        """Its annotations."""
         return self.ask(self.photos)
 
 
@@ -42,7 +42,7 @@ def find_all(
     before: Iterable[str] = (),
     *,
     listings: Listings | None = None,
-    listing: Listing | None = None,
+    listing: OnListed | None = None,
     prune: bool = False,
 ) -> list[Found]:
     """What each of the sources (addresses and absolute paths) holds; all photos come into a manifest.
@@ -60,7 +60,7 @@ def find_all(
         if gone and not prune:
             raise PetrieveError(
                 f"{name} is gone, and the store holds photos of it",
-                "bring it back, or add `--prune` to forget them",
+                "bring it back, or add `prune=True` to forget them",
             )
         if gone:
             continue
@@ -70,7 +70,7 @@ def find_all(
                 manifest.add(part)
                 if listing:
                     listing(len(manifest))
-        found.append(Found(name, Listed(manifest, first, len(manifest)), source.passed, source.words))
+        found.append(Found(name, Listed(manifest, first, len(manifest)), source.passed, source.annotations))
     manifest.write()
     none = Listed(manifest, len(manifest), len(manifest))
     found += [Found(name, none, Counter({os.path.basename(name): 1})) for name in litter]
@@ -80,7 +80,7 @@ def find_all(
 
 @contextmanager
 def _uncollected() -> Iterator[None]:
-    """Nothing that is listed is garbage: looking for some takes a sixth of the time."""
+    """Pause garbage collection: nothing that is listed is garbage, and looking for some takes a sixth of the time."""
     collects = gc.isenabled()
     gc.disable()
     try:
@@ -94,7 +94,7 @@ def _listed(name: str, parts: Iterator[Part]) -> Iterator[Part]:
     """The parts of a source, as far as it can be listed.
 
     Raises:
-        PetrieveError: it cannot be.
+        PetrieveError: it cannot be listed.
     """
     try:
         yield from parts
@@ -118,14 +118,14 @@ def _check_some(found: Sequence[Found], sources: Sequence[str], before: Iterable
     if empty and (len(empty) == len(found) or any(not os.path.isdir(one.name) for one in empty)):
         there = [f"{one.name} holds {counted(one.passed)}" for one in empty if one.passed or os.path.isfile(one.name)]
         raise PetrieveError(
-            f"there is no photo in {listed([one.name for one in empty], NAMED)}"
-            + (f": {'; '.join(there[:NAMED])}" if there else ""),
+            f"there is no photo in {listed([one.name for one in empty], MAX_NAMED)}"
+            + (f": {'; '.join(there[:MAX_NAMED])}" if there else ""),
             _remedy(sources[0], empty),
         )
 
 
 def _remedy(place: str, empty: Iterable[Found]) -> str:
-    """What somebody can do who has named sources in which no photo lies, this one first."""
+    """The remedy for sources without photos; `place` is the first."""
     if is_address(place) and any(".lance" in one.passed for one in empty):
         return "copy a table of Lance to a disk, and name it there: in a bucket it is not read"
     if is_address(place) and "*" in place:
@@ -141,7 +141,7 @@ def _remedy(place: str, empty: Iterable[Found]) -> str:
 def counted(passed: Mapping[str, int]) -> str:
     """What was passed over, in words: the most frequent first."""
     kinds = [f"{count} {name}" for name, count in sorted(passed.items(), key=lambda one: (-one[1], one[0]))]
-    return listed(kinds, KINDS) or "nothing"
+    return listed(kinds, MAX_KINDS) or "nothing"
 
 
 def photos_of(parts: Iterable[Part]) -> dict[str, Photo]:
@@ -173,7 +173,7 @@ def is_under(path: str, source: str) -> bool:
 
 
 def under_any(sources: Iterable[str]) -> Callable[[str], bool]:
-    """What tells of a path whether it is one of many sources, or leads into one."""
+    """A test whether a path is one of many sources, or leads into one."""
     tops = {source.rstrip("/") or "/" for source in sources}
     folders = dict[str, bool]()
 

@@ -1,4 +1,4 @@
-"""What a run's photos are labelled by, folders or names and which folders; and what is doubtful about that."""
+"""How a run's photos are labelled: by names, or by the folders at one level; and warnings where that is doubtful."""
 
 import os
 import warnings
@@ -10,8 +10,9 @@ from typing import Any
 
 from petrieve.extractor.find import Found
 from petrieve.extractor.plan import ABOVE, CLOSED, EVERY, NEW, Plan, Rows
-from petrieve.extractor.sources.said.labels import Labels
-from petrieve.extractor.sources.said.names import (
+from petrieve.extractor.sources.annotations.annotations import Annotations, together
+from petrieve.extractor.sources.annotations.labels import Labels
+from petrieve.extractor.sources.annotations.names import (
     PARENT,
     SPLITS,
     Folder,
@@ -23,44 +24,43 @@ from petrieve.extractor.sources.said.names import (
     tree_of,
     ways_of,
 )
-from petrieve.extractor.sources.said.words import Words, together
 from petrieve.store.cache import Cache
 from petrieve.store.columns import plain
 from petrieve.store.errors import PetrieveError
 from petrieve.store.known import Known
 from petrieve.store.photo import Photo, as_text
-from petrieve.store.rows import BY_HAND, by_hand, told
+from petrieve.store.rows import BY_HAND, annotated, by_hand
 
-SAMPLE = 1000  # photos of the store, whose labels tell by what it is labelled
-AGREE = 0.1  # of their labels at least; those of a CSV may be some folder's name by chance
+SAMPLE = 1000  # photos of the store, whose labels show how it was labelled
+AGREE = 0.1  # the least share of labels that agree; a CSV's label may be a folder's name by chance
 BY = {None: "their names", PARENT: "the folder that they lie in", 0: "their source"}
 
 
 @dataclass(frozen=True)
-class Telling:
-    """What is said of photos: by folders and names of those that are new, or were found from another root; and beside.
+class Annotator:
+    """Annotates photos: by folders and names those that are new or were found from another root; then all by sources.
 
-    `words` are those of sources, `said` those of a CSV, both by path; the later goes before the earlier.
+    `annotations` are those of sources, `csv` those of the user's CSV, both by path; the later goes before the earlier.
     """
 
     naming: Naming | None = None  # None where there was nothing to ask
-    words: Rows = field(default_factory=dict)
-    said: Rows = field(default_factory=dict)
+    annotations: Rows = field(default_factory=dict)
+    csv: Rows = field(default_factory=dict)
 
     def __call__(self, photo: Photo, state: int) -> Photo:
-        """A photo, of which a plan tells this, with what is said of it."""
+        """A photo in this state of a plan, annotated."""
         if self.naming and state & (NEW | ABOVE) and not state & CLOSED:
-            words = self.naming.of(photo)
-            photo = told(photo, {"label": words.label, "split": words.split})
-        for rows in (self.words, self.said):
+            from_path = self.naming.of(photo)
+            photo = annotated(photo, {"label": from_path.label, "split": from_path.split})
+        for rows in (self.annotations, self.csv):
             if rows and (row := rows.get(photo.path)):
-                photo = told(photo, row)
+                photo = annotated(photo, row)
         return photo
 
     def counts(self, made: Plan) -> dict[str, dict[str, int]] | None:
         """How many new photos have which label, by what gave it; None if none is new.
 
-        That is `folders`, `names`, `source` (what its words say) or `csv`.
+        That is `folders`, `names`, `source` (its annotations) or `csv`.
         """
         counts: dict[str, Counter[str]] = {}
         new = 0
@@ -74,17 +74,17 @@ class Telling:
     def _by(self, photo: Photo, label: str) -> str:
         """What gave a photo its label."""
         assert self.naming is not None
-        if self.words.get(photo.path, {}).get("label") == label:
+        if self.annotations.get(photo.path, {}).get("label") == label:
             return "source"
         said = self.naming.of(photo)
         return said.by if said.by and said.label == label else "csv"
 
 
-def anew(photo: Photo, now: Mapping[str, Any], naming: Naming) -> dict[str, Any]:
-    """Label and split of a photo that is known, by a new naming, but for what a CSV has said.
+def relabelled(photo: Photo, now: Mapping[str, Any], naming: Naming) -> dict[str, Any]:
+    """Label and split of a known photo by a new naming; what a CSV has said stays.
 
-    `now` is what its row says. Where an earlier release did not mark who said that, it is what no folder or name of the
-    photo's says.
+    `now` is its row. Where an earlier release did not mark what a CSV has said, that is a label that no folder or name
+    of the photo gives.
     """
     said, folders = naming.of(photo), photo.path.split("/")
     labels = {*(plain(as_text(folder)) for folder in folders), kaggle(folders[-1]), None}
@@ -96,11 +96,13 @@ def anew(photo: Photo, now: Mapping[str, Any], naming: Naming) -> dict[str, Any]
     return found
 
 
-def named(made: Plan, sources: Sequence[str], known: Known, cache: Cache | None, *, level: int | None) -> Naming | None:
-    """How the photos of these sources (absolute paths) are named: by the folders at a `level`, or by what fits best.
+def naming_of(
+    made: Plan, sources: Sequence[str], known: Known, cache: Cache | None, *, level: int | None
+) -> Naming | None:
+    """How photos of these sources (absolute paths) are labelled: by the folders at a `level`, or by what fits best.
 
-    What fits is what the store's labels show, else the first folders that branch. What is doubtful is warned of. None
-    where nothing is asked.
+    What fits best is what agrees with the store's labels, else the first folders that branch; doubts are warned of.
+    None if no photo needs a label.
 
     Raises:
         PetrieveError: there is no folder at this level.
@@ -118,10 +120,10 @@ def named(made: Plan, sources: Sequence[str], known: Known, cache: Cache | None,
         new = made.has(NEW)
         if new and naming.level == fitting.level:
             doubts += _doubts(naming, folders, tree, beside, made)
-        for words in doubts if new else ():
-            warnings.warn(words, stacklevel=2)
+        for doubt in doubts if new else ():
+            warnings.warn(doubt, stacklevel=2)
     elif not labels_at(level, naming.ways.values()):
-        raise PetrieveError(f"no photo has a folder at level {level}", "give a smaller `--label-level`, or none")
+        raise PetrieveError(f"no photo has a folder at level {level}", "give a smaller `label_level=…`, or none")
     return naming
 
 
@@ -136,7 +138,7 @@ def _branching(naming: Naming, made: Plan, beside: Collection[str]) -> Naming:
 
 
 def _kaggles(made: Plan, wanted: int) -> Iterator[Photo]:
-    """Those photos with one of these bits that are called as Kaggle's are."""
+    """Photos with one of these bits that are named like Kaggle's."""
     import pyarrow.compute as pc
 
     for some, _ in made.slices(wanted):
@@ -155,12 +157,12 @@ def _both_kinds(made: Plan) -> bool:
 
 
 def _as_in_store(naming: Naming, made: Plan, known: Known, cache: Cache) -> tuple[Naming, list[str]]:
-    """By what agrees best with the labels that photos of these sources have in the store; and that in words."""
+    """The naming that agrees best with the store's labels of these sources' photos; and messages about it."""
     some = {photo.path: photo for photo in made.sample(SAMPLE)}
     labels = {path: now["label"] for path, now in cache.told_of(list(some), known).items()}
     same = [photo for path, photo in some.items() if known.root(path) == photo.root]
     ours = {label for photo in same if (label := naming.of(photo).label)}
-    level = "" if naming.level is None or not ours else f"`--label-level {naming.level}` gives all {_quoted(ours)}"
+    level = "" if naming.level is None or not ours else f"`label_level={naming.level}` gives all {_quoted(ours)}"
     if level and not any(labels.values()):
         return naming, [f"photos that the store had before have no label; {level}"]
 
@@ -183,12 +185,12 @@ def _doubts(
     beside: Collection[str],
     made: Plan,
 ) -> Iterator[str]:
-    """What else folders and names could have meant, in words."""
+    """Warnings: what else folders and names could mean."""
     if naming.level is not None:
         depths = [len(naming.ways[folder].below) - naming.level for folder in folders]
         if sum(depth > 0 for depth in depths) > sum(depth == 0 for depth in depths):
             labels, inner = (_quoted(labels_at(naming.level + more, naming.ways.values())) for more in (0, 1))
-            yield f"folders {inner} inside {labels} are no labels; `--label-level {naming.level + 1}` takes them"
+            yield f"folders {inner} inside {labels} are no labels; `label_level={naming.level + 1}` takes them"
     for splits, others, taken in islice(mixed(tree, beside), 1):
         what, which = "split" if taken else "label", f"{_quoted(splits)} beside {_quoted(others)}"
         yield f"{which} are taken for {what}s" if len(splits) > 1 else f"{which} is taken for a {what}"
@@ -209,10 +211,14 @@ def _quoted(names: Iterable[str]) -> str:
     return ", ".join(map(repr, some[:3])) + (f" and {len(some) - 3} more" if len(some) > 3 else "")
 
 
-def said_by(found: Iterable[Found], made: Plan, there: Known, cache: Cache | None, csv: Labels | None) -> Words:
-    """What sources say of photos that are new, in columns as the store has them, marked as said by hand."""
+def source_annotations(
+    found: Iterable[Found], made: Plan, there: Known, cache: Cache | None, csv: Labels | None
+) -> Annotations:
+    """The sources' annotations of new photos, in columns as the store has them, marked as made by hand."""
     new = (one for one, count in zip(found, made.counts[:, 3].tolist(), strict=True) if count)
-    words = together(words for one in new if (words := one.words()))
-    words = words.beside([*(cache.columns() if cache else ()), *(csv.columns.names if csv else ())])
-    words = words.into(cache.room_for(words.columns)) if cache is not None else words
-    return replace(words, rows={path: by_hand(row) for path, row in words.rows.items() if path not in there})
+    annotations = together(annotations for one in new if (annotations := one.annotations()))
+    annotations = annotations.beside([*(cache.columns() if cache else ()), *(csv.columns.names if csv else ())])
+    annotations = annotations.into(cache.room_for(annotations.columns)) if cache is not None else annotations
+    return replace(
+        annotations, rows={path: by_hand(row) for path, row in annotations.rows.items() if path not in there}
+    )

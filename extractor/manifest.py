@@ -10,9 +10,9 @@ from tempfile import SpooledTemporaryFile, gettempdir
 from threading import Lock
 from typing import TYPE_CHECKING, Any, overload
 
-from petrieve.extractor.sources.as_before import Unopened
 from petrieve.extractor.sources.source import Part
-from petrieve.extractor.sources.within import Within, narrowed
+from petrieve.extractor.sources.subfolder import Within, narrowed
+from petrieve.extractor.sources.unchanged import UnopenedPart
 from petrieve.store.errors import PetrieveError
 from petrieve.store.photo import Bare, Photo, path_of, texts_of
 
@@ -84,7 +84,7 @@ class Slice:
         return self.of_parts[first : last + 1], numbers - first
 
     def photos(self) -> Iterator[Photo]:
-        """The photos, of which nothing is said yet."""
+        """The photos, not annotated yet."""
         uris, sizes, moments, versions = (self.rows[name].to_pylist() for name in COLUMNS)
         none, columns = repeat(None), (dict[str, Any]() for _ in uris)
         return map(Photo, self.roots(), uris, sizes, moments, none, none, columns, versions)
@@ -104,7 +104,7 @@ class Manifest:
     _lock: Lock = field(default_factory=Lock)
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._file.close()
 
     def __len__(self) -> int:
@@ -150,15 +150,15 @@ class Manifest:
         bare, root = narrowed(part, ()), part.photos[0].root
         if self._parts and self._parts[-1] == bare and self._roots[-1] == root:
             bare = self._parts[-1]
-            # Of an archive that is not opened nobody knows whether it is read from its start on: it is one part.
-            if isinstance(bare.part if isinstance(bare, Within) else bare, Unopened):
+            # An archive that was not opened may have to be read from its start on: it is one part.
+            if isinstance(bare.part if isinstance(bare, Within) else bare, UnopenedPart):
                 return len(self._parts) - 1
         self._parts.append(bare)
         self._roots.append(root)
         return len(self._parts) - 1
 
     def in_parts(self, rows: Iterable[tuple[int, Photo]]) -> Iterator[tuple[Part, Sequence[Photo]]]:
-        """Photos, each behind the number of its part, in parts that hold no others."""
+        """Photos, each given with the number of its part, in parts that hold no others."""
         for number, some in groupby(rows, key=itemgetter(0)):
             photos = [photo for _, photo in some]
             yield narrowed(self._parts[number], photos), photos

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from petrieve.extractor.engines.local import results
 from petrieve.extractor.find import chosen, find_parts, photos_of
-from petrieve.extractor.query import QUERY_BATCH, held, nothing, of_parts
+from petrieve.extractor.query import QUERY_BATCH, cached_photos, not_looked_up, of_parts
 from petrieve.extractor.sources.memory import MEMORY, InMemory, in_memory
 from petrieve.extractor.sources.places import Place, container_of
 from petrieve.extractor.sources.source import Part
-from petrieve.extractor.trunks.fitting import Compute
+from petrieve.extractor.trunks.choice import Compute
 from petrieve.extractor.trunks.trunk import Trunk
 from petrieve.store.cache import Cache
 from petrieve.store.errors import PetrieveError
@@ -54,7 +54,7 @@ def embeddings_of(
             memory[number] = in_memory(one, str(number))
             paths.append(memory[number].photo.path)
     places = dict.fromkeys(path for number, path in enumerate(paths) if number not in memory)
-    there = held(places, cache) if cache is not None and compute.precision == "auto" else {}
+    there = cached_photos(places, cache) if cache is not None and compute.precision == "auto" else {}
     found = {path: one for path, one in there.items() if _is_as_then(one.photo)}
     parts = [*find_parts([path for path in places if path not in found]), *memory.values()]
     _check_photos(paths, {*found, *photos_of(parts)})
@@ -64,7 +64,7 @@ def embeddings_of(
 
 
 def _is_as_then(photo: Photo) -> bool:
-    """Whether a photo is as the cache knows it, by size and time: of one in an archive or a bucket that is believed."""
+    """Whether a photo is as the cache knows it, by size and time: of one in an archive or a bucket that is assumed."""
     if is_address(photo.path) or container_of(photo.path):
         return True
     try:
@@ -81,11 +81,11 @@ def _path(place: Place) -> str:
 
 
 def _made(parts: Sequence[Part], trunk: Callable[[], Trunk]) -> Iterator[Embedded | Unreadable]:
-    """The results of the photos of sources that are listed, without a store, in their order."""
+    """The results of the photos of listed sources in their order, without a store."""
     import torch  # noqa: F401  before the threads begin, which are to compute with one each
 
     wanted = chosen(parts, photos_of(parts))
-    with closing(results(wanted, trunk=trunk, there=nothing, batch=QUERY_BATCH, once=False)) as ready:
+    with closing(results(wanted, trunk=trunk, there=not_looked_up, batch=QUERY_BATCH, once=False)) as ready:
         for some in ready:
             yield from some
 
@@ -98,7 +98,7 @@ def _check_photos(paths: Iterable[str], there: Collection[str]) -> None:
 
 
 def _sound(results: Iterable[Embedded | Unreadable]) -> Iterator[Embedded]:
-    """The results, none of which may be a photo that cannot be read."""
+    """The results; an unreadable photo is an error."""
     for one in results:
         if isinstance(one, Unreadable):
             name = f"photo {one.photo.uri} of the list" if one.photo.root == MEMORY else one.photo.path

@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 
 def pictures(cache: Cache, paths: Iterable[str]) -> "Callable[[str], Image.Image | None]":
-    """What gives the upright picture of a photo by its path; of archives, these paths are read best together."""
+    """A function from a path to the upright picture; photos of one archive among `paths` are read together."""
     return partial(_one_of, read=Reader(cache), together=list(paths))
 
 
 def _one_of(path: str, *, read: Reader, together: list[str]) -> "Image.Image | None":
-    """The picture at a path; the first that is asked for has all of them looked up, which nobody pays for unasked."""
+    """The picture at a path; the first call looks all paths up."""
     if together:
         read.know(together)
         together.clear()
@@ -33,5 +33,5 @@ def picture(path: str, read: Reader | None = None) -> "Image.Image | None":
     """
     try:
         return upright_image((read or Reader())(path))
-    except (OSError, ValueError, Undecodable, MemoryError):  # it is gone, or its name is none that a file can have
+    except (OSError, ValueError, Undecodable, MemoryError):  # it is gone, or no file can have its name
         return None

@@ -1,4 +1,4 @@
-"""What a run has to do: the photos of its sources, held against what the store knows of them."""
+"""What a run has to do: the photos of its sources, compared with what the store knows of them."""
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,25 +19,25 @@ from petrieve.store.rows import is_damage, may_pass
 if TYPE_CHECKING:
     import numpy as np
 
-# What is told of each photo that was listed, as bits. One that an earlier source has is TWICE, and nothing else.
+# The state of each listed photo, as bits. One that an earlier source has is TWICE, and nothing else.
 NEW, KNOWN, TODO, UNREADABLE, ABOVE, BACK, CLOSED, TWICE = (1 << bit for bit in range(8))
 EVERY = NEW | KNOWN
-Rows = Mapping[str, dict[str, Any]]  # what is said of photos, by path
-Tell = Callable[[Photo, int], Photo]  # a photo with what is said of it, which may depend on its bits
+Rows = Mapping[str, dict[str, Any]]  # columns of photos, by path
+Annotate = Callable[[Photo, int], Photo]  # (photo, state) → the photo, annotated
 
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """What is told of each of the photos that were listed, and of what the store holds beside them."""
+    """The state of each listed photo, and of the photos that the store holds beside them."""
 
     manifest: Manifest
     states: "list[np.ndarray]"  # uint8, of each slice
     counts: "np.ndarray"  # (S, 4), of each source: photos to do, cached, unreadable; and how many of all are new
     sources: dict[str, int]  # by root, and by the path of one that is a photo
     seen: "np.ndarray"  # bool, of all that the store knows: whether it was listed
-    missing: list[str]  # paths of what the store holds and the sources no longer do
+    missing: list[str]  # paths that the store holds and the sources no longer
     reopened: list[str]  # folders that could not be listed before
-    lost: Lost = field(default_factory=Lost)  # what was said of photos that are no longer where they were
+    lost: Lost = field(default_factory=Lost)  # annotations of photos that are no longer at their path
 
     @property
     def todo(self) -> int:
@@ -56,7 +56,7 @@ class Plan:
         return any((states[states & CLOSED == 0] & wanted).any() for states in self.states)
 
     def sample(self, count: int) -> Iterator[Photo]:
-        """About so many of the photos that are known, here and there."""
+        """About N of the known photos, evenly spread."""
         import numpy as np
 
         chosen = [np.flatnonzero(states & (KNOWN | CLOSED) == KNOWN) for states in self.states]
@@ -78,15 +78,15 @@ class Plan:
         return (photo for photo, _ in self.photos())
 
     def rows(self) -> Iterator[tuple[int, Photo]]:
-        """All photos, each once and behind the number of its part."""
+        """All photos, each once and with the number of its part."""
         for some, _ in self.slices():
             yield from zip(some.parts(), some.photos(), strict=True)
 
-    def work(self, tell: Tell) -> Iterator[tuple[Part, Sequence[Photo]]]:
-        """The photos to do, with what is said of them, in parts that hold no others."""
+    def work(self, annotate: Annotate) -> Iterator[tuple[Part, Sequence[Photo]]]:
+        """The photos to embed, annotated, in parts that hold no others."""
         every = ((some, states, some.parts()) for some, states in self.slices(TODO))
         rows = (
-            (number, tell(photo, state))
+            (number, annotate(photo, state))
             for some, states, numbers in every
             for number, photo, state in zip(numbers, some.photos(), states.tolist(), strict=True)
         )
@@ -107,10 +107,10 @@ def plan(
     retry: bool,
     keep_damaged: bool,
 ) -> Plan:
-    """What is new, has changed, is known, has failed before, or is gone; with `retry`, what failed is to do again, and
-    with `keep_damaged`, what did so because it is damaged.
+    """The photos that are new, changed, known, unreadable or gone. With `retry`, unreadable ones are to be embedded
+    again, and with `keep_damaged`, those that are unreadable because they are damaged.
 
-    A photo is known when it has so many augmented `views`.
+    A known photo has N augmented `views` at least.
     """
     import numpy as np
 
@@ -180,7 +180,7 @@ def _unseen(
 ) -> tuple[list[str], list[str]]:
     """Of what a store holds of these sources and was not listed, photos, and folders that could not be listed before.
 
-    What lies in one that is closed now may be there.
+    What lies in a folder that is closed now may exist.
     """
     import numpy as np
 
@@ -197,20 +197,20 @@ def check_loss(made: Plan, sources: Sequence[str], known: Known, forget: int | N
     `forget` is the number of photos to forget that somebody has typed.
 
     Raises:
-        PetrieveError: so much is missing, and the number was not typed, or is another.
+        PetrieveError: most is missing, and `forget` is not the number of missing photos.
     """
     if forget is not None and forget != len(made.missing):
-        raise PetrieveError(f"{len(made.missing)} photos are gone, not {forget}", "look which, and run it again")
+        raise PetrieveError(f"{len(made.missing)} photos are gone, not {forget}", "check which, and run it again")
     lost = _lost(made.missing, sources, known)
     if lost and forget is None:
         raise PetrieveError(
             f"{lost}: its disk may not be there",
-            f"bring it back, or add `--forget {len(made.missing)}` to `--prune` if so many are to be forgotten",
+            f"bring it back, or add `forget={len(made.missing)}` to `prune=True` to forget them",
         )
 
 
 def _lost(missing: Sequence[str], sources: Sequence[str], known: Known) -> str | None:
-    """What makes it likely that photos are missing because a disk is."""
+    """Why photos may be missing because a disk is."""
     for source in sources:
         if source in known:  # one photo, which has been named
             continue

@@ -14,8 +14,8 @@ from petrieve.extractor.pixels.augment import RECIPE, check_views
 from petrieve.extractor.sources.memory import in_memory
 from petrieve.extractor.sources.places import Place, container_of, paths_of
 from petrieve.extractor.sources.source import Part
-from petrieve.extractor.trunks.fitting import Compute, asking_trunk, asks
-from petrieve.extractor.trunks.kept import array_net
+from petrieve.extractor.trunks.choice import Compute, asking_trunk, asks
+from petrieve.extractor.trunks.saved_weights import array_net
 from petrieve.extractor.trunks.trunk import Trunk
 from petrieve.store.cache import Cache
 from petrieve.store.contents import Content
@@ -27,8 +27,8 @@ from petrieve.store.rows import Embedded, Unreadable, microseconds
 if TYPE_CHECKING:
     from PIL import Image
 
-# Of photos that are looked up; a single one need not wait for a full batch. So many are embedded by arrays, one by one,
-# in about the time that torch takes to start.
+# The batch of a look-up, so that a single photo does not wait for a full one. NumPy embeds as many, one by one, in
+# about the time that torch takes to start.
 QUERY_BATCH = 8
 AS_IS = Compute()
 
@@ -40,12 +40,11 @@ def query(
     *,
     views: int = 0,
 ) -> Iterator[Embedded | Unreadable]:
-    """The embeddings of photos that need not be in the cache, in the order that `embed` would take them in.
+    """The embeddings of photos that need not be in the cache, in the order in which `embed` would list them.
 
-    Each comes with those of `views` augmented views. What the cache holds is taken from there, in the precision that
-    it was made in, without torch unless weights or device are given: those are checked. Where a precision is given,
-    all are computed in it. Up to QUERY_BATCH photos are computed without torch too, in float32, unless one of these is
-    asked for. Nothing is written to the store.
+    Each comes with N augmented `views`. Cached embeddings are taken as they are, without torch unless weights or device
+    are given and must be checked. If a precision is given, all are computed in it. Without any of the three, up to
+    QUERY_BATCH new photos are embedded on NumPy, in float32. Nothing is written to the store.
 
     Raises:
         PetrieveError: a source, the weights or the device cannot be used, or the weights are not the cache's.
@@ -62,7 +61,7 @@ def of_parts(
     views: int = 0,
     trunk: Callable[[], Trunk] | None = None,
 ) -> Iterator[Embedded | Unreadable]:
-    """What `query` gives, of the photos of sources that are listed already; by a `trunk` that is loaded, if given."""
+    """What `query` gives, for photos of listed sources; by a loaded `trunk`, if given."""
     check_views(views)
     photos = list(photos_of(parts).values())
     trunk = trunk or once(partial(asking_trunk, cache, compute))
@@ -72,7 +71,7 @@ def of_parts(
     if views and cache.made.recipe not in ("", RECIPE):
         there, holds_all = partial(_canonical, there), False
     if compute.precision != "auto":
-        there = nothing
+        there = not_looked_up
     if asks(cache, compute):
         trunk()
     elif not holds_all and not views and len(photos) <= QUERY_BATCH and (network := array_net(cache.made)):
@@ -94,13 +93,13 @@ def query_one(
     trunk: Callable[[], Trunk] | None = None,
     name: str = "photo",
 ) -> Embedded:
-    """The embedding of one photo, as by `query`; a file that photos are in is not opened for one that the cache has.
+    """The embedding of one photo, as by `query`; an archive is not opened for a photo that the cache has.
 
-    The photo may also be the bytes of a file, or a picture that Pillow holds, which then has this `name`.
+    The photo may also be the bytes of a file or a Pillow image, which then has this `name`.
 
     Raises:
         PetrieveError: also if the photo cannot be read, or `source` is a folder or an archive.
-        TypeError: it is no photo at all.
+        TypeError: it is not a photo at all.
     """
     ask = partial(of_parts, cache=cache, compute=compute, trunk=trunk)
     if not isinstance(source, str | os.PathLike):
@@ -110,7 +109,7 @@ def query_one(
     place = os.fspath(source)
     (path, *others) = [place] if is_address(place) else paths_of(place)  # of one photo, a name is no pattern
     inside = compute.precision == "auto" and (container_of(path) or is_address(path))
-    if inside and (there := held([path], cache)):
+    if inside and (there := cached_photos([path], cache)):
         if asks(cache, compute):
             (trunk or partial(asking_trunk, cache, compute))()
         return next(iter(there.values()))
@@ -127,7 +126,7 @@ def _one(results: Iterator[Embedded | Unreadable], name: str) -> Embedded:
     return result
 
 
-def held(paths: Iterable[str], cache: Cache) -> dict[str, Embedded]:
+def cached_photos(paths: Iterable[str], cache: Cache) -> dict[str, Embedded]:
     """Photos as the cache has them, of those at these paths, by path."""
     rows = [row for row in cache.known_of(dict.fromkeys(paths)) if row["digest"]]
     views = cache.views_of({row["digest"] for row in rows})
@@ -139,8 +138,8 @@ def held(paths: Iterable[str], cache: Cache) -> dict[str, Embedded]:
     }
 
 
-def places(photos: Sequence[Photo], cache: Cache) -> list[dict[str, str]]:
-    """Of each photo `photo`, where it is below its root, and `root`: as the cache and its exports have it."""
+def locations(photos: Sequence[Photo], cache: Cache) -> list[dict[str, str]]:
+    """For each photo `photo`, its path below its root, and `root`: as the cache and its exports have them."""
     rows = cache.known_of({photo.path: None for photo in photos})
     there = {path_of(row["root"], row["uri"]): (row["uri"], row["root"]) for row in rows}
     found = (there.get(photo.path, (photo.uri, photo.root)) for photo in photos)
@@ -157,32 +156,32 @@ def same_photo(photo: Embedded, cache: Cache) -> list[str]:
 def _lookup(
     wanted: Sequence[tuple[Part, Sequence[Photo]]], photos: Sequence[Photo], cache: Cache, views: int
 ) -> tuple[Callable[[bytes], Content | None], bool]:
-    """What tells of a content what the cache has of it; and whether it has all these photos, as far as is known."""
+    """A function from a digest to its cached embeddings; and whether the cache has all these photos, if known."""
     if len(photos) <= QUERY_BATCH:
         read = [one for part, some in wanted for one in part.read({photo.uri for photo in some})]
-        held = [cache.content_of(digest_of(one[1])) for one in read if not isinstance(one, Unreadable)]
-        return cache.content_of, all(one is not None and one.views > views for one in held)
+        contents = [cache.content_of(digest_of(one[1])) for one in read if not isinstance(one, Unreadable)]
+        return cache.content_of, all(one is not None and one.views > views for one in contents)
     there = known(cache)
     return there.embeddings.of, all(photo.path in there and there.views_of(photo.path) > views for photo in photos)
 
 
-def nothing(digest: bytes) -> None:
-    """What is there where all is to be computed anew."""
+def not_looked_up(digest: bytes) -> None:
+    """Nothing is there: all is to be computed anew."""
 
 
 def _canonical(there: Callable[[bytes], Content | None], digest: bytes) -> Content | None:
-    """What is there of a content, but for augmented views."""
+    """What the cache has of a content, without augmented views."""
     found = there(digest)
     return found and found._replace(views=1)
 
 
 def _whole(results: Sequence[Embedded | Unreadable], cache: Cache) -> Iterator[Embedded | Unreadable]:
-    """The results, with the embeddings that the cache holds of their contents."""
+    """The results, completed with the cached embeddings of their contents."""
     import numpy as np
 
-    held = cache.views_of({one.digest for one in results if isinstance(one, Embedded) and one.first})
+    stored = cache.views_of({one.digest for one in results if isinstance(one, Embedded) and one.first})
     for one in results:
         if isinstance(one, Embedded) and one.first:
-            before = held[one.digest][: one.first]
+            before = stored[one.digest][: one.first]
             one = replace(one, views=np.concatenate([before, one.views]) if len(one.views) else before, first=0)
         yield one

@@ -1,4 +1,4 @@
-"""What is to do, through an engine into the store: on this machine, or on a cluster."""
+"""A plan carried out: photos go through an engine into the store, on this machine or on a cluster."""
 
 import os
 import socket
@@ -14,7 +14,7 @@ from petrieve.extractor.engines.cluster import LOCAL, joined
 from petrieve.extractor.engines.local import results
 from petrieve.extractor.engines.worker import THERE, Job, sight
 from petrieve.extractor.find import Found
-from petrieve.extractor.plan import Plan, Tell
+from petrieve.extractor.plan import Annotate, Plan
 from petrieve.extractor.sources.places import container_of
 from petrieve.extractor.trunks.kinds import kind
 from petrieve.extractor.trunks.trunk import Trunk, batch_of, workers_of
@@ -40,7 +40,7 @@ class Run:
 
     found: Sequence[Found]
     to_do: Plan
-    tell: Tell
+    annotate: Annotate
     cache: Cache
     there: Known  # what the store knew before
     trunk: Callable[[], Trunk]  # this machine's own
@@ -49,7 +49,7 @@ class Run:
     device: str
     precision: str
     keep_damaged: bool
-    note: Note  # told what runs where
+    note: Note  # called with what runs where
 
 
 @dataclass
@@ -61,7 +61,7 @@ class Ran:
     size: int = 0  # bytes read
     device: str | None = None  # None where the trunk had nothing to do
     precision: str | None = None
-    leaves: bool = False  # whether workers may have written what nobody has committed
+    leaves: bool = False  # whether workers may have written pieces that nobody committed
     nodes: dict[str, "Node"] = field(default_factory=dict)  # by host
 
     def node(self, host: str) -> "Node":
@@ -74,24 +74,24 @@ class Node:
     """What one machine of a run has done, and how much of the time its stages were at it."""
 
     photos: int = 0
-    seconds: float = 0.0  # that its workers had something to do, summed
+    seconds: float = 0.0  # that its workers were at work, summed
     busy: Counter[str] = field(default_factory=Counter)  # seconds of these, by stage
 
     def add(self, photos: int, seconds: float, stages: Mapping[str, float]) -> None:
-        """Count what a worker has done in so many seconds."""
+        """Count what a worker has done in these seconds."""
         self.photos += photos
         self.seconds += seconds
         for stage, some in stages.items():
             self.busy[stage] += some  # type: ignore[assignment]
 
     def figures(self, seconds: float) -> dict[str, Any]:
-        """Photos, photos a second of a run that took so long, and the share of the time that each stage was busy."""
+        """Photos, photos a second of a run of these seconds, and the share of the time that each stage was busy."""
         busy = {stage: round(some / self.seconds, 3) for stage, some in sorted(self.busy.items())}
         return {"photos": self.photos, "photos_per_second": round(self.photos / seconds, 2), "busy": busy}
 
 
 def run(one: Run, *, progress: Progress | None, stop: Callable[[], bool]) -> Ran:
-    """What came of the photos that are to do; each commit is followed by `progress`.
+    """What the run has done; `progress` is called after each commit.
 
     Raises:
         PetrieveError: the store, the device or the cluster cannot be used.
@@ -109,10 +109,10 @@ def run(one: Run, *, progress: Progress | None, stop: Callable[[], bool]) -> Ran
 
 
 def _count_once(one: Run, ran: Ran) -> None:
-    """Drop what several workers have embedded at once: all photos but one are copies, as in a run on one machine.
+    """Drop contents that several workers embedded at once: all photos but one are copies, as in a run on one machine.
 
-    Of a content in several sources nobody knows any more which of them it was embedded from: the first, it is said.
-    What an earlier run has left so goes too.
+    It is unknown from which of several sources a content was embedded: the first counts. Such contents that an earlier
+    run left go too.
     """
     dropped, views = one.cache.drop_repeated(), 1 + one.cache.made.views
     sources = defaultdict[bytes, list[int]](list)
@@ -133,7 +133,7 @@ def _here(one: Run, ran: Ran) -> Generator[None, None, None]:
     clock, started = Clock(), time.perf_counter()
     workers = workers_of(one.device)
     made = results(
-        one.to_do.work(one.tell),
+        one.to_do.work(one.annotate),
         trunk=one.trunk,
         there=one.there.embeddings.content,
         batch=batch_of(one.device),
@@ -146,7 +146,7 @@ def _here(one: Run, ran: Ran) -> Generator[None, None, None]:
         with closing(made) as ready:
             for some in ready:
                 with clock.during("write"):
-                    one.cache.commit([one.to_do.lost.told(each, one.there) for each in some], one.there)
+                    one.cache.commit([one.to_do.lost.annotated(each, one.there) for each in some], one.there)
                 ran.outcomes.update((one.to_do.source_of(each.photo), outcome(each)) for each in some)
                 ran.views += sum(len(each.views) for each in some if isinstance(each, Embedded))
                 ran.size += sum(max(each.photo.size, 0) for each in some)
@@ -165,7 +165,7 @@ def _on_cluster(one: Run, ran: Ran) -> Generator[None, None, None]:
         job = _job(one)
         weights = read_weights(one.trunk().weights, kind(cache.made.kind))
         windows = ray.results(
-            to_do.work(one.tell),
+            to_do.work(one.annotate),
             there.among,
             to_do.todo,
             job=job,
@@ -203,7 +203,7 @@ def _commit(cache: Cache, written: Written, there: Known, ran: Ran) -> None:
 
 
 def _job(one: Run) -> Job:
-    """What all workers are told; paths on this machine's disks are those of a folder that they must share."""
+    """What all workers need; paths on this machine's disks must be in a folder that they share."""
     from petrieve.extractor.engines import crew
 
     store = one.cache.store
@@ -222,7 +222,7 @@ def _job(one: Run) -> Job:
 
 
 def _in_buckets(store: Store, found: Sequence[Found]) -> list[str]:
-    """The store's card and a photo, or the archive that it is in, of each bucket: as shown to be within reach here."""
+    """The store's card and a photo, or the archive that it is in, of each bucket: as shown to be reachable here."""
     photos = {parted(one.name)[0]: one.photos[0].path for one in reversed(found) if is_address(one.name) and one.photos}
     cards = [str(store.card)] if isinstance(store.path, Key) else []
     return cards + [(container_of(path) or (path,))[0] for path in photos.values()]

@@ -8,7 +8,7 @@ from contextlib import closing
 from petrieve.extractor.engines.local import results
 from petrieve.extractor.sources.folder import find
 from petrieve.extractor.sources.places import parts_of
-from petrieve.extractor.trunks.fitting import Compute, asking_trunk
+from petrieve.extractor.trunks.choice import Compute, asking_trunk
 from petrieve.extractor.trunks.trunk import Trunk
 from petrieve.store.cache import Cache
 from petrieve.store.errors import PetrieveError
@@ -17,7 +17,7 @@ from petrieve.store.rows import Embedded, Unreadable
 
 # Between two looks at the folder; longer where a look itself takes long.
 SECONDS = 0.25
-# What cannot be read may be half written: so long it must stand still before that is said of it.
+# An unreadable photo may be half written: it must stand still for this long before it is reported.
 PATIENCE = 5.0
 
 
@@ -58,8 +58,8 @@ def _appearing(
 ) -> Iterator[Embedded | Unreadable]:
     """The photos that are not `done`, each as soon as its size and time have stood still between two looks.
 
-    One that changes again, also one that was there before, appears again. One that cannot be read is tried a second
-    time when it has stood still for longer, and then listed.
+    A photo that changes, also one that was there before, appears again. An unreadable one is tried a second time when
+    it has stood still for longer, and then reported.
     """
     seen: dict[str, tuple[Photo, float]] = {}  # since when a photo is as it is
     tried: dict[str, Photo] = {}

@@ -10,7 +10,7 @@ from petrieve.gallery.html import escaped, thumbnail
 if TYPE_CHECKING:
     from PIL import Image
 
-MOST = 40
+MAX_CARDS = 40
 NOTHING = "<p>nothing was found</p>"
 # Two beside each other on a narrow phone; the padding leaves room for a frame.
 GRID = (
@@ -36,9 +36,9 @@ def cards(
         return NOTHING
     tiles = "".join(
         _card(path, title, note, picture(path) if picture else None, path in framed)
-        for path, title, note in photos[:MOST]
+        for path, title, note in photos[:MAX_CARDS]
     )
-    more = f"<p>the first {MOST} of {len(photos):,}</p>" if len(photos) > MOST else ""
+    more = f"<p>the first {MAX_CARDS} of {len(photos):,}</p>" if len(photos) > MAX_CARDS else ""
     return f'<div style="{GRID}">{tiles}</div>{more}'
 
 

@@ -19,7 +19,7 @@ GAP = 12
 CAPTION = 44
 COLUMNS = 4
 MOST_FINDINGS = 40  # of audited photos: a sheet that a person looks through in a minute
-MOST = 80  # tiles of a sheet of groups
+MAX_TILES = 80  # tiles of a sheet of groups
 PAPER, INK, FAINT, MARK = "#fbfaf7", "#22252a", "#70757d", "#d9662b"
 
 
@@ -74,10 +74,12 @@ def group_sheet(file: Path, groups: Sequence[Sequence[tuple[str, str]]], *, pict
         PetrieveError: there is no group, or the file's folder cannot be written to.
     """
     if not groups:
-        raise PetrieveError("there is nothing to draw: no two photos are copies", "leave out `--sheet`")
+        raise PetrieveError("there is nothing to draw: no two photos are copies", "leave out `sheet=…`")
     photos = [(path, kind, os.path.basename(path)) for group in groups for path, kind in group]
     first = [place for group in groups for place in range(len(group))]
-    contact_sheet(file, photos[:MOST], picture=picture, framed={at for at, place in enumerate(first) if place == 0})
+    contact_sheet(
+        file, photos[:MAX_TILES], picture=picture, framed={at for at, place in enumerate(first) if place == 0}
+    )
 
 
 def _tile(photo: "Image.Image | None") -> "Image.Image":

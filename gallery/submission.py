@@ -23,7 +23,7 @@ def ids(photos: Sequence[str], classes: Sequence[str]) -> dict[str, int]:
     if sorted(classes) != CLASSES:
         raise PetrieveError(
             f"the head knows {listed(classes, LISTED)}, and a submission wants cat and dog",
-            "fit a head on photos with these two labels, or leave out `--kaggle`",
+            "fit a head on photos with these two labels, or leave out `kaggle=…`",
         )
     found: dict[int, str] = {}
     for photo in dict.fromkeys(photos):

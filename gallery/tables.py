@@ -1,4 +1,4 @@
-"""Tables in a terminal."""
+"""Lines in a terminal: tables, and what is not of the result."""
 
 from collections.abc import Iterator, Sequence
 from unicodedata import combining, east_asian_width
@@ -6,6 +6,10 @@ from unicodedata import combining, east_asian_width
 from petrieve.gallery.words import printable
 
 LINES = 40  # longer ones are cut; `--json` has all of them
+
+
+class Aside(str):
+    """A line that is not of the result: it goes to stderr."""
 
 
 def table(titles: Sequence[str], rows: Sequence[Sequence[str]], *, most: int = LINES) -> Iterator[str]:

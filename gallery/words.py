@@ -8,6 +8,10 @@ import sys
 from petrieve.store.files import FORMULA
 from petrieve.store.photo import is_address
 
+# A parameter in a message, as Python has it; and options that are called otherwise.
+PARAMETER = re.compile(r'`([a-z][a-z0-9_]*)=(…|True|-?[0-9]+|"[^"`]*")`')
+OPTIONS = {"every": "all", "origin": "from"}
+
 
 def printable(text: str) -> str:
     """Text without what would move a terminal's cursor or set its colours."""
@@ -24,9 +28,20 @@ def called(text: str) -> str:
     return re.sub(r"(?<=`)petrieve(?= )", program(), text)
 
 
+def as_options(text: str) -> str:
+    """The text as a terminal needs it: also parameters, `device="cpu"` or `prune=True`, written as options."""
+    return re.sub(PARAMETER, _option, called(text))
+
+
+def _option(parameter: re.Match[str]) -> str:
+    name, value = parameter[1].replace("_", "-"), parameter[2].strip('"')
+    value = "" if value in ("…", "True") else f" {value}"
+    return f"`--{OPTIONS.get(name, name)}{value}`"
+
+
 def note(words: str) -> None:
     """Print a note on stderr: what a person should know, and nothing depends on."""
-    print(f"note: {called(printable(words))}", file=sys.stderr)
+    print(f"note: {as_options(printable(words))}", file=sys.stderr)
 
 
 def name(path: str) -> str:

@@ -26,10 +26,10 @@ from petrieve.store.rows import (
     BY_HAND,
     Embedded,
     Unreadable,
+    annotated,
     own,
     photo_schema,
     photo_table,
-    told,
     vector_schema,
     vector_table,
 )
@@ -130,10 +130,10 @@ class Cache(Choosing):
             raise PetrieveError(
                 f"store {self.store.path} was made with {self.made.kind} and weights {self.weights} "
                 f"({self.fingerprint[:8]}), not with {weights} ({fingerprint[:8]})",
-                f"use `--weights {self.weights}`, or add `--trunk {self.made.kind}` to embed with these beside it"
+                f'use `weights="{self.weights}"`, or add `trunk="{self.made.kind}"` to embed with these beside it'
                 if weights != self.weights
                 else f"these are of another release: `embed --trunk {self.made.kind}` puts what they make beside it, "
-                f"and `--drop-trunk {self.made.name}` lets the old go",
+                f'and `drop_trunk="{self.made.name}"` lets the old go',
             )
 
     def commit(self, results: Sequence[Embedded | Unreadable], known: Known) -> None:
@@ -215,7 +215,7 @@ class Cache(Choosing):
         photo = result.photo
         if before:
             names = own(self._photos.schema)
-            photo = told(photo, {name: before.get(name) for name in ("label", "split", *BY_HAND.values(), *names)})
+            photo = annotated(photo, {name: before.get(name) for name in ("label", "split", *BY_HAND.values(), *names)})
             photo = replace(photo, root=before["root"], uri=before["uri"])  # also when it was found from another root
             if isinstance(result, Unreadable) and result.may_pass:  # it keeps what it had
                 return {**before, "reason": result.reason, "gone": None}

@@ -9,7 +9,17 @@ from petrieve.store.digests import Digests, as_array, marks_of, sorted_by_digest
 from petrieve.store.folder import Made, Store
 from petrieve.store.key import Where
 from petrieve.store.photo import path_of, uris_of
-from petrieve.store.rows import Unreadable, check_dates, digests, one_batch, own, photo_of, row_ids, said, vectors
+from petrieve.store.rows import (
+    Unreadable,
+    annotation_columns,
+    check_dates,
+    digests,
+    one_batch,
+    own,
+    photo_of,
+    row_ids,
+    vectors,
+)
 from petrieve.store.tables import opened, readable
 
 if TYPE_CHECKING:
@@ -94,7 +104,7 @@ class Contents:
 
     def columns(self) -> list[str]:
         """Label, split and the user's own columns."""
-        return said(self._photos.schema)
+        return annotation_columns(self._photos.schema)
 
     def photos(self, columns: Sequence[str], chosen: str | None = EMBEDDED) -> "Iterator[pa.RecordBatch]":
         """Batches of photos that are embedded, or of those that a filter chooses, each with its row's id, `_rowid`."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from petrieve.store.columns import carried
 from petrieve.store.folder import Store
 from petrieve.store.photo import path_of
-from petrieve.store.rows import BY_HAND, Embedded, Unreadable, own, photo_checksums, photo_table, told
+from petrieve.store.rows import BY_HAND, Embedded, Unreadable, annotated, own, photo_checksums, photo_table
 from petrieve.store.tables import let_go, newest, opened, readable, writable, write_table
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class Lost:
         """What was said of the photo that was at this path, or else had this content."""
         return self.by_path.get(path) or (self.by_content.get(digest, {}) if digest else {})
 
-    def told(self, one: Embedded | Unreadable, known: Container[str]) -> Embedded | Unreadable:
+    def annotated(self, one: Embedded | Unreadable, known: Container[str]) -> Embedded | Unreadable:
         """A result with what was said of its photo before that went, but for what its CSV says.
 
         One whose path is `known` is as it was: its row says it.
@@ -39,7 +39,7 @@ class Lost:
             return one
         before = self.of(photo.path, one.digest if isinstance(one, Embedded) else None)
         words = {name: value for name, value in before.items() if BY_HAND.get(name, name) not in photo.columns}
-        return replace(one, photo=told(photo, words))
+        return replace(one, photo=annotated(photo, words))
 
 
 def lost(forgotten: Mapping[str, Row], gone: Iterable[Row], schema: "pa.Schema") -> Lost:

@@ -14,7 +14,7 @@ from petrieve.store.rows import own
 GONE = "gone IS NOT NULL"
 
 
-def words_of_gone(cache: Cache, known: Known, missing: Sequence[str] = (), back: Collection[int] = ()) -> Lost:
+def annotations_of_gone(cache: Cache, known: Known, missing: Sequence[str] = (), back: Collection[int] = ()) -> Lost:
     """Labels, splits and columns that a CSV gave to photos that are gone or forgotten.
 
     Gone are those that the store marks so, but for the rows that are `back` (ids), and those `missing` now (paths).

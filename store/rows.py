@@ -126,10 +126,10 @@ def vector_schema(dimension: int) -> "pa.Schema":
 
 def own(schema: "pa.Schema") -> list[str]:
     """The columns of the user's own CSV."""
-    return [name for name in said(schema) if name not in ("label", "split")]
+    return [name for name in annotation_columns(schema) if name not in ("label", "split")]
 
 
-def said(schema: "pa.Schema") -> list[str]:
+def annotation_columns(schema: "pa.Schema") -> list[str]:
     """The columns that a name, a folder or a CSV fills: label, split and the user's own."""
     return [name for name in schema.names if name not in RESERVED and name != "_rowid"]
 
@@ -144,7 +144,7 @@ def by_hand(row: dict[str, Any]) -> dict[str, Any]:
     return {**row, **{mark: True for name, mark in BY_HAND.items() if name in row}}
 
 
-def told(photo: Photo, row: Mapping[str, Any]) -> Photo:
+def annotated(photo: Photo, row: Mapping[str, Any]) -> Photo:
     """The photo with label, split and columns of `row`; what `row` leaves out stays."""
     words = {**said_of(photo), **row}
     return replace(photo, label=words.pop("label"), split=words.pop("split"), columns=words)

@@ -18,7 +18,7 @@ SHELL = 'exec "$0" "$@" 3<&"$IN" 4>&"$OUT"'  # the protocol's pipes are 3 and 4
 
 
 class Browser:
-    """One page in one browser. `events` are all that it has told, in order."""
+    """One page in one browser. `events` are all its events, in order."""
 
     def __init__(self, folder: Path) -> None:
         assert CHROMIUM
@@ -80,7 +80,7 @@ class Browser:
         return base64.b64decode(self.ask("Page.captureScreenshot", captureBeyondViewport=True)["data"])
 
     def requests(self) -> list[str]:
-        """All addresses that the page has asked for, but those that hold their data themselves."""
+        """All addresses that the page has requested, without `data:` addresses."""
         asked = [one["params"]["request"]["url"] for one in self.events if one["method"] == "Network.requestWillBeSent"]
         return [url for url in asked if not url.startswith("data:")]
 

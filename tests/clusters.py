@@ -153,4 +153,4 @@ def merged_meanwhile(store: Path | str) -> bool:
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Units of a few photos, so that few photos are many units."""
-    monkeypatch.setattr(ray, "FEWEST", 4)
+    monkeypatch.setattr(ray, "MIN_UNIT", 4)

@@ -36,7 +36,7 @@ Case = tuple[bytes, str, bytes]  # name, what becomes of it, content
 
 
 def make_corpus(folder: Path, *, damaged: int, seed: int = 0) -> dict[str, str]:
-    """What must become of each file of `folder`, by path: one of every odd kind, and so many damaged ones."""
+    """The expected outcome of each file of `folder`, by path: one of every odd kind, and N damaged ones."""
     picture = scene(folder.with_name("scene"))
     folder.mkdir()
     expected = {}
@@ -213,7 +213,7 @@ def slow(side: int) -> bytes:
 
 
 def _no_files(folder: Path) -> dict[str, str]:
-    """What is named like a photo and is no file. A folder is none, and hides nothing."""
+    """Things named like photos that are not files. A folder is not a photo, and hides nothing."""
     (folder / "folder.jpg").mkdir()
     os.mkfifo(folder / "pipe.jpg")
     (folder / "dangling.jpg").symlink_to("nowhere.jpg")

@@ -54,7 +54,7 @@ def contents(store: Path) -> object:
 
 
 def harmless_or_found(run: Run, store: Path, damage: Callable[[bytes], bytes | None], times: int) -> Counter[str]:
-    """How often damage to each kind of file was found, and how often it had no effect; there is no third way."""
+    """How often damage to each kind of file was found, and how often it had no effect; nothing else may happen."""
     outcomes: Counter[str] = Counter()
     before = contents(store)
     for file in sorted(path for path in store.rglob("*") if path.is_file() and path.stat().st_size):
@@ -85,7 +85,7 @@ def damages(seed: int) -> dict[str, Callable[[bytes], bytes | None]]:
 
 
 def changed_table(path: Path, change: Callable[[pa.Table], pa.Table]) -> None:
-    """Write a table anew, as somebody else's tool might."""
+    """Write a table anew, as another tool might."""
     place = str(path)
     table = change(lance.dataset(place).to_table())
     shutil.rmtree(place)

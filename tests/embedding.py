@@ -1,4 +1,4 @@
-"""Runs of `embed`, and what they leave."""
+"""Runs of `embed`, and the store that they leave."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A gallery in a process of its own, as a user starts one; asked by plain requests, and seen in a real browser."""
+"""A gallery in a process of its own, as a user starts one; read by plain requests and in a real browser."""
 
 import re
 import time

@@ -64,7 +64,7 @@ SEED = np.random.default_rng(7)
 
 
 def planted(store: Path, counts: dict[tuple[str | None, str | None], int], *, noise: float = 1.0) -> Cache:
-    """A cache of made-up embeddings: so many photos of each (label, split), each label around a point of its own."""
+    """A cache of made-up embeddings: N photos of each (label, split), each label around a point of its own."""
     cache = empty_store(store)
     labels = sorted({label for label, _ in counts if label})
     middles = {label: np.random.default_rng(i).normal(size=DIMENSION) for i, label in enumerate(labels)}

@@ -1,4 +1,4 @@
-"""The reference that every faster path is held against; used by nothing but the tests.
+"""The reference that every faster path is compared with; only the tests use it.
 
 Pillow opens, upright, RGB, torchvision's Resize(255), CenterCrop(224), ToTensor, Normalize, the trunk in float32.
 """

@@ -1,4 +1,4 @@
-"""What the documents say is so today: commands, options, JSON keys, examples, versions, dependencies."""
+"""The documents are true today: commands, options, JSON keys, examples, versions, dependencies."""
 
 import re
 import shlex
@@ -236,7 +236,7 @@ def test_the_version_is_said(run: Run) -> None:
 def test_messages_name_the_command_that_was_called(
     store: Path, few: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """An installed `petrieve` told its users to run `cli.py`, which they have not."""
+    """An installed `petrieve` advised `cli.py`, which its users do not have."""
     (few / "none.jpg").write_bytes(b"none")
     of_trunk(store).head.unlink()
 

@@ -1,4 +1,4 @@
-"""The store and what is exported, read by other tools as the pages say, in environments that know nothing of ours."""
+"""The store and its exports, read by other tools as the pages say, in environments without our package."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""The recipes for who carries this on: what each page shows is applied to a copy of the repository, and run."""
+"""The recipes for maintainers: each page's diffs are applied to a copy of the repository, and run."""
 
 import os
 import re

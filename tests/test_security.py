@@ -1,4 +1,4 @@
-"""What comes from strangers is looked at and never obeyed: SECURITY.md."""
+"""Untrusted data is read and never obeyed: SECURITY.md."""
 
 import csv
 import json

@@ -1,4 +1,4 @@
-"""A picture whose corners tell how it is turned."""
+"""A picture whose corners show how it is turned."""
 
 from PIL import Image
 

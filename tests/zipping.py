@@ -1,4 +1,4 @@
-"""Zips as tools write them, and as none should: byte by byte, so that each field can be any value."""
+"""Zips as tools write them, and as no tool should: byte by byte, so that each field can have any value."""
 
 import io
 import struct

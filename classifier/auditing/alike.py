@@ -33,9 +33,9 @@ def nearest(embeddings: "np.ndarray") -> "tuple[np.ndarray, np.ndarray]":
 
 
 def neighbours(found: "np.ndarray", distances: "np.ndarray", own: "np.ndarray") -> "tuple[np.ndarray, np.ndarray]":
-    """The ten nearest look-alikes of each photo that are not in its group, and their distances.
+    """The ten nearest look-alikes of each photo outside its group, and their distances.
 
-    Of groups (N,). Where there are fewer, -1 and NaN stand. Copies must not vouch for each other.
+    `own` are the groups (N,). Missing ones are -1 and NaN. Copies must not vouch for each other.
     """
     import numpy as np
 

@@ -1,4 +1,4 @@
-"""Labelled photos → the same, those first whose label is most probably wrong, each with what speaks against it."""
+"""Labelled photos → the same, ranked by how probably their label is wrong, each with the reasons against it."""
 
 import warnings
 from collections import Counter, defaultdict
@@ -19,23 +19,23 @@ if TYPE_CHECKING:
     # A photo's position, the kind of trouble, the reason, and the position of the copy that it has to do with.
     Remark = tuple[int, str, str, int | None]
 
-# Of L2 on standardised embeddings: wrong labels ask for more of it than a head that is to be used.
+# Strengths of L2 on standardised embeddings: wrong labels need more of it than a head that is to be used.
 STRENGTHS = (1000.0, 316.0, 100.0, 31.6, 10.0)
-KINDS = ("label", "doubt", "conflict", "leak", "outlier")
-# From here on a label is called wrong. A leak or an outlier says nothing against it, and of a class with one photo
-# nobody can tell: those stand behind what is more probably wrong than right.
+FINDING_KINDS = ("label", "doubt", "conflict", "leak", "outlier")
+# From this score on a label is called wrong. A leak, an outlier or the only photo of a class has this score: it does
+# not speak against the label, so it stands after labels that are probably wrong.
 WORTH_A_LOOK = 0.5
 LISTED = 5  # labels in a message
-SPLITS = ("train", "val", "test")  # of two near-copies, the one in the later split is to go
+SPLITS = ("train", "val", "test")  # of two near-copies, the one in the later split is the leak
 
 
 @dataclass(frozen=True)
 class Finding:
     """A labelled photo (its path) and how probably something is wrong with it: `score`, 0 to 1.
 
-    `kinds`: `label` (more probably wrong than right), `doubt` (its label is to be looked at), `conflict` (a near-copy
-    is labelled otherwise), `leak` (a near-copy is in another split), `outlier` (unlike all others). A photo without
-    any is in the list by its score alone. `copies` has the path of that near-copy, by the kind.
+    `kinds`: `label` (more probably wrong than right), `doubt` (its label should be checked), `conflict` (a near-copy
+    has another label), `leak` (a near-copy is in another split), `outlier` (unlike all others). A photo without a kind
+    is ranked by its score alone. `copies` has the near-copy's path, by kind.
     """
 
     photo: str
@@ -62,7 +62,7 @@ class Audited:
 
 @dataclass(frozen=True, eq=False)
 class _Judged:
-    """N photos and what is known of them; C classes, K neighbours. What has no class has zeros."""
+    """N photos and how they were judged; C classes, K neighbours. Photos without a class have zeros."""
 
     photos: Labelled
     classes: "np.ndarray"  # (C,) text
@@ -77,13 +77,13 @@ class _Judged:
 
 
 def audit(photos: Labelled, *, name: Callable[[str], str] = str) -> Audited:
-    """What speaks against each photo; in reasons, `name` says how a photo's path is written.
+    """The finding of each photo, the worst first; `name` writes a photo's path in reasons.
 
     Each is judged by a head that was fitted without it and its near-copies, and by its look-alikes' labels. Labels that
-    only held-out photos have, such as `unknown` of a test set, are no classes and are not judged.
+    only held-out photos have, such as `unknown` of a test set, are not classes and are not judged.
 
     Raises:
-        PetrieveError: fewer than two classes have photos that are no near-copies.
+        PetrieveError: fewer than two classes have photos that are not near-copies.
     """
     judged = _judge(photos)
     remarks: dict[int, list[tuple[str, str, int | None]]] = defaultdict(list)
@@ -101,7 +101,7 @@ def audit(photos: Labelled, *, name: Callable[[str], str] = str) -> Audited:
 def counts(findings: Sequence[Finding]) -> dict[str, int]:
     """How many photos there are of each kind of finding."""
     found = Counter(kind for one in findings for kind in one.kinds)
-    return {kind: found[kind] for kind in KINDS}
+    return {kind: found[kind] for kind in FINDING_KINDS}
 
 
 def _judge(photos: Labelled) -> _Judged:
@@ -126,7 +126,7 @@ def _judge(photos: Labelled) -> _Judged:
 
 
 def _classes(photos: Labelled) -> "tuple[np.ndarray, np.ndarray]":
-    """The labels (C,) that photos have which are not held out; and each photo's (N,), -1 where it is none of them."""
+    """The labels (C,) of photos that are not held out; and each photo's class (N,), -1 if it is not one of them."""
     import numpy as np
 
     classes = np.unique(photos.labels[to_fit_on(photos.splits) | (photos.splits == "")])
@@ -151,7 +151,7 @@ def out_of_fold(embeddings: "np.ndarray", targets: "np.ndarray", groups: "np.nda
 
 
 def _check(classes: "np.ndarray", targets: "np.ndarray", groups: "np.ndarray") -> "np.ndarray":
-    """Which classes (C,) are judged by the others alone, and said to be; what cannot be judged is refused."""
+    """Which classes (C,) have one photo, with a warning of each; refuses photos that cannot be judged."""
     import numpy as np
 
     if len(classes) < 2:
@@ -218,7 +218,7 @@ def _said(judged: _Judged, position: int, other: int) -> str:
 
 
 def _near_copies(judged: _Judged, name: Callable[[str], str]) -> "Iterator[Remark]":
-    """Conflicts and leaks, each told once."""
+    """Conflicts and leaks, each once."""
     photos, told = judged.photos, set()
     for position, other in [*photos.copies.tolist(), *photos.copies[:, ::-1].tolist()]:
         kinds = []

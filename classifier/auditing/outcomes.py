@@ -1,4 +1,4 @@
-"""What became of each measured photo: which ones a head took for another class, and its ROC curves."""
+"""A head's results on the photos that it was measured on: its mistakes, and its ROC curves."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -18,12 +18,12 @@ POINTS = 201  # of a curve: more than a screen shows
 
 @dataclass(frozen=True)
 class Mistake:
-    """A photo (its path) whose label the head gave less than another class."""
+    """A photo (its path) for which the head found another class more probable than its label."""
 
     photo: str
     label: str
     predicted: str
-    probability: float  # of what was predicted
+    probability: float  # of the predicted class
 
 
 @dataclass(frozen=True)
@@ -35,9 +35,9 @@ class Curve:
 
 
 def outcomes(photos: Labelled, head: Head) -> tuple[list[Mistake], list[Curve]]:
-    """The mistakes, those first of which the head was surest, and a curve for each class (of two, for the second).
+    """The mistakes, the surest first, and a curve for each class (of two classes, for the second).
 
-    Measured on the photos that the head was measured on: held-out ones that are no near-copies of training photos, or
+    Measured on the photos that the head was measured on: held-out ones that are not near-copies of training photos, or
     else out of fold, by logistic regression also where the head is `linear`.
 
     Raises:
@@ -99,7 +99,7 @@ def _measured(photos: Labelled, head: Head) -> "Measured":
 def _had_splits(photos: Labelled, head: Head) -> bool:
     """Whether a head was fitted by the splits that the photos have now.
 
-    One from before they had any was fitted on all: to it, those that are now held out are not new.
+    A head from before the photos had splits was fitted on all: held-out photos are not new to it.
     """
     import numpy as np
 

@@ -10,18 +10,18 @@ from petrieve.classifier.head import softmax
 if TYPE_CHECKING:
     import numpy as np
 
-WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)  # of the votes
-# By what logits are divided, and shares of labels that say nothing, that are tried.
+VOTE_WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)  # of the votes
+# Temperatures of logits, and shares of uninformative labels, that are tried.
 TEMPERATURES = tuple(0.1 * 1.2**step for step in range(26))
 SHARES = (1e-4, *(0.001 * 1.17**step for step in range(40)))
 ROUNDS = 30  # of expectation and maximisation; most of what they find they find in ten
-# So many labels that say nothing are taken to be spread over the classes as the photos are, beside those that are
-# found. Measured: what is wrong at random then comes as early in the list as by probabilities alone, what is wrong in
+# N uninformative labels are assumed to be spread over the classes as the photos are, beside those that are found.
+# Measured: what is wrong at random then comes as early in the list as by probabilities alone, what is wrong in
 # one way earlier.
-SPREAD = 10
+PRIOR_LABELS = 10
 # How much less likely, in nats, the labels may be with fewer wrong ones. Measured on 402 clean photos: with 0 nats up
 # to six labels were called wrong, with 1 never more than two.
-DOUBT = 1.0
+TOLERATED_NATS = 1.0
 FAR_OUT = 3.0  # times the interquartile range beyond the upper quartile: Tukey 1977, "Exploratory Data Analysis"
 
 
@@ -38,15 +38,15 @@ def votes(neighbours: "np.ndarray", targets: "np.ndarray", classes: int) -> "np.
 def combined(probabilities: "np.ndarray", counts: "np.ndarray", targets: "np.ndarray") -> "np.ndarray":
     """Probabilities (N, C) of the head's (N, C) and the neighbours' votes (N, C) together: their geometric mean.
 
-    How much the votes weigh is what gives the lowest log loss on the labels (N,): where look-alikes say little of the
-    class, next to nothing.
+    The votes' weight is the one with the lowest log loss on the labels (N,): next to nothing where look-alikes say
+    little of the class.
     """
     import numpy as np
 
     classes, photos = counts.shape[1], np.arange(len(targets))
     shares = (counts + 1 / classes) / (counts.sum(axis=1, keepdims=True) + 1)  # one more vote, for all classes alike
     best, least = probabilities, np.inf
-    for weight in WEIGHTS:
+    for weight in VOTE_WEIGHTS:
         both = np.maximum(probabilities, 1e-9) ** (1 - weight) * shares**weight
         both /= both.sum(axis=1, keepdims=True)
         loss = -np.log(both[photos, targets]).mean()
@@ -69,10 +69,10 @@ def wrong(probabilities: "np.ndarray", targets: "np.ndarray") -> "tuple[np.ndarr
     given = np.stack([softmax(logs / heat)[photos, targets] for heat in TEMPERATURES])  # (T, N)
     usual = np.bincount(targets, minlength=classes) / len(targets)
     found = max((_emptied(own, targets, usual) for own in given), key=lambda one: one[0])[1] * len(targets)
-    spread = ((found + SPREAD * usual) / (found.sum() + SPREAD))[targets]
+    spread = ((found + PRIOR_LABELS * usual) / (found.sum() + PRIOR_LABELS))[targets]
     likely = np.array([[np.log((1 - share) * own + share * spread).sum() for own in given] for share in SHARES])
     best = likely.max(axis=1)
-    least = int(np.flatnonzero(best >= best.max() - DOUBT)[0])
+    least = int(np.flatnonzero(best >= best.max() - TOLERATED_NATS)[0])
     nothing = []
     for place in (least, int(best.argmax())):
         own, share = given[likely[place].argmax()], SHARES[place]
@@ -81,7 +81,7 @@ def wrong(probabilities: "np.ndarray", targets: "np.ndarray") -> "tuple[np.ndarr
 
 
 def _emptied(given: "np.ndarray", targets: "np.ndarray", usual: "np.ndarray") -> "tuple[float, np.ndarray]":
-    """The log likelihood of labels (N,), and the share of them (C,) that say nothing, by the class that they name.
+    """The log likelihood of labels (N,), and the share of uninformative ones (C,), by the class that they name.
 
     `given` (N,) is how probable each label is, `usual` (C,) how frequent each class. Expectation and maximisation.
     """
@@ -96,7 +96,7 @@ def _emptied(given: "np.ndarray", targets: "np.ndarray", usual: "np.ndarray") ->
 
 
 def confident(probabilities: "np.ndarray", targets: "np.ndarray") -> "np.ndarray":
-    """Each photo's class (N,) as far as it is certain, else -1, of out-of-fold probabilities (N, C) and labels (N,).
+    """Each photo's class (N,) if it is certain, else -1, by out-of-fold probabilities (N, C) and labels (N,).
 
     Certain is a class that is at least as probable as it is on average among the photos labelled so; of several, the
     most probable. Northcutt, Jiang and Chuang 2021, "Confident Learning: Estimating Uncertainty in Dataset Labels".

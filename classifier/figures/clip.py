@@ -6,26 +6,26 @@ if TYPE_CHECKING:
     import numpy as np
 
 # Predictions have six digits: with 0 for what is true, the log loss would be infinite.
-LEAST = 1e-6
-TRIED = 200  # distances, evenly spread over the logarithm
-MOST = 0.2
-PARTS = 5
+SMALLEST_CLIP = 1e-6
+DISTANCES = 200  # distances, evenly spread over the logarithm
+LARGEST_CLIP = 0.2
+FOLDS = 5
 
 
 def clip(probabilities: "np.ndarray", targets: "np.ndarray") -> float:
     """The distance from 0 and 1 to keep, of probabilities (N, C) out of fold and true classes (N,).
 
-    That with the lowest log loss, if such a choice lowers it on photos that it was not made on; else `LEAST`.
+    It has the lowest log loss, if the choice lowers it on photos that were held out; else it is `SMALLEST_CLIP`.
     """
     import numpy as np
 
     given = probabilities[np.arange(len(targets)), targets]
-    distances = np.geomspace(LEAST, MOST, TRIED)
-    losses = -np.log(np.clip(given[:, None], distances, 1 - distances))  # (N, TRIED)
-    part = np.arange(len(given)) % PARTS
+    distances = np.geomspace(SMALLEST_CLIP, LARGEST_CLIP, DISTANCES)
+    losses = -np.log(np.clip(given[:, None], distances, 1 - distances))  # (N, DISTANCES)
+    part = np.arange(len(given)) % FOLDS
     gained = 0.0
-    for own in range(min(PARTS, len(given))):
+    for own in range(min(FOLDS, len(given))):
         if (part != own).any():
             chosen = losses[part != own].mean(axis=0).argmin()
             gained += (losses[part == own, 0] - losses[part == own, chosen]).sum()
-    return float(distances[losses.mean(axis=0).argmin()]) if gained > 0 else LEAST
+    return float(distances[losses.mean(axis=0).argmin()]) if gained > 0 else SMALLEST_CLIP

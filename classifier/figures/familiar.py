@@ -1,4 +1,4 @@
-"""What lies near a photo: a yardstick for heads, and the bound beyond which a photo is unlike all others."""
+"""Neighbours of photos: a yardstick for heads, and the bound beyond which a photo is unlike all others."""
 
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -8,11 +8,11 @@ from petrieve.store.rows import lengths, unit_length
 if TYPE_CHECKING:
     import numpy as np
 
-PART = 1024  # rows that are compared at a time: of 10,000 queries, 120 MB
+QUERIES_AT_ONCE = 1024  # rows that are compared at a time: of 10,000 queries, 120 MB
 NEIGHBOURS = 5
-# The share of held-out photos, pets like those of the cache, that are taken for unfamiliar.
+# The share of held-out photos, pets like those of the cache, that count as unfamiliar.
 QUANTILE = 0.01
-# Photos that are looked up to measure this: of an accuracy of 98 %, to a point in 95 of 100 cases.
+# Photos that this is measured on: of an accuracy of 98 %, to a point in 95 of 100 cases.
 SAMPLE = 1000
 
 
@@ -21,7 +21,7 @@ def nearest(
 ) -> "tuple[np.ndarray, np.ndarray]":
     """Cosines and places (Q, `wanted`) of the embeddings that lie nearest to `queries` (Q, D), best first.
 
-    Places count through the blocks; where there are fewer, cosines of -1 fill up.
+    Places count through the blocks; if there are fewer, cosines of -1 fill up.
     """
     import numpy as np
 
@@ -29,7 +29,7 @@ def nearest(
     near = np.full((len(units), wanted), -1, np.float32)
     places = np.zeros((len(units), wanted), int)
     start = 0
-    for block in (whole[at : at + PART] for whole in blocks for at in range(0, len(whole), PART)):
+    for block in (whole[at : at + QUERIES_AT_ONCE] for whole in blocks for at in range(0, len(whole), QUERIES_AT_ONCE)):
         cosines = units @ block.T
         cosines /= lengths(block)
         # Most blocks have nothing nearer for most queries, and to look takes a tenth of what sorting does.
@@ -45,7 +45,7 @@ def nearest(
 
 
 def similarity(near: "np.ndarray") -> "np.ndarray":
-    """How like its nearest neighbours a photo is (Q,), of their cosines (Q, 5): the mean of those that there are."""
+    """A photo's similarity to its nearest neighbours (Q,), by their cosines (Q, 5): the mean of those that exist."""
     import numpy as np
 
     there = near > -1
@@ -55,7 +55,7 @@ def similarity(near: "np.ndarray") -> "np.ndarray":
 def measured(
     embeddings: "np.ndarray", targets: "np.ndarray", parts: "list[tuple[np.ndarray, np.ndarray]]"
 ) -> dict[str, Any]:
-    """`figures` of photos that are held out.
+    """`figures` of held-out photos.
 
     `parts` are places of such photos, each beside the places of those they are compared with.
     """
@@ -66,7 +66,7 @@ def measured(
     for held_out, rest in parts:
         count = min(len(held_out), max(1, SAMPLE * len(held_out) // total))
         some = held_out[np.unique(np.linspace(0, len(held_out) - 1, count).astype(int))]  # evenly spread by path
-        blocks = (embeddings[rest[start : start + PART]] for start in range(0, len(rest), PART))
+        blocks = (embeddings[rest[start : start + QUERIES_AT_ONCE]] for start in range(0, len(rest), QUERIES_AT_ONCE))
         near, places = nearest(embeddings[some], blocks)
         found.append((near, targets[rest[places]], targets[some]))
     near, votes, truth = (np.concatenate(part) for part in zip(*found, strict=True))
@@ -74,7 +74,8 @@ def measured(
 
 
 def figures(near: "np.ndarray", votes: "np.ndarray", targets: "np.ndarray") -> dict[str, Any]:
-    """A report's `accuracy_knn`, of the nearest neighbours' vote, and `unfamiliar`: what all but 1 % of photos reach.
+    """A report's `accuracy_knn`, by the nearest neighbours' vote, and `unfamiliar`: the similarity that all but 1 % of
+    photos reach.
 
     Of held-out photos: cosines of their neighbours (Q, 5), these neighbours' classes (Q, 5), their own classes (Q,).
     """
@@ -96,7 +97,7 @@ def unlike(
 ) -> "np.ndarray":
     """Which photos (Q,) are less like their nearest neighbours in the blocks than `bound`, of embeddings (Q, D).
 
-    A block is digests (n,) and embeddings (n, D). What has a photo's own digest, of `contents` (Q,), is no neighbour.
+    A block is digests (n,) and embeddings (n, D). A photo's own digest, of `contents` (Q,), is not a neighbour.
     """
     import numpy as np
 

@@ -18,7 +18,7 @@ def accuracy_interval(correct: "np.ndarray") -> list[float]:
 
 
 def log_loss(probabilities: "np.ndarray", targets: "np.ndarray") -> float:
-    """The mean of -log of what the true class was given, in nats."""
+    """The mean of -log of the true class's probability, in nats."""
     import numpy as np
 
     given = probabilities[np.arange(len(targets)), targets]
@@ -89,7 +89,8 @@ def ece(bins: list[dict[str, float]]) -> float:
 
 
 def risk_coverage(probabilities: "np.ndarray", targets: "np.ndarray", points: int = 200) -> list[dict[str, float]]:
-    """For falling thresholds: the share of photos whose class is at least so probable, and how many are wrong of these.
+    """For falling thresholds: the share of photos whose class is at least as probable, and the share of these that is
+    wrong.
 
     El-Yaniv and Wiener 2010, "On the Foundations of Noise-free Selective Classification".
     """

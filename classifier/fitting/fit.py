@@ -161,6 +161,7 @@ def _held_out(photos: Labelled, one: Plan, found: logistic.Path, tested: "np.nda
     right = (logits.argmax(axis=1) == one.targets)[every]
     said = {
         "evaluated_on": f"held-out split, {len(tested)} photos",
+        "by_split": True,
         "accuracy_ungrouped": round(float(right.mean()), 4),
     }
     before = logits[tested]
@@ -179,6 +180,7 @@ def _in_folds(
     averaged = _averaged(softmax(logits / heats), softmax(views / heats[owners]), owners, lone)
     said = {
         "evaluated_on": f"{folds.max() + 1}-fold cross-validation",
+        "by_split": False,
         "accuracy_ungrouped": _ungrouped(photos, one, found, folds, lone, balanced),
     }
     return Fitted(found.weight, found.bias, logits[lone], (logits / heats)[lone], targets[lone], heat, said, averaged)

@@ -90,6 +90,7 @@ def fit_linear(cache: Cache, *, l2: float | None, balanced: bool) -> "tuple[list
         "l2_grid": [],
         "epochs": stopped.epochs,
         "evaluated_on": f"{'held-out split' if given else 'held-out photos'}, {len(kept)} photos",
+        "by_split": given,
         "accuracy_ungrouped": round(float((logits.argmax(axis=1) == truth)[every].mean()), 4),
     }
     shown = first_of[rows.groups[kept]]  # any photo of a content has its views

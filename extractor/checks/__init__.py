@@ -1,1 +1,1 @@
-"""The store, the photos and the machine, looked at."""
+"""Checks of the store, the photos and the machine."""

@@ -1,4 +1,4 @@
-"""Copies made of some of the user's own photos, and how a photo looks at a glance: what near-copies are known by."""
+"""Copies made of some of the user's photos, and small grey pictures: `duplicates` knows near-copies by these."""
 
 import io
 from collections.abc import Callable, Iterable
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 from petrieve.extractor.pixels.decode import decode, decode_small, upright_image
 from petrieve.extractor.pixels.view import canonical_view
 from petrieve.extractor.sources.reading import Reader
-from petrieve.extractor.trunks.fitting import Compute, asking_trunk
+from petrieve.extractor.trunks.choice import Compute, asking_trunk
 from petrieve.extractor.trunks.trunk import Trunk
 from petrieve.store.cache import Cache
 from petrieve.store.cores import CORES
@@ -24,16 +24,16 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Look = TypeVar("Look")
-# Pixels; and for a closer look, at what is one scene in two framings.
+# Pixels of an edge; the larger for a closer look at one scene in two framings.
 GLANCE, LARGER = 24, 96
 SHARPNESS = 512  # pixels of the longer edge, so that sizes do not count
-PALETTE, LOOKED_AT = 256, 65_536  # colours; pixels that are counted
+PALETTE, MAX_PIXELS = 256, 65_536  # colours; pixels that are counted
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
 
 @dataclass(frozen=True, eq=False)
 class Copies:
-    """Copies of one kind: of which photos' rows they were made, what these look like, and their own looks."""
+    """Copies of one kind (n): the photos that they were made of, embeddings of both, and the copies' grey pictures."""
 
     kind: str  # `re-encoded`, `resized`, `mirrored` or `cropped`
     rows: list[int]
@@ -44,7 +44,7 @@ class Copies:
 
 
 def make_copies(cache: Cache, compute: Compute, *, photos: int = 48, seed: int = 0) -> list[Copies]:
-    """Copies of some photos of a cache, drawn by a seed, of each kind; those that cannot be read are left out.
+    """Copies of each kind of some photos of a cache, drawn by a seed; unreadable photos are left out.
 
     Raises:
         PetrieveError: the weights or the device cannot be used.
@@ -58,7 +58,7 @@ def make_copies(cache: Cache, compute: Compute, *, photos: int = 48, seed: int =
     read = Reader(cache)
     read.know(path_of(row["root"], row["uri"]) for row in rows.values())
     draw = np.random.default_rng(seed)
-    made: dict[str, list[tuple[int, np.ndarray, Tensor]]] = {kind: [] for kind in KINDS}
+    made: dict[str, list[tuple[int, np.ndarray, Tensor]]] = {kind: [] for kind in COPY_KINDS}
     for content, embedding in zip(as_bytes(contents), embeddings, strict=True):
         row = rows.get(content)
         if row is None:
@@ -67,7 +67,7 @@ def make_copies(cache: Cache, compute: Compute, *, photos: int = 48, seed: int =
             original = upright_image(read(path_of(row["root"], row["uri"])))
         except (OSError, Undecodable):
             continue
-        for kind, make in KINDS.items():
+        for kind, make in COPY_KINDS.items():
             made[kind].append((row["_rowid"], embedding, decode(make(original, draw))))
     return [_copies(kind, copies, trunk, embeddings) for kind, copies in made.items()]
 
@@ -93,7 +93,7 @@ def _copies(
 
 
 def glances(paths: Iterable[str], size: int = GLANCE, read: Reader | None = None) -> "dict[str, np.ndarray]":
-    """How each photo looks at a glance: grey, uint8 (24, 24), whatever its shape; without those that cannot be read."""
+    """A small grey picture of each photo, uint8 (24, 24) whatever its shape; unreadable photos are left out."""
     read = read or Reader()
     listed = read.know(paths)
     with ThreadPoolExecutor(CORES) as threads:
@@ -104,7 +104,7 @@ def glances(paths: Iterable[str], size: int = GLANCE, read: Reader | None = None
 def sharpness(path: str, read: Reader) -> float:
     """How much detail a photo shows: the variance of its Laplacian at a common size; 0 if it cannot be read.
 
-    It is 0 of a palette's colours too: they are strewn as dots, which would pass for detail. Pech-Pacheco et al.,
+    It is 0 for a picture with a palette too: dithered dots would pass for detail. Pech-Pacheco et al.,
     "Diatom autofocusing in brightfield microscopy" (2000).
     """
     found = _of_file(_sharpness, read, path)
@@ -141,7 +141,7 @@ def _sharpness(pixels: "Tensor") -> float:
 def _is_of_a_palette(pixels: "Tensor") -> bool:
     """Whether a picture in colour (3, H, W) has no more than the 256 that a GIF can have."""
     red, green, blue = pixels.flatten(1).int()
-    colours = (red << 16 | green << 8 | blue)[:: 1 + len(red) // LOOKED_AT]
+    colours = (red << 16 | green << 8 | blue)[:: 1 + len(red) // MAX_PIXELS]
     return len(colours.unique()) <= PALETTE and not bool((red == green).logical_and(green == blue).all())
 
 
@@ -178,7 +178,7 @@ def _cropped(image: "Image.Image", draw: "np.random.Generator") -> bytes:
     return _jpeg(part, 85)
 
 
-KINDS: "dict[str, Callable[[Image.Image, np.random.Generator], bytes]]" = {
+COPY_KINDS: "dict[str, Callable[[Image.Image, np.random.Generator], bytes]]" = {
     "re-encoded": lambda image, draw: _jpeg(image, int(draw.integers(40, 90))),
     "resized": _resized,
     "mirrored": _mirrored,

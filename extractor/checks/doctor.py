@@ -1,4 +1,4 @@
-"""How fast each step of embedding is on this machine, with the user's own photos, and which one holds up the rest."""
+"""How fast each step of embedding is on this machine, with the user's own photos, and which one is the bottleneck."""
 
 import os
 import tempfile
@@ -17,7 +17,7 @@ from petrieve.extractor.sources.buckets.fetching import fetching
 from petrieve.extractor.sources.formats import FORMATS
 from petrieve.extractor.sources.places import Place, paths_of
 from petrieve.extractor.sources.source import Part
-from petrieve.extractor.trunks.fitting import Compute, made_by, new_trunk
+from petrieve.extractor.trunks.choice import Compute, made_by, new_trunk
 from petrieve.extractor.trunks.ranges import quantised
 from petrieve.extractor.trunks.trunk import Trunk
 from petrieve.store.cache import Cache
@@ -43,12 +43,12 @@ ADVICE = {
     "commit": "put the store on a disk of this machine, or on a faster one",
 }
 OF_THE_TRUNK = {
-    "cpu": "use a GPU (`--device cuda`) or more cores; the steps before it are not in its way",
+    "cpu": 'use a GPU (`device="cuda"`) or more cores; the steps before it are not in its way',
     "cuda": "nothing here: the GPU is as busy as it can be",
 }
 
 Item = TypeVar("Item")
-Made = TypeVar("Made")
+Out = TypeVar("Out")
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def diagnose(
     *,
     store: Place = ".petrieve",
 ) -> Diagnosis:
-    """What a run over `sources` would be held up by, measured on some of their photos. Nothing is kept.
+    """The bottleneck of a run over `sources`, measured on some of their photos. Nothing is written.
 
     The weights are by default those of `store`, if there is one, else those that a new one would get.
 
@@ -91,7 +91,7 @@ def diagnose(
     some = photos[:: max(1, len(photos) // PHOTOS)][:PHOTOS]
     trunk = _trunk(Store.at(store), compute)
     stages, network, unreadable = _stages(parts, some, trunk)
-    # On a GPU the steps before it run beside it; on a CPU they share its cores, but for who waits for a network.
+    # Beside a GPU the other steps run in parallel; on a CPU they share its cores, except reads from a network.
     shared = 1 / sum(1 / rate for stage, rate in stages.items() if stage != "network")
     slowest = min(stages, key=lambda name: stages[name])
     return Diagnosis(
@@ -112,7 +112,7 @@ def diagnose(
 
 
 def _trunk(store: Store, compute: Compute) -> Trunk:
-    """What a run would use."""
+    """The trunk that a run would use."""
     made = card.trunks[0] if (card := read_card(store)) else None
     weights = compute.weights or (made.weights if made else None)
     trunk = new_trunk(made.kind if made else None, replace(compute, weights=weights))
@@ -151,7 +151,7 @@ def _stages(
 def _all_read(
     rates: dict[str, float], parts: Sequence[Part], photos: Sequence[Photo]
 ) -> tuple[list[bytes], dict[str, float] | None]:
-    """The bytes of those that can be read, from disks and buckets; and what of the latter the network did a second."""
+    """The bytes of the readable photos, from disks and buckets; and requests and bytes a second of the buckets."""
     near, far = ([photo for photo in photos if is_address(photo.root) is there] for there in (False, True))
     files = _timed(rates, "read", partial(_read, parts, near)) if near else []
     if not far:
@@ -162,21 +162,21 @@ def _all_read(
 
 
 def _read(parts: Sequence[Part], photos: Sequence[Photo]) -> list[bytes]:
-    """The bytes of those that can be read."""
+    """The bytes of the readable photos."""
     wanted = chosen(parts, [photo.path for photo in photos])
     every = (one for part, some in wanted for one in part.read({photo.uri for photo in some}))
     return [one[1] for one in every if not isinstance(one, Unreadable)]
 
 
-def _timed(rates: dict[str, float], stage: str, work: Callable[[], list[Made]]) -> list[Made]:
+def _timed(rates: dict[str, float], stage: str, work: Callable[[], list[Out]]) -> list[Out]:
     started = time.perf_counter()
     made = work()
     rates[stage] = len(made) / (time.perf_counter() - started)
     return made
 
 
-def _or_none(make: Callable[[Item], Made]) -> Callable[[Item], Made | None]:
-    def tried(item: Item) -> Made | None:
+def _or_none(make: Callable[[Item], Out]) -> Callable[[Item], Out | None]:
+    def tried(item: Item) -> Out | None:
         try:
             return make(item)
         except (OSError, Undecodable, MemoryError):
@@ -185,7 +185,7 @@ def _or_none(make: Callable[[Item], Made]) -> Callable[[Item], Made | None]:
     return tried
 
 
-def _kept(made: Iterable[Made | None]) -> list[Made]:
+def _kept(made: Iterable[Out | None]) -> list[Out]:
     return [one for one in made if one is not None]
 
 

@@ -19,10 +19,10 @@ Then = tuple[int, int, bytes]  # size, time in microseconds and digest of what w
 
 
 def files(photos: Mapping[str, Then], read: Reader | None = None) -> list[list[str]]:
-    """The names of each file, its own before links to it; first the files that are known by a name of their own.
+    """The names of each file, its own before links to it; files known by a name of their own come first.
 
-    `photos` says what was embedded, by path: what is gone or no longer that is left out. A file whose bytes another one
-    had is read again, because size and time may stay where bytes change.
+    `photos` says what was embedded, by path. Files that are gone or have changed are left out. Files that had the same
+    bytes are read again: bytes can change while size and time stay.
     """
     read = read or Reader()
     with ThreadPoolExecutor(AT_ONCE if any(map(is_address, photos)) else READERS) as threads:
@@ -39,7 +39,7 @@ def files(photos: Mapping[str, Then], read: Reader | None = None) -> list[list[s
 
 
 def _seen(path: str) -> Seen | None:
-    """Size and time of a photo as it is now, and which it is; None where it is gone."""
+    """Size, time and identity of the file at a path now; None if it is gone."""
     if container_of(path):
         return _inside(path)
     if is_address(path):
@@ -55,7 +55,7 @@ def _seen(path: str) -> Seen | None:
 
 
 def _inside(path: str) -> Seen | None:
-    """The same of one in a file that photos are in: under each name of that, it is one photo."""
+    """The same for a photo in an archive: under each name of the archive it is one photo."""
     try:
         photo, held = found_at(path), container_of(path)
         if not photo or not held:
@@ -67,13 +67,13 @@ def _inside(path: str) -> Seen | None:
 
 
 def _file(path: str, status: os.stat_result) -> Hashable:
-    """What all names of a file have in common: links of both kinds, folders by two paths, mounts, letters' case."""
+    """The identity that all names of a file share: links of both kinds, two paths of one folder, mounts, case."""
     # Some network file systems give each file the number 0.
     return (status.st_dev, status.st_ino) if status.st_ino else os.path.realpath(path)
 
 
 def _is_as(seen: Seen, then: Then, path: str) -> bool:
-    """Whether size and time are as then; asked for one object, a bucket tells the second alone."""
+    """Whether size and time are unchanged; for a single object a bucket gives the time in whole seconds."""
     tick = 1_000_000 if is_address(path) else 1
     return seen[0] in (then[0], UNTOLD) and seen[1] // tick == then[1] // tick
 

@@ -25,7 +25,7 @@ NVIDIA, DISPLAY = "0x10de", "0x03"  # of PCI: the vendor; how the class of a gra
 
 @dataclass(frozen=True)
 class Trouble:
-    """Something about an installation: `wrong`, or else only to be known."""
+    """A finding about an installation: `wrong` if it must be mended, else for information."""
 
     what: str
     why: str
@@ -45,7 +45,7 @@ def versions() -> dict[str, str]:
 
 
 def troubles(store: Store) -> list[Trouble]:
-    """What is wrong here, or to be known, for runs that write to a store, which need not be there."""
+    """Findings about this machine for runs that write to a store, which may not exist yet."""
     return [*_gpu(), *_openmp(), *_disks(store), *_weights(store)]
 
 
@@ -92,7 +92,7 @@ def _openmp() -> Iterator[Trouble]:
     if len(loaded) > 1:
         yield Trouble(
             f"two kinds of OpenMP are loaded: {' and '.join(sorted(loaded.values()))}",
-            "they take each other's cores, and may stop for ever or crash",
+            "they compete for cores, and may hang or crash",
             "take one of them out of LD_PRELOAD, or reinstall the package that brought it",
         )
 
@@ -150,7 +150,7 @@ def _weights(store: Store) -> Iterator[Trouble]:
             fetched = f", or let `petrieve embed FOLDER --trunk {made.name}` fetch it"
             yield Trouble(
                 f"the weights of {made.name} are not at {file}",
-                "no new photo can be embedded or asked about; what the store has stays of use",
+                "no new photo can be embedded or asked about; stored embeddings can still be used",
                 "put the file there" + fetched * (made.weights == "imagenet"),
             )
     if card is None and not imagenet_file(FIRST).exists():
@@ -164,7 +164,7 @@ def _weights(store: Store) -> Iterator[Trouble]:
 
 
 def _there(folder: Path) -> Path:
-    """A folder, or the nearest above it that is there."""
+    """A folder, or the nearest above it that exists."""
     above = folder.absolute()
     while not above.is_dir():
         above = above.parent

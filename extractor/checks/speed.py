@@ -1,11 +1,11 @@
-"""What a trunk costs: seconds and bytes of a photo."""
+"""What a trunk costs: seconds and bytes per photo."""
 
 import time
 from itertools import chain
 
 from petrieve.extractor.engines.local import pool
 from petrieve.extractor.pixels.view import CROP
-from petrieve.extractor.trunks.fitting import Compute, asking_trunk
+from petrieve.extractor.trunks.choice import Compute, asking_trunk
 from petrieve.store.cache import Cache
 from petrieve.store.files import size_bytes
 
@@ -13,7 +13,7 @@ ROUNDS = 2  # batches that each worker is timed with
 
 
 def seconds_a_photo(cache: Cache, compute: Compute) -> float:
-    """How long the trunk that made what a cache holds takes for a view, with all workers at work.
+    """Seconds that a cache's trunk takes per view, with all workers busy.
 
     Raises:
         PetrieveError: the weights or the device cannot be used.
@@ -31,5 +31,5 @@ def seconds_a_photo(cache: Cache, compute: Compute) -> float:
 
 
 def bytes_a_photo(cache: Cache) -> float:
-    """What the embeddings of a photo take on disk."""
+    """Bytes on disk of a photo's embeddings."""
     return size_bytes(cache.folder.vectors) / max(1, cache.contents)

@@ -1,4 +1,4 @@
-"""The store held against itself and against its photos: what is wrong, and what mends it."""
+"""A store checked against itself and its photos: what is wrong, and what mends it."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from petrieve.extractor.engines.local import results
 from petrieve.extractor.sources.places import parts_of
-from petrieve.extractor.trunks.fitting import Compute, asking_trunk
-from petrieve.extractor.trunks.ranges import kept
+from petrieve.extractor.trunks.choice import Compute, asking_trunk
+from petrieve.extractor.trunks.ranges import read_ranges
 from petrieve.store.cache import Cache
 from petrieve.store.errors import PetrieveError
 from petrieve.store.forgotten import damaged_rows
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 CLOSE, CLOSE_IN_INT8 = 0.995, 0.98
 ANEW = "run `petrieve embed` on its folders with a new `--store`"
 AGAIN = "`touch` it and run `petrieve embed` again"
-SAID = "give it again with `embed --labels`, when the photo is back"
+GIVE_AGAIN = "give it again with `embed --labels`, when the photo is back"
 LACKING = "run `petrieve embed` on its folder"
 
 
@@ -52,12 +52,12 @@ class Finding:
 class Verified:
     """What was looked at, and what was found.
 
-    `changed`: photos that were opened and are gone or others since they were embedded, which is no damage.
+    `changed`: photos that were opened and have gone or changed since they were embedded; this is not damage.
     """
 
     photos: int  # whose rows were read
-    present: int  # of these, not marked as gone: what the sample is one of
-    opened: int  # of these, read again and held against their digests
+    present: int  # of these, not marked as gone: the sample is drawn from them
+    opened: int  # of these, read again and compared with their digests
     sampled: int  # of these, embedded again
     worst_cosine: float | None  # between a photo's embedding in the cache and its new one
     changed: list[str]
@@ -76,7 +76,7 @@ def verify(cache: Cache, compute: Compute, *, sample: int = 32, every: bool = Fa
         rows, findings = _photos(cache)
         findings += _contents(cache, rows)
         findings += [
-            Finding(f"what a CSV said of {path} when it was forgotten is damaged", SAID)
+            Finding(f"what a CSV said of {path} when it was forgotten is damaged", GIVE_AGAIN)
             for path in damaged_rows(cache.store)
         ]
     except PetrieveError as error:
@@ -126,7 +126,7 @@ def _photos(cache: Cache) -> tuple[dict[str, Row], list[Finding]]:
         for row, checksum in zip(batch.to_pylist(), photo_checksums(batch), strict=True):
             photo = photo_of(row, names)
             if row["checksum"] != checksum:
-                wrong.append(Finding(f"the row of {photo.path} is damaged: its checksum is another's", ANEW))
+                wrong.append(Finding(f"the row of {photo.path} is damaged: its checksum does not fit", ANEW))
             if photo.path in rows:
                 twice.append(Finding(f"{photo.path} has more than one row", ANEW))
             rows[photo.path] = Row(photo, row["digest"], row["gone"] is not None, row.get("caveat"))
@@ -149,7 +149,7 @@ def _contents(cache: Cache, rows: Mapping[str, Row]) -> list[Finding]:
             if not (abs(vector) < float("inf")).all() or not vector.any():
                 wrong.append(Finding(f"the embedding of {whose} holds no numbers, or zeros alone", ANEW))
             elif there != checksum:
-                wrong.append(Finding(f"the embedding of {whose} is damaged: its checksum is another's", ANEW))
+                wrong.append(Finding(f"the embedding of {whose} is damaged: its checksum does not fit", ANEW))
     lacking = [of[digest] for digest in of if digest not in views]
     wrong += [Finding(f"{path} has no embedding by {cache.made.name}", LACKING) for path in lacking]
     alone = [of[digest] for digest, there in views.items() if digest in of and len(there) <= max(there)]
@@ -162,13 +162,13 @@ def _contents(cache: Cache, rows: Mapping[str, Row]) -> list[Finding]:
 def _ranges(cache: Cache) -> tuple[bool, list[Finding]]:
     """Whether int8 has ever been used, and what is wrong with its ranges."""
     try:
-        return kept(cache.folder.ranges, cache.fingerprint, cache.made.kind) is not None, []
+        return read_ranges(cache.folder.ranges, cache.fingerprint, cache.made.kind) is not None, []
     except PetrieveError as error:
         return True, [Finding(error.what, error.remedy)]
 
 
 def _again(cache: Cache, rows: Sequence[Row], compute: Compute) -> Iterator[tuple[Row, Embedded | Unreadable]]:
-    """Each of these photos, with its embeddings, beside what it gives now."""
+    """Each of these photos with its stored embeddings, beside the result of embedding it now."""
     if not rows:
         return
     trunk = asking_trunk(cache, compute)
@@ -210,7 +210,7 @@ def _is_as_then(cached: Row, now: Embedded | Unreadable) -> bool:
 
 
 def _cosine(one: "np.ndarray", other: "np.ndarray") -> float:
-    """Of the views (V, D) that both have: the worst one's."""
+    """The lowest cosine among the views (V, D) that both have."""
     import numpy as np
 
     count = min(len(one), len(other))

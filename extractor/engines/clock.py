@@ -1,4 +1,4 @@
-"""What each stage of a run takes: reading, decoding, the trunk."""
+"""The time that each stage of a run takes: reading, decoding, the trunk."""
 
 import time
 from collections import Counter
@@ -9,7 +9,7 @@ from threading import Lock
 from typing import ParamSpec, TypeVar
 
 Item = TypeVar("Item")
-Made = TypeVar("Made")
+Out = TypeVar("Out")
 Given = ParamSpec("Given")
 
 
@@ -22,7 +22,7 @@ class Clock:
 
     @contextmanager
     def during(self, stage: str) -> Iterator[None]:
-        """Count what happens within as this stage's."""
+        """Count the time of the `with` block for this stage."""
         started = time.perf_counter()
         try:
             yield
@@ -30,17 +30,17 @@ class Clock:
             with self._lock:
                 self.seconds[stage] += time.perf_counter() - started  # type: ignore[assignment]
 
-    def timed(self, stage: str, make: Callable[Given, Made]) -> Callable[Given, Made]:
-        """The same function, whose calls are counted."""
+    def timed(self, stage: str, make: Callable[Given, Out]) -> Callable[Given, Out]:
+        """The same function, with the time of its calls counted."""
 
-        def counted(*args: Given.args, **kwargs: Given.kwargs) -> Made:
+        def counted(*args: Given.args, **kwargs: Given.kwargs) -> Out:
             with self.during(stage):
                 return make(*args, **kwargs)
 
         return counted
 
     def each(self, stage: str, items: Iterable[Item]) -> Iterator[Item]:
-        """The same items; what it takes to have each is counted."""
+        """The same items, with the time to get each counted."""
         left = iter(items)
         while True:
             with self.during(stage):
@@ -51,5 +51,5 @@ class Clock:
             yield item
 
     def shares(self, **threads: int) -> dict[str, float]:
-        """Seconds that each stage was busy, divided by its threads, of which other stages have one."""
+        """Seconds that each stage was busy, divided by its number of threads, one unless given."""
         return {stage: seconds / threads.get(stage, 1) for stage, seconds in self.seconds.items()}

@@ -1,4 +1,4 @@
-"""Which cluster a run is on: joined, or started on this machine; with the code that its workers need."""
+"""The cluster of a run: joined, or started on this machine; with the code that its workers need."""
 
 import logging
 import os
@@ -21,18 +21,17 @@ from petrieve.store.errors import PetrieveError, first_line
 
 INSTALL = 'pip install "petrieve[ray]"'
 LOCAL, RAY, ADDRESS = "local", "ray", "ray://"
-# Our packages that run on workers, which get them from where they are installed here; never the folder that one
-# works in. Weights go by another way.
+# Our packages that workers run: a copy of those installed here, never the working directory. Weights go separately.
 PACKAGES, LEFT = ("extractor", "index", "store"), ("__pycache__", "bundled")
-# What says how buckets are reached and how photos are read. Credentials are each node's own.
+# Settings that workers get: how buckets are reached and photos are read. Credentials are each node's own.
 SETTINGS = (
     *ENDPOINTS,
     *("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_VIRTUAL_HOSTED_STYLE_REQUEST", "AWS_SKIP_SIGNATURE"),
     *("AZURE_STORAGE_ACCOUNT_NAME", "AZURE_STORAGE_USE_EMULATOR", "AZURITE_BLOB_STORAGE_URL", "STORAGE_EMULATOR_HOST"),
     *("PETRIEVE_MAX_MEGAPIXELS", "PETRIEVE_ZIP_ENCODING", "OMP_WAIT_POLICY", "OPENBLAS_THREAD_TIMEOUT", "LANCE_LOG"),
 )
-# What Ray reads: a job's own environment gives way to ours where both say something; `uv run` has no say in it; and a
-# call when the cluster is gone starts no other here, which would listen to everybody.
+# Settings of Ray's: ours override a job's own environment; `uv run` does not interfere; and a call after the cluster is
+# gone starts no new one here, which would listen on all interfaces.
 JOINING = {
     "RAY_OVERRIDE_JOB_RUNTIME_ENV": "1",
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
@@ -42,10 +41,10 @@ JOINING = {
 # (`ENABLE_RAY_CLUSTER` in Ray 2.60's ray_constants.py), and nothing is reported.
 ALONE = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_USAGE_STATS_ENABLED": "0"}
 LOOPBACK = "127.0.0.1"
-OURS, HELD = "petrieve-", "held"  # what our folders are called, and the file in each that is locked while it is used
+OURS, HELD = "petrieve-", "held"  # how our folders' names begin, and the lock file in each
 TRIES = 3
 STARTING = 60.0  # seconds after which such a file is locked, or its process is gone
-WAIT, ASKING = 10.0, 60.0  # seconds for somebody to answer, and for a process on the cluster that asks for nodes
+WAIT, ASKING = 10.0, 60.0  # seconds: for a connection, and for a process on the cluster that asks for nodes
 
 
 def here(on: str, device: str, precision: str) -> tuple[str, str]:
@@ -61,19 +60,19 @@ def here(on: str, device: str, precision: str) -> tuple[str, str]:
 
 
 def check_on(on: str) -> None:
-    """Refuse what nothing runs on.
+    """Refuse an unknown place to run on.
 
     Raises:
         PetrieveError: it is neither `local` nor `ray` nor an address of a cluster.
     """
     if on not in (LOCAL, RAY) and not (on.startswith(ADDRESS) and on.removeprefix(ADDRESS)):
-        raise PetrieveError(f"nothing runs on {on!r}", "use `--on local`, `--on ray` or `--on ray://HOST:10001`")
+        raise PetrieveError(f"nothing runs on {on!r}", 'use `on="local"`, `on="ray"` or `on="ray://HOST:10001"`')
 
 
 @contextmanager
 def joined(on: str) -> Iterator[None]:
-    """A cluster for as long as it is wanted: the one at this address; for `ray` the one that this machine is part of,
-    else one of this machine alone, which nobody else reaches.
+    """Join a cluster in a `with` block: the one at this address; for `ray` the one that this machine is part of, else a
+    new one of this machine alone, which nobody else reaches.
 
     Raises:
         PetrieveError: Ray is not installed, or there is no cluster, or it has another Python or Ray.
@@ -104,7 +103,7 @@ def _join(where: str, folder: Path, *, alone: bool) -> None:
     if alone:  # Ray's own place is open to all users of the machine
         settings |= {"include_dashboard": False, "_temp_dir": str(folder)}
     elif not _listens(where):  # Ray would try for minutes, and complain line by line
-        raise PetrieveError(f"nobody listens at {where}", "see that the cluster runs and can be reached from here")
+        raise PetrieveError(f"nothing listens at {where}", "see that the cluster runs and can be reached from here")
     for left in reversed(range(TRIES)):
         try:
             with _signals():
@@ -125,10 +124,10 @@ def _join(where: str, folder: Path, *, alone: bool) -> None:
 
 
 def want(places: int, each: Mapping[str, int]) -> None:
-    """Ask the cluster's autoscaler, if it has one, for so many places with these resources each; 0 takes it back."""
+    """Ask the cluster's autoscaler, if any, for N places with these resources each; 0 takes it back."""
     import ray
 
-    # Who has joined by Ray's client has no part in the cluster, and cannot ask by itself.
+    # A driver that joined by Ray's client is outside the cluster, and cannot ask by itself.
     if ray.util.client.ray.is_connected():  # type: ignore[no-untyped-call]
         ray.get(ray.remote(_want).options(num_cpus=0).remote(places, each), timeout=ASKING)
     else:
@@ -142,9 +141,9 @@ def _want(places: int, each: Mapping[str, int]) -> None:
 
 
 def _address() -> str:
-    """Where the cluster is that a job runs on, or that `ray start` has left word of here; `local` if there is none.
+    """The address of the cluster that a job runs on, or that `ray start` has noted here; `local` if there is none.
 
-    Of the last it is `auto`, so that Ray takes its token; word of one that is gone means nothing.
+    For the latter it is `auto`, so that Ray takes its token; a note of a cluster that is gone is ignored.
     """
     if address := os.environ.get("RAY_ADDRESS"):
         return address
@@ -153,7 +152,7 @@ def _address() -> str:
 
 
 def _listens(address: str) -> bool:
-    """Whether somebody does at `HOST:PORT`; of `auto` and the like nothing is known."""
+    """Whether something listens at `HOST:PORT`; `auto` and the like are not checked."""
     host, _, port = address.removeprefix(ADDRESS).rpartition(":")
     if not port.isdecimal():
         return True
@@ -165,16 +164,16 @@ def _listens(address: str) -> bool:
 
 
 def _no_cluster(where: str, error: Exception) -> PetrieveError:
-    """What a person reads whose cluster cannot be joined."""
+    """The error for a cluster that cannot be joined."""
     said = str(error)
     if "ersion mismatch" in said:
         there, here = said.partition("This process")[::2]
         other = [f"{name} {_after(name, there)} (here {_after(name, here)})" for name in ("Ray", "Python")]
         return PetrieveError(f"the cluster {where} has {' and '.join(other)}", "install the same here")
-    # Ray's client is not told why it is not let in.
+    # Ray's client does not learn why it is refused.
     if any(word in said.lower() for word in ("token", "unauthenticated", "client connection timeout")):
         return PetrieveError(
-            f"the cluster {where} lets nobody in without its token",
+            f"the cluster {where} asks for its token",
             "set RAY_AUTH_MODE=token, and copy its ~/.ray/auth_token here or name it in RAY_AUTH_TOKEN",
         )
     if isinstance(error, ConnectionAbortedError) and said.strip():  # the head's traceback, whose last line says why
@@ -188,13 +187,13 @@ def _after(name: str, said: str) -> str:
 
 
 def _code(folder: Path) -> Mapping[str, Any]:
-    """What a worker runs with: a copy of our packages, made here, before all that is installed or lies on its node."""
+    """The workers' environment: a copy of our packages, made here, before all that is installed on their node."""
     home, copy = Path(__file__).parents[2], folder / "code" / "petrieve"
     try:
         for name in PACKAGES:
             shutil.copytree(home / name, copy / name, ignore=shutil.ignore_patterns(*LEFT))
         shutil.copy(home / "__init__.py", copy)
-    except OSError as error:  # of several files, `shutil` has what the last of them said in a list
+    except OSError as error:  # for several files `shutil` raises a list, whose last entry has the reason
         why = error.args[0][-1][-1] if isinstance(error, shutil.Error) else error.strerror or error
         raise PetrieveError(
             f"cannot copy the workers' code to {folder.parent}: {why}",
@@ -206,13 +205,13 @@ def _code(folder: Path) -> Mapping[str, Any]:
 
 @cache
 def _token() -> str:
-    """What lets into clusters that this process starts: Ray keeps the first one it has read."""
+    """The token of clusters that this process starts: Ray keeps the first one that it has read."""
     return secrets.token_hex(32)
 
 
 @contextmanager
 def _environment(wanted: Mapping[str, str]) -> Iterator[None]:
-    """The environment with these variables, and afterwards as it was; Ray turns its own mode of tokens on in it."""
+    """Set these environment variables in a `with` block, then restore all; Ray itself sets its token mode there."""
     before = {name: os.environ.get(name) for name in (*wanted, "RAY_AUTH_MODE")}
     os.environ.update(wanted)
     try:
@@ -225,9 +224,9 @@ def _environment(wanted: Mapping[str, str]) -> Iterator[None]:
 
 @contextmanager
 def own_folder() -> Iterator[Path]:
-    """A folder of our own: below /tmp, as Ray's, because the paths of sockets are short.
+    """A folder of our own below /tmp, like Ray's, because the paths of sockets must be short.
 
-    Those of runs that were killed are removed.
+    Folders of killed runs are removed.
     """
     from filelock import FileLock
 
@@ -252,7 +251,7 @@ def _remove_left(place: Path) -> None:
 
 @contextmanager
 def _signals() -> Iterator[None]:
-    """Leave SIGTERM to whom it was left: Ray would end the process at once."""
+    """Keep the process's handler of SIGTERM: Ray would end the process at once."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

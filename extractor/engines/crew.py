@@ -11,16 +11,16 @@ from typing import Any
 
 from petrieve.extractor.engines.cluster import want
 from petrieve.extractor.engines.units import Merge, Unit
-from petrieve.extractor.engines.worker import Done, Facts, Job, Worker, unlike
+from petrieve.extractor.engines.worker import Done, Facts, Job, Worker, mismatch
 from petrieve.store.errors import PetrieveError
 
-TICK, LOOK = 0.5, 5.0  # seconds: a run looks up so often though nothing comes, and for nodes that have come
+TICK, LOOK = 0.5, 5.0  # seconds between looks: at a run without results, and at nodes that have joined
 NOTE, BOUND = 60.0, 600.0  # seconds without anything new, after which a run says what it waits for, and gives up
 PATIENCE = 0.1  # seconds more for each photo of a unit, before its worker counts as hung
-VOTE = 60.0  # seconds from the first that has answered, for which the choice of a precision waits for the others
-FAILS = 3  # workers of a node, one after the other, that end before they have done anything: then it gets no more
-CORES = 16  # that a worker without a GPU has at most: so many one process keeps busy
-AT_ONCE = 2  # units that a worker has: the next one is read and decoded while the last photos of one are embedded
+VOTE = 60.0  # seconds that the choice of a precision waits for other workers after the first has answered
+FAILS = 3  # workers of a node in a row that end before any work: then it gets no more
+CORES = 16  # of a worker without a GPU at most: one process keeps 16 busy
+AT_ONCE = 2  # units of a worker: the next is read and decoded while the last photos of one are embedded
 FACTS, LOAD = "facts", "load"
 Tell = Callable[[str], None]
 
@@ -37,24 +37,24 @@ class Slot:
 
 @dataclass(eq=False)
 class Hand:
-    """A worker, and what it has to do: by Ray's references, since when."""
+    """A worker and its tasks, by Ray's references, each with its start."""
 
     actor: Any
     slot: Slot
     under_way: dict[Any, tuple[Unit | Merge | str, float]] = field(default_factory=dict)
     facts: Facts | None = None
     ready: bool = False
-    done: bool = False  # something
+    done: bool = False  # whether it has finished a task
     ended: bool = False
     merged: bool = False  # whether it merged pieces when it ended, which may be why
 
     def ask(self, reference: Any, what: Unit | Merge | str) -> None:
-        """Note what it has been asked for."""
+        """Note a task that it was given."""
         self.under_way[reference] = what, time.monotonic()
 
     @property
     def tasks(self) -> list[Unit | Merge]:
-        """What it has to do."""
+        """Its tasks."""
         return [one for one, _ in self.under_way.values() if isinstance(one, Unit | Merge)]
 
     @property
@@ -64,26 +64,26 @@ class Hand:
 
     @property
     def waits(self) -> bool:
-        """Whether it has said what it is, and nothing else has been asked of it."""
+        """Whether it has reported its facts, and has no task."""
         return self.facts is not None and not (self.ready or self.ended or self.under_way)
 
 
 @dataclass(frozen=True, eq=False)
 class Heard:
-    """A task that a worker had, and what came of it: an error where it failed or has ended."""
+    """A worker's task and its result: an error if the task failed or the worker ended."""
 
     hand: Hand
     task: Unit | Merge
     answer: Done | str | Exception
-    killed: bool  # whether the task may be why: the worker has not ended with its node
+    killed: bool  # whether the task may be the cause: the worker ended, and its node did not
 
 
 class Crew:
-    """The workers of a job, `most` of them at most; `shared` is what each is made with beside it."""
+    """The workers of a job, at most `most`; each is made with the job and `shared`."""
 
     def __init__(self, job: Job, shared: Sequence[Any], precision: str, most: int | None, tell: Tell) -> None:
         self.job, self.precision, self.hands = job, precision, list[Hand]()
-        self.moved = time.monotonic()  # when anything has come the last time
+        self.moved = time.monotonic()  # when the last result came
         self._shared, self._most, self._tell = shared, most, tell
         self._barred: dict[str, str] = {}  # nodes that get no work, and why
         self._fails: Counter[str] = Counter()
@@ -92,7 +92,7 @@ class Crew:
         self._made, self._wanted = count(1), False
 
     def hire(self) -> None:
-        """Start a worker wherever there is room for one, and have those loaded that have answered."""
+        """Start a worker wherever there is room, and load the trunk of those that have reported."""
         if time.monotonic() - self._looked > LOOK:
             self._look()
             self._want()
@@ -115,14 +115,14 @@ class Crew:
         self._looked, self._slots = time.monotonic(), slots(self.job.device)
 
     def _choose(self) -> None:
-        """Let the precision be what most choose that are there at first; who has no room to start has no vote."""
+        """Take the precision that most of the first workers choose; one without room to start has no vote."""
         votes = Counter(hand.facts.precision for hand in self.hands if hand.facts and not hand.ended)
         self._met = self._met or (time.monotonic() if votes else 0.0)
         if votes and (all(hand.facts for hand in self.hands) or time.monotonic() - self._met > VOTE):
             self.precision = min(votes, key=lambda one: (-votes[one], one))
 
     def _words(self) -> str:
-        """What the run is made with, in one line."""
+        """What the run uses, in one line."""
         hardware = Counter(hand.facts.hardware for hand in self.hands if hand.facts)
         nodes = len({hand.slot.node for hand in self.hands})
         each = ", ".join(f"{count} × {name}" for name, count in sorted(hardware.items()))
@@ -130,7 +130,7 @@ class Crew:
         return f"{some} ({each}), {self.precision}"
 
     def _want(self) -> None:
-        """Ask for nodes where `most` is named, and is more than there is room for: as large ones as are there."""
+        """Ask for nodes if `most` is given and exceeds the room: for nodes as large as the present ones."""
         if self._most is not None and len(self._slots) < self._most:
             cores = max((slot.cores for slot in self._slots), default=1)
             self._wanted = True
@@ -160,7 +160,7 @@ class Crew:
         self.hands.append(hand)
 
     def heard(self) -> Iterator[Heard]:
-        """What came of units since, after TICK at most."""
+        """The results since the last call, after TICK at most."""
         import ray
 
         of = {reference: hand for hand in self.hands for reference in hand.under_way}
@@ -180,18 +180,18 @@ class Crew:
         self.hands = [hand for hand in self.hands if hand.under_way or not hand.ended]
 
     def hung(self) -> Iterator[Heard]:
-        """The units of workers that hang, which end."""
+        """The units of hung workers, which are ended."""
         now = time.monotonic()
         for hand in self.hands:
             sizes = [(len(what) if isinstance(what, Unit) else 0, since) for what, since in hand.under_way.values()]
             if any(now - since > BOUND + PATIENCE * size for size, since in sizes):
                 tasks = hand.tasks
                 self.let_go(hand)
-                hand.under_way.clear()  # of some that are lost with their node Ray never hears
+                hand.under_way.clear()  # Ray never reports some tasks that are lost with their node
                 yield from (Heard(hand, task, TimeoutError("hangs"), self._may_be_why(hand, task)) for task in tasks)
 
     def _answer(self, hand: Hand, reference: Any) -> Any:
-        """What a worker has answered, or the error of one that failed or has ended."""
+        """A worker's answer, or its error if it failed or ended."""
         import ray
         from ray.exceptions import RayError, RayTaskError
 
@@ -203,14 +203,14 @@ class Crew:
             return found
         if isinstance(answer, Facts):
             hand.facts = answer
-            if why := unlike(answer):
+            if why := mismatch(answer):
                 self._bar(hand, why)
         return answer
 
     def _fail(self, hand: Hand, error: Exception) -> None:
-        """Let a worker go that failed or has ended, and its node, if none there has done anything of late.
+        """Drop a worker that failed or ended, and its node if no worker there has done anything lately.
 
-        What is suspected to end workers says nothing of the node.
+        A task that is suspected of ending workers does not count against the node.
         """
         if hand.ended:
             return
@@ -230,11 +230,11 @@ class Crew:
         self.let_go(hand)
 
     def _is_there(self, hand: Hand) -> bool:
-        """Whether a worker's node is there, as it was seen when the last one ended."""
+        """Whether a worker's node was there when the last worker ended."""
         return any(slot.node == hand.slot.node for slot in self._slots)
 
     def _may_be_why(self, hand: Hand, task: Unit | Merge) -> bool:
-        """Whether a task may be why its worker has ended: not where the node went, nor photos where pieces merged."""
+        """Whether a task may have ended its worker: not if its node is gone, nor photos while pieces were merged."""
         return self._is_there(hand) and (isinstance(task, Merge) or not hand.merged)
 
     def let_go(self, hand: Hand) -> None:
@@ -246,7 +246,7 @@ class Crew:
             ray.kill(hand.actor)
 
     def watch(self) -> None:
-        """Say what the run waits for where nothing comes.
+        """Say what the run waits for, if nothing comes.
 
         Raises:
             PetrieveError: no node can be used, or for BOUND none had room.
@@ -274,23 +274,23 @@ class Crew:
 
 
 def _why(error: Exception) -> str:
-    """What an error of Ray says: where it stood comes first, and the reason last."""
+    """The reason in an error of Ray: its last line; the first lines say where it was raised."""
     return (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()
 
 
 def device(name: str, most: int | None) -> str:
-    """What a run with `most` workers, if named, computes on: `auto` is GPUs where the cluster has one.
+    """The device of a run with `most` workers, if given: `auto` is GPUs where the cluster has one.
 
     Raises:
-        PetrieveError: it is one GPU among others, which in a cluster has no name; or the cluster has none, and with
-            `most` unnamed asks for none.
+        PetrieveError: it names one GPU among others, which a cluster does not know by name; or the cluster has no GPU,
+            and without `most` asks for none.
     """
     if name not in ("auto", "cpu", "cuda"):
-        raise PetrieveError(f"a cluster has no device {name!r}", "use `--device cpu`, `cuda` or `auto`")
+        raise PetrieveError(f"a cluster has no device {name!r}", 'use `device="cpu"`, `cuda` or `auto`')
     gpus = name != "cpu" and bool(slots("cuda"))
     if name == "cuda" and not gpus and most is None:
         raise PetrieveError(
-            "the cluster has no GPU", "use `--device cpu`; where an autoscaler can start some, name `--workers`"
+            "the cluster has no GPU", 'use `device="cpu"`; where an autoscaler can start some, name `workers=…`'
         )
     return ("cuda" if gpus else "cpu") if name == "auto" else name
 

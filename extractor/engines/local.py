@@ -16,7 +16,7 @@ from petrieve.extractor.pixels.augment import views_of
 from petrieve.extractor.pixels.decode import decode_array, decode_small
 from petrieve.extractor.pixels.resize import canonical_array
 from petrieve.extractor.sources.ahead import batched, in_order, one_ahead
-from petrieve.extractor.sources.source import Part
+from petrieve.extractor.sources.source import Part, Read
 from petrieve.extractor.trunks.trunk import Trunk
 from petrieve.store.contents import Content
 from petrieve.store.cores import CORES
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     Pixels = Tensor | np.ndarray
     Network = Callable[[Sequence[Pixels]], np.ndarray]  # views (V, 3, 224, 224) of each photo → (sum of V, D)
 
-# Batches for each worker: one in its hands, and one that waits while the last one is committed.
+# Batches for each worker: one under way, and one that waits while the last one is committed.
 AHEAD = 2
-# Photos that a batch is made of at least, whatever the number of their views: so many fill a CPU's batches to the last.
+# The least number of photos in a batch, whatever the number of their views: it fills each of a CPU's batches.
 PHOTOS = 8
 
 
@@ -50,7 +50,7 @@ class View:
 
 @dataclass(frozen=True, eq=False)
 class Loaded:
-    """What came of reading a photo; `seen` is None where another photo with the same bytes is under way."""
+    """The result of reading a photo; `seen` is None if another photo with the same bytes is under way."""
 
     photo: Photo
     digest: bytes | None
@@ -58,8 +58,8 @@ class Loaded:
 
 
 @dataclass(frozen=True, eq=False)
-class Made:
-    """What came of a photo, and its content."""
+class Outcome:
+    """The result of a photo, and the digest of its content."""
 
     photo: Photo
     digest: bytes | None
@@ -67,7 +67,6 @@ class Made:
 
 
 Result = Embedded | Unreadable
-Read = tuple[Photo, bytes] | Unreadable
 
 
 @dataclass
@@ -78,7 +77,7 @@ class Claims:
     met: set[bytes] = field(default_factory=set)
 
     def first(self, digest: bytes) -> bool:
-        """Whether nobody has asked for this content before."""
+        """Whether this content is new to the run."""
         with self.lock:
             new = digest not in self.met
             self.met.add(digest)
@@ -98,13 +97,13 @@ def results(
     keep_damaged: bool = False,
     clock: Clock | None = None,
 ) -> Generator[list[Result], None, None]:
-    """Results of these photos of each part, as many at a time as are ready: those of whole batches of `batch` views.
+    """Results of the photos of each part, as many at a time as are ready, in whole batches of `batch` views.
 
-    Each photo has its canonical view and so many augmented `views`, but for those that are `there`: what the store has
-    of the content with a digest. So many `workers` put one batch each through the trunk, which is called when a photo
-    is neither there with all its views nor unreadable. One whose pixels are partly lost is that, unless damaged ones
-    are kept. Where `once`, the same bytes are embedded once: a photo comes no earlier than the first with its bytes.
-    Else all come in order. So many `decoders` decode beside them, and a `clock` is told what each stage takes.
+    A photo has its canonical view and N augmented `views`; `there` gives those that the store has of a digest, and only
+    the others are embedded. `workers` batches go through the trunk at a time, `decoders` threads decode beside them,
+    and `clock` counts the time of each stage. The trunk is loaded when the first photo lacks a view. A photo with
+    damaged pixels is unreadable, unless `keep_damaged`. With `once`, equal bytes are embedded once, and a photo comes
+    no earlier than the first with its bytes; else all come in order.
     """
     clock, loading = clock or Clock(), Lock()
 
@@ -121,7 +120,7 @@ def results(
     claims = Claims() if once else None
     load_ = clock.timed("decode", partial(load, there=there, views=views, claims=claims, keep_damaged=keep_damaged))
     with pool(workers, "embed") as embedders, pool(decoders, "decode") as loaders:
-        # A part is read from end to end by nobody else: a stream that is packed cannot be begun in its middle.
+        # Only this thread reads a part, from end to end: a packed stream cannot be entered in the middle.
         read = chain.from_iterable(one_ahead(part.read({photo.uri for photo in photos}) for part, photos in parts))
         loaded = chain.from_iterable(in_order(loaders, load_, clock.each("read", read), depth=2 * decoders))
         made = partial(_through, network=network)  # type: ignore[arg-type]
@@ -135,9 +134,9 @@ def few(
     network: "Callable[[np.ndarray], np.ndarray]",
     there: Callable[[bytes], Content | None],
 ) -> Iterator[Result]:
-    """Results of a few photos of each part, in order: view 0 alone, on arrays, by the time that torch takes to start.
+    """Results of a few photos of each part, in order: view 0 alone, on NumPy, before torch could be imported.
 
-    `network` makes an embedding (D,) of a view (3, 224, 224) of a photo that is not `there`.
+    `network` makes an embedding (D,) of a view (3, 224, 224), for photos that are not `there`.
     """
     import numpy as np
     from threadpoolctl import threadpool_limits
@@ -147,7 +146,7 @@ def few(
 
     for part, photos in parts:
         for read in part.read({photo.uri for photo in photos}):
-            # Threads that share a product wait for each other: under load ten times as long as one takes alone.
+            # Threads that share a matrix product wait for each other: under load ten times as long as one thread takes.
             with threadpool_limits(1, "blas"):
                 (made,) = _through([load(read, there=there, look=_on_arrays)], embeddings)  # type: ignore[arg-type]
             assert made.result
@@ -156,11 +155,11 @@ def few(
 
 @contextmanager
 def pool(threads: int, name: str) -> Iterator[ThreadPoolExecutor]:
-    """Threads that do their arithmetic alone; what waits for them is dropped when nobody wants it any more.
+    """Threads that each compute alone; waiting work is dropped when nobody wants it any more.
 
     Threads that share a batch wait for each other at every layer: on two cores, 42 to 55 photos/s instead of 59 to 62.
     """
-    torch = sys.modules.get("torch")  # what is cached is found without it
+    torch = sys.modules.get("torch")  # cached photos need no torch
     shared = torch.get_num_threads() if torch else 0
     alone = partial(torch.set_num_threads, 1) if torch else None
     workers = ThreadPoolExecutor(threads, name, alone)
@@ -181,7 +180,7 @@ def load(
     keep_damaged: bool = False,
     look: "Callable[..., View] | None" = None,
 ) -> Loaded:
-    """A photo's canonical view and so many augmented ones, but for those that are there; or why it cannot be decoded.
+    """A photo's canonical view and N augmented `views`, except those that are there; or why it cannot be decoded.
 
     It is decoded once for all views, by default for torch.
     """
@@ -226,25 +225,25 @@ def _on_arrays(data: bytes, digest: bytes, new: range, keep_damaged: bool) -> Vi
     return View(made.width, made.height, canonical_array(made.pixels)[None] if new else None, new.start, made.caveat)
 
 
-def _through(loaded: Sequence[Loaded], network: "Network") -> list[Made]:
-    """What came of each photo, with the embeddings of its views."""
+def _through(loaded: Sequence[Loaded], network: "Network") -> list[Outcome]:
+    """The outcome of each photo, with the embeddings of its views."""
     new = [one.seen.pixels for one in loaded if isinstance(one.seen, View) and one.seen.pixels is not None]
     return list(_paired(loaded, iter(_embeddings(new, network))))
 
 
-def _paired(loaded: Sequence[Loaded], embeddings: "Iterator[np.ndarray]") -> Iterator[Made]:
-    """Each photo beside its own: here alone photos and embeddings meet."""
+def _paired(loaded: Sequence[Loaded], embeddings: "Iterator[np.ndarray]") -> Iterator[Outcome]:
+    """Each photo with its own embeddings: the only place where photos and embeddings meet."""
     import numpy as np
 
     for one in loaded:
         if not isinstance(one.seen, View):
-            yield Made(one.photo, one.digest, one.seen)
+            yield Outcome(one.photo, one.digest, one.seen)
             continue
         own = next(embeddings) if one.seen.pixels is not None else np.zeros((0, 0), np.float32)
         assert one.digest
         seen = one.seen
         embedded = Embedded(one.photo, one.digest, seen.width, seen.height, own, seen.first, seen.caveat)
-        yield Made(one.photo, one.digest, embedded)
+        yield Outcome(one.photo, one.digest, embedded)
 
 
 def _embeddings(views: "Sequence[Pixels]", network: "Network") -> "list[np.ndarray]":
@@ -266,8 +265,8 @@ def _filled(views: "Tensor", size: int) -> "Tensor":
     return torch.cat([views, views[-1:].expand(-len(views) % size, -1, -1, -1)])
 
 
-def _settled(ready: Iterable[Iterable[Made]], *, once: bool) -> Iterator[list[Result]]:
-    """The results, and behind the first photo of a content those with the same."""
+def _settled(ready: Iterable[Iterable[Outcome]], *, once: bool) -> Iterator[list[Result]]:
+    """The results; the first photo of a content is followed by the others with the same bytes."""
     first: dict[bytes, Result] = {}
     waiting: dict[bytes, list[Photo]] = defaultdict(list)
     for some in ready:
@@ -286,7 +285,7 @@ def _settled(ready: Iterable[Iterable[Made]], *, once: bool) -> Iterator[list[Re
 
 
 def _without_embeddings(result: Result) -> Result:
-    """What the next photo with the same bytes needs to be told."""
+    """The part of a result that the next photo with the same bytes needs."""
     if isinstance(result, Unreadable):
         return result
     return replace(result, views=result.views[:0], first=result.first + len(result.views))

@@ -1,7 +1,7 @@
-"""Parts of sources → written results, by workers of a Ray cluster; the driver, which alone commits, is told of them.
+"""Parts of sources → written results, by workers of a Ray cluster; only the driver commits them.
 
-Actors of Ray Core, and not Ray Data: to do each photo once, to halve what kills a worker and to commit from one place,
-a run must know which photos each call had and what became of it.
+Actors of Ray Core, not Ray Data: a run must know the photos and the outcome of each call, to embed each photo once, to
+halve a unit that kills a worker, and to commit from one place.
 """
 
 import time
@@ -20,10 +20,10 @@ from petrieve.store.known import Embeddings
 if TYPE_CHECKING:
     from torch import Tensor
 
-# Photos of the first units, so that results come soon, and of the largest; and the seconds that those between take:
-# the way there and back is short beside them, and a kill costs no more.
-FEWEST, MOST, SECONDS = 64, 16_384, 10.0
-WINDOW, PIECES = 2.0, 64  # seconds, and written pieces, after which what has come is committed
+# Photos of the first units, so that results come soon, and of the largest; and the seconds that a unit should take:
+# long beside the way there and back, and all that a kill costs.
+MIN_UNIT, MAX_UNIT, UNIT_SECONDS = 64, 16_384, 10.0
+WINDOW, PIECES = 2.0, 64  # seconds, and written pieces, after which results are committed
 KILLS = 2  # workers that a unit ends before it is halved; a photo alone, which halving has found, ends one more
 REASON = "ends the process that reads it"
 GOES_ON = "run the command again when it is there, or on another: what was committed stays"
@@ -31,17 +31,17 @@ GOES_ON = "run the command again when it is there, or on another: what was commi
 
 @dataclass(frozen=True, eq=False)
 class Window:
-    """What is to be committed at once: nothing where nothing has come, so that a run may stop."""
+    """Results to commit together; empty if nothing has come, so that a run may stop."""
 
     done: Sequence[Done] = ()
     blamed: Sequence[Unit] = ()  # single photos that end their workers
-    merged: Sequence[str] = ()  # what came of the tasks of one `merges`
-    lost: bool = False  # whether a worker may have written what nobody knows of
+    merged: Sequence[str] = ()  # results of the tasks of one call of `merges`
+    lost: bool = False  # whether a worker may have written pieces that it did not report
 
 
 @dataclass(eq=False)
 class Merging:
-    """Pieces of the table that workers merge meanwhile: a round of tasks, and when all are done the next."""
+    """Merging of the table's pieces by workers, beside their work: one round of tasks after the other."""
 
     plan: Callable[[], list[str]]
     waiting: deque[Merge] = field(default_factory=deque)
@@ -55,7 +55,7 @@ class Merging:
         return bool(self.waiting or self.under_way)
 
     def begin(self) -> None:
-        """See what there is to merge, unless a round is under way."""
+        """Plan a round, unless one is under way."""
         if not self.busy and self.fails < KILLS:
             self.waiting.extend(map(Merge, self.plan()))
 
@@ -67,9 +67,9 @@ class Merging:
             hand.ask(hand.actor.merge.options(name="merge pieces").remote(task.task), task)
 
     def heard(self, heard: Heard) -> list[str]:
-        """What the round has come to, if this was the last of it; what was lost is planned again.
+        """The results of the round, if this was its last task; a lost task is planned again.
 
-        Where merging is what fails, it is left to the end of the run.
+        If merging itself fails, it is left to the end of the run.
         """
         self.under_way -= 1
         if isinstance(heard.answer, str):
@@ -95,13 +95,13 @@ class Work:
 
     @property
     def over(self) -> bool:
-        """Whether there is nothing more to give."""
+        """Whether no unit is left."""
         return self.through and not self.again
 
     def next(self, hand: Hand, nodes: Collection[str]) -> Unit | None:
-        """What a worker is to do next, of those on these nodes; None where it has enough.
+        """The next unit of a worker on one of these nodes; None if it has enough.
 
-        What has ended another is done by it alone, and on another node where there is one: the node may be to blame.
+        A unit that has ended a worker is given alone, and to another node if there is one: the node may be the cause.
         """
         if len(hand.units) >= AT_ONCE or any(unit.kills for unit in hand.units):
             return None
@@ -118,10 +118,10 @@ class Work:
         return unit
 
     def lost(self, unit: Unit, heard: Heard) -> list[Unit]:
-        """Have a unit done again, in halves if it has ended KILLS workers; one photo is blamed.
+        """Queue a unit again, in halves if it has ended KILLS workers; a single photo is then blamed.
 
         Raises:
-            PetrieveError: that is what several workers say of it.
+            PetrieveError: several workers raise it for this unit.
         """
         self.taken -= len(unit)
         if heard.killed:
@@ -134,10 +134,10 @@ class Work:
         return []
 
     def measure(self, unit: Unit, seconds: float, workers: int) -> None:
-        """Make the next units as large as SECONDS are long, and the last ones small."""
-        wanted = min(round(len(unit) / seconds * SECONDS), 4 * self.size, MOST)
+        """Make the next units as large as UNIT_SECONDS are long, and the last ones small."""
+        wanted = min(round(len(unit) / seconds * UNIT_SECONDS), 4 * self.size, MAX_UNIT)
         last = (self.total - self.taken) // (AT_ONCE * max(1, workers))
-        self.size = max(FEWEST, min(wanted, last))
+        self.size = max(MIN_UNIT, min(wanted, last))
 
 
 def results(
@@ -154,17 +154,17 @@ def results(
     merges: Callable[[], list[str]],
     tell: Tell,
 ) -> Generator[Window, None, None]:
-    """What comes of these photos, WINDOW by WINDOW and in any order: their embeddings are written, and not committed.
+    """Results of these photos, a WINDOW at a time and in any order: their embeddings are written, not committed.
 
-    `merges` tells after each what pieces of the table workers can merge.
+    `merges` is called after each and says which pieces of the table workers can merge.
 
     Raises:
-        PetrieveError: nobody in the cluster can do it, or nobody can anywhere.
+        PetrieveError: no worker can do it, or the cluster fails.
     """
     import ray
     from ray.exceptions import RayError
 
-    work = Work(iter(()), total, FEWEST)
+    work = Work(iter(()), total, MIN_UNIT)
     work.units, merging = cut(pieces, known, lambda: work.size), Merging(lambda: [] if work.over else merges())
     crew = Crew(job, [ray.put(one) for one in (weights, there, lost)], precision, workers, tell)
     try:
@@ -176,7 +176,7 @@ def results(
 
 
 def _turns(crew: Crew, work: Work, merging: Merging) -> Iterator[Window]:
-    """What has come at each turn, until all is done."""
+    """The results of each turn, until all is done."""
     while not work.over or merging.busy or any(hand.units for hand in crew.hands):
         crew.hire()
         ready = [hand for hand in crew.hands if hand.ready and not hand.ended]
@@ -200,7 +200,7 @@ def _turns(crew: Crew, work: Work, merging: Merging) -> Iterator[Window]:
 
 
 def _windows(turns: Iterable[Window], merging: Merging) -> Iterator[Window]:
-    """What has come, together with what comes soon after it: each commit costs, and so does each look of a run."""
+    """Results, joined with those that come soon after: each commit costs, and so does each look of a run."""
     some, last = list[Window](), time.monotonic()
     for turn in turns:
         some.append(turn)
@@ -213,7 +213,7 @@ def _windows(turns: Iterable[Window], merging: Merging) -> Iterator[Window]:
 
 
 def _together(some: Sequence[Window]) -> Window:
-    """Several as one."""
+    """Several windows as one."""
     return Window(
         [done for one in some for done in one.done],
         [unit for one in some for unit in one.blamed],

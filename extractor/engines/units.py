@@ -1,23 +1,23 @@
-"""What a worker is given at a time: photos that lie together, as many as take it some seconds."""
+"""Units of work: photos that lie together, as many as a worker embeds in some seconds."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
-from petrieve.extractor.sources.held import is_costly
+from petrieve.extractor.sources.read_once import is_costly
 from petrieve.extractor.sources.source import Part
-from petrieve.extractor.sources.within import narrowed
+from petrieve.extractor.sources.subfolder import narrowed
 from petrieve.store.photo import Columns, Photo, in_columns
 
-Piece = tuple[Part, Sequence[Photo]]  # photos of a part that are to do, with what is said of them
+Piece = tuple[Part, Sequence[Photo]]  # photos of a part to embed, annotated
 Among = Callable[[Sequence[str]], frozenset[str]]  # those of some paths that a store knows
 
 
 @dataclass(frozen=True, eq=False)
 class Unit:
-    """Some photos to do, which stay together whatever becomes of the worker that has them; held as they are sent."""
+    """Photos to embed, which stay together whatever happens to their worker; kept as they are sent."""
 
-    parts: tuple[tuple[Part, int], ...]  # without their photos, and how many these are
+    parts: tuple[tuple[Part, int], ...]  # without their photos, each with the number of these
     columns: Columns
     known: frozenset[str]  # paths of those that the store has a row of
     kills: int = 0  # how many workers have ended while they had it
@@ -28,7 +28,7 @@ class Unit:
 
     @property
     def photos(self) -> list[Photo]:
-        """All its photos, with what is said of them."""
+        """All its photos, annotated."""
         return self.columns.photos()
 
     @property
@@ -47,7 +47,7 @@ class Merge:
 
 
 def cut(pieces: Iterable[Piece], known: Among, size: Callable[[], int]) -> Iterator[Unit]:
-    """These photos in units, each as large as `size` says when it is asked for; what must be read whole stays whole."""
+    """These photos in units of `size()` photos each; what must be read whole stays together."""
     some, room = list[Piece](), size()
     for part, photos in pieces:
         whole, start = is_costly(part), 0
@@ -63,7 +63,7 @@ def cut(pieces: Iterable[Piece], known: Among, size: Callable[[], int]) -> Itera
 
 
 def halves(unit: Unit) -> list[Unit]:
-    """The two halves of a unit of two photos and more, which one more kill halves again."""
+    """The halves of a unit of two photos or more; one more kill halves them again."""
     first, second = list[Piece](), list[Piece]()
     room = len(unit) // 2
     for part, photos in unit.pieces:

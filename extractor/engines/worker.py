@@ -41,16 +41,16 @@ if TYPE_CHECKING:
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
-# Embeddings are written so many photos at a time: 32 MB of 1,024 numbers.
-TOGETHER = 16_384
-SMALL = 1 << 20  # bytes of a file that is compared whole
+# Photos whose embeddings are written at a time: 32 MB of 1,024 numbers.
+PHOTOS_A_WRITE = 16_384
+MAX_COMPARED = 1 << 20  # bytes of a file that is compared whole
 THERE = "there"
 COMPARED = ("torch", "pylance", "pyarrow", "pillow", "simplejpeg", "torchcodec")
 
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """What all units of a run have in common, beside the trunk's weights and what the store knows."""
+    """What all units of a run share, beside the trunk's weights and the contents of the store."""
 
     store: str  # its path or address
     seen: tuple[tuple[str, str], ...]  # paths and addresses, and what each worker must see there
@@ -63,19 +63,19 @@ class Job:
 
 @dataclass(frozen=True)
 class Facts:
-    """What a worker says of itself before it is given work."""
+    """What a worker reports before it gets work."""
 
     node: str  # Ray's name of it
     host: str
     hardware: str  # the GPU's name, or how many cores
     precision: str  # that it would choose by itself
     versions: Mapping[str, str]
-    unseen: tuple[tuple[str, str], ...]  # of what it must see, where it sees something else, and what
+    unseen: tuple[tuple[str, str], ...]  # where it sees something other than it must, and what it sees
 
 
 @dataclass(frozen=True, eq=False)
 class Done:
-    """A unit's results, and what they took."""
+    """A unit's results, and the time that they took."""
 
     written: Written
     host: str
@@ -91,13 +91,13 @@ class Worker:
         self._job, self._weights, self._there, self._lost = job, weights, there, lost
         self._store = Store.at(job.store)
         if isinstance(self._store.path, Key):
-            self._store.path.bucket.renew = _held  # by the one who commits
+            self._store.path.bucket.renew = _held  # the driver renews the lease
         self._trunk: Trunk | None = None
         self._workers = 0  # batches that the trunk computes at a time, of all units
         self._cores = _cores()
 
     def facts(self) -> Facts:
-        """What it runs on, and whether it sees what it is to read."""
+        """Its hardware, and whether it sees what it is to read."""
         import ray
 
         return Facts(
@@ -110,7 +110,7 @@ class Worker:
         )
 
     def load(self, precision: str) -> None:
-        """Have the trunk ready in this precision.
+        """Load the trunk in this precision.
 
         Raises:
             PetrieveError: the device cannot compute in it, or the weights are not those of the run.
@@ -119,7 +119,7 @@ class Worker:
 
         job = self._job
         if why := lacks(job.device, precision):
-            raise PetrieveError(why, "name another `--precision`")
+            raise PetrieveError(why, "name another `precision=…`")
         plain = "float32" if precision == "int8" else precision
         trunk = made_of(self._weights, job.made.weights, job.device, plain, kind(job.made.kind))
         if trunk.fingerprint != job.made.fingerprint:
@@ -133,7 +133,7 @@ class Worker:
         self._trunk = replace(trunk, network=_so_many(trunk.network, self._workers))
 
     def embed(self, unit: Unit) -> Done:
-        """The results of a unit, whose embeddings are written.
+        """The results of a unit, with its embeddings written.
 
         Raises:
             PetrieveError: the store cannot be written to, or the trunk's numbers overflow.
@@ -156,24 +156,26 @@ class Worker:
         told = (self._told(one, unit, left) for some in made for one in some)
         write = clock.timed("write", partial(write_results, self._store, self._job.made))
         source = partial(number_of, self._job.sources)
-        written = together([write(some, self._job.schema, unit.known, source) for some in batched(told, TOGETHER)])
+        written = together(
+            [write(some, self._job.schema, unit.known, source) for some in batched(told, PHOTOS_A_WRITE)]
+        )
         if left:
             raise PetrieveError(f"of {len(unit)} photos {len(left)} did not come back", "report this")
         stages = clock.shares(embed=self._workers, decode=self._cores)
         return Done(written, socket.gethostname(), trunk.precision_name, time.perf_counter() - started, stages)
 
     def merge(self, task: str) -> str:
-        """What came of a task of `store.pieces.merges` on the table of embeddings."""
+        """The result of a task of `store.pieces.merges` on the table of embeddings."""
         return merged(address(self._store.folder(self._job.made).vectors), task)
 
     def _told(self, one: Result, unit: Unit, left: set[str]) -> Result:
-        """A result with what was said of the photo before it went, unless the store knows it where it is."""
+        """A result with the annotations that the photo had before it was forgotten, unless the store knows its path."""
         left.remove(one.photo.path)  # a KeyError where it comes twice
-        return self._lost.told(one, unit.known)
+        return self._lost.annotated(one, unit.known)
 
 
 def _so_many(make: Callable[[Item], Answer], at_once: int) -> Callable[[Item], Answer]:
-    """The same function, which so many threads call at a time: the units of a worker share its cores."""
+    """The same function, called by N threads at a time: the units of a worker share its cores."""
     turns = Semaphore(at_once)
 
     def made(item: Item) -> Answer:
@@ -183,8 +185,8 @@ def _so_many(make: Callable[[Item], Answer], at_once: int) -> Callable[[Item], A
     return made
 
 
-def unlike(facts: Facts) -> str | None:
-    """Why a worker can do nothing for this run: it sees other files, or would make other numbers; None if it can."""
+def mismatch(facts: Facts) -> str | None:
+    """Why a worker cannot serve this run: it sees other files, or would compute other numbers; None if it can."""
     for path, seen in facts.unseen:
         if is_address(path):
             return f"{seen}; see to its network and to its own credentials"
@@ -203,7 +205,7 @@ def versions() -> Mapping[str, str]:
 
 
 def _code() -> str:
-    """A digest of our own packages as they are imported here: another checkout may come before what the run brought."""
+    """A digest of our packages as imported here: another checkout may come before the run's copy."""
     digest = hashlib.blake2b(digest_size=4)
     home = Path(__file__).parents[2]
     for file in sorted(file for name in PACKAGES for file in (home / name).rglob("*.py")):
@@ -212,19 +214,19 @@ def _code() -> str:
 
 
 def sight(path: str) -> str:
-    """What is to be seen at a path, so that a worker can be told to see the same: of a file, its content.
+    """What this machine sees at a path, to compare with what a worker sees: of a file, its content.
 
-    At an address it is THERE, whatever there is, where the bucket answers; else why it does not.
+    At an address it is THERE if the bucket answers, else why it does not.
     """
     if is_address(path):
         return trouble_at(path) or THERE
-    if os.path.isfile(path) and os.path.getsize(path) < SMALL:
+    if os.path.isfile(path) and os.path.getsize(path) < MAX_COMPARED:
         return hashlib.blake2b(Path(path).read_bytes(), digest_size=8).hexdigest()
     return THERE if exists(path) else "nothing"
 
 
 def _held() -> None:
-    """Nothing: the lease is the driver's, and what a worker writes counts only once that one has committed it."""
+    """Do nothing: the driver holds the lease, and what a worker writes counts only once the driver commits it."""
 
 
 def _cores() -> int:

@@ -8,9 +8,9 @@ from petrieve.store.cache import Cache
 from petrieve.store.errors import PetrieveError
 from petrieve.store.rows import own
 
-MAKER = "petrieve"  # the key of what we say in a Parquet file; in a JSON, of the name of the file that it is about
+MAKER = "petrieve"  # the key of our metadata in a Parquet file; in JSON, of the name of the file that it describes
 CARD = "petrieve.json"  # a folder's
-FORMAT = 2  # 1, which is not said, had `embeddings.parquet`, and times that are none for torch
+FORMAT = 2  # format 1 has no number; it had `embeddings.parquet`, and times that torch does not take
 
 
 def card(cache: Cache, *, unit_length: bool = False) -> dict[str, Any]:
@@ -21,7 +21,7 @@ def card(cache: Cache, *, unit_length: bool = False) -> dict[str, Any]:
 
 
 def check_own(file: Path) -> None:
-    """Refuse to put an export in the place of a Parquet or JSON file that is none.
+    """Refuse to overwrite a Parquet or JSON file that is not an export.
 
     Raises:
         PetrieveError: the file is there, and does not say that we have written it.

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from petrieve.extractor.exchange.card import CARD, card, check_own
+from petrieve.extractor.exchange.data_set_card import data_set_card
 from petrieve.extractor.exchange.rows import parts, signed, with_embeddings
-from petrieve.extractor.exchange.words import data_set_card
 from petrieve.store.cache import Cache
 from petrieve.store.errors import PetrieveError, first_line
 from petrieve.store.files import named, write_file
@@ -100,7 +100,7 @@ def export_clip_retrieval(cache: Cache, folder: Path) -> int:
 
 
 def _export(folder: Path, below: tuple[str, ...], write: Callable[[], int], said: dict[str, Any]) -> int:
-    """What `write` gives, which fills the folders `below` this one; its card is written last, and makes it whole."""
+    """The result of `write`, which fills the folders `below` this one; the card, written last, makes it complete."""
     new = not os.path.lexists(folder)
     if not new and (not folder.is_dir() or any(folder.iterdir())):
         raise PetrieveError(f"{folder} is there already", "name a folder that is new or empty")
@@ -120,7 +120,7 @@ def _export(folder: Path, below: tuple[str, ...], write: Callable[[], int], said
 
 
 def _clear(folder: Path, below: tuple[str, ...], new: bool) -> None:
-    """Take away an export that is not whole."""
+    """Remove an incomplete export."""
     for name in below:
         shutil.rmtree(folder / name, ignore_errors=True)
     with suppress(OSError):
@@ -137,12 +137,12 @@ def _write_table(table: "pa.Table", file: Path) -> None:
 
 
 def _with_paths(told: "pa.Table") -> "pa.Table":
-    """Rows with the path of each photo first, unless the user has a column that is called so."""
+    """Rows with the path of each photo first, unless the user has a column of that name."""
     import pyarrow as pa
 
     if "image_path" in told.column_names:
         return told
     photos = zip(*(told[name].to_pylist() for name in ("root", "photo")), strict=True)
-    # names may hold bytes that are no text
+    # names may hold bytes that are not text
     paths = [os.fsencode(path_of(*photo)).decode(errors="replace") for photo in photos]
     return told.add_column(0, "image_path", pa.array(paths, pa.string()))

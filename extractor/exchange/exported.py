@@ -1,4 +1,4 @@
-"""What was exported, opened by one who does not trust it: its card, its tables, its rows.
+"""An export, read without trusting it: its card, its tables, its rows.
 
 Earlier releases wrote `embeddings.parquet` into a folder: `uri` for `photo`, and times as Parquet has them.
 """
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from petrieve.extractor.exchange.card import CARD, MAKER
 from petrieve.extractor.exchange.embeddings import DATA, GROUP
 from petrieve.extractor.exchange.rows import TYPE
-from petrieve.extractor.sources.said.labels import check_columns
+from petrieve.extractor.sources.annotations.labels import check_columns
 from petrieve.extractor.trunks.kinds import KINDS, kind
 from petrieve.store.buckets import SCHEMES
 from petrieve.store.columns import FORM
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 LARGEST_ROW = 1 << 16  # bytes of a photo, unpacked
 WEIGHTS = ("imagenet", "bundled")  # those that are the same everywhere
-# What a row needs to become a row of a cache again; the other columns it may have.
+# Columns that a row needs to become a row of a cache again; the others are optional.
 NEEDED = ("root", "digest", "size", "modified", "width", "height")
 EARLIER = "embeddings.parquet"
 
@@ -49,7 +49,7 @@ class Export:
 
 
 def opened(where: Path, moved: Path | None) -> Export:
-    """An export whose card, types and sizes are such that its rows can be looked at.
+    """An export whose card, types and sizes have been checked, so that its rows can be read.
 
     Raises:
         PetrieveError: it has no card, or is damaged.
@@ -68,7 +68,7 @@ def opened(where: Path, moved: Path | None) -> Export:
     if missing:
         raise _damaged(where, f"it has no column {missing[0]}")
     if any(other != schema for _, other in found):
-        raise _damaged(where, "its tables have other columns than each other")
+        raise _damaged(where, "its tables have different columns")
     wanted = pa.list_(pa.float32(), kind(made.kind).dimension)
     if schema.field("embedding").type != wanted:
         raise _damaged(where, f"its embeddings are {schema.field('embedding').type}, not {wanted.list_size} × float32")
@@ -90,7 +90,7 @@ def _tables(where: Path) -> list[Path]:
 
 
 def _described(where: Path, table: Path) -> "tuple[Any, pa.Schema]":
-    """What a Parquet file says of itself, and its schema."""
+    """A Parquet file's metadata and its schema."""
     from pyarrow import parquet
 
     try:
@@ -119,7 +119,7 @@ def _own(schema: "pa.Schema", columns: list[str] | None) -> "pa.Schema":
 
 
 def _written(type_: str) -> "pa.DataType | None":
-    """The type of moments or days that is called so, which stand as texts in an export; None where it is no such."""
+    """The type of times or dates with this name, whose values are texts in an export; None if it is another."""
     import pyarrow as pa
 
     if moment := re.fullmatch(r"timestamp\[(s|ms|us|ns)(?:, tz=([\w/+:-]+))?\]", type_):
@@ -137,7 +137,7 @@ def _in_seconds(type_: "pa.DataType") -> "pa.DataType":
 
 
 def folder_of_all(export: Export) -> str:
-    """The folder in which all photos were, once every one has been looked at: each is named once.
+    """The folder that held all photos; every row is checked, and each photo is named once.
 
     Raises:
         PetrieveError: a photo is named twice, or what `batches` raises.
@@ -153,7 +153,7 @@ def folder_of_all(export: Export) -> str:
 
 
 def batches(export: Export, base: str | None) -> "Iterator[tuple[Rows, np.ndarray]]":
-    """The photos beside their embeddings (n, D) float32, GROUP at a time; those in `base` are where they are now.
+    """The photos beside their embeddings (n, D) float32, GROUP at a time; photos in `base` get their present paths.
 
     Raises:
         PetrieveError: a row cannot be used.
@@ -203,12 +203,12 @@ def _rows(export: Export, batch: "pa.RecordBatch") -> list[dict[str, Any]]:
         for row in rows:
             row["digest"] = bytes.fromhex(row["digest"])
             if len(row["digest"]) != 16:
-                raise ValueError("a digest is none")
+                raise ValueError("a digest is not 16 bytes in hexadecimal")
     except (ValueError, KeyError) as error:
         raise _damaged(export.where, f"a row cannot be used: {first_line(error)}") from error
     for row in rows:
         if not _is_inside(row["root"], row["uri"]):
-            raise _damaged(export.where, f"{row['uri']!r} in {row['root']!r} is no path inside a folder")
+            raise _damaged(export.where, f"{row['uri']!r} in {row['root']!r} is not a path inside a folder")
     return [{**dict.fromkeys(types), **row} for row in rows]
 
 
@@ -227,7 +227,7 @@ def _numbers(export: Export, batch: "pa.RecordBatch") -> "np.ndarray":
     if found.null_count or found.flatten().null_count:
         raise _damaged(export.where, "an embedding is missing")
     embeddings = vectors(batch)
-    with np.errstate(all="ignore"):  # what comes of it is looked at here
+    with np.errstate(all="ignore"):  # the numbers are checked below
         finite = np.isfinite(embeddings.astype(np.float16)).all(axis=1)
     sound = finite & embeddings.any(axis=1)
     if not sound.all():
@@ -253,10 +253,10 @@ def _card(where: Path) -> dict[str, Any]:
         raise _damaged(where, "its card cannot be read") from error
     if rounded:
         raise PetrieveError(
-            f"{where} has no embeddings as they are, but of unit length, which gives others back",
+            f"{where} holds embeddings of unit length, and not the store's own",
             "import a folder or a `.parquet` that `petrieve export` wrote",
         )
-    if told["weights"] not in WEIGHTS:  # a path that somebody else wrote is not opened
+    if told["weights"] not in WEIGHTS:  # a path in an untrusted file is not opened
         raise PetrieveError(
             f"{where} was made with weights from a file, {told['weights']}",
             "copy the store itself, or embed the photos with `petrieve embed --weights FILE`",
@@ -274,7 +274,7 @@ def _card_of_file(file: Path) -> dict[str, Any]:
 
 
 def _is_inside(root: str, uri: str) -> bool:
-    """Whether a photo lies in its root: a stranger's file must lead nowhere else, and to one place by one path."""
+    """Whether a photo lies in its root: an untrusted path must lead nowhere else, and to each place by one path."""
     if is_address(root):  # in a bucket, each key is one place
         return bool(uri) and root.partition("://")[0] in SCHEMES
     path = os.path.join(root, uri)

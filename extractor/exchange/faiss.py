@@ -38,7 +38,7 @@ def export_index(cache: Cache, file: Path) -> tuple[int, Path]:
 
 
 def _added(cache: Cache, index: Any) -> "Iterator[pa.Table]":
-    """What is known of the photos that are added to an index, in their order."""
+    """Columns of the photos that are added to an index, in their order."""
     for told, embeddings in parts(cache):
         index.add(unit_length(embeddings))
         yield told

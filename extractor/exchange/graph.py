@@ -68,9 +68,9 @@ class _Graph:
         self._tensors = tensors
 
     def add(self, op: str, *inputs: "str | ArrayLike", name: str = "", **attributes: Any) -> str:
-        """The name of what an operator makes of its inputs; inputs that are numbers become constants.
+        """The name of an operator's output; inputs that are numbers become constants.
 
-        Python's own whole numbers are int64, its fractions float64.
+        Python's int becomes int64, its float float64.
         """
         from onnx.helper import make_node
 
@@ -80,12 +80,12 @@ class _Graph:
         return output
 
     def convolve(self, maps: str, layer: str, *, pad: int = 0, stride: int = 1) -> str:
-        """The maps behind one of the trunk's convolutions."""
+        """The maps after one of the trunk's convolutions."""
         kernel = self._weights(layer, "weight")
         return self.add("Conv", maps, *kernel, name=layer, pads=[pad] * 4, strides=[stride] * 2)
 
     def norm_relu(self, maps: str, layer: str) -> str:
-        """The maps behind one of the trunk's batch norms and the ReLU that always follows it."""
+        """The maps after one of the trunk's batch norms and the ReLU that always follows it."""
         numbers = self._weights(layer, "weight", "bias", "running_mean", "running_var")
         return self.add("Relu", self.add("BatchNormalization", maps, *numbers, name=layer, epsilon=EPSILON))
 

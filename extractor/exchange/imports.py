@@ -1,4 +1,4 @@
-"""What was exported, read into a store: bit by bit, and only what the store has not got."""
+"""An export read into a store, bit by bit: only what the store lacks is added."""
 
 import os
 import warnings
@@ -12,7 +12,7 @@ from petrieve.store.cache import Cache
 from petrieve.store.columns import carried
 from petrieve.store.folder import Made, Store, read_card
 from petrieve.store.forgotten import Lost, said_by_hand
-from petrieve.store.inherited import words_of_gone
+from petrieve.store.inherited import annotations_of_gone
 from petrieve.store.known import Known, known
 from petrieve.store.lock import writing
 from petrieve.store.rows import BY_HAND, Embedded, microseconds, own, photo_of, photo_schema
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
 
     from petrieve.extractor.exchange.exported import Rows
 
-# What the store knows of a photo's file, and does not mix with what another store knows.
+# Columns about a photo's file: all come from one store, never from two.
 OF_THE_FILE = ("size", "modified", "version", "digest", "width", "height", "reason", "caveat", "gone")
 
 
 def import_embeddings(where: Path, store: str | os.PathLike[str], *, photos: Path | None = None) -> tuple[int, Cache]:
-    """How many photos a folder or a Parquet file holds that was exported, and the cache that has them now, bit by bit.
+    """The number of photos in an exported folder or Parquet file, and the cache that has them now, bit by bit.
 
-    A store that is there must be of the same trunk. Of a photo that it knows it keeps what it says, and is told what
-    it does not; of two contents of a path the one that was modified later stays. `photos` is where the folder is now in
-    which all of them were. All is looked at before any of it is written.
+    A store that exists must be of the same trunk. Of a photo that it knows, it keeps all values and gets those that it
+    lacks; of two contents of a path the one that was modified later stays. `photos` is where the folder that held them
+    all is now. Everything is checked before anything is written.
 
     Raises:
         PetrieveError: it has no card or another trunk's, or is damaged; a photo's path leads outside its root.
@@ -48,7 +48,7 @@ def import_embeddings(where: Path, store: str | os.PathLike[str], *, photos: Pat
         wider = cache.room_for(export.own)
         cache.add_columns(wider)
         there = known(cache)
-        before = words_of_gone(cache, there)
+        before = annotations_of_gone(cache, there)
         written, otherwise = set[bytes](), 0
         for read, embeddings in batches(export, roots):
             rows = dict(zip(read, carried(read.values(), export.own, wider), strict=True))
@@ -75,9 +75,9 @@ def _cache(store: Store, made: Made) -> Cache:
 
 
 def _told(rows: "Rows", cache: Cache, there: Known, before: Lost) -> "tuple[Rows, int]":
-    """What the store has yet to be told of these photos, and of how many it says something else.
+    """Changes to write into the store, by path; and how many photos have another label, split or column there.
 
-    What it was told `before` of one that it no longer knows counts, unless the row was told otherwise by hand.
+    Of a photo that the store has forgotten, the annotations `before` count, unless the row was annotated by hand.
     """
     paths, names = [path for path in rows if path in there], own(cache.photo_schema)
     said, marks = cache.told_of(paths, there), cache.by_hand_of(paths, there)
@@ -107,7 +107,7 @@ def _is_later(row: Mapping[str, Any], path: str, there: Known) -> bool:
 
 
 def _new(told: "Rows", rows: "Rows", embeddings: "np.ndarray", there: Known, written: set[bytes]) -> Iterator[Embedded]:
-    """The photos whose content the store will have and not the embedding of it."""
+    """The photos whose content the store will have, but not its embedding."""
     for (path, row), vector in zip(rows.items(), embeddings, strict=True):
         digest = row["digest"]
         wanted = "digest" in told[path] or there.digest(path) == digest

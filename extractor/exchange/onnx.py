@@ -1,4 +1,4 @@
-"""A trunk and a head, or a head alone → an ONNX file, held against ours before it is written."""
+"""A trunk and a head, or a head alone → an ONNX file, compared with ours before it is written."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -31,7 +31,7 @@ COMPARED = 8  # photos; 0.1 s each
 TOLERANCE = 1e-3
 
 
-# What goes into a model, for whoever has its file alone: JavaScript shows no metadata, and no format knows a range.
+# A model's input, for those who have the file alone: JavaScript shows no metadata, and ONNX knows no range.
 PHOTO = {
     "name": "photo",
     "type": "uint8",
@@ -56,7 +56,7 @@ def export(file: Path, cache: Cache, *, weight: "np.ndarray", bias: "np.ndarray"
     """What was written: the trunk of the cache and a head, weight (C, D) and bias (C,), as one ONNX file.
 
     Its input `photo` is uint8 (N, H, W, 3), upright RGB of any size; `probabilities` (N, C) and `embedding` (N, D) are
-    float32. Before it is written, onnxruntime's probabilities are held against ours on photos of the cache. NAME.json
+    float32. Before it is written, onnxruntime's probabilities are compared with ours on photos of the cache. NAME.json
     beside it says what goes in and what comes out.
 
     Raises:
@@ -85,7 +85,7 @@ def export_head(
 ) -> Exported:
     """What was written: a head alone as an ONNX file, `embedding` (N, D) → `probabilities` (N, C), both float32.
 
-    An embedding is as the cache and its exports have it, not of unit length. It is held against ours as `export` does.
+    An embedding is as the cache and its exports have it, not of unit length. It is compared with ours as in `export`.
 
     Raises:
         PetrieveError: the extra is not installed, onnxruntime disagrees, or the file cannot be written.
@@ -126,7 +126,7 @@ def _write(
     sizes: dict[str, int],
     differences: list[float],
 ) -> Exported:
-    """What was written of a model, and beside it, unless its probabilities differ from ours."""
+    """What was written: the model and its JSON, unless its probabilities differ from ours."""
     if any(not difference <= TOLERANCE for difference in differences):
         raise PetrieveError(
             f"onnxruntime's probabilities are {max(differences):.2g} from ours, more than {TOLERANCE}",
@@ -182,9 +182,9 @@ def _far(embedding: "np.ndarray", weight: "np.ndarray", bias: "np.ndarray", thei
 
 
 def _some_photos(cache: Cache) -> "Iterator[tuple[Tensor, np.ndarray | None]]":
-    """Pixels (3, H, W) of photos spread over the beginning of the cache, those that can still be read.
+    """Pixels (3, H, W) of photos spread over the beginning of the cache that can still be read.
 
-    Each beside the embedding (D,) that the cache has of these very bytes.
+    Each comes with the cache's embedding (D,) of the same bytes.
     """
     rows = next(cache.photos(["root", "uri"]), None)
     photos = rows.to_pylist() if rows else []

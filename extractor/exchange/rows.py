@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 PART = 65_536  # photos at a time: 256 MB of 1,024 numbers, and twice as much while they are written
-TYPE = b"type"  # in a column's metadata: of which it is in a store
-# What stands behind photo, root, label, split and the user's own columns.
+TYPE = b"type"  # in a column's metadata: its type in a store
+# The columns after photo, root, label, split and the user's own.
 REST = ("width", "height", "size", "modified", "version", "digest", "caveat", "reason", "gone", *BY_HAND.values())
 
 
@@ -32,7 +32,7 @@ def parts(cache: Cache) -> "Iterator[tuple[pa.Table, np.ndarray]]":
     import pyarrow as pa
 
     names = [name for name in cache.photo_schema.names if name != "checksum"]
-    if "photo" in names:  # words beside a photo in an archive may be called so
+    if "photo" in names:  # an annotation in an archive may have this name
         warnings.warn("the column `photo` is left out: so is called what an export knows photos by", stacklevel=3)
         names.remove("photo")
     some = False
@@ -46,7 +46,7 @@ def parts(cache: Cache) -> "Iterator[tuple[pa.Table, np.ndarray]]":
 
 
 def _gathered(cache: Cache, names: list[str]) -> "Iterator[tuple[list[pa.RecordBatch], list[np.ndarray]]]":
-    """Batches of the cache's, PART photos at a time and a few more."""
+    """Batches of the cache's photos, PART or a few more at a time."""
     photos: list[pa.RecordBatch] = []
     vectors: list[np.ndarray] = []
     for batch, embeddings in cache.embeddings(names):
@@ -60,7 +60,7 @@ def _gathered(cache: Cache, names: list[str]) -> "Iterator[tuple[list[pa.RecordB
 
 
 def _told(photos: "pa.Table", embeddings: "np.ndarray") -> "pa.Table":
-    """What is known of photos, with the length of each embedding, unless the user has a column that is called so."""
+    """The columns of photos, with the length of each embedding, unless the user has a column of that name."""
     import pyarrow as pa
 
     digests = pa.array([digest.hex() for digest in photos["digest"].to_pylist()], pa.string())

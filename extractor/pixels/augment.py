@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 ANGLE = 10.0  # degrees, either way
 # Side of the crop to a photo's shorter edge, where it is not rotated; a rotated one lies within such a crop.
 SCALE = 0.9, 1.0
-# Of a photo. Eight photos with 32 views each fill the batch of a GPU.
-MOST = 31
-# The store's card has these words: views of another recipe are embedded anew.
+# Augmented views of a photo. Eight photos with 32 views each fill the batch of a GPU.
+MAX_VIEWS = 31
+# The store's card has this text: views of another recipe are embedded anew.
 RECIPE = f"augmented views 2: mirrored, then BLAKE2b, rotate {ANGLE}, mirror, crop {SCALE[0]} to {SCALE[1]}, {CROP}"
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """What is done to a photo."""
+class Augmentation:
+    """How an augmented view is made of a photo."""
 
     angle: float  # degrees, counter-clockwise
     mirrored: bool
@@ -39,15 +39,15 @@ class Drawn:
     down: float
 
 
-def drawn(digest: bytes, view: int) -> Drawn:
-    """What view 2, 3, … does to the photo with this digest, as by chance and always the same.
+def augmentation_of(digest: bytes, view: int) -> Augmentation:
+    """How view 2, 3, … of the photo with this digest is made: as by chance, and always the same.
 
     BLAKE2b and not a library's generator, whose numbers may change with its version.
     """
     hashed = hashlib.blake2b(digest + view.to_bytes(4, "big"), digest_size=40, person=b"petrieve view").digest()
     angle, mirrored, scale, across, down = (number / 2**64 for number in struct.unpack(">5Q", hashed))  # 0 to 1 each
     least, most = SCALE
-    return Drawn(ANGLE * (2 * angle - 1), mirrored < 0.5, least + (most - least) * scale, across, down)
+    return Augmentation(ANGLE * (2 * angle - 1), mirrored < 0.5, least + (most - least) * scale, across, down)
 
 
 def views_of(pixels: "Tensor", digest: bytes, wanted: Iterable[int]) -> "Tensor":
@@ -60,17 +60,17 @@ def views_of(pixels: "Tensor", digest: bytes, wanted: Iterable[int]) -> "Tensor"
     canonical, made = None, []
     for view in wanted:
         if view > 1:
-            made.append(augmented_view(pixels, drawn(digest, view)))
+            made.append(augmented_view(pixels, augmentation_of(digest, view)))
             continue
         canonical = canonical_view(pixels) if canonical is None else canonical  # of both, resized once
         made.append(canonical.flip(-1) if view else canonical)
     return torch.stack(made)
 
 
-def augmented_view(pixels: "Tensor", how: Drawn) -> "Tensor":
+def augmented_view(pixels: "Tensor", how: Augmentation) -> "Tensor":
     """Of a square crop of upright pixels (3, H, W), resized and rotated about its middle, the middle (3, 224, 224).
 
-    The crop is resized to so much more than 224 that no corner of its middle was outside it.
+    The crop is resized to more than 224, so that its rotated middle has no corner outside.
     """
     from torch.nn.functional import interpolate
 
@@ -100,10 +100,10 @@ def _rotated(square: "Tensor", turn: float) -> "Tensor":
 
 
 def check_views(number: int) -> None:
-    """Refuse a number of augmented views that cannot be.
+    """Refuse an impossible number of augmented views.
 
     Raises:
-        PetrieveError: it is below 0 or above MOST.
+        PetrieveError: it is below 0 or above MAX_VIEWS.
     """
-    if not 0 <= number <= MOST:
-        raise PetrieveError(f"there cannot be {number} augmented views", f"name a number from 0 to {MOST}")
+    if not 0 <= number <= MAX_VIEWS:
+        raise PetrieveError(f"there cannot be {number} augmented views", f"name a number from 0 to {MAX_VIEWS}")

@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from petrieve.extractor.pixels import jpeg
-from petrieve.extractor.pixels.apart import decode_apart
 from petrieve.extractor.pixels.orientation import LYING, orientation, turned
+from petrieve.extractor.pixels.own_process import decode_in_own_process
 from petrieve.extractor.pixels.pillow import JPEG, PLAIN, Damaged, is_lost, opened, rgb
 from petrieve.extractor.pixels.raw import is_raw, preview
 from petrieve.extractor.pixels.view import ENOUGH
@@ -25,7 +25,7 @@ class Decoded(NamedTuple):
     pixels: "Tensor"  # uint8 (3, H, W)
     width: int  # of the photo, upright
     height: int
-    caveat: str | None  # what is to be known of them: that they are a preview's, or that some are lost
+    caveat: str | None  # a warning: they are a preview's, or some are lost
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,7 +113,7 @@ def _begins_plainly(data: bytes) -> bool:
 
 
 def _plain(data: bytes, wanted: Wanted, keep_damaged: bool, otherwise: int = 1) -> Picture:
-    """A JPEG, PNG or WebP; turned so `otherwise`, where it does not say how."""
+    """A JPEG, PNG or WebP; `otherwise` is its orientation if it has none."""
     try:
         with opened(data, PLAIN) as image:
             if _is_plain(image):
@@ -160,13 +160,13 @@ def _of_jpeg(data: bytes, image: "Image.Image", wanted: Wanted) -> "tuple[np.nda
 
 
 def _is_for_torchcodec(image: "Image.Image", wanted: Wanted) -> bool:
-    """Whether a picture is a WebP on its way to torch: nobody else is to wait for torch's import."""
+    """Whether a picture is a WebP on its way to torch: nothing else must wait for torch's import."""
     on_its_way = wanted == FOR_VIEWS and sys.modules.get("torch") is not None
     return on_its_way and image.format == "WEBP" and not image.info.get("exif")
 
 
 def _by_torchcodec(data: bytes) -> "np.ndarray | None":
-    """A WebP's pixels (H, W, 3), Pillow's in half the time; None where it is damaged, of which Pillow says how."""
+    """A WebP's pixels (H, W, 3), as Pillow's in half the time; None if it is damaged: Pillow says how."""
     import torch
     from torchcodec import decoders
 
@@ -182,7 +182,7 @@ def _by_torchcodec(data: bytes) -> "np.ndarray | None":
 def _apart(data: bytes, keep_damaged: bool) -> Picture:
     import numpy as np
 
-    width, height, pixels, lost = decode_apart(data, keep_damaged=keep_damaged)
+    width, height, pixels, lost = decode_in_own_process(data, keep_damaged=keep_damaged)
     return Picture(np.frombuffer(pixels, np.uint8).reshape(height, width, 3), width, height, lost)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-MOST = 1000  # tags; a damaged file may claim 65,535
+MAX_TAGS = 1000  # tags; a damaged file may claim 65,535
 # How many bytes a number of each type has (TIFF 6.0, section 2). Signed and unsigned are one here.
 _BYTES = {1: 1, 3: 2, 4: 4, 6: 1, 7: 1, 8: 2, 9: 4, 13: 4}
 
@@ -18,7 +18,7 @@ class Entry:
     type: int
     count: int
     field: int  # where in the file its four bytes of value or offset are
-    number: int | None  # what stands there as one number of its type; None of a type that is none
+    number: int | None  # the value as one number of its type; None of an unknown type
 
 
 def entries(tiff: bytes, at: int | None = None) -> Iterator[Entry]:
@@ -29,7 +29,7 @@ def entries(tiff: bytes, at: int | None = None) -> Iterator[Entry]:
     try:
         start = struct.unpack_from(f"{way}I", tiff, 4)[0] if at is None else at
         (count,) = struct.unpack_from(f"{way}H", tiff, start)
-        for field in range(start + 2, start + 2 + 12 * min(count, MOST), 12):
+        for field in range(start + 2, start + 2 + 12 * min(count, MAX_TAGS), 12):
             tag, type_, many = struct.unpack_from(f"{way}HHI", tiff, field)
             size = _BYTES.get(type_)
             value = tiff[field + 8 : field + 12]

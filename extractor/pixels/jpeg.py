@@ -9,9 +9,9 @@ if TYPE_CHECKING:
 
 START, END = b"\xff\xd8\xff", b"\xff\xd9"  # of a JPEG; the first begins its first segment too
 SCAN = 0xDA  # the marker of a scan: pixels follow
-# Bytes that a decoder reads ahead, so that its counts are no surer than that. Webcams leave as many.
+# Bytes that a decoder reads ahead: its counts are not more exact than that. Webcams leave as many.
 AHEAD = 8
-# What is said (jerror.h, turbojpeg.c) of headers alone, or of what this interface cannot do and Pillow can.
+# Messages (jerror.h, turbojpeg.c) about headers alone, or about what this interface cannot do and Pillow can.
 HARMLESS = ("JFIF", "Adobe", "ICC", "SOS parameters for sequential", "subsampling", "color conversion", "precision")
 FRAMES = (0xC0, 0xC1)  # markers of frames whose scans each give a colour all of its bits
 TRIES = 100  # a head has fewer segments
@@ -62,16 +62,16 @@ def lost(data: bytes) -> str | None:
 def _meant(data: bytes, complaint: str) -> str | None:
     """What is lost where the decoder said this; None where all pixels are there."""
     if "Premature end of JPEG file" in complaint and not data.endswith(END):
-        return lost(data + END) and "cut short"  # it may lack its end alone
+        return lost(data + END) and "cut short"  # only its end may be missing
     extra = _EXTRA.search(complaint)
     padded = extra and _is_padding(data, int(extra[1]))
     return None if padded or any(words in complaint for words in HARMLESS) else "corrupt data"
 
 
 def _is_padding(data: bytes, extra: int) -> bool:
-    """Whether so many bytes before the end are no pixels: few, or one value over and over, from where pixels end on.
+    """Whether `extra` bytes before the end are padding: few, or one repeated value from where the pixels end.
 
-    Pixels that were overwritten can leave too many bytes as well: a run of zeros then begins before those.
+    Overwritten pixels can leave extra bytes too: a run of zeros then begins earlier.
     """
     start = max((end for marker, _, end in segments(data) if marker == SCAN), default=0)
     pixels = data[start : data.find(END, start)]
@@ -82,7 +82,7 @@ def _is_padding(data: bytes, extra: int) -> bool:
 def segments(data: bytes, start: int = 0) -> Iterator[tuple[int, int, int]]:
     """Marker, start and end of the payload of each segment of the JPEG that begins at `start`, up to its first scan's.
 
-    They end early where what follows is no segment.
+    They end early where what follows is not a segment.
     """
     place = start + 2
     while (fill := _FILL.match(data, place)) and fill.end() + 3 <= len(data):
@@ -97,7 +97,7 @@ def segments(data: bytes, start: int = 0) -> Iterator[tuple[int, int, int]]:
 
 
 def _without_junk(data: bytes) -> bytes:
-    """A JPEG without what stands between the segments before its pixels, which costs it nothing."""
+    """A JPEG without junk between the segments before its pixels."""
     head, place = data[:2], 2
     for _ in range(TRIES):
         place = data.find(b"\xff", place)
@@ -114,7 +114,7 @@ def _without_junk(data: bytes) -> bytes:
 
 
 def _of_one_scan(data: bytes) -> bytes:
-    """A JPEG without what stands between its pixels and its end, where one scan holds them all."""
+    """A JPEG without junk between its pixels and its end, if one scan holds all pixels."""
     found = {marker: place for marker, place, _ in segments(data)}
     frame, scan = next((found[marker] for marker in FRAMES if marker in found), None), found.get(SCAN)
     if frame is None or scan is None or data[frame + 5 : frame + 6] != data[scan : scan + 1]:  # numbers of colours

@@ -36,7 +36,7 @@ def eight_bits(image: "Image.Image") -> "np.ndarray":
 
 
 def check_colours(image: "Image.Image", rawmode: str) -> None:
-    """Refuse colours of 16 bits, of which Pillow keeps the upper 8, where these hold next to nothing.
+    """Refuse 16-bit colours whose upper 8 bits, all that Pillow keeps, hold next to nothing.
 
     Raises:
         Undecodable: all lie below FULL, and the file does not say that they have all 16.

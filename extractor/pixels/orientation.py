@@ -1,6 +1,6 @@
 """How a photo must be turned to be upright: the only reader of orientation, whatever decodes the pixels.
 
-Decoders differ in what they take for one. Here an orientation is a whole number from 1 to 8 in the first directory of
+Decoders differ in what they accept. Here an orientation is a whole number from 1 to 8 in the first directory of
 an EXIF segment, of whatever type and whatever its count says; else, where no segment has one, in XMP.
 """
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 ORIENTATION = 0x0112  # EXIF 2.32
 SHORT = 3  # the type that it should have
-XMP_TAG, NO_TAG = 700, 701  # of a TIFF; the second is nobody's
+XMP_TAG, NO_TAG = 700, 701  # of a TIFF; the second is unused
 LYING = (5, 6, 7, 8)  # its values of photos that lie on their side
 EXIF, XMP = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"  # how such segments of a JPEG begin
 _PREFIX = re.compile(rb"""xmlns:([\w.-]+)\s*=\s*["']http://ns\.adobe\.com/tiff/1\.0/["']""")
@@ -46,7 +46,7 @@ def first_of(exifs: list[bytes], xmps: list[bytes], otherwise: int = 1) -> int:
 
 
 def turned(pixels: "np.ndarray", how: int) -> "np.ndarray":
-    """Pixels (H, W, 3) as an orientation says that they are seen."""
+    """Pixels (H, W, 3), turned as an orientation says."""
     import numpy as np
 
     if how == 1:
@@ -57,7 +57,7 @@ def turned(pixels: "np.ndarray", how: int) -> "np.ndarray":
 
 
 def taken_out(tiff: bytes) -> tuple[bytes, int]:
-    """A TIFF without its orientation, and what that was: Pillow turns it by itself where it is written in some ways."""
+    """A TIFF without its orientation, and that orientation: Pillow itself applies it in some spellings."""
     made, xmps = bytearray(tiff), []
     way = "<" if tiff.startswith(b"II") else ">"
     for entry in entries(tiff):
@@ -71,7 +71,7 @@ def taken_out(tiff: bytes) -> tuple[bytes, int]:
 
 
 def of_exif(exif: bytes) -> int | None:
-    """The orientation that EXIF says, or a TIFF; None where it says none from 1 to 8."""
+    """The orientation in EXIF or a TIFF; None if it is not from 1 to 8."""
     while exif.startswith(EXIF):  # some write it twice
         exif = exif[len(EXIF) :]
     found = (entry.number for entry in entries(exif) if entry.tag == ORIENTATION)
@@ -79,7 +79,7 @@ def of_exif(exif: bytes) -> int | None:
 
 
 def of_xmp(xmp: bytes) -> int | None:
-    """The orientation that XMP says, as an attribute or as an element; None where it says none from 1 to 8."""
+    """The orientation in XMP, an attribute or an element; None if it is not from 1 to 8."""
     for prefix in [*_PREFIX.findall(xmp), b"tiff"]:
         found = re.search(re.escape(prefix) + rb""":Orientation\s*(?:=\s*["']|>)\s*([1-8])\s*["'<]""", xmp)
         if found:

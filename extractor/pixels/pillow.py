@@ -24,11 +24,11 @@ JPEG = ("JPEG", "MPO")  # a JPEG with others behind it; Pillow tells them apart
 
 
 class Damaged(Undecodable):
-    """A photo whose pixels are partly lost: what is left can be looked at, if that is asked for."""
+    """A photo whose pixels are partly lost: the rest can be decoded, if that is asked for."""
 
 
 def is_lost(pixels: "np.ndarray") -> bool:
-    """Whether hardly anything is left of a damaged photo (H, W, 3): what a decoder fills up is all of one colour."""
+    """Whether hardly anything is left of a damaged photo (H, W, 3): decoders fill lost pixels with one colour."""
     return bool((pixels == pixels[-1, -1]).mean() > 0.99)
 
 
@@ -77,7 +77,7 @@ def rgb(image: "Image.Image") -> "Image.Image":
 
 
 def _without_the_rest(data: bytes) -> tuple[bytes, dict[str, Any]]:
-    """A photo without what would keep Pillow from decoding it or lead it astray, and what that said, by name."""
+    """A photo without the metadata that stops or misleads Pillow, and that metadata by name."""
     if data.startswith(SIGNATURE):
         return bare(data)
     if data.startswith((b"II*\0", b"MM\0*")):
@@ -95,13 +95,13 @@ def _pillow(heif: bool) -> ModuleType:
 
         pillow_heif.register_heif_opener()
     Image.MAX_IMAGE_PIXELS = max_megapixels() * 500_000  # Pillow refuses from twice this number on
-    # Of broken EXIF and of sizes below the limit. Once for all: catch_warnings is not for threads.
+    # Warnings of broken EXIF and of sizes below the limit. Set once: catch_warnings is not for threads.
     warnings.filterwarnings("ignore", module=r"PIL\.")
     return Image
 
 
 def _rawmode(image: "Image.Image") -> str:
-    """How the file has its numbers, in Pillow's words."""
+    """Pillow's name of the file's number format."""
     how = image.tile[0].args if getattr(image, "tile", None) else ""  # type: ignore[attr-defined]
     return str(how[0] if isinstance(how, tuple) and how else how)
 
@@ -119,6 +119,6 @@ def _rgb(image: "Image.Image") -> "Image.Image":
 
 
 def _reason(error: Exception) -> str:
-    """What Pillow's words mean to the photo's owner."""
+    """Pillow's message, in words for the photo's owner."""
     words = str(error).lower()
     return "cut short" if "truncated" in words or "end of file" in words else "its pixels cannot be decoded"

@@ -1,4 +1,4 @@
-"""A PNG without what is no pixels: no text, colour profile or checksum of such keeps a photo from being decoded."""
+"""A PNG reduced to its pixels: a broken text, colour profile or checksum of one does not stop its decoding."""
 
 import re
 import zlib
@@ -8,7 +8,7 @@ from typing import Any
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 PIXELS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")  # PNG (Third Edition), section 11
 # Of a text, inflated; what cameras and editors say of a photo's orientation is far shorter.
-LONGEST = 1 << 20
+MAX_TEXT_BYTES = 1 << 20
 # As ImageMagick writes them, in hexadecimal.
 _PROFILES = tuple(b"Raw profile type " + name for name in (b"exif", b"APP1", b"xmp"))
 _XMP = b"XML:com.adobe.xmp"
@@ -16,9 +16,9 @@ _HEX = re.compile(rb"[^0-9a-fA-F]")
 
 
 def bare(data: bytes) -> tuple[bytes, dict[str, Any]]:
-    """A PNG of pixels alone, and what the rest said of them: `exif`, `xmp` and how many bits count (`sbit`).
+    """A PNG of pixels alone, and metadata of the rest: `exif`, `xmp` and how many bits count (`sbit`).
 
-    Of an animation the still picture is left, which programs show that know no animations.
+    Of an animation the still picture is left.
     """
     parts, info = [SIGNATURE], dict[str, Any]()
     for kind, start, end in _chunks(data):
@@ -60,7 +60,7 @@ def _text(kind: bytes, content: bytes) -> tuple[bytes, bytes]:
     if not name.startswith((*_PROFILES, _XMP)):
         return name, b""
     try:
-        return name, zlib.decompressobj().decompress(rest, LONGEST) if packed else rest
+        return name, zlib.decompressobj().decompress(rest, MAX_TEXT_BYTES) if packed else rest
     except zlib.error:
         return name, b""
 

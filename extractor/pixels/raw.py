@@ -19,9 +19,9 @@ from petrieve.store.errors import Undecodable
 SUBFILE, PHOTOMETRIC, SUB_IFDS, DNG = 254, 262, 330, 50706
 SENSOR = (32803, 34892)  # a colour filter array, and linear raw
 JPEGS = (0xC0, 0xC1, 0xC2)  # processes that pictures have; a sensor's numbers are lossless JPEG (0xC3)
-# A file of starts alone must not take for ever. A sensor of 100 megapixels in tiles has 1,600.
-MOST, SEGMENTS = 10_000, 60
-BELOW = 20  # directories in a directory that are looked at
+# A file of JPEG starts alone must not take for ever. A sensor of 100 megapixels in tiles has 1,600.
+MAX_STARTS, SEGMENTS = 10_000, 60
+MAX_DIRECTORIES = 20  # directories in a directory that are looked at
 COPIES = 2  # a picture is there once or twice; more of one size are the tiles of a larger one
 
 
@@ -63,7 +63,7 @@ def preview(data: bytes) -> Preview:
 def _of_a_sensor(data: bytes) -> bool:
     """Whether some picture in the first directory of a TIFF, or in those below it, is a sensor's numbers."""
     first = list(entries(data))
-    below = [at for entry in first if entry.tag == SUB_IFDS for at in numbers(data, entry)[:BELOW]]
+    below = [at for entry in first if entry.tag == SUB_IFDS for at in numbers(data, entry)[:MAX_DIRECTORIES]]
     every = [*first, *(entry for at in below for entry in entries(data, at))]
     return any(entry.tag == PHOTOMETRIC and entry.number in SENSOR for entry in every)
 
@@ -71,7 +71,7 @@ def _of_a_sensor(data: bytes) -> bool:
 def _pictures(data: bytes) -> Iterator[tuple[int, tuple[int, int]]]:
     """Where each JPEG of 8 bits and three colours begins, and its width and height."""
     start = -1
-    for _ in range(MOST):
+    for _ in range(MAX_STARTS):
         start = data.find(START, start + 1)
         if start < 0:
             return

@@ -1,4 +1,4 @@
-"""Upright pixels → the canonical view on NumPy alone, for who looks up a photo before torch could be imported.
+"""Upright pixels → the canonical view on NumPy alone, for look-ups that end before torch could be imported.
 
 What `view.canonical_view` makes by torch's antialiased bilinear resize of uint8, bit by bit: torch rounds the weights
 of each pixel that it makes to 15 bits, sums up whole numbers, and rounds to whole levels after the columns and again
@@ -13,9 +13,9 @@ from petrieve.extractor.pixels.view import CROP, MAX_ASPECT, RESIZE
 if TYPE_CHECKING:
     import numpy as np
 
-# Pixels of an edge that are made at a time, each of the few that are near it.
-TOGETHER = 32
-BITS, MOST_BITS = 15, 22  # of a weight; and behind its point
+# Pixels of an edge that are computed at a time, each from the few that are near it.
+PIXELS_AT_ONCE = 32
+BITS, MOST_BITS = 15, 22  # bits of a weight; and at most, behind its binary point
 
 
 def canonical_array(pixels: "np.ndarray") -> "np.ndarray":
@@ -36,10 +36,10 @@ def _resized(pixels: "np.ndarray", short: int) -> "np.ndarray":
     rows, size, _ = pixels.shape
     firsts, weights = _weights(size, int(RESIZE * size / short))
     made = np.empty((rows, CROP, 3), np.uint8)
-    for start in range(0, CROP, TOGETHER):
-        some, first = slice(start, start + TOGETHER), firsts[start]
-        places = firsts[some, None] - first + np.arange(weights.shape[1])  # (TOGETHER, taps)
-        matrix = np.zeros((TOGETHER, places.max() + 1))
+    for start in range(0, CROP, PIXELS_AT_ONCE):
+        some, first = slice(start, start + PIXELS_AT_ONCE), firsts[start]
+        places = firsts[some, None] - first + np.arange(weights.shape[1])  # (PIXELS_AT_ONCE, taps)
+        matrix = np.zeros((PIXELS_AT_ONCE, places.max() + 1))
         np.put_along_axis(matrix, places, weights[some], 1)
         near = pixels[:, first : first + matrix.shape[1]].transpose(0, 2, 1)
         levels = near.astype(np.float64, order="C").reshape(3 * rows, -1) @ matrix[:, : near.shape[2]].T
@@ -48,9 +48,9 @@ def _resized(pixels: "np.ndarray", short: int) -> "np.ndarray":
 
 
 def _weights(size: int, resized: int) -> "tuple[np.ndarray, np.ndarray]":
-    """Of the middle 224 of `resized` pixels, the first of `size` that each takes of, (224,), and how much of each.
+    """For each of the middle 224 of `resized` pixels, its first pixel of `size`, (224,), and the weights of its taps.
 
-    Weights are float64 (224, taps), those behind the last pixel 0.
+    Weights are float64 (224, taps), 0 after the last pixel.
     """
     import numpy as np
 
@@ -62,7 +62,7 @@ def _weights(size: int, resized: int) -> "tuple[np.ndarray, np.ndarray]":
     places = firsts[:, None] + np.arange((lasts - firsts).max())
     triangle = np.maximum(1 - np.abs((places - centres[:, None] + 0.5) / reach), 0) * (places < lasts[:, None])
     weights = triangle / triangle.sum(1, keepdims=True)
-    # The largest of all, cut off or not, says how many bits there are behind the point.
+    # The largest weight, cut off or not, sets how many bits there are behind the point.
     unit = 2.0 ** min(math.floor(math.log2((2**BITS - 0.5) / weights.max())), MOST_BITS)
     kept = slice(start := _margin(resized, CROP), start + CROP)
     return firsts[kept], np.floor(weights[kept] * unit + 0.5) / unit

@@ -7,11 +7,11 @@ if TYPE_CHECKING:
 
 RESIZE = 255  # shorter edge; the founding document's figure (torchvision's preset for these weights: 256)
 CROP = 224
-# Every embedding depends on these words: the fingerprint covers them.
+# Every embedding depends on this text: the fingerprint covers it.
 RECIPE = f"view 0: upright RGB on white, resize {RESIZE} antialiased bilinear, centre crop {CROP}"
 # Wider photos lose their ends before the resize, which would otherwise blow up the long side.
 MAX_ASPECT = 16
-# A shorter edge from which a resize to RESIZE shows what the whole photo would: twice as long.
+# A shorter edge that is enough to resize to RESIZE: twice as long.
 ENOUGH = 2 * RESIZE
 
 

@@ -1,1 +1,1 @@
-"""Where photos are, and what their names say of them."""
+"""Where photos are, and their annotations."""

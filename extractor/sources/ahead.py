@@ -1,4 +1,4 @@
-"""Work that is done ahead of who waits for it, in order, and so many items at a time."""
+"""Work that is done ahead of its consumer, in order."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -7,17 +7,17 @@ from itertools import islice
 from typing import TypeVar
 
 Item = TypeVar("Item")
-Made = TypeVar("Made")
+Out = TypeVar("Out")
 
 
 def in_order(
-    workers: Executor, make: Callable[[Item], Made], items: Iterable[Item], *, depth: int
-) -> Iterator[list[Made]]:
-    """What `make` makes of `items`, in order and as many at a time as are ready; at most `depth` are under way.
+    workers: Executor, make: Callable[[Item], Out], items: Iterable[Item], *, depth: int
+) -> Iterator[list[Out]]:
+    """The results of `make` for `items`, in order and as many at a time as are ready; at most `depth` are under way.
 
-    Where no next item can be had, what was made of those before comes first, and then the error.
+    If the next item raises, the results before it come first, and then the error.
     """
-    waiting: deque[Future[Made]] = deque()
+    waiting: deque[Future[Out]] = deque()
     left = iter(items)
     trouble: Exception | None = None
     while True:
@@ -37,7 +37,7 @@ def in_order(
         raise trouble
 
 
-def _taken(waiting: "deque[Future[Made]]") -> list[Made]:
+def _taken(waiting: "deque[Future[Out]]") -> list[Out]:
     made = [waiting.popleft().result()]
     while waiting and waiting[0].done():
         made.append(waiting.popleft().result())
@@ -45,7 +45,7 @@ def _taken(waiting: "deque[Future[Made]]") -> list[Made]:
 
 
 def batched(items: Iterable[Item], size: int) -> Iterator[tuple[Item, ...]]:
-    """The items, so many at a time."""
+    """The items, `size` at a time."""
     left = iter(items)
     while some := tuple(islice(left, size)):
         yield some
@@ -60,7 +60,7 @@ def more_each_time(items: Iterable[Item]) -> Iterator[tuple[Item, ...]]:
 
 
 def one_ahead(items: Iterable[Item]) -> Iterator[Item]:
-    """The items, the next one always made: reading of a part may begin when it is asked for."""
+    """The items, always one ahead: reading of a part may begin when it is asked for."""
     left = iter(items)
     before = list(islice(left, 1))
     for item in left:

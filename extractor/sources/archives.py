@@ -20,7 +20,7 @@ class Archive(Source, Protocol):
     """A file that photos are in."""
 
     def part(self, photos: Sequence[Photo]) -> Part:
-        """Some of its photos as they are known from before, to be read without listing it again."""
+        """Some photos that a store knows, to be read without listing the archive again."""
         ...
 
 
@@ -39,7 +39,7 @@ def holds_photos(head: bytes) -> bool:
 
 
 def archive(blob: Blob, root: str, before: str = "") -> Archive | None:
-    """The photos inside a file; None where it is nothing that photos are in. Their uris begin with `before`.
+    """The archive that a file is; None if it is not one. Its photos' uris begin with `before`.
 
     Raises:
         OSError: it cannot be opened.

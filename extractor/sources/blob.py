@@ -46,13 +46,13 @@ class Blob:
             return file.read(HEAD)
 
 
-@lru_cache(maxsize=64)  # several ask what an object is, and each answer is a wait
+@lru_cache(maxsize=64)  # several callers ask, and each answer is a wait
 def _head(blob: Blob) -> bytes:
     return bytes_of(blob.path, within=(0, HEAD), version=blob.version)[1]
 
 
 def blob_at(path: str) -> Blob | None:
-    """The file or table of Lance at this path, or the object at this address; None where there is none of them.
+    """The file or table of Lance at this path, or the object at this address; None if there is none.
 
     Raises:
         OSError: it cannot be asked for.

@@ -13,7 +13,7 @@ def max_megapixels() -> int:
     """How many millions of pixels a photo may have.
 
     Raises:
-        PetrieveError: the environment says what is no number.
+        PetrieveError: the environment variable is not a number.
     """
     said = os.environ.get(VARIABLE) or str(MEGAPIXELS)
     if not said.isdecimal() or not int(said):
@@ -22,10 +22,10 @@ def max_megapixels() -> int:
 
 
 def max_bytes() -> int:
-    """How many bytes it may have: beyond those of so many pixels as they are, 1 GiB for 200 megapixels."""
+    """How many bytes a photo may have: more than its largest pixels take uncompressed, 1 GiB for 200 megapixels."""
     return (max_megapixels() << 30) // MEGAPIXELS
 
 
 def max_ratio() -> int:
-    """How many times what it takes in an archive it may unpack to, where that is much: zlib's most is 1,032."""
+    """The largest ratio of unpacked to packed bytes of a large photo in an archive: zlib's highest is 1,032."""
     return max_megapixels()

@@ -12,23 +12,23 @@ from functools import partial
 from operator import attrgetter
 
 from petrieve.extractor.sources.ahead import in_order
+from petrieve.extractor.sources.annotations.annotations import Annotations
+from petrieve.extractor.sources.annotations.beside import is_sheet
 from petrieve.extractor.sources.archives import holds_photos
-from petrieve.extractor.sources.as_before import Listings
 from petrieve.extractor.sources.blob import HEAD, VERSIONS
 from petrieve.extractor.sources.bounds import max_bytes
+from petrieve.extractor.sources.entry_names import LITTER, ending_of
 from petrieve.extractor.sources.formats import SUFFIXES, is_photo
-from petrieve.extractor.sources.inside import LITTER, ending_of
-from petrieve.extractor.sources.others import PART, Others
-from petrieve.extractor.sources.said.beside import is_sheet
-from petrieve.extractor.sources.said.words import Words
-from petrieve.extractor.sources.source import Part
+from petrieve.extractor.sources.non_photos import PART, Others
+from petrieve.extractor.sources.source import Part, Read
+from petrieve.extractor.sources.unchanged import Listings
 from petrieve.store.errors import PetrieveError, Undecodable
 from petrieve.store.photo import Bare, Photo, as_text
-from petrieve.store.rows import Unreadable, unreadable
+from petrieve.store.rows import unreadable
 
 READERS = 4  # files of a part at a time: a disk or a network answers several as soon as one
-# Seconds between two times that a file can bear on Linux at 100 Hz. A later change must show: what has changed just
-# now is read when it has grown so old.
+# Seconds between two times that a file can have on Linux at 100 Hz. A later change must show: a file that has just
+# changed is read when it is this old.
 TICK = 0.01
 SizeTime = tuple[int, int]  # size in bytes and time of change in microseconds
 UNKNOWN: SizeTime = (0, 0)
@@ -49,9 +49,9 @@ class Folder:
         root, parts = as_text(self.root), _parts(_runs(self.root, self.others))
         return self.others.parts(root, parts, self.passed, self.listings)
 
-    def words(self, listed: Sequence[Photo]) -> Words | None:
-        """What sheets beside its photos say of them, and before that what its archives do."""
-        return self.others.words(self.root, listed, self.passed)
+    def annotations(self, listed: Sequence[Photo]) -> Annotations | None:
+        """Annotations from sheets beside its photos, and from its archives."""
+        return self.others.annotations(self.root, listed, self.passed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class Files:
 
     photos: Sequence[Photo]
 
-    def read(self, wanted: Collection[str]) -> Iterator[tuple[Photo, bytes] | Unreadable]:
+    def read(self, wanted: Collection[str]) -> Iterator[Read]:
         """The bytes of the photos with these uris, in order, or why they cannot be read."""
         with ThreadPoolExecutor(READERS, "read") as readers:
             chosen = [photo for photo in self.photos if photo.uri in wanted]
@@ -68,7 +68,7 @@ class Files:
                 yield from some
 
 
-def read_photo(photo: Photo) -> tuple[Photo, bytes] | Unreadable:
+def read_photo(photo: Photo) -> Read:
     """A photo as it is now beside its bytes, or why it cannot be read."""
     try:
         data, status = read(photo.path)
@@ -82,8 +82,8 @@ def find(source: str | os.PathLike[str]) -> Iterator[Photo]:
 
     Hidden files and folders, folders that systems keep for themselves, and files that are no photos are passed over. A
     file counts as a photo by its ending or, with any other ending, by its first bytes. Links are followed, each folder
-    once. A folder that cannot be listed comes as a photo whose uri ends in a slash, and which cannot be read. What its
-    names and folders say of a photo is not asked here.
+    once. A folder that cannot be listed comes as a photo whose uri ends in a slash, and which cannot be read. Labels
+    are not read here.
 
     Raises:
         PetrieveError: `source` does not exist, is neither a file nor a folder, or is a folder that cannot be listed.
@@ -92,7 +92,7 @@ def find(source: str | os.PathLike[str]) -> Iterator[Photo]:
 
 
 def _runs(source: str | os.PathLike[str], others: Others) -> Iterator[Bare]:
-    """The same in columns, what lies together in one go; `others` are told what is passed over and not hidden.
+    """The same in columns, a folder's photos at a time; `others` counts what is passed over and not hidden.
 
     Raises:
         PetrieveError: as there.
@@ -131,7 +131,7 @@ def is_folder(path: str) -> bool:
 
 
 def _walk(path: str, inner: list[Bare | str], visited: set[Hashable], others: Others) -> Iterator[Bare]:
-    """What lies in a folder, which holds this. There may be more folders in each other than calls in Python."""
+    """What lies below a folder, which holds this. Folders can be nested deeper than calls in Python."""
     root = as_text(path)
     waiting = [(path, "", iter(inner))]
     while waiting:
@@ -156,14 +156,14 @@ def _walk(path: str, inner: list[Bare | str], visited: set[Hashable], others: Ot
 
 
 def _inside(folder: str, root: str, above: str, others: Others, *, below: bool = False) -> list[Bare | str]:
-    """What lies in a folder in the order of names: photos, whose uris begin with `above`, and the names of folders.
+    """What a folder holds, in the order of names: photos, whose uris begin with `above`, and the names of folders.
 
-    `others` are told of the rest: also of the whole, where it lies `below` a source and is a table or a store.
+    `others` counts the rest: also the whole folder, if it lies `below` a source and is a table or a store.
 
     Raises:
         OSError: it cannot be listed.
     """
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)  # asked below it, files answer in three quarters of the time
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)  # relative to it, look-ups take three quarters of the time
     try:
         entries = _entries(handle, others)
         if below and _is_one_thing(folder, entries, others):
@@ -174,7 +174,7 @@ def _inside(folder: str, root: str, above: str, others: Others, *, below: bool =
 
 
 def _looked_at(folder: str, entries: list[os.DirEntry[str]], root: str, above: str, others: Others) -> list[Bare | str]:
-    """The same, of its entries, from the last one on; none is kept: once asked for its size, each takes 1 kB."""
+    """The same for its entries, from the last one on; none is kept: once its size was read, each takes 1 kB."""
     found: list[Bare | str] = []
     run = Bare(root, [], [], [])
     while entries:
@@ -202,7 +202,7 @@ def _entries(handle: int, others: Others) -> list[os.DirEntry[str]]:
 
 
 def _is_one_thing(path: str, entries: list[os.DirEntry[str]], others: Others) -> bool:
-    """Whether a folder with these entries is a table of Lance, or a store, which holds no photos; `others` are told."""
+    """Whether a folder with these entries is a table of Lance, or a store, which holds no photos; `others` count it."""
     names = STORE.union([VERSIONS]).intersection(entry.name for entry in entries)
     if VERSIONS in names:
         others.archives[path] = None
@@ -223,12 +223,12 @@ def _size_time(status: os.stat_result) -> SizeTime:
 def _is(kind: Callable[[], bool]) -> bool:
     try:
         return kind()
-    except OSError:  # a link to itself is nothing
+    except OSError:  # a link to itself
         return False
 
 
 def _at_once(entry: os.DirEntry[str]) -> SizeTime | None:
-    """Size and time of a photo, as most are: told by its ending, and no more than a file; else None."""
+    """Size and time of a photo of the usual kind: a file that is not a link, with a photo's ending; else None."""
     name = entry.name
     if name[name.rfind(".") :].lower() not in SUFFIXES:
         return None
@@ -283,7 +283,7 @@ def read(path: str) -> tuple[bytes, os.stat_result]:
 
     Raises:
         OSError: it cannot be opened, it changes while it is read, or it is a folder.
-        Undecodable: no regular file, or over `max_bytes`.
+        Undecodable: not a regular file, or over `max_bytes`.
     """
     mode = os.stat(path).st_mode
     if stat.S_ISDIR(mode):

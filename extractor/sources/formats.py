@@ -8,7 +8,7 @@ SUFFIXES = frozenset(
 )
 # ISO-BMFF brands of AVIF (AV1 Image File Format, §6) and HEIF (ISO 23008-12, annex B).
 _BRANDS = (b"avif", b"avis", b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
-# Camera RAW that is no TIFF by its first bytes: of Fujifilm, Olympus (three), Panasonic, Sigma, Minolta and Canon.
+# Camera RAW that is not a TIFF by its first bytes: of Fujifilm, Olympus (three), Panasonic, Sigma, Minolta and Canon.
 # Most others (DNG, NEF, ARW, CR2, PEF, SRW) begin as a TIFF does.
 _RAW = (b"FUJIFILMCCD-RAW", b"IIRO", b"IIRS", b"MMOR", b"IIU\0", b"FOVb", b"\0MRM", b"II\x1a\0\0\0HEAPCCDR")
 

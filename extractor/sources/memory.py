@@ -1,4 +1,4 @@
-"""Photos that are no files: their bytes, or pictures that Pillow holds."""
+"""Photos in memory: the bytes of a file, or Pillow images."""
 
 import io
 import struct
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from petrieve.extractor.sources.bounds import max_bytes
+from petrieve.extractor.sources.source import Read
 from petrieve.store.errors import first_line
 from petrieve.store.photo import Photo
 from petrieve.store.rows import Unreadable
@@ -14,7 +15,7 @@ from petrieve.store.rows import Unreadable
 if TYPE_CHECKING:
     from PIL import Image
 
-MEMORY = "memory:"  # the root of what is in no file
+MEMORY = "memory:"  # the root of photos in memory
 MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")  # that PNG holds
 SEEN_THROUGH = {"La": "LA", "PA": "RGBA", "RGBa": "RGBA"}  # what others with an alpha become; the rest becomes RGB
 
@@ -32,8 +33,8 @@ class InMemory:
         """The photo."""
         return (self.photo,)
 
-    def read(self, wanted: Collection[str]) -> Iterator[tuple[Photo, bytes] | Unreadable]:
-        """Its bytes, or that they are too many."""
+    def read(self, wanted: Collection[str]) -> Iterator[Read]:
+        """Its bytes, or why they cannot be read."""
         if self.photo.uri not in wanted:
             return
         if self.reason is not None:
@@ -45,7 +46,7 @@ class InMemory:
 
 
 def in_memory(photo: "bytes | Image.Image", name: str) -> InMemory:
-    """A photo that is called so, from the bytes of its file, or from a picture, whose pixels are kept as they are.
+    """A photo of this name, from the bytes of its file, or from a Pillow image, whose pixels are kept as they are.
 
     Raises:
         TypeError: it is neither.
@@ -58,7 +59,7 @@ def in_memory(photo: "bytes | Image.Image", name: str) -> InMemory:
 
 
 def as_bytes(photo: "bytes | Image.Image") -> bytes:
-    """The bytes of a photo's file; of a picture a PNG, with what it says of its orientation and colours.
+    """The bytes of a photo's file; of a picture a PNG, with its orientation and colours.
 
     Raises:
         TypeError: it is neither.
@@ -77,7 +78,7 @@ def as_bytes(photo: "bytes | Image.Image") -> bytes:
 
 
 def _exif(photo: "Image.Image") -> bytes:
-    """What a picture says of itself; nothing where that cannot be read, as in a file."""
+    """A picture's EXIF; nothing if that cannot be read, as in a file."""
     try:
         return photo.getexif().tobytes()
     except (SyntaxError, ValueError, OSError, struct.error):

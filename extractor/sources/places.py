@@ -1,4 +1,4 @@
-"""What stands behind a place that somebody names: a folder, a photo, or a file that photos are in."""
+"""What a place that a user names is: a folder, a photo or an archive."""
 
 import glob
 import os
@@ -10,17 +10,16 @@ from itertools import product
 from threading import Lock
 
 from petrieve.extractor.sources.archives import archive
-from petrieve.extractor.sources.as_before import Listings, opened
 from petrieve.extractor.sources.blob import Blob, blob_at, is_table
 from petrieve.extractor.sources.buckets.bucket import Bucket, Objects, is_named_like_archive
 from petrieve.extractor.sources.buckets.objects import bytes_of
 from petrieve.extractor.sources.folder import STORE, Files, Folder, read
-from petrieve.extractor.sources.instead import check_name
-from petrieve.extractor.sources.source import Part, Source
-from petrieve.extractor.sources.within import Below, known_within
+from petrieve.extractor.sources.not_archives import check_name
+from petrieve.extractor.sources.source import Part, Read, Source
+from petrieve.extractor.sources.subfolder import Below, known_within
+from petrieve.extractor.sources.unchanged import Listings, opened
 from petrieve.store.errors import PetrieveError, Undecodable
 from petrieve.store.photo import Photo, as_text, is_address
-from petrieve.store.rows import Unreadable
 
 Place = str | os.PathLike[str]
 _BRACES = re.compile(r"\{([^{}]*)\}")
@@ -28,10 +27,10 @@ _RANGE = re.compile(r"(\d+)\.\.(\d+)")
 
 
 def paths_of(sources: Place | Sequence[Place]) -> list[str]:
-    """One source or several, as addresses and absolute paths; patterns that no shell has seen stand for what they name.
+    """One source or several, as addresses and absolute paths; patterns that no shell has expanded are expanded.
 
-    `shards/{00..11}.tar` and `{cats,dogs}.zip` name each of these, whether it is there or not; inside a file that
-    photos are in, a name is what it says.
+    `shards/{00..11}.tar` and `{cats,dogs}.zip` name each of these, whether it exists or not; names inside an archive
+    are taken as they are.
     """
     named = [sources] if isinstance(sources, str | os.PathLike) else sources
     places = [str(os.fspath(source)) for source in named]
@@ -40,7 +39,7 @@ def paths_of(sources: Place | Sequence[Place]) -> list[str]:
 
 
 def _is_pattern(place: str) -> bool:
-    """Whether a place is none itself, and may stand for several."""
+    """Whether a place does not exist by this name, and may stand for several."""
     return is_address(place) or not exists(place)
 
 
@@ -68,9 +67,9 @@ def _choices(words: str) -> Iterator[str]:
 
 
 def source_at(place: str, listings: Listings | None = None) -> Source:
-    """What a place (an address or an absolute path) holds: of a file that photos are in, those below a name in it.
+    """The source at a place (an address or an absolute path): for a name inside an archive, the photos below it.
 
-    What `listings` know of archives that have not changed is taken from there.
+    Archives that have not changed are taken from `listings`.
 
     Raises:
         PetrieveError: it cannot be opened.
@@ -94,10 +93,10 @@ def source_at(place: str, listings: Listings | None = None) -> Source:
 
 
 def container_of(path: str) -> tuple[str, str] | None:
-    """The file or table that a path leads into, and the name inside; None where it leads into none."""
+    """The archive that a path leads into, and the name inside; None if it leads into none."""
     if is_address(path):
         return _container_in_bucket(path)
-    above = path.rstrip("/")  # with it ends what of an archive cannot be listed
+    above = path.rstrip("/")  # the unlisted part of an archive ends with one
     while not os.path.lexists(above):
         above, name = os.path.split(above)
         if not name:
@@ -107,7 +106,7 @@ def container_of(path: str) -> tuple[str, str] | None:
 
 
 def _container_in_bucket(address: str) -> tuple[str, str] | None:
-    """The object that an address leads into: the first whose ending is an archive's, for none is opened to see."""
+    """The object that an address leads into: the first whose ending is an archive's; none is opened to see."""
     pieces = address.split("/")
     for end, piece in enumerate(pieces[3:-1], 4):
         if is_named_like_archive(piece):
@@ -116,14 +115,14 @@ def _container_in_bucket(address: str) -> tuple[str, str] | None:
 
 
 def exists(place: str) -> bool:
-    """Whether something is at a place, or may be: in the file that it leads into, or in a bucket."""
+    """Whether something is at a place, or may be: inside an archive, or in a bucket."""
     return os.path.lexists(place) or is_address(place) or container_of(place) is not None
 
 
 def gone(path: str) -> str | None:
-    """The date of today if nothing is at this path, or a link to nothing; None if something is, or may be.
+    """Today's date if nothing is at this path, or a dangling link; None if something is, or may be.
 
-    No bucket is asked: what went from there, the next `embed` finds out.
+    No bucket is asked: the next `embed` finds out what is gone from there.
     """
     if os.path.exists(path) or is_address(path) or container_of(path):
         return None
@@ -131,7 +130,7 @@ def gone(path: str) -> str | None:
 
 
 def parts_of(photos: Iterable[Photo]) -> list[tuple[Part, Sequence[Photo]]]:
-    """Photos that are known from before as parts, each beside all its photos: within one, no uri is there twice."""
+    """Known photos as parts, each with its photos; a part has each uri once."""
     containers: dict[str, str] = {}  # by the folder that photos lie in
     groups: dict[tuple[str, str], list[Photo]] = {}
     for photo in photos:
@@ -156,18 +155,18 @@ def _part(root: str, container: str, photos: Sequence[Photo]) -> Part:
     return Objects(tuple(photos)) if is_address(root) else Files(tuple(photos))
 
 
-def read_known(photo: Photo) -> tuple[Photo, bytes] | Unreadable:
-    """A photo that is known from before as it is now, beside its bytes; or why it cannot be read."""
+def read_known(photo: Photo) -> Read:
+    """A known photo as it is now, beside its bytes; or why it cannot be read."""
     ((part, _),) = parts_of([photo])
     return next(iter(part.read({photo.uri})))
 
 
 def read_at(path: str) -> bytes:
-    """The bytes of the photo at a path, which may lead into a file that photos are in.
+    """The bytes of the photo at a path, which may lead into an archive.
 
     Raises:
         OSError: it cannot be opened, or changes while it is read.
-        Undecodable: no regular file, or over `max_bytes`.
+        Undecodable: not a regular file, or over `max_bytes`.
     """
     if inside := container_of(path):
         found = _member(path)
@@ -179,7 +178,7 @@ def read_at(path: str) -> bytes:
 
 
 def found_at(path: str) -> Photo | None:
-    """The photo at a path that leads into a file that photos are in, as it is now; None where none is.
+    """The photo at a path that leads into an archive, as it is now; None if there is none.
 
     Raises:
         OSError: that file cannot be opened.

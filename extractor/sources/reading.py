@@ -4,8 +4,8 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from petrieve.extractor.sources.held import Held, is_costly
 from petrieve.extractor.sources.places import container_of, parts_of, read_at, read_known
+from petrieve.extractor.sources.read_once import ReadOnce, is_costly
 from petrieve.store.cache import Cache
 from petrieve.store.errors import Undecodable
 from petrieve.store.known import photos_at
@@ -14,17 +14,17 @@ from petrieve.store.photo import Photo
 
 @dataclass(eq=False)
 class Reader:
-    """Reads photos by their paths; those in archives by what a cache knows of them, so that these are not listed."""
+    """Reads photos by their paths; archives are not listed, since a cache knows their photos."""
 
     cache: Cache | None = None
     photos: dict[str, Photo | None] = field(default_factory=dict)  # those in archives that were asked for, by path
-    held: Held = field(default_factory=Held)
+    held: ReadOnce = field(default_factory=ReadOnce)
 
     def __reduce__(self) -> "tuple[type[Reader], tuple[()]]":
-        return Reader, ()  # a copy, or one in another process, finds its way without what is open here
+        return Reader, ()  # a copy, or one in another process, opens its own files
 
     def know(self, paths: Iterable[str]) -> list[str]:
-        """These paths, looked up at once, which takes as long as one alone; in the order in which they are best read.
+        """Look these paths up together, in the time of one; returns them in the order in which they are best read.
 
         An archive that is packed as a whole is then read once for all of them.
         """
@@ -55,7 +55,7 @@ class Reader:
 
         Raises:
             OSError: it cannot be opened, or changes while it is read.
-            Undecodable: no regular file, or over `max_bytes`; or what holds it holds it no longer.
+            Undecodable: not a regular file, or over `max_bytes`; or its archive no longer holds it.
         """
         if path not in self.held:
             self.know([path])

@@ -1,4 +1,4 @@
-"""Photos for whoever has none at hand: drawn cats and dogs, or the Oxford-IIIT Pet photos."""
+"""Photos for trials: drawn cats and dogs, or the Oxford-IIIT Pet photos."""
 
 import os
 import random
@@ -51,7 +51,7 @@ def draw_sample(folder: Path, *, photos: int = 120, seed: int = 0) -> int:
         PetrieveError: the folder cannot be written to, or `photos` is below 1.
     """
     if photos < 1:
-        raise PetrieveError(f"cannot draw {photos} photos", "give `--photos` a number from 1 on")
+        raise PetrieveError(f"cannot draw {photos} photos", "give `photos=…` a number from 1 on")
     for number in range(photos):
         kind = ("cat", "dog")[number % 2]
         of_kind = number // 2
@@ -154,7 +154,7 @@ def _background(width: int, height: int, chance: random.Random) -> "Image.Image"
     pen = ImageDraw.Draw(picture)
     horizon = int(height * chance.uniform(0.5, 0.75))
     pen.rectangle((0, horizon, width, height), fill=near)
-    for _ in range(chance.randrange(3, 9)):  # clouds, cushions, tufts: something that is no pet
+    for _ in range(chance.randrange(3, 9)):  # clouds, cushions, tufts: something that is not a pet
         x, y = chance.uniform(0, width), chance.uniform(0, height)
         size = chance.uniform(0.04, 0.16) * width
         tone = _mixed(far if y < horizon else near, (255, 255, 255), chance.uniform(0.1, 0.5))

@@ -1,23 +1,25 @@
-"""What a source is: where photos are listed without being opened, and then read in parts."""
+"""The interface of sources: photos are listed without being opened, and then read in parts."""
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Protocol
 
-from petrieve.extractor.sources.said.words import Words
+from petrieve.extractor.sources.annotations.annotations import Annotations
 from petrieve.store.photo import Photo
 from petrieve.store.rows import Unreadable
 
+Read = tuple[Photo, bytes] | Unreadable  # a photo as it is now beside its bytes, or why it cannot be read
+
 
 class Part(Protocol):
-    """Some photos of a source that lie together: what another process can be given, so it can be pickled."""
+    """Some photos of a source that lie together. Another process may get it, so it can be pickled."""
 
     @property
     def photos(self) -> Sequence[Photo]:
         """The photos, in the order in which they are read best."""
         ...
 
-    def read(self, wanted: Collection[str]) -> Iterator[tuple[Photo, bytes] | Unreadable]:
+    def read(self, wanted: Collection[str]) -> Iterator[Read]:
         """The bytes of the photos with these uris, in order, or why they cannot be read.
 
         Size, time and version of a photo are those of the bytes beside it, which may be other than when it was listed.
@@ -35,7 +37,7 @@ class Source(Protocol):
 
     @property
     def passed(self) -> Counter[str]:
-        """What was found and is no photo, by what it is: complete once all parts are listed."""
+        """What was found and is not a photo, counted by its kind: complete once all parts are listed."""
         ...
 
     def parts(self) -> Iterator[Part]:
@@ -46,8 +48,8 @@ class Source(Protocol):
         """
         ...
 
-    def words(self, listed: Sequence[Photo], /) -> Words | None:
-        """What it says of its photos beside their names; None where it says nothing.
+    def annotations(self, listed: Sequence[Photo], /) -> Annotations | None:
+        """The annotations of its photos; None if there are none.
 
         `listed` are those that `parts` gave, all of them and in their order.
         """

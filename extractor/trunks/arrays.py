@@ -1,8 +1,8 @@
 """A DenseNet on NumPy alone: a photo that is looked up has its embedding before torch could be imported.
 
 The same network as `densenet` has, from the same tensors, as it stands in the paper. A convolution is a matrix product;
-of a 3 × 3 one the nine products with its input as it is are added up, each a pixel aside: it has a quarter as many
-channels to write as to read.
+a 3 × 3 one is the sum of nine products with its input, each shifted by a pixel: it writes a quarter as many channels as
+it reads.
 
 G. Huang, Z. Liu, L. van der Maaten, K. Q. Weinberger: "Densely Connected Convolutional Networks", CVPR 2017, table 1.
 """
@@ -108,14 +108,14 @@ def check_fits(embeddings: "np.ndarray", precision: str) -> None:
     """Refuse what float16, in which embeddings are cached, would make infinity.
 
     Raises:
-        PetrieveError: a number is too large, or none at all.
+        PetrieveError: a number is too large, or not a number.
     """
     import numpy as np
 
     if not bool((np.abs(embeddings) < TOO_LARGE).all()):
         raise PetrieveError(
             f"the trunk's numbers overflow in {precision}",
-            "use `--precision float32`, or other weights if it is that already",
+            'use `precision="float32"`, or other weights if it is that already',
         )
 
 

@@ -22,7 +22,7 @@ from torch.nn.functional import avg_pool2d, conv2d, max_pool2d
 from petrieve.extractor.trunks.kinds import Kind
 
 EPSILON = 1e-5  # torch's own of batch norms
-# A channel so many standard deviations from its edge never crosses it; activations reach 30 or so.
+# A channel 256 standard deviations from its edge never crosses it; activations reach 30 or so.
 FAR = 256
 
 Step = Callable[[Tensor], Tensor]  # maps → maps
@@ -77,7 +77,7 @@ class Rectified:
     rest: Tensor
 
     def __call__(self, maps: Tensor) -> Tensor:
-        """What is left to do to maps (N, C, H, W) before the convolution that knows the rest."""
+        """The clamp of maps (N, C, H, W); the convolution after it has the rest in its weights."""
         return torch.maximum(maps, self.low) if self.high is None else torch.clamp(maps, self.low, self.high)
 
 
@@ -157,7 +157,7 @@ class DenseNet:
         )
 
     def _behind(self, rectified: Rectified, name: str, slope: Tensor, offset: Tensor) -> Step:
-        """The 1×1 convolution behind `rectified`, and the affine map behind that."""
+        """The 1×1 convolution after `rectified`, and the affine map after that."""
         plain = self._double(f"{name}.weight") * slope.view(-1, 1, 1, 1)  # (out, C, 1, 1)
         weight = (plain * rectified.gain.view(1, -1, 1, 1)).to(self._dtype)
         zero = weight.double().flatten(1) @ rectified.zero

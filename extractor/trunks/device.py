@@ -25,6 +25,6 @@ def named(name: str) -> "torch.device":
             raise NotImplementedError(place.type)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise PetrieveError(
-            f"there is no device {name!r} here", "use `--device cpu`, or `--device auto` for the best one"
+            f"there is no device {name!r} here", 'use `device="cpu"`, or `device="auto"` for the best one'
         ) from error
     return place

@@ -28,7 +28,7 @@ class Kind:
     stem: int  # channels before the first block
     imagenet: str  # the file of torchvision's IMAGENET1K_V1; its name ends in how the SHA-256 begins
     family: str = "densenet"
-    starts: tuple[str, ...] = ("features.",)  # how the trunk's tensors are called in that file; the others are a head's
+    starts: tuple[str, ...] = ("features.",)  # prefixes of the trunk's tensors in that file; the others are a head's
     recipe: str = RECIPE  # of view 0
     mean: tuple[float, float, float] = MEAN
     std: tuple[float, float, float] = STD

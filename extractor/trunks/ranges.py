@@ -37,14 +37,14 @@ def quantised(
 
     own = kind(trunk.kind)
     if own.family not in INT8:
-        raise PetrieveError(f"there is no int8 of a {own.title}", "use another `--precision`")
+        raise PetrieveError(f"there is no int8 of a {own.title}", "use another `precision=…`")
     _check_device(trunk)
-    ranges = kept(file, trunk.fingerprint, trunk.kind) or _measured(trunk, file, views)
+    ranges = read_ranges(file, trunk.fingerprint, trunk.kind) or _measured(trunk, file, views)
     weights = plain(tensors or read_weights(trunk.weights, own))
     return replace(trunk, network=Int8DenseNet(own, weights, ranges), precision=torch.int8)
 
 
-def kept(file: Where, weights: str, name: str) -> "dict[str, Tensor] | None":
+def read_ranges(file: Where, weights: str, name: str) -> "dict[str, Tensor] | None":
     """The ranges in a file, of a trunk of this kind; None where there are none for weights of this fingerprint.
 
     Raises:
@@ -74,12 +74,12 @@ def _check_device(trunk: Trunk) -> None:
 
     if trunk.device.type != "cpu":
         raise PetrieveError(
-            f"int8 is for processors, not for {trunk.device}", "use `--device cpu`, or another `--precision`"
+            f"int8 is for processors, not for {trunk.device}", 'use `device="cpu"`, or another `precision=…`'
         )
     found = torch.cpu.get_capabilities()
     if not any(found.get(name, False) for name in INSTRUCTIONS):
         raise PetrieveError(
-            "int8 needs a processor with VNNI or AMX, which this one lacks", "use another `--precision`"
+            "int8 needs a processor with VNNI or AMX, which this one lacks", "use another `precision=…`"
         )
 
 
@@ -96,7 +96,7 @@ def _measured(trunk: Trunk, file: Where, views: "Iterable[Tensor]") -> "dict[str
     if len(some) < SAMPLE:
         raise PetrieveError(
             f"int8 is measured on {SAMPLE} photos, and here are {len(some)} that can be read",
-            "embed more at once, or use another `--precision`",
+            "embed more at once, or use another `precision=…`",
         )
     assert isinstance(trunk.network, DenseNet)
     batches = (torch.stack(some[start : start + trunk.batch]) for start in range(0, SAMPLE, trunk.batch))

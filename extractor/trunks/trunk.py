@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 from petrieve.extractor.trunks.arrays import check_fits
 from petrieve.extractor.trunks.device import named
-from petrieve.extractor.trunks.kept import keep_weights
 from petrieve.extractor.trunks.kinds import FIRST, KINDS, Kind
 from petrieve.extractor.trunks.kinds import kind as named_kind
 from petrieve.extractor.trunks.networks import network, shapes
+from petrieve.extractor.trunks.saved_weights import keep_weights
 from petrieve.extractor.trunks.weights import fingerprint, read_weights, resolve
 from petrieve.store.errors import PetrieveError
 from petrieve.store.folder import Made
@@ -109,7 +109,7 @@ class Trunk:
 
         if tried == 1:
             raise PetrieveError(
-                f"{self.device} has no memory for one photo", "free some, or use `--device cpu`"
+                f"{self.device} has no memory for one photo", 'free some, or use `device="cpu"`'
             ) from error
         self.batch = tried // 2
         if self.device.type == "cuda":
@@ -202,7 +202,7 @@ def _lanes(device: "torch.device") -> "Queue[torch.cuda.Stream]":
 
 
 def _keep_freed_memory() -> None:
-    """Layers' maps are reused instead of going back to the system, which would clear their pages every time.
+    """Have freed memory reused: the system would clear the pages of layers' maps every time.
 
     Measured with batches of 32 in float32: 28 photos/s without it, 40 with it. Only glibc has these switches.
     """
@@ -266,12 +266,12 @@ def _check_shapes(tensors: dict[str, "Tensor"], weights: str, own: Kind) -> None
     other = next((kind.name for kind in KINDS.values() if _misfit(tensors, kind) is None), None)
     raise PetrieveError(
         f"weights {weights} are not a {own.title}'s: {wrong}",
-        f"add `--trunk {other}`, whose they are" if other else f"give a state dict of torchvision's {own.name}",
+        f'add `trunk="{other}"`, whose they are' if other else f"give a state dict of torchvision's {own.name}",
     )
 
 
 def _misfit(tensors: dict[str, "Tensor"], own: Kind) -> str | None:
-    """The first tensor that is missing, has another shape or is none of a network of this kind."""
+    """The first tensor that is missing, has another shape or does not belong to a network of this kind."""
     wanted = shapes(own)
     for name in (*wanted, *tensors):
         found = tuple(tensors[name].shape) if name in tensors else "missing"

@@ -41,7 +41,7 @@ def read_weights(weights: str, kind: Kind = FIRST) -> dict[str, "Tensor"]:
     """
     if weights == "bundled":
         if not _is_bundled(kind):
-            raise PetrieveError(f"no {kind.title} is bundled", "give `--weights imagenet` or `--weights FILE.pth`")
+            raise PetrieveError(f"no {kind.title} is bundled", 'give `weights="imagenet"` or `weights="FILE.pth"`')
         state = _load_file(BUNDLED, kind, BUNDLED_SHA256)
     elif weights == "imagenet":
         state = _load_file(_imagenet_file(kind), kind, sha256_of(kind))
@@ -69,8 +69,8 @@ def plain(tensors: "Mapping[str, Tensor]") -> dict[str, "Tensor"]:
 def at_hand(kind: Kind, *, answer: float = ANSWER, in_all: float = IN_ALL) -> str:
     """The weights of a new store that names none: `imagenet` if on disk or to be had within seconds, else `bundled`.
 
-    So many seconds at most pass until a server answers, and until all has come. What does not come, comes too late or
-    is another file leaves nothing behind. Of a kind that is not bundled it is `imagenet`, and reading those may fail.
+    At most `answer` seconds pass until a server answers, and `in_all` until the file is here. A file that is late or
+    wrong leaves nothing behind. For a kind that is not bundled it is `imagenet`, and reading those may fail.
     """
     file = imagenet_file(kind)
     if file.exists() or not _is_bundled(kind):
@@ -87,7 +87,7 @@ def at_hand(kind: Kind, *, answer: float = ANSWER, in_all: float = IN_ALL) -> st
 
 
 def _fetched(url: str, answer: float, in_all: float) -> bytes:
-    """What a server gives within so many seconds; cut short where that is not all."""
+    """What a server gives within these seconds; cut short if that is not all."""
     from http.client import HTTPException
 
     until = time.monotonic() + in_all
@@ -122,7 +122,7 @@ def _opened(url: str, seconds: float) -> "HTTPResponse | None":
 
 
 def resolve(weights: str) -> str:
-    """The same weights in words that mean the same from every folder."""
+    """The weights' name, with a file as an absolute path."""
     return weights if weights in ("imagenet", "bundled") else os.path.abspath(weights)
 
 
@@ -162,8 +162,8 @@ def _is_bundled(kind: Kind) -> bool:
 
 
 def _other_ways(kind: Kind) -> str:
-    bundled = "`--weights bundled` (a DenseNet-121 that knows cats and dogs) or " if _is_bundled(kind) else ""
-    return f"give {bundled}`--weights FILE.pth`"
+    bundled = '`weights="bundled"` (a DenseNet-121 that knows cats and dogs) or ' if _is_bundled(kind) else ""
+    return f'give {bundled}`weights="FILE.pth"`'
 
 
 def _load_file(file: Path, kind: Kind, sha256: str = "") -> dict[str, Any]:

@@ -68,7 +68,7 @@ def application(desk: Desk, door: Door, hosts: list[str]) -> Starlette:
 async def _asked(asked: Request) -> Response:
     """Ask: a photo's page, or the empty one."""
     desk, question = desk_of(asked), ask.question_of(asked.query_params)
-    held = await run_in_threadpool(filters.held, desk)
+    held = await run_in_threadpool(filters.store_facts, desk)
     found = await bounded(desk, question.filters.where, ask.answer, desk, question) if question.photos else None
     shown = page(asked, "ask.html", question=question, answer=found, held=held, adds=desk.library is not None)
     if not question.photos:
@@ -150,7 +150,7 @@ async def _entered(asked: Request) -> Response:
 async def _failed(asked: Request, error: Exception) -> Response:
     """What a person reads where a page cannot be made."""
     what = error if isinstance(error, PetrieveError) else PetrieveError(first_line(error), "is the store still there?")
-    return page(asked, "problem.html", 422, problem=words.called(told(desk_of(asked), str(what))))
+    return page(asked, "problem.html", 422, problem=words.as_options(told(desk_of(asked), str(what))))
 
 
 async def _refused(asked: Request, error: HTTPException) -> Response:

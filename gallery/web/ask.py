@@ -12,7 +12,7 @@ from petrieve.api.finding import neighbours_of
 from petrieve.classifier import head
 from petrieve.gallery import words
 from petrieve.gallery.web.desk import Desk, command, digest_from, embedded_of, placed, row_of, told
-from petrieve.gallery.web.filters import LONGEST, NONE, Filters, filters_of, held
+from petrieve.gallery.web.filters import MAX_FIELD_LENGTH, NONE, Filters, filters_of, store_facts
 from petrieve.index.build import Index
 from petrieve.index.question import Match, Terms
 from petrieve.store.cache import Cache
@@ -24,7 +24,7 @@ PLACE = 26  # letters of where a photo is that a tile has room for
 MOST_SURE = 0.99  # no head can know better than that
 COMMON, ALIKE, VERY = 1 / 3, 1 / 100, 1 / 1000  # of random pairs: from the first on, their share says nothing
 FORGOTTEN = "this photo is not in the library, and what is dropped is forgotten after an hour: drop it again"
-SHOWN, MOST = 24, 200  # look-alikes: by default, and at most
+DEFAULT_K, MAX_K = 24, 200  # look-alikes: by default, and at most
 NEAREST = 5  # look-alikes that tell whether a photo is like any
 ERROR = 0.01  # how often what is called sure may be wrong
 
@@ -36,14 +36,14 @@ class Question:
     photos: tuple[bytes, ...] = ()
     filters: Filters = NONE
     group_by: str = ""
-    k: int = SHOWN
+    k: int = DEFAULT_K
 
     def address(self, **other: Any) -> str:
         """The question, or another that differs in this, as the end of an address."""
         one = replace(self, **other)
         named = [("photo", digest.hex()) for digest in one.photos]
         named += [("group_by", one.group_by)] if one.group_by else []
-        named += [("k", str(one.k))] if one.k != SHOWN else []
+        named += [("k", str(one.k))] if one.k != DEFAULT_K else []
         return "?" + "&".join(part for part in (urlencode(named), one.filters.address()) if part)
 
 
@@ -89,8 +89,8 @@ def question_of(given: QueryParams) -> Question:
     """What an address asks; what it says wrongly is passed over."""
     photos = tuple(digest for word in given.getlist("photo")[:20] if (digest := digest_from(word)))
     wanted = given.get("k", "")[:9]
-    k = min(int(wanted), MOST) if wanted.isdecimal() and int(wanted) else SHOWN
-    return Question(photos, filters_of(given), given.get("group_by", "")[:LONGEST], k)
+    k = min(int(wanted), MAX_K) if wanted.isdecimal() and int(wanted) else DEFAULT_K
+    return Question(photos, filters_of(given), given.get("group_by", "")[:MAX_FIELD_LENGTH], k)
 
 
 def answer(desk: Desk, asked: Question) -> Answer:
@@ -101,7 +101,7 @@ def answer(desk: Desk, asked: Question) -> Answer:
     if not pets:
         return Answer(problem=FORGOTTEN)
     try:
-        where, group_by = asked.filters.condition(held(desk)["columns"]), asked.group_by or None
+        where, group_by = asked.filters.condition(store_facts(desk)["columns"]), asked.group_by or None
         same = _same(index, pets)
         found = neighbours_of(index, pets, same, Terms(asked.k, where, group_by))
         # Of several photos that is the mean of their cosines, which is low where they differ.
@@ -147,7 +147,7 @@ def _said(desk: Desk, cache: Cache, pets: list[Embedded], found: list[tuple[Matc
     try:
         fitted = head.load(cache)
     except PetrieveError as error:
-        return "", words.called(told(desk, str(error))), False
+        return "", words.as_options(told(desk, str(error))), False
     said = fitted.predict_one(np.concatenate([pet.views[:1] for pet in pets]))
     least_alike = fitted.report.unfamiliar["similarity"]
     near = [[one.similarity for one in some[:NEAREST]] for some in found]

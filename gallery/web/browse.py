@@ -15,7 +15,7 @@ from petrieve.gallery import words
 from petrieve.gallery.web import chosen, deciding
 from petrieve.gallery.web.conditions import bounded
 from petrieve.gallery.web.desk import LENGTH, Desk, command, digest_from, placed, told
-from petrieve.gallery.web.filters import Filters, filters_of, held
+from petrieve.gallery.web.filters import Filters, filters_of, store_facts
 from petrieve.gallery.web.orders import ORDERS, Order, orders_of
 from petrieve.gallery.web.page import desk_of, number, page
 from petrieve.store.errors import PetrieveError
@@ -24,7 +24,7 @@ from petrieve.store.photo import path_of
 SHOWN = 60  # photos of a page without scripts
 BLOCK, WINDOW = 8192, 500  # digests, and captions, that are asked for at once at most
 ASKED = 20  # photos in one question
-MOST = 2_000_000  # photos in a selection
+MAX_CHOSEN = 2_000_000  # photos in a selection
 PIXELS = 8_000_000  # of what is scrolled: browsers cut off elements from 2²⁴ pixels on
 PIECE = 1 << 20
 
@@ -87,13 +87,13 @@ async def _browsed(asked: Request) -> Response:
 
 
 def _page(desk: Desk, look: Look) -> dict[str, Any]:
-    there = held(desk)
+    there = store_facts(desk)
     shown: dict[str, Any] = {"held": there, "problem": "", "order": None, "tiles": [], "at": 0, "command": ""}
     try:
         condition = look.filters.condition(there["columns"])
         order = orders_of(desk).of(desk.store.index().cache, condition, look.order)
     except PetrieveError as error:
-        return {**shown, "problem": words.called(told(desk, str(error)))}
+        return {**shown, "problem": words.as_options(told(desk, str(error)))}
     if order is None:
         return shown
     at = look.at if look.at < len(order) else 0
@@ -119,8 +119,8 @@ async def _captions(asked: Request) -> Response:
 
 async def _selected(asked: Request) -> Response:
     """Do something with the photos that were chosen."""
-    if int(asked.headers.get("content-length") or 0) > MOST * LENGTH:
-        return page(asked, "problem.html", 413, problem=f"{MOST:,} photos can be chosen at once")
+    if int(asked.headers.get("content-length") or 0) > MAX_CHOSEN * LENGTH:
+        return page(asked, "problem.html", 413, problem=f"{MAX_CHOSEN:,} photos can be chosen at once")
     async with asked.form(max_files=1, max_fields=SHOWN + 10) as form:
         contents = await _contents(form)
         do, column, value = (_word(form, name) for name in ("do", "column", "value"))

@@ -7,9 +7,9 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
+from petrieve.extractor.sources.annotations.labels import labels_of
+from petrieve.extractor.sources.annotations.sheets import read_sheet, table_of
 from petrieve.extractor.sources.reading import Reader
-from petrieve.extractor.sources.said.labels import labels_of
-from petrieve.extractor.sources.said.sheets import read_sheet, table_of
 from petrieve.gallery.spreadsheet import as_csv, write
 from petrieve.gallery.web.desk import content
 from petrieve.store.cache import Cache

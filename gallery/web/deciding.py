@@ -22,8 +22,8 @@ from petrieve.store.photo import path_of
 
 AHEAD = 30  # items that a page knows of
 DIGITS = "123456789"
-LONGEST = 200  # letters of a label
-MOST = 20_000  # photos that get a label at once
+MAX_LABEL_LENGTH = 200  # letters of a label
+MAX_LABELLED = 20_000  # photos that get a label at once
 
 
 @dataclass(frozen=True)
@@ -93,8 +93,8 @@ def _go(item: Item, photo: Any) -> Decision:
 def _label(value: str) -> str:
     kind, _, label = value.partition(":")
     label = plain(label) if kind == "label" else ""
-    if len(label) > LONGEST or not label.isprintable():
-        raise PetrieveError(f"a label has up to {LONGEST} letters, in one line", "give a shorter one")
+    if len(label) > MAX_LABEL_LENGTH or not label.isprintable():
+        raise PetrieveError(f"a label has up to {MAX_LABEL_LENGTH} letters, in one line", "give a shorter one")
     return label
 
 
@@ -166,9 +166,9 @@ def label_all(desk: Desk, contents: Sequence[bytes], label: str) -> tuple[str, P
     Raises:
         PetrieveError: there are too many photos, that is not a label, or it cannot be written.
     """
-    if len(contents) > MOST:
+    if len(contents) > MAX_LABELLED:
         raise PetrieveError(
-            f"{MOST:,} photos at most get a label at once", "give more of them one with `embed --labels`"
+            f"{MAX_LABELLED:,} photos at most get a label at once", "give more of them one with `embed --labels`"
         )
     kept, label = decisions_of(desk), _label(f"label:{label}")
     rows = desk.store.index().cache.photos_of(as_array(contents), ["root", "uri", "label"]).to_pylist()

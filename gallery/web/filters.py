@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from petrieve.store.cache import Cache
 
 FEW = 40  # values of a column that are chosen from a list
-LONGEST = 2000  # characters of a field
+MAX_FIELD_LENGTH = 2000  # characters of a field
 PLAIN = ("label", "split")  # whose fields are called as they are
 
 
@@ -58,18 +58,20 @@ NONE = Filters()
 
 def filters_of(given: QueryParams) -> Filters:
     """What an address says."""
-    fields = [(name, value.strip()[:LONGEST]) for name, value in given.multi_items() if _is_field(name)]
-    return Filters(tuple((name, value) for name, value in fields if value), given.get("where", "").strip()[:LONGEST])
+    fields = [(name, value.strip()[:MAX_FIELD_LENGTH]) for name, value in given.multi_items() if _is_field(name)]
+    return Filters(
+        tuple((name, value) for name, value in fields if value), given.get("where", "").strip()[:MAX_FIELD_LENGTH]
+    )
 
 
-def held(desk: Desk) -> dict[str, Any]:
+def store_facts(desk: Desk) -> dict[str, Any]:
     """What the filters offer: labels and splits with their numbers, the columns, and how many photos there are."""
     # The first page does not wait for the index.
-    cache = desk.store.index().cache if "held" in desk.more else desk.store.cache()
-    version, found = desk.more.get("held", ("", {}))
+    cache = desk.store.index().cache if "store_facts" in desk.more else desk.store.cache()
+    version, found = desk.more.get("store_facts", ("", {}))
     if version != cache.version:
         found = {**cache.counts(), "columns": _columns(cache)}
-        desk.more["held"] = (cache.version, found)
+        desk.more["store_facts"] = (cache.version, found)
     return dict(found)
 
 

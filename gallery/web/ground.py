@@ -38,7 +38,7 @@ class Ground:
         (left, lower), (right, upper) = self.places.min(axis=0), self.places.max(axis=0)
         return float(left), float(lower), float(right), float(upper)
 
-    def said(self, column: str) -> "pa.ChunkedArray":
+    def column_of(self, column: str) -> "pa.ChunkedArray":
         """The value of each point (N,) in a column."""
         import pyarrow as pa
 

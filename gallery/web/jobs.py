@@ -61,7 +61,7 @@ def _do(job: Job, work: Callable[[Job], list[str]]) -> None:
     try:
         job.said = work(job)
     except PetrieveError as error:
-        job.problem = words.called(str(error))
+        job.problem = words.as_options(str(error))
     except OSError as error:
         job.problem = f"{error.strerror or first_line(error)}: {error.filename}"
     except Exception as error:  # a page has to say that it ended, whatever it was

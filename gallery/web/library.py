@@ -15,8 +15,9 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from petrieve.gallery import terminal, words
+from petrieve.gallery import words
 from petrieve.gallery.spreadsheet import write
+from petrieve.gallery.tables import Aside
 from petrieve.gallery.web import jobs
 from petrieve.gallery.web.desk import Desk, command, placed, told
 from petrieve.gallery.web.page import desk_of, page
@@ -61,7 +62,7 @@ def _report(desk: Desk, _: jobs.Job, __: str) -> list[str]:
 
 def _embed(desk: Desk, job: jobs.Job, source: str) -> list[str]:
     summary = desk.store.embed(source, quiet=True, on_progress=job.heard)
-    return [line for line in summary.lines() if not isinstance(line, terminal.Aside)]
+    return [line for line in summary.lines() if not isinstance(line, Aside)]
 
 
 ACTIONS = {
@@ -73,7 +74,7 @@ ACTIONS = {
 }
 
 
-def held(desk: Desk) -> dict[str, Any]:
+def store_overview(desk: Desk) -> dict[str, Any]:
     """What is in the store: photos by source, label and split, what is unreadable, and what is known of the whole."""
     version, sources = desk.more.get("sources", ("", {}))
     cache = desk.store.cache()
@@ -129,7 +130,7 @@ async def _library(asked: Request) -> Response:
 
 
 def _shown(desk: Desk) -> dict[str, Any]:
-    found = held(desk)
+    found = store_overview(desk)
     names = ("fit", "index", "map") if desk.shared else ("fit", "index", "map", "report")
     buttons = [(name, ACTIONS[name].title, command_of(desk, name)) for name in names]
     sources = [
@@ -153,7 +154,7 @@ async def _begin(asked: Request) -> Response:
     async with asked.form(max_files=0, max_fields=5) as form:
         key = str(form.get("source", ""))
     action = ACTIONS.get(name)
-    source = (await run_in_threadpool(held, desk))["sources"].get(key, {}).get("root", "")
+    source = (await run_in_threadpool(store_overview, desk))["sources"].get(key, {}).get("root", "")
     if action is None or (name == "embed") != bool(source):
         return page(asked, "problem.html", 404, problem="the store knows no such thing")
     begun = jobs.begin(desk, action.title, command_of(desk, name, source), lambda job: action.work(desk, job, source))

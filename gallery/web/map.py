@@ -16,7 +16,7 @@ from petrieve.gallery.web.beside import Beside, key_of
 from petrieve.gallery.web.conditions import bounded
 from petrieve.gallery.web.density import picture
 from petrieve.gallery.web.desk import Desk, placed, stamp, told
-from petrieve.gallery.web.filters import Filters, filters_of, held
+from petrieve.gallery.web.filters import Filters, filters_of, store_facts
 from petrieve.gallery.web.ground import Ground, ground_of
 from petrieve.gallery.web.library import ACTIONS, command_of
 from petrieve.gallery.web.orders import orders_of
@@ -25,7 +25,7 @@ from petrieve.gallery.web.shades import Shades
 from petrieve.store.errors import PetrieveError
 from petrieve.store.photo import path_of
 
-LONGEST = 8000  # characters of a line around points
+MAX_LINE_LENGTH = 8000  # characters of a line around points
 BLOCK = 1 << 20  # points that are sent at once at most
 PICTURE = 30.0  # seconds that one is waited for
 KEPT = {"Cache-Control": "private, max-age=3600, immutable"}  # a key names one state of a store
@@ -66,7 +66,7 @@ def maps_of(desk: Desk) -> Maps:
 
 def look_of(given: QueryParams) -> Look:
     """What an address asks for."""
-    return Look(filters_of(given), *(given.get(name, "")[:LONGEST] for name in ("by", "only", "view", "lasso")))
+    return Look(filters_of(given), *(given.get(name, "")[:MAX_LINE_LENGTH] for name in ("by", "only", "view", "lasso")))
 
 
 async def _mapped(asked: Request) -> Response:
@@ -77,7 +77,7 @@ async def _mapped(asked: Request) -> Response:
 
 
 def _page(desk: Desk, look: Look) -> dict[str, Any]:
-    there = held(desk)
+    there = store_facts(desk)
     choices, job = shades.choices(there), jobs.document(desk)
     by = look.by if look.by in choices else "split" if there["splits"] and not there["labels"] else "label"
     making = job if job and job["name"] == ACTIONS["map"].title else None
@@ -99,7 +99,7 @@ def _page(desk: Desk, look: Look) -> dict[str, Any]:
         key, rows = key_of(key, by, head, condition), chosen.rows if chosen else None
         shade = maps.shades.of(key, shades.shades_of, ground, orders_of(desk), by, rows, key)
     except PetrieveError as error:
-        return {**shown, "state": "problem", "problem": words.called(told(desk, str(error)))}
+        return {**shown, "state": "problem", "problem": words.as_options(told(desk, str(error)))}
     if shade is None:
         return {**shown, "state": "waiting"}
     only = next((kind for kind in shade.kinds if str(kind.slot) == look.only), None)

@@ -111,7 +111,7 @@ def _make(desk: Desk, queues: Queues, cache: "Cache", then: Callable[[], None]) 
                     found = make(desk, cache)
                 problems = {}
             except Exception as error:  # of one list; the others are made all the same
-                found, problems = {}, {name: words.called(told(desk, str(error))) for name in names}
+                found, problems = {}, {name: words.as_options(told(desk, str(error))) for name in names}
             with queues.lock:
                 queues.lists = {name: one for name, one in queues.lists.items() if name not in names} | found
                 queues.problems = {name: one for name, one in queues.problems.items() if name not in names} | problems

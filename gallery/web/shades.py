@@ -23,7 +23,7 @@ STEPS = (
     ("#7ad151", "#44bf70", "#22a884", "#2a788e", "#355f8d", "#414487", "#440154", "#8a8a8a", "#b9b5ab"),
     ("#414487", "#355f8d", "#2a788e", "#22a884", "#44bf70", "#7ad151", "#fde725", "#8a8a8a", "#565b62"),
 )
-MOST, OTHER, NONE = 7, 7, 8  # kinds with a colour of their own; the slots of the others, and of what says nothing
+COLOURS, OTHER, NONE = 7, 7, 8  # kinds with a colour of their own; the slots of the others, and of what says nothing
 HIDDEN = 128
 # Paths of 24 × 24, in the order of the slots; `points.js` draws the same.
 DOT = "M12 2a10 10 0 1 0 .1 0z"
@@ -90,7 +90,7 @@ def shades_of(ground: Ground, orders: Orders, by: str, chosen: "np.ndarray | Non
     if by in SCORED:
         slots, names = SCORES[by](np.asarray(orders.score(ground.cache, ground.rows, by))[ground.first])
     else:
-        slots, names = _by_values(ground.said(by.removeprefix("column.")))
+        slots, names = _by_values(ground.column_of(by.removeprefix("column.")))
     if chosen is not None:
         slots[~ground.having(chosen)] |= HIDDEN
     counts = np.bincount(slots, minlength=256)
@@ -126,8 +126,8 @@ def _kinds(said: "pa.ChunkedArray") -> "tuple[np.ndarray, dict[int, str]]":
     order = sorted(range(len(values)), key=lambda at: (-counts[at], values[at]))
     slot = np.full(len(values) + 1, OTHER, np.uint8)
     slot[-1] = NONE
-    slot[order[:MOST]] = np.arange(len(order[:MOST]))
-    names = {place: values[at] for place, at in enumerate(order[:MOST])}
+    slot[order[:COLOURS]] = np.arange(len(order[:COLOURS]))
+    names = {place: values[at] for place, at in enumerate(order[:COLOURS])}
     others = len(values) - len(names)
     return slot[codes], {**names, OTHER: f"{others:,} others", NONE: "none"}
 
@@ -149,7 +149,7 @@ def _steps(said: "pa.ChunkedArray") -> "tuple[np.ndarray, dict[int, str]]":
     if not len(known):
         return slots, {NONE: "none"}
     values = np.unique(known)
-    bounds = values[1:] if len(values) <= MOST else np.unique(np.quantile(known, np.arange(1, MOST) / MOST))
+    bounds = values[1:] if len(values) <= COLOURS else np.unique(np.quantile(known, np.arange(1, COLOURS) / COLOURS))
     slots[there] = np.searchsorted(bounds, numbers[there], "right")
     names = {}
     for slot, part in enumerate(np.split(known, np.searchsorted(known, bounds))):

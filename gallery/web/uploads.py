@@ -7,7 +7,7 @@ from threading import Lock
 
 from petrieve.store.rows import Embedded
 
-MOST, MOST_BYTES, SECONDS = 64, 512 << 20, 3600.0
+MAX_UPLOADS, MAX_BYTES, MAX_SECONDS = 64, 512 << 20, 3600.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,7 +23,7 @@ class Upload:
 
 @dataclass(frozen=True, eq=False)
 class Uploads:
-    """The last MOST of them, or MOST_BYTES, for SECONDS each, by their digests; forgotten when the process ends."""
+    """At most MAX_UPLOADS of them and MAX_BYTES in all, by digest, for MAX_SECONDS each, in memory alone."""
 
     held: "OrderedDict[bytes, Upload]" = field(default_factory=OrderedDict)
     lock: Lock = field(default_factory=Lock)
@@ -34,7 +34,7 @@ class Uploads:
         with self.lock:
             self.held[digest] = upload
             self.held.move_to_end(digest)
-            while len(self.held) > MOST or (len(self.held) > 1 and self._size() > MOST_BYTES):
+            while len(self.held) > MAX_UPLOADS or (len(self.held) > 1 and self._size() > MAX_BYTES):
                 self.held.popitem(last=False)
         return digest
 
@@ -45,7 +45,7 @@ class Uploads:
         """The one with this digest, as long as it is kept."""
         with self.lock:
             found = self.held.get(digest)
-            if found and time.monotonic() - found.since > SECONDS:
+            if found and time.monotonic() - found.since > MAX_SECONDS:
                 del self.held[digest]
                 return None
             return found

@@ -20,7 +20,7 @@ from petrieve import cli
 Run = Callable[..., Done]
 EVERY: dict[str, typer.core.TyperCommand] = typer.main.get_command(cli.app).commands  # type: ignore[attr-defined]
 COMMANDS = {name: one for name, one in EVERY.items() if name not in ("demo", "gallery")}  # they are no calls
-# All that differs between a command and its method; a new option without its parameter is none of these.
+# All that differs between a command and its method; a new option needs its parameter.
 CALLED = {
     "import": "import_",
     "compare-trunks": "compare_trunks",
@@ -42,7 +42,7 @@ def function(command: str) -> Callable[..., Any]:
 
 
 def options(command: str) -> dict[str, Any]:
-    """What a command is given that its method is given too, with what it is where nobody gives it."""
+    """The parameters that a command and its method share, with their defaults."""
     own = OF_THE_COMMAND | (OF_OPEN if command != "compare-trunks" else {"store"})
     found = {one.name: one for one in COMMANDS[command].params if one.name not in own}
     return {
@@ -104,7 +104,7 @@ def calls(store: Path, photo: Path) -> Iterator[tuple[tuple[object, ...], Any]]:
 
 
 def timeless(document: str) -> Any:
-    """What JSON says, but for how long it took."""
+    """A JSON document without its times."""
     return json.loads(document, object_hook=lambda one: {key: one[key] for key in one if key != "seconds"})
 
 

@@ -1,4 +1,4 @@
-"""A store as a notebook has it: what it is asked with, and what its answers are good for."""
+"""A store in a notebook: what its methods take, and what their answers can do."""
 
 import copy
 import os
@@ -126,11 +126,11 @@ WRONG: dict[str, tuple[Callable[[petrieve.Store], object], str]] = {
     "similarity": (lambda store: store.similar(Image.new("RGB", (9, 9)), min_similarity=2), "from -1 to 1"),
     "recall": (lambda store: store.build_index(recall=2), "a share such as 0.99"),
     "sample": (lambda store: store.verify(sample=-1), "from 0 on"),
-    "forget": (lambda store: store.embed("a", forget=1), "`--forget` goes with `--prune`"),
-    "workers": (lambda store: store.embed("a", workers=1), "`--workers` goes with `--on`"),
+    "forget": (lambda store: store.embed("a", forget=1), "`forget=…` goes with `prune=True`"),
+    "workers": (lambda store: store.embed("a", workers=1), "`workers=…` goes with `on=…`"),
     "no source": (lambda store: store.embed([]), "no source to take photos from; name a folder"),
     "no source, no store": (lambda _: petrieve.open("none").embed([]), "no source to take photos from; name a folder"),
-    "column": (lambda store: store.embed("a", photo_column="b"), "name it with `--labels`"),
+    "column": (lambda store: store.embed("a", photo_column="b"), "name it with `labels=…`"),
     "bucket": (lambda store: store.export("s3://bucket/a.parquet"), "is an address, and no path"),
     "trunk": (lambda store: store.compare_trunks("densenet121"), "has one trunk"),
     "origin": (lambda _: petrieve.sample("a", origin="b"), "no photos can be had from 'b'"),

@@ -1,4 +1,5 @@
-"""A store's embeddings in memory, for torch, NumPy, Arrow and Polars: where they share memory, and what they take."""
+"""A store's embeddings in memory, for torch, NumPy, Arrow and Polars: where they share memory, and how much they
+need."""
 
 import tracemalloc
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""The audit: what is planted is found, each with its reason; and what cannot be audited says so."""
+"""The audit finds planted mistakes, each with its reason, and refuses what it cannot audit."""
 
 import csv
 import shutil

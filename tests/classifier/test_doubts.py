@@ -1,4 +1,4 @@
-"""What a head is not sure of, and what it has never seen the like of."""
+"""Photos that a head is not sure of, and photos unlike all that it has seen."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -29,7 +29,7 @@ def test_no_prediction_is_made_of_a_damaged_embedding(tmp_path: Path) -> None:
     rows = drawn({"cat": 10, "dog": 10})
     cache = cache_of(tmp_path, rows)
     fitted, _ = fit(cache)
-    with pytest.raises(PetrieveError, match="no number"):
+    with pytest.raises(PetrieveError, match="not a number"):
         predict(cache, fitted, [asked(rows[0][2][None]), asked(np.full((1, DIMENSION), np.nan))])
 
 
@@ -38,7 +38,7 @@ def test_damaged_embeddings_make_no_other_photo_unfamiliar(tmp_path: Path) -> No
     fitted, _ = fit(cache_of(tmp_path / "whole", rows))
     for _, _, vector in rows[::2]:
         vector[:] = np.nan
-    with pytest.warns(UserWarning, match="no number, and are passed over: 40; `petrieve verify`"):
+    with pytest.warns(UserWarning, match="with values that are not numbers, passed over: 40; `petrieve verify`"):
         (told,) = predict(cache_of(tmp_path / "damaged", rows), fitted, [asked(rows[3][2][None])])
     assert not told["unfamiliar"]
 

@@ -1,4 +1,4 @@
-"""Where labelled photos are too many to hold, some are drawn, the same each time, and how many is said."""
+"""Of too many labelled photos for memory some are drawn, the same each time; the output says how many."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -74,7 +74,7 @@ def test_what_is_drawn_is_the_same_each_time_and_has_all_classes_and_splits(
 ) -> None:
     every = read(Cache.open(store))
     assert (len(every), every.of) == (676, 676)
-    monkeypatch.setattr(labelled, "MOST", 200)
+    monkeypatch.setattr(labelled, "MAX_EMBEDDINGS", 200)
     some = read(Cache.open(store), bounded=True)
     assert (len(some), some.of) == (200, 676)
     assert some.there == every.there
@@ -84,7 +84,7 @@ def test_what_is_drawn_is_the_same_each_time_and_has_all_classes_and_splits(
     places = [every.paths.index(path) for path in some.paths]
     assert (some.embeddings == every.embeddings[places]).all()
     assert (some.digests == every.digests[places]).all()
-    monkeypatch.setattr(labelled, "MOST", 676)
+    monkeypatch.setattr(labelled, "MAX_EMBEDDINGS", 676)
     assert read(Cache.open(store), bounded=True).paths == every.paths
 
 
@@ -93,14 +93,14 @@ def test_audit_and_report_say_how_many_of_how_many_were_looked_at(
 ) -> None:
     assert run("fit-head", "--store", store).status == 0
     page = tmp_path / "report.html"
-    monkeypatch.setattr(labelled, "MOST", 300)
+    monkeypatch.setattr(labelled, "MAX_EMBEDDINGS", 300)
     done = run("audit", "--store", store, "--json")
     assert (done.json["photos"], done.json["of"], len(done.json["ranked"])) == (300, 676, 300)
     said = "300 of 676 labelled photos were looked at, drawn by their digests"
     assert said in run("audit", "--store", store).out
     assert said in run("report", "--store", store, "--out", page).out
     assert "300 of the 676 labelled" in " ".join(page.read_text().split())
-    monkeypatch.setattr(labelled, "MOST", 676)
+    monkeypatch.setattr(labelled, "MAX_EMBEDDINGS", 676)
     done = run("report", "--store", store, "--out", page, "--json")
     assert (done.json["photos"], done.json["of"]) == (676, 676)
     assert "drawn by their digests" not in page.read_text()
@@ -109,7 +109,7 @@ def test_audit_and_report_say_how_many_of_how_many_were_looked_at(
 def test_a_head_on_very_many_photos_is_fitted_from_a_file_and_that_is_said(
     run: Run, store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(labelled, "MOST", 675)
+    monkeypatch.setattr(labelled, "MAX_EMBEDDINGS", 675)
     done = run("fit-head", "--store", store, "--l2", 100, "--json")
     assert (done.status, done.json["method"]) == (0, "linear")
     assert "note: 676 labelled photos are fitted from a file, as by `--method linear`" in done.err

@@ -1,4 +1,4 @@
-"""What a shell is offered where Tab is pressed."""
+"""What a shell offers when Tab is pressed."""
 
 import os
 import subprocess

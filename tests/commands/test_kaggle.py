@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from planting import said_in
 
-from petrieve.classifier.figures.clip import LEAST, clip
+from petrieve.classifier.figures.clip import SMALLEST_CLIP, clip
 from petrieve.store.cache import Cache
 
 Run = Callable[..., Done]
@@ -146,7 +146,7 @@ def test_sure_mistakes_are_clipped_and_calibrated_predictions_are_not() -> None:
     kept = clip(calibrated, targets)
     given = calibrated[np.arange(2000), targets]
     assert kept < 0.01
-    assert log_loss(given, kept) <= log_loss(given, LEAST)
+    assert log_loss(given, kept) <= log_loss(given, SMALLEST_CLIP)
 
 
 @given(seed=st.integers(0, 2**32 - 1), photos=st.integers(1, 60), classes=st.integers(2, 4))
@@ -157,9 +157,9 @@ def test_clipping_never_raises_the_loss_that_it_was_chosen_by(seed: int, photos:
     targets = chance.integers(0, classes, photos)
     kept = clip(probabilities, targets)
     given = probabilities[np.arange(photos), targets]
-    assert LEAST <= kept <= 0.2
-    assert log_loss(given, kept) <= log_loss(given, LEAST) + 1e-12
+    assert SMALLEST_CLIP <= kept <= 0.2
+    assert log_loss(given, kept) <= log_loss(given, SMALLEST_CLIP) + 1e-12
 
 
 def test_the_head_keeps_its_clip(run: Run, store: Path) -> None:
-    assert json.loads(run("fit-head", "--store", store, "--json").out)["clip"] >= LEAST
+    assert json.loads(run("fit-head", "--store", store, "--json").out)["clip"] >= SMALLEST_CLIP

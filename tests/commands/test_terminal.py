@@ -1,4 +1,4 @@
-"""What a terminal cannot write is escaped, in all commands; a narrow one has help without boxes."""
+"""Text in a terminal: escaped where it cannot be written, help without boxes where it is narrow, and options' names."""
 
 import io
 import sys
@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from conftest import Done
 
+import petrieve
 from petrieve import cli
 
 Run = Callable[..., Done]
@@ -49,3 +50,18 @@ def test_help_names_each_option_in_a_narrow_terminal(run: Run, monkeypatch: pyte
     monkeypatch.setenv("COLUMNS", "80")
     wide = run("similar", "--help").out
     assert ("--min-similarity" in wide, "╭" in wide) == (True, True)
+
+
+def test_an_error_names_a_parameter_in_python_and_its_option_in_a_terminal(
+    run: Run, drawn: Path, tmp_path: Path
+) -> None:
+    for given, options, python, terminal in (
+        ({"forget": 3}, ("--forget", 3), "`forget=…` goes with `prune=True`", "`--forget` goes with `--prune`"),
+        ({"device": "mars"}, ("--device", "mars"), 'use `device="cpu"`', "use `--device cpu`"),
+        ({"label_level": 9}, ("--label-level", 9), "a smaller `label_level=…`", "a smaller `--label-level`"),
+    ):
+        with pytest.raises(petrieve.PetrieveError) as caught:
+            petrieve.open(tmp_path / "s").embed(drawn, weights="bundled", quiet=True, **given)
+        done = run("embed", drawn, "--weights", "bundled", "--store", tmp_path / "s", *options)
+        assert python in str(caught.value)
+        assert (done.status, terminal in done.err) == (1, True)

@@ -19,7 +19,7 @@ def test_a_view_is_what_torchvision_makes_of_the_photo(seed: int, height: int, w
     from torchvision.transforms.v2 import functional as tv
 
     pixels = torch.randint(0, 256, (3, height, width), dtype=torch.uint8, generator=torch.manual_seed(seed))
-    how = views.drawn(seed.to_bytes(16, "big"), 2 + seed % 30)
+    how = views.augmentation_of(seed.to_bytes(16, "big"), 2 + seed % 30)
     made = views.augmented_view(pixels, how)
     short, long = sorted((height, width))
     if long > 16 * short:
@@ -52,10 +52,12 @@ def test_no_corner_of_a_view_lies_outside_the_photo() -> None:
 
 
 def test_what_is_drawn_is_the_same_everywhere_and_stays_within_its_ranges() -> None:
-    """These numbers are in people's stores: whoever changes them changes RECIPE."""
-    first = views.drawn(bytes(16), 1)
-    assert first == views.Drawn(-1.124953752300809, True, 0.9959042535422395, 0.6946841689905557, 0.9759760388598534)
-    drawn = [views.drawn(number.to_bytes(16, "big"), view) for number in range(500) for view in (1, 2)]
+    """These numbers are in people's stores: a change of them must change RECIPE."""
+    first = views.augmentation_of(bytes(16), 1)
+    assert first == views.Augmentation(
+        -1.124953752300809, True, 0.9959042535422395, 0.6946841689905557, 0.9759760388598534
+    )
+    drawn = [views.augmentation_of(number.to_bytes(16, "big"), view) for number in range(500) for view in (1, 2)]
     assert len(set(drawn)) == 1000
     angles, scales = np.array([one.angle for one in drawn]), np.array([one.scale for one in drawn])
     assert -views.ANGLE <= angles.min() < -0.98 * views.ANGLE

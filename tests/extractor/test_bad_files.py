@@ -20,7 +20,7 @@ from PIL import Image
 from planting import seen
 
 from petrieve.extractor.engines.local import View
-from petrieve.extractor.pixels import apart
+from petrieve.extractor.pixels import own_process
 from petrieve.extractor.pixels.decode import decode_small, upright_image
 from petrieve.extractor.sources.folder import find, read_photo
 from petrieve.store.errors import Undecodable
@@ -44,10 +44,10 @@ def test_odd_files_from_the_wild_are_embedded_or_listed(run: Run, tmp_path: Path
 
 
 @pytest.fixture
-def fresh(monkeypatch: pytest.MonkeyPatch) -> list[apart.Child]:
+def fresh(monkeypatch: pytest.MonkeyPatch) -> list[own_process.Child]:
     """No decoding process is there yet."""
-    idle: list[apart.Child] = []
-    monkeypatch.setattr(apart, "_idle", idle)
+    idle: list[own_process.Child] = []
+    monkeypatch.setattr(own_process, "_idle", idle)
     return idle
 
 
@@ -55,13 +55,13 @@ def of_this_process(pid: int = os.getpid()) -> set[int]:
     """The pids of the decoding processes that this one has started."""
     listed = (file.read_text().split() for file in Path(f"/proc/{pid}/task").glob("*/children"))
     found = {int(child) for children in listed for child in children}
-    return {child for child in found if b".pixels.apart" in Path(f"/proc/{child}/cmdline").read_bytes()}
+    return {child for child in found if b".pixels.own_process" in Path(f"/proc/{child}/cmdline").read_bytes()}
 
 
 TIFF = corpus.encoded(Image.new("RGB", (300, 260), "teal"), format="TIFF")
 
 
-def test_a_decoder_that_is_killed_once_costs_nothing(fresh: list[apart.Child]) -> None:
+def test_a_decoder_that_is_killed_once_costs_nothing(fresh: list[own_process.Child]) -> None:
     decode_small(TIFF)
     (child,) = fresh
     threading.Timer(0.5, lambda: os.kill(child.pid, signal.SIGKILL)).start()
@@ -77,7 +77,7 @@ def test_a_decoder_that_is_killed_once_costs_nothing(fresh: list[apart.Child]) -
     ],
 )
 def test_a_photo_whose_decoder_dies_twice_costs_itself_alone(
-    fresh: list[apart.Child], tmp_path: Path, number: signal.Signals, reason: str, may_pass: bool
+    fresh: list[own_process.Child], tmp_path: Path, number: signal.Signals, reason: str, may_pass: bool
 ) -> None:
     """A crash is the photo's doing; a kill is the system's, and the next run tries again."""
     (tmp_path / "crash.png").write_bytes(corpus.slow(6000))
@@ -108,9 +108,9 @@ def test_decoders_run_under_a_lower_limit_of_the_users_own(tmp_path: Path) -> No
 
 
 def test_a_photo_that_takes_for_ever_is_given_up(
-    fresh: list[apart.Child], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    fresh: list[own_process.Child], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(apart, "SECONDS", 1)
+    monkeypatch.setattr(own_process, "MAX_SECONDS", 1)
     (tmp_path / "slow.png").write_bytes(corpus.slow(12_000))
     (tmp_path / "good.tif").write_bytes(TIFF)
     good, slow = find(tmp_path)
@@ -120,10 +120,10 @@ def test_a_photo_that_takes_for_ever_is_given_up(
     assert isinstance(seen(good), View)
 
 
-def test_a_photo_that_needs_too_much_memory_is_given_up(fresh: list[apart.Child]) -> None:
+def test_a_photo_that_needs_too_much_memory_is_given_up(fresh: list[own_process.Child]) -> None:
     decode_small(TIFF)
     (child,) = fresh
-    assert resource.prlimit(child.pid, resource.RLIMIT_DATA) == (apart.MEMORY, apart.MEMORY)
+    assert resource.prlimit(child.pid, resource.RLIMIT_DATA) == (own_process.MAX_MEMORY, own_process.MAX_MEMORY)
     resource.prlimit(child.pid, resource.RLIMIT_DATA, (200 << 20, 200 << 20))
     with pytest.raises(Undecodable, match="not enough memory to decode it"):
         decode_small(corpus.slow(12_000))
@@ -136,9 +136,9 @@ def test_decoders_end_with_their_run_however_it_ends(busy: bool, tmp_path: Path)
     (tmp_path / "slow.png").write_bytes(corpus.slow(9_000))
     (tmp_path / "good.tif").write_bytes(TIFF)
     script = (
-        "from petrieve.extractor.pixels.apart import decode_apart;"
-        "decode_apart(open('good.tif', 'rb').read()); print(flush=True);"
-        + ("decode_apart(open('slow.png', 'rb').read())" if busy else "input()")
+        "from petrieve.extractor.pixels.own_process import decode_in_own_process;"
+        "decode_in_own_process(open('good.tif', 'rb').read()); print(flush=True);"
+        + ("decode_in_own_process(open('slow.png', 'rb').read())" if busy else "input()")
     )
     started = subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert started.stdout is not None
@@ -154,14 +154,15 @@ def test_decoders_end_with_their_run_however_it_ends(busy: bool, tmp_path: Path)
 
 
 def test_ctrl_c_is_not_for_the_decoders(tmp_path: Path) -> None:
-    """What is being decoded is finished by a run that finishes what it has begun."""
+    """A run that is stopped finishes the photos that it is decoding."""
     (tmp_path / "slow.png").write_bytes(corpus.slow(6000))
     (tmp_path / "good.tif").write_bytes(TIFF)
     script = (
-        "import signal; from petrieve.extractor.pixels import apart;"
+        "import signal; from petrieve.extractor.pixels import own_process;"
         "signal.signal(signal.SIGINT, lambda *_: print('interrupted', flush=True));"
-        "apart.decode_apart(open('good.tif', 'rb').read()); before = apart._idle[0]; print(flush=True);"
-        "print(apart.decode_apart(open('slow.png', 'rb').read())[:2], apart._idle == [before])"
+        "own_process.decode_in_own_process(open('good.tif', 'rb').read()); before = own_process._idle[0];"
+        "print(flush=True);"
+        "print(own_process.decode_in_own_process(open('slow.png', 'rb').read())[:2], own_process._idle == [before])"
     )
     started = subprocess.Popen(
         [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, process_group=0
@@ -181,11 +182,11 @@ def test_a_new_plain_photo_starts_no_decoder(store: Path, drawn: Path, tmp_path:
             data = data[:2] + b"\xff\xe1\0\x20http://ns.adobe.com/xap/1.0/\0\0" + data[2:]
         (tmp_path / f"new.{ending}").write_bytes(data)
     script = (
-        "import sys; from petrieve import cli; from petrieve.extractor.pixels import apart\n"
+        "import sys; from petrieve import cli; from petrieve.extractor.pixels import own_process\n"
         "for ending in ('jpg', 'png', 'webp'):\n"
         f"    sys.argv = ['cli.py', 'similar', f'new.{{ending}}', '--store', {str(store)!r}]\n"
         "    cli.app(standalone_mode=False)\n"
-        "assert apart._idle == []"
+        "assert own_process._idle == []"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout.count("similarity")) == (0, 3), done.stderr

@@ -1,4 +1,4 @@
-"""What is wrong with a zip or with an entry of it costs a line, bounded memory and little time."""
+"""A broken zip or entry costs a line, bounded memory and little time."""
 
 import os
 import random
@@ -16,7 +16,7 @@ from petrieve.store.rows import Unreadable
 
 
 def bomb() -> bytes:
-    """Three entries, of which each has the next one's header and bytes in its own."""
+    """Three entries, each with the next one's header and bytes inside its own."""
     data = bytes(1000)
     last = body(Item(b"3.png", data))
     second = body(Item(b"2.png", last, size=len(last)))
@@ -27,10 +27,10 @@ def bomb() -> bytes:
     return first + lines + end(3, len(lines), len(first))
 
 
-# What stands beside a photo that is whole, and what is said of it.
+# A bad entry beside a whole photo, and the reason that is listed for it.
 BAD = {
-    "another CRC": (Item(b"1.png", RED, crc=7), "CRC is another"),
-    "another CRC, deflated": (Item(b"1.png", RED, method=8, crc=7), "CRC is another"),
+    "another CRC": (Item(b"1.png", RED, crc=7), "the CRC differs"),
+    "another CRC, deflated": (Item(b"1.png", RED, method=8, crc=7), "the CRC differs"),
     "more than is said": (Item(b"1.png", RED, method=8, size=10), "unpacks to more than the 10 bytes"),
     "less than is said": (Item(b"1.png", RED, method=8, size=900), f"unpacks to {len(RED)} bytes instead of 900"),
     "two sizes": (Item(b"1.png", RED, size=10), "says that it takes"),
@@ -44,7 +44,7 @@ BAD = {
     "deflate64": (Item(b"1.png", RED, method=9), "packed as deflate64"),
     "Zstandard": (Item(b"1.png", RED, method=93), "packed as Zstandard"),
     "a link": (Item(b"1.png", b"/etc/passwd", mode=LINK), "is a link"),
-    "a device": (Item(b"1.png", b"", mode=0o020666), "is no regular file"),
+    "a device": (Item(b"1.png", b"", mode=0o020666), "is not a regular file"),
 }
 
 

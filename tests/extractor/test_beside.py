@@ -1,4 +1,4 @@
-"""Sheets that lie beside photos say what these are, without being asked."""
+"""Sheets beside photos annotate them without being asked for."""
 
 import json
 import zipfile
@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sources import as_tar
 
-from petrieve.extractor.sources.said.beside import MAX_BYTES, Sheet, words_beside
+from petrieve.extractor.sources.annotations.beside import MAX_BYTES, Sheet, annotations_beside
 from petrieve.store.cache import Cache
 
 NEW = ("--weights", "bundled", "--store")
@@ -99,7 +99,7 @@ def test_what_a_head_has_told_is_not_taken_for_what_somebody_says(
     done = run("predict", pets, "--store", store, "--csv", pets / "labels.csv")
     assert done.status == 0
     _, done = told(run, pets, tmp_path / "s")
-    assert "labels.csv: it holds what a head has told of photos, which `--labels` reads: it is passed over" in done.err
+    assert "labels.csv: it holds a head's results, which `--labels` reads: it is passed over" in done.err
     cache = Cache.open(tmp_path / "s")
     assert not any(mark for batch in cache.photos(["label_by_hand"]) for mark in batch["label_by_hand"].to_pylist())
 
@@ -136,23 +136,23 @@ def test_many_sheets_are_told_of_in_one_line(tmp_path: Path) -> None:
     ]
     photos = {f"{place}/1.jpg": f"/p/{place}/1.jpg" for place in range(9)}
     with pytest.warns(UserWarning, match=r"9 sheets, first /p/0/metadata.csv: 9 of 18 lines are of photos here"):
-        words, over = words_beside("/p", sheets, photos.items)
-    assert words
-    assert {path: row["label"] for path, row in words.rows.items()} == dict.fromkeys(photos.values(), "cat")
+        annotations, over = annotations_beside("/p", sheets, photos.items)
+    assert annotations
+    assert {path: row["label"] for path, row in annotations.rows.items()} == dict.fromkeys(photos.values(), "cat")
     assert over == []
 
 
 def test_a_sheet_that_is_too_large_is_not_read_to_its_end() -> None:
     sheet = Sheet("metadata.csv", lambda most: bytes(most))
-    with pytest.warns(UserWarning, match=rf"over {MAX_BYTES >> 20} MB, which `--labels` reads: it is passed over"):
-        assert words_beside("/p", [sheet], {"1.jpg": "/p/1.jpg"}.items) == (None, ["metadata.csv"])
+    with pytest.warns(UserWarning, match=rf"over {MAX_BYTES >> 20} MB, which `labels=…` reads: it is passed over"):
+        assert annotations_beside("/p", [sheet], {"1.jpg": "/p/1.jpg"}.items) == (None, ["metadata.csv"])
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @given(st.sampled_from(["metadata.csv", "metadata.jsonl", "labels.csv"]), st.binary() | st.text().map(str.encode))
 def test_whatever_a_sheet_holds_photos_are_not_lost_by_it(kind: str, data: bytes) -> None:
-    words, over = words_beside("/p", [Sheet(kind, lambda most: data[:most])], {"1.jpg": "/p/1.jpg"}.items)
-    assert bool(words) != bool(over)
+    annotations, over = annotations_beside("/p", [Sheet(kind, lambda most: data[:most])], {"1.jpg": "/p/1.jpg"}.items)
+    assert bool(annotations) != bool(over)
 
 
 CELLS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.lists(st.integers())
@@ -163,9 +163,9 @@ CELLS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_si
 def test_lines_of_json_are_columns_or_notes(lines: list[dict[str, object]]) -> None:
     data = "\n".join(json.dumps({"file_name": f"{n}.jpg", **line}) for n, line in enumerate(lines)).encode()
     photos = {f"{n}.jpg": f"/p/{n}.jpg" for n in range(3)}
-    words, over = words_beside("/p", [Sheet("metadata.jsonl", lambda most: data[:most])], photos.items)
-    assert bool(words) != bool(over)
-    for row in words.rows.values() if words else ():
+    annotations, over = annotations_beside("/p", [Sheet("metadata.jsonl", lambda most: data[:most])], photos.items)
+    assert bool(annotations) != bool(over)
+    for row in annotations.rows.values() if annotations else ():
         assert set(row) <= {"label", "age", "caption", "split"}
         assert None not in row.values()
 

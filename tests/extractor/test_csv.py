@@ -13,7 +13,7 @@ import pytest
 from conftest import Done
 from embedding import column, rows, told, uris
 
-from petrieve.extractor.sources.said.labels import read_labels
+from petrieve.extractor.sources.annotations.labels import read_labels
 from petrieve.store.cache import Cache
 from petrieve.store.errors import PetrieveError
 from petrieve.store.known import nothing
@@ -75,7 +75,7 @@ def test_near_misses_of_splits_are_taken_as_meant(tmp_path: Path, written: str, 
 
 def test_a_csv_without_labels_is_said(tmp_path: Path) -> None:
     (tmp_path / "l.csv").write_text("photo,breed\na.jpg,Manx\n")
-    with pytest.warns(UserWarning, match=r"l\.csv has no column `label`.*`--label-column` says which"):
+    with pytest.warns(UserWarning, match=r"l\.csv has no column `label`.*`label_column=…` says which"):
         assert read_labels(tmp_path / "l.csv").rows == {"a.jpg": {"breed": "Manx"}}
     assert read_labels(tmp_path / "l.csv", label="breed").rows["a.jpg"]["label"] == "Manx"
 
@@ -183,7 +183,7 @@ def test_a_photo_is_found_by_a_name_that_looks_the_same(
     (tmp_path / "l.csv").write_text(f"photo,label\n{asked},lynx\nother.jpg,lynx\n")
     found = {photo.path: photo for photo in find(tmp_path / "photos")}
     with pytest.warns(UserWarning, match="does not hold") if meant is None else nullcontext():
-        said = read_labels(tmp_path / "l.csv").said(found.values, nothing(), np.zeros(0, bool))
+        said = read_labels(tmp_path / "l.csv").by_path(found.values, nothing(), np.zeros(0, bool))
     assert set(said) == {str(tmp_path / "photos" / name) for name in ("other.jpg", *([meant] if meant else []))}
 
 
@@ -202,7 +202,7 @@ def test_a_name_that_is_one_photo_from_the_source_and_another_from_here_is_refus
     (tmp_path / "l.csv").write_text(f"{HEADER}data/cat/1.jpg,cat\n")
     found = {photo.path: photo for photo in find(tmp_path / "data")}
     with pytest.raises(PetrieveError, match="write its absolute path"):
-        read_labels(tmp_path / "l.csv").said(found.values, nothing(), np.zeros(0, bool))
+        read_labels(tmp_path / "l.csv").by_path(found.values, nothing(), np.zeros(0, bool))
 
 
 def test_labels_that_look_the_same_are_one_and_those_of_other_case_are_named(

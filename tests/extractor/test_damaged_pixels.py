@@ -1,4 +1,4 @@
-"""Pixels that are partly lost: what a decoder complains of is said of the photo, and of nothing else."""
+"""Pixels that are partly lost: a decoder's complaint is listed with its photo, and with no other."""
 
 import io
 import shutil

@@ -27,7 +27,7 @@ Run = Callable[..., Done]
 def test_a_second_run_opens_nothing_and_keeps_every_row(run: Run, few: Path, tmp_path: Path) -> None:
     assert again(run, tmp_path / "s", few) == {"found": 6, "embedded": 6}
     before = vectors(tmp_path / "s")
-    for photo in few.rglob("*.*"):  # what is opened now is no photo, and looks the same from outside
+    for photo in few.rglob("*.*"):  # the files are no longer photos, and look the same from outside
         status = photo.stat()
         photo.write_bytes(bytes(status.st_size))
         os.utime(photo, ns=(status.st_atime_ns, status.st_mtime_ns))
@@ -215,7 +215,7 @@ def test_names_of_any_bytes_are_embedded_once_and_found_again(run: Run, few: Pat
 
 
 def test_a_store_whose_photos_all_went_away_goes_on(run: Run, few: Path, tmp_path: Path) -> None:
-    """No row is no reason to forget the store's weights, its failures or what is missing."""
+    """Without a row to add, the store keeps its weights, its failures and what is missing."""
     again(run, tmp_path / "s", few)
     for photo in few.rglob("*.*"):
         photo.write_bytes(b"broken")

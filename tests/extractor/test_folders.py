@@ -11,7 +11,7 @@ from conftest import Done
 from embedding import again, rows
 
 from petrieve.extractor.find import find_all
-from petrieve.extractor.labelling import Telling, named
+from petrieve.extractor.labelling import Annotator, naming_of
 from petrieve.extractor.manifest import Manifest
 from petrieve.extractor.plan import plan
 from petrieve.store.known import nothing
@@ -28,8 +28,8 @@ def said(root: Path, uris: str, *sources: str, level: int | None = None) -> dict
     with closing(Manifest()) as manifest:
         found = find_all(wanted, manifest)
         made = plan(manifest, found, wanted, nothing(), views=0, retry=False, keep_damaged=False)
-        tell = Telling(named(made, wanted, nothing(), None, level=level))
-        photos = [tell(photo, state) for photo, state in made.photos()]
+        annotate = Annotator(naming_of(made, wanted, nothing(), None, level=level))
+        photos = [annotate(photo, state) for photo, state in made.photos()]
     return {
         str(Path(photo.path).relative_to(root)): " ".join(filter(None, (photo.label, photo.split))) for photo in photos
     }
@@ -105,7 +105,7 @@ def test_the_level_says_it_outright(tmp_path: Path, level: int, expected: str) -
     [
         (
             "cat/2021/1.jpg cat/2022/2.jpg dog/2021/3.jpg",
-            "'2021', '2022' inside 'cat', 'dog' are no labels; `--label-level 2`",
+            "'2021', '2022' inside 'cat', 'dog' are no labels; `label_level=2`",
         ),
         ("PetImages/Cat/1.jpg", "'Cat' inside 'PetImages' are no labels"),
         ("Bella/1.jpg Max/2.jpg Val/3.jpg", "'Val' beside 'Bella', 'Max' is taken for a label"),

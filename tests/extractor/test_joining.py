@@ -109,7 +109,7 @@ def test_who_has_no_token_is_told_so_in_one_line(
     told(monkeypatch, {"HOME": str(tmp_path)})
     done = embed(start, pets, tmp_path / "s", head.client)
     assert (done.status, done.out, len(done.err.splitlines())) == (1, "", 1), done.err
-    assert "without its token; set RAY_AUTH_MODE=token" in done.err
+    assert "asks for its token; set RAY_AUTH_MODE=token" in done.err
 
 
 @pytest.mark.torture
@@ -150,7 +150,7 @@ def test_where_nobody_listens_is_said_at_once(
     began = time.monotonic()
     done = embed(start, pets, tmp_path / "s", on.format(port))
     assert (done.status, done.out, len(done.err.splitlines())) == (1, "", 1)
-    assert f"nobody listens at {on.format(port) if ':' in on else f'127.0.0.1:{port}'}; see that" in done.err
+    assert f"nothing listens at {on.format(port) if ':' in on else f'127.0.0.1:{port}'}; see that" in done.err
     assert time.monotonic() - began < 30
 
 

@@ -1,4 +1,4 @@
-"""Whatever is killed while a cluster embeds, no photo is lost, none is there twice, and no innocent one is blamed."""
+"""Whatever is killed while a cluster embeds: no photo is lost, stored twice or blamed wrongly."""
 
 import os
 import random
@@ -230,7 +230,7 @@ def test_a_merge_that_ends_its_worker_blames_no_photo(cluster: Nodes, monkeypatc
             os._exit(1)
 
     monkeypatch.setattr(crew, "Worker", Ending)
-    for name, value in (("FEWEST", 1), ("MOST", 1), ("WINDOW", 0.1)):
+    for name, value in (("MIN_UNIT", 1), ("MAX_UNIT", 1), ("WINDOW", 0.1)):
         monkeypatch.setattr(ray, name, value)
     monkeypatch.setattr(crew, "LOOK", 0.5)
     photos = [Photo("/r", str(number), 1, 2) for number in range(40)]

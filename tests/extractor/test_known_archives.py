@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageStat
 from sources import as_tar, as_zip, pictures, seen
 
-from petrieve.extractor.sources.as_before import AsBefore, Listings
 from petrieve.extractor.sources.blob import blob_at
+from petrieve.extractor.sources.unchanged import Listings, UnchangedArchive
 from petrieve.store.cache import Cache
 from petrieve.store.folder import Store
 from petrieve.store.known import known
@@ -35,7 +35,7 @@ def packed(folder: Path, file: Path, *, time: int = OLD) -> Path:
 
 
 def blank(file: Path) -> None:
-    """The file's bytes are others, and its size and time are what they were: whoever opens it finds no zip."""
+    """The file has other bytes with the same size and time: opened, it would not be a zip."""
     time, size = file.stat().st_mtime_ns, file.stat().st_size
     file.write_bytes(bytes(size))
     os.utime(file, ns=(time, time))
@@ -269,7 +269,7 @@ def test_a_file_is_taken_as_it_was_only_where_the_rows_are_what_was_listed(
         assert blob
         found = listings.archive(blob, str(made / "pets.zip"))
         assert found
-        assert isinstance(found, AsBefore) == (_rows(cache) == before)
+        assert isinstance(found, UnchangedArchive) == (_rows(cache) == before)
         assert {photo.stamp for part in found.parts() for photo in part.photos} == {row[2:5] for row in before}
 
 

@@ -21,7 +21,7 @@ POWERLESS = ("setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-
 
 
 def as_user(*words: object) -> Done:
-    """A command run by somebody whom permissions concern."""
+    """A command run by a user to whom permissions apply."""
     if os.geteuid() == 0 and not shutil.which("setpriv"):
         pytest.skip("root can read every folder")
     command = [*(POWERLESS if os.geteuid() == 0 else ()), sys.executable, str(ROOT / "cli.py"), *map(str, words)]

@@ -1,4 +1,4 @@
-"""A few photos that no store has are looked up without torch, with the answers that torch gives."""
+"""Up to eight new photos are looked up without torch, with the answers that torch gives."""
 
 import shutil
 from collections.abc import Callable
@@ -94,7 +94,7 @@ def check_same(found: Any, wanted: Any) -> None:
 
 @pytest.fixture
 def own_weights(run: Run, pets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A store of six photos with weights that torch alone reads, on a machine that keeps nothing else."""
+    """A store of six photos with weights that only torch reads, on a machine without a copy of them."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "near"))
     torch.save(state(), tmp_path / "own.pth")
     load_trunk.cache_clear()

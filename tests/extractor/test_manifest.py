@@ -1,4 +1,4 @@
-"""What a run has listed: given out in parts that hold what is asked for, wherever the photos are, and found again."""
+"""Listed photos: given out in the parts that hold them, wherever they are, and found again in the store."""
 
 import pickle
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from sources import as_tar, as_zip, pictures, written
 
 from petrieve.extractor.find import find_all, is_under, overlap, under_any
-from petrieve.extractor.labelling import Telling
+from petrieve.extractor.labelling import Annotator
 from petrieve.extractor.manifest import Listed, Manifest
 from petrieve.extractor.plan import plan
 from petrieve.extractor.sources.folder import Files
@@ -45,8 +45,8 @@ def test_a_part_that_was_sent_elsewhere_gives_what_was_asked_for_with_its_words(
         found = find_all([source], manifest)
         made = plan(manifest, found, [source], nothing(), views=0, retry=False, keep_damaged=False)
         asked = [photo.path for photo in found[0].photos][1:3]
-        tell = Telling(words={path: {"label": "lynx", "age": 3} for path in asked})
-        work = [(pickle.loads(pickle.dumps(part)), photos) for part, photos in made.work(tell)]
+        annotate = Annotator(annotations={path: {"label": "lynx", "age": 3} for path in asked})
+        work = [(pickle.loads(pickle.dumps(part)), photos) for part, photos in made.work(annotate)]
     photos = {one.path: one for _, some in work for one in some}
     read = [one for part, some in work for one in part.read({photo.uri for photo in some if photo.path in asked})]
     assert [photo.path for photo, _ in read] == asked

@@ -1,4 +1,4 @@
-"""Where no photo is found, what is there instead is said."""
+"""Without a photo in it, a source is refused with a list of what it holds."""
 
 import zipfile
 from pathlib import Path

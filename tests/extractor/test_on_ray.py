@@ -109,7 +109,7 @@ def test_workers_merge_pieces_while_a_run_goes_on(
     run: Run, drawn: Path, cluster: Nodes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pieces, "SIZES", ((16, 2), (64, 2)))
-    monkeypatch.setattr(ray, "FEWEST", 1)
+    monkeypatch.setattr(ray, "MIN_UNIT", 1)
     monkeypatch.setattr(ray, "WINDOW", 0.1)
     stores = tmp_path / "on ray", tmp_path / "here"
     assert both(run, stores, drawn, "--weights", "bundled", "--precision", "float32")["embedded"] == 40

@@ -1,4 +1,4 @@
-"""Parquet: the store is the one that the unpacked folder would have given, and other columns say what they say."""
+"""Parquet: the store is the one of the unpacked folder, and other columns become annotations."""
 
 import base64
 import random
@@ -308,7 +308,7 @@ def test_flipped_bytes_never_break_more_than_they_hit(pets: Path, tmp_path: Path
         source = source_at(str(file))
         found = list(source.parts())
         with warnings.catch_warnings(action="ignore"):
-            source.words([photo for part in found for photo in part.photos])
+            source.annotations([photo for part in found for photo in part.photos])
         for part in found:
             assert len(list(part.read({photo.uri for photo in part.photos}))) == len(part.photos)
 

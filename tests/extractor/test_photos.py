@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from petrieve.extractor.sources.annotations.labels import read_labels
 from petrieve.extractor.sources.folder import find
 from petrieve.extractor.sources.formats import is_photo
-from petrieve.extractor.sources.said.labels import read_labels
 from petrieve.store.errors import PetrieveError
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from servers import KEYS, Asked, Proxy, one_of_five, put_folder
 from sources import embedded, seen
 
-from petrieve.extractor.sources import others
+from petrieve.extractor.sources import non_photos
 from petrieve.extractor.sources.ahead import one_ahead
 from petrieve.extractor.sources.blob import blob_at
 from petrieve.extractor.sources.buckets import fetching, remote
@@ -233,7 +233,7 @@ def test_many_are_asked_for_at_once_and_across_parts(
     drawn: Path, proxy: Proxy, bucket: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put_folder(bucket, drawn, "")
-    monkeypatch.setattr(others, "PART", 5)
+    monkeypatch.setattr(non_photos, "PART", 5)
     parts = list(source_at(f"s3://{bucket.name}").parts())
     proxy.delay = 0.2
     reads = one_ahead(part.read({photo.uri for photo in part.photos}) for part in parts)

@@ -1,4 +1,4 @@
-"""Bytes of one photo → upright RGB: every format, every mode, and what is wrong with the rest."""
+"""Bytes of one photo → upright RGB: every format, every mode, and the reasons for the rest."""
 
 import io
 from pathlib import Path

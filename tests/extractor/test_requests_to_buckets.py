@@ -1,4 +1,4 @@
-"""What is asked of a bucket, and what is said of a place in it where no photo is; against a real server."""
+"""Requests to a bucket, and messages about a place in it without photos; against a real server."""
 
 import tarfile
 from concurrent.futures import ThreadPoolExecutor
@@ -9,7 +9,7 @@ import pytest
 from embedding import Run, again
 from servers import Proxy, put_folder
 
-from petrieve.extractor.sources import as_before
+from petrieve.extractor.sources import unchanged
 from petrieve.store.buckets import connected
 
 
@@ -40,7 +40,7 @@ def test_threads_that_begin_together_reach_a_bucket_once(
 def test_an_archive_that_a_listing_tells_of_is_not_asked_for_by_itself(
     run: Run, pets: Path, tmp_path: Path, proxy: Proxy, bucket: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(as_before, "FRESH", -2)
+    monkeypatch.setattr(unchanged, "FRESH", -2)
     for kind in ("cat", "dog"):
         with tarfile.open(tmp_path / "made.tar", "w") as made:
             made.add(pets / kind, kind)
@@ -94,4 +94,4 @@ def test_what_can_be_done_is_said_where_no_photo_is(
         assert (done.status, words in done.err, "sample" in done.err) == (1, True, False), done.err
     proxy.fault = lambda one: "403" if "/pets/" in one.path else None
     done = run("embed", address, "--store", tmp_path / "s", "--weights", "bundled")
-    assert (done.status, "; see that they can be had, and run the command again" in done.err) == (1, True), done.err
+    assert (done.status, "; see that they can be reached, and run the command again" in done.err) == (1, True), done.err

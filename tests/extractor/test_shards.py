@@ -1,4 +1,4 @@
-"""Shards as WebDataset and img2dataset write them, and zips of the same: what lies beside photos is said of them."""
+"""Shards as WebDataset and img2dataset write them, and zips of the same: files beside photos annotate them."""
 
 import json
 import warnings
@@ -28,7 +28,7 @@ def said(path: Path, files: dict[str, bytes] | list[tuple[str, bytes]]) -> tuple
     with warnings.catch_warnings(record=True) as notes:
         warnings.simplefilter("always")
         listed = [photo for part in source.parts() for photo in part.photos]
-        words = source.words(listed)
+        words = source.annotations(listed)
     told = {name.removeprefix(f"{path}/"): row for name, row in words.rows.items()} if words else {}
     return told, dict(source.passed), [str(note.message) for note in notes]
 
@@ -99,11 +99,11 @@ def test_what_lies_beside_a_photo_is_said_of_it(what: str, kind: str, tmp_path: 
 
 
 BAD = {
-    "no UTF-8": ("0.cls", b"\xff\xfe", "0.cls: it is no UTF-8"),
-    "no JSON": ("0.json", b'{"a": ', "0.json: it is no JSON object"),
-    "no object": ("0.json", b"[1]", "0.json: no JSON object"),
+    "no UTF-8": ("0.cls", b"\xff\xfe", "0.cls: it is not UTF-8"),
+    "no JSON": ("0.json", b'{"a": ', "0.json: it is not a JSON object"),
+    "no object": ("0.json", b"[1]", "0.json: it is not a JSON object"),
     "deep": ("0.json", b"[" * 100_000, "0.json: "),
-    "half a character": ("0.json", b'{"a": "\\ud800"}', "0.json: it is no UTF-8"),
+    "half a character": ("0.json", b'{"a": "\\ud800"}', "0.json: it is not UTF-8"),
     "a long label": ("0.cls", b"x" * 1000, "0.cls: no name of a class is so long"),
     "large": ("0.txt", b"x" * (1 << 20) + b"x", "0.txt: it is too large"),
 }
@@ -116,7 +116,7 @@ def test_what_is_bad_beside_a_photo_is_noted_and_costs_itself(what: str, kind: s
     told, _, notes = said(tmp_path / f"a.{kind}", [("0.jpg", JPEG), (name, data), ("1.jpg", JPEG), ("1.cls", b"cat")])
     assert {uri: row for uri, row in told.items() if row} == {"1.jpg": {"label": "cat"}}
     assert len(notes) == 1
-    assert f"{tmp_path}/a.{kind} says nothing of photos by {note}" in notes[0]
+    assert f"{tmp_path}/a.{kind} has annotations that are passed over: {note}" in notes[0]
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -1,4 +1,4 @@
-"""Wherever photos are: the store is the one that the unpacked folder would have given."""
+"""Wherever photos are, the store is that of the unpacked folder."""
 
 import shutil
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""A tar, however it is written and packed, is what the unpacked folder is; what is bad in it costs itself alone."""
+"""A tar, however it is written and packed, gives the store of the unpacked folder; a bad entry costs only itself."""
 
 import io
 import lzma
@@ -91,7 +91,7 @@ def test_an_old_tar_without_a_mark_is_known_by_its_checksum(tmp_path: Path) -> N
 def test_tars_behind_each_other_are_all_read(tmp_path: Path) -> None:
     one, other = tar_of(THREE), tar_of({"c/4.jpg": JPEG})
     assert held(written(tmp_path / "a.tar", one + other))[0] == {**THREE, "c/4.jpg": JPEG}
-    behind = b"anything" * 1000  # what lies behind the end is none of it
+    behind = b"anything" * 1000  # what lies behind the end is not part of it
     assert held(written(tmp_path / "b.tar", one + behind))[0] == THREE
     halves = packed(one, ".gz") + packed(other, ".gz")
     assert held(written(tmp_path / "c.tar.gz", halves))[0] == {**THREE, "c/4.jpg": JPEG}
@@ -184,7 +184,7 @@ def _sized(size: bytes) -> Callable[[bytearray], None]:
     return lie
 
 
-# How a tar of THREE is spoilt: what is said of what cannot be read, by uri; all else is there.
+# Ways to spoil a tar of THREE: the reasons of what cannot be read, by uri; all else is there.
 LOST = {
     "cut off in a photo": (_cut, {"a/2.jpg": "the tar ends within it", "": "ends too early", "b/3.jpg": None}),
     "cut off in a header": (_cut_in_header, {"b/3.jpg": None, "": "ends too early"}),

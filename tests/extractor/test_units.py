@@ -11,7 +11,7 @@ from petrieve.extractor.engines.units import Unit, cut, halves
 from petrieve.extractor.sources.folder import Files
 from petrieve.extractor.sources.places import source_at
 from petrieve.store.photo import Photo, in_columns
-from petrieve.store.rows import told
+from petrieve.store.rows import annotated
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=5)
 WORDS = st.dictionaries(TEXT, st.one_of(TEXT, st.integers(), st.just(date(2020, 1, 1)), st.none()), max_size=2)
@@ -64,7 +64,7 @@ def test_what_is_read_of_a_folder_in_a_zip_says_what_is_said_of_the_photo(tmp_pa
     with zipfile.ZipFile(tmp_path / "some.zip", "w") as made:
         made.writestr("a/b/one.jpg", b"\xff\xd8\xff one")
     (part,) = source_at(str(tmp_path / "some.zip/a")).parts()
-    photo = told(part.photos[0], {"label": "cat", "breed": "Manx"})
+    photo = annotated(part.photos[0], {"label": "cat", "breed": "Manx"})
     (unit,) = cut([(part, [photo])], frozenset().intersection, lambda: 8)
     ((sent, _),) = unit.pieces
     assert list(sent.read({photo.uri})) == [(photo, b"\xff\xd8\xff one")]

@@ -290,7 +290,7 @@ def test_predict_averages_the_probabilities_of_a_photos_views(run: Run, store: P
     assert run(*words, 4).json[0]["probabilities"]["dog"] == pytest.approx(shares[:, 1].mean(), abs=2e-3)
 
 
-@pytest.mark.parametrize("number", [-1, views.MOST + 1])
+@pytest.mark.parametrize("number", [-1, views.MAX_VIEWS + 1])
 def test_a_number_of_views_that_cannot_be_is_one_line(run: Run, store: Path, few: Path, number: int) -> None:
     for command in ("embed", "predict"):
         done = run(command, few, "--store", store, "--views", number)

@@ -14,7 +14,7 @@ import pytest
 from conftest import Done, Process
 
 from petrieve.extractor import watch as watching
-from petrieve.extractor.trunks.fitting import Compute
+from petrieve.extractor.trunks.choice import Compute
 from petrieve.extractor.watch import watch
 from petrieve.store.cache import Cache
 from petrieve.store.errors import PetrieveError

@@ -1,4 +1,4 @@
-"""Zips: what is in them is what the unpacked folder holds, and commands say the same of both."""
+"""Zips: they give the store of the unpacked folder, and commands print the same for both."""
 
 import random
 import re
@@ -34,7 +34,7 @@ FILES = ["1.jpg", "2.PNG", "._1.jpg", "é.jpeg", "photo", "notes.txt", "a.json",
 
 @st.composite
 def trees(draw: st.DrawFn) -> dict[str, bytes]:
-    """Files by path; what has a text's ending is no photo."""
+    """Files by path; a text's ending is not a photo's."""
     found: dict[str, bytes] = {}
     for folders, name in draw(
         st.lists(st.tuples(st.lists(st.sampled_from(WORDS), max_size=3), st.sampled_from(FILES)))

@@ -1,4 +1,4 @@
-"""What a notebook shows of an answer without being asked to."""
+"""What a notebook shows of an answer by itself."""
 
 import re
 from pathlib import Path
@@ -32,5 +32,5 @@ def test_of_a_long_answer_the_first_lines_are_shown_and_all_are_printed(
 ) -> None:
     found = petrieve.open(store).predict(drawn)
     assert repr(found) == str(found), "40 photos are not long"
-    monkeypatch.setattr(results, "MOST", 5)
+    monkeypatch.setattr(results, "MAX_LINES", 5)
     assert repr(found).splitlines() == [*str(found).splitlines()[:5], "… `print` shows all"]

@@ -1,4 +1,4 @@
-"""What `evaluate` says of the neighbours is what counting by hand gives, near-copies left out."""
+"""The figures of `evaluate` are those of counting by hand, without near-copies."""
 
 from collections.abc import Callable
 from pathlib import Path

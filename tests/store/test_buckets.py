@@ -1,4 +1,4 @@
-"""How buckets are reached, and what is said where they cannot be; against real servers on the loopback."""
+"""How buckets are reached, and the messages when they cannot be; against real servers on the loopback."""
 
 import time
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What people have said of photos: it outlives an empty mount point, `--prune` and a move."""
+"""Annotations by hand outlive an empty mount point, `--prune` and a move."""
 
 import shutil
 from collections.abc import Callable

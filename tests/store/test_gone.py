@@ -1,4 +1,4 @@
-"""Photos that are there no longer, and photos that are there more than once."""
+"""Photos that are gone, and photos that are there more than once."""
 
 import shutil
 from collections.abc import Callable

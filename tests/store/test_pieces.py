@@ -38,7 +38,7 @@ def rows(numbers: range) -> Any:
 
 
 def table_of(place: Any, count: int, each: int = 4) -> lance.LanceDataset:
-    """A table of so many pieces."""
+    """A table of N pieces."""
     write_table(place, vector_schema(WIDTH).empty_table(), mode="create", enable_stable_row_ids=True)
     table = opened(place)
     for number in range(count):

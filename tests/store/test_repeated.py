@@ -1,4 +1,4 @@
-"""Embeddings that several workers have made at once are in the table once in the end."""
+"""Embeddings that several workers made at once are in the table once in the end."""
 
 from collections import Counter
 

@@ -47,6 +47,6 @@ def test_five_minutes_of_damaged_tables(tmp_path: Path) -> None:
             assert len(found) == len(part.photos)
             outcomes["bad"] += sum(isinstance(one, Unreadable) for one in found)
             outcomes["read"] += sum(not isinstance(one, Unreadable) for one in found)
-        source.words([])
+        source.annotations([])
     print(outcomes)
     assert min(outcomes["bad"], outcomes["read"]) > 0

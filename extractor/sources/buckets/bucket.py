@@ -6,31 +6,29 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from petrieve.extractor.sources.ahead import batched
-from petrieve.extractor.sources.as_before import Listings
+from petrieve.extractor.sources.annotations.annotations import Annotations
+from petrieve.extractor.sources.annotations.beside import is_sheet
+from petrieve.extractor.sources.annotations.names import ARCHIVE
 from petrieve.extractor.sources.blob import Blob
 from petrieve.extractor.sources.bounds import max_bytes
 from petrieve.extractor.sources.buckets.fetching import Fetch, fetching
 from petrieve.extractor.sources.buckets.objects import Object, bytes_of, objects_below
+from petrieve.extractor.sources.entry_names import LITTER, ending_of
 from petrieve.extractor.sources.formats import SUFFIXES, is_photo
-from petrieve.extractor.sources.inside import LITTER, ending_of
-from petrieve.extractor.sources.others import PART, Others
-from petrieve.extractor.sources.said.beside import is_sheet
-from petrieve.extractor.sources.said.names import ARCHIVE
-from petrieve.extractor.sources.said.words import Words
-from petrieve.extractor.sources.source import Part
+from petrieve.extractor.sources.non_photos import PART, Others
+from petrieve.extractor.sources.source import Part, Read
+from petrieve.extractor.sources.unchanged import Listings
 from petrieve.store.buckets import parted
 from petrieve.store.errors import Undecodable
 from petrieve.store.photo import Photo
-from petrieve.store.rows import Unreadable, unreadable
-
-Read = tuple[Photo, bytes] | Unreadable
+from petrieve.store.rows import unreadable
 
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
     """The photos below a prefix of a bucket, or one; where archives alone lie below it, what these hold.
 
-    No object is opened to see what it is: their endings say so.
+    Objects are known by their endings: none is opened to see.
     """
 
     root: str  # an address, without the last slash
@@ -44,9 +42,9 @@ class Bucket:
         parts = map(Objects, batched(self._photos(self.others), PART))
         return self.others.parts(self.root, parts, self.passed, self.listings)
 
-    def words(self, listed: Sequence[Photo]) -> Words | None:
-        """What sheets beside its photos say of them, and before that what its archives do."""
-        return self.others.words(self.root, listed, self.passed)
+    def annotations(self, listed: Sequence[Photo]) -> Annotations | None:
+        """Annotations from sheets beside its photos, and from its archives."""
+        return self.others.annotations(self.root, listed, self.passed)
 
     def _photos(self, others: Others) -> Iterator[Photo]:
         if (one := self.there) and one.size and (_is_named_like_photo(self.root) or is_photo(one.head()[:64])):
@@ -85,7 +83,7 @@ class Objects:
     photos: tuple[Photo, ...]
 
     def read(self, wanted: Collection[str]) -> Iterator[Read]:
-        """The bytes of the photos with these uris, in order, or why they cannot be read: asked for from now on.
+        """The bytes of the photos with these uris, in order, or why they cannot be read; requests begin at once.
 
         Raises:
             PetrieveError: the credentials have ended.
@@ -106,7 +104,7 @@ def read_object(photo: Photo) -> Read:
         now, data = bytes_of(photo.path)
     except (OSError, Undecodable, MemoryError) as error:
         return unreadable(photo, error)
-    if now.version == photo.version:  # of its time, a listing knows the milliseconds too
+    if now.version == photo.version:  # a listing has the milliseconds of its time too
         return replace(photo, size=len(data)), data
     return replace(photo, size=len(data), modified=now.modified, version=now.version), data
 
@@ -117,7 +115,7 @@ def _taken(coming: deque[Fetch[Read]]) -> Iterator[Read]:
 
 
 def _blob(address: str, found: Object) -> Blob:
-    """An archive as it has been listed, with its time in whole seconds: asked for by itself, it says no more."""
+    """An archive as listed, with its time in whole seconds: asked for alone, an object has no more."""
     return Blob(address, found.size, found.modified - found.modified % 1_000_000, found.version)
 
 
@@ -126,7 +124,7 @@ def _is_named_like_photo(name: str) -> bool:
 
 
 def _is_passed_over(folder: str, seen: dict[str, bool], others: Others) -> bool:
-    """Whether a folder or one above it is hidden, or one of LITTER, which is told to `others`."""
+    """Whether a folder or one above it is hidden, or one of LITTER, which `others` counts."""
     above, _, name = folder.rpartition("/")
     if above and above not in seen:
         seen[above] = _is_passed_over(above, seen, others)

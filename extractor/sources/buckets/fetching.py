@@ -19,13 +19,13 @@ Answer = TypeVar("Answer")
 Known = TypeVar("Known")
 # Requests at once: over 20 ms, 96 of small objects are answered at 4,000 a second.
 AT_ONCE = 96
-# Of answers that come or wait to be taken: the trunk needs a few hundred photos ahead, and a camera's have 5 MB.
+# Of answers under way or not yet taken: the trunk needs a few hundred photos ahead, and a camera's have 5 MB.
 BYTES = 256 << 20
-PROBE = 5.0  # seconds between two tries of a bucket that has not answered for as long as a request is tried
+PROBE = 5.0  # seconds between two tries of a bucket that has stopped answering
 
 
 class Fetch(Generic[Answer]):
-    """An answer that comes when there is room for it; who needs it earlier asks by himself. Dropped, it never comes."""
+    """A request that waits for room; who needs the answer earlier sends it himself. If dropped, it is never sent."""
 
     def __init__(self, line: "Fetching", ask: Callable[[], Answer], size: int) -> None:
         self.line, self.ask, self.size = line, ask, size  # bytes
@@ -35,11 +35,11 @@ class Fetch(Generic[Answer]):
         self.own = weakref.ref(self, lambda _: line.dropped.append(number))
 
     def take(self) -> bool:
-        """Whether it is the caller's to ask, and nobody else's."""
+        """Take the request; whether nobody else has taken it."""
         return self.taken.acquire(blocking=False)
 
     def run(self) -> None:
-        """Ask, for who has taken it."""
+        """Send the request, for who has taken it."""
         try:
             self.answer.set_result(self.ask())
         except BaseException as error:
@@ -50,7 +50,7 @@ class Fetch(Generic[Answer]):
         return self.answer.done() and self.answer.exception() is not None
 
     def result(self) -> Answer:
-        """The answer, which takes no more room; what `ask` raises is raised."""
+        """The answer, whose room is freed; errors of `ask` are raised."""
         if self.take():
             self.run()
         try:
@@ -67,7 +67,7 @@ class Fetching:
         self.work, self.turn = threading.Condition(lock), threading.Condition(lock)
         self.waiting: deque[weakref.ref[Fetch[Any]]] = deque()
         self.numbers = count()
-        self.held: dict[int, int] = {}  # bytes, of what comes or waits to be taken, by number
+        self.held: dict[int, int] = {}  # bytes of answers under way or not yet taken, by number
         self.dropped: deque[int] = deque()
         self.at_once, self.room, self.filled = at_once, room, 0
         self.threads, self.busy, self.under_way, self.allowed = 0, 0, 0, float(at_once)
@@ -77,7 +77,7 @@ class Fetching:
         atexit.register(self._land)
 
     def ahead(self, ask: Callable[[], Answer], size: int) -> Fetch[Answer]:
-        """What will come of a request whose answer has about so many bytes."""
+        """A request that is sent ahead, whose answer has about `size` bytes."""
         fetch = Fetch(self, ask, size)
         with self.work:
             self.waiting.append(fetch.own)
@@ -88,16 +88,17 @@ class Fetching:
         return fetch
 
     def make_room(self, taken: int) -> None:
-        """Let others come in the place of what was taken or dropped."""
+        """Free the room of what was taken or dropped."""
         with self.work:
             gone = [taken, *(self.dropped.popleft() for _ in range(len(self.dropped)))]
             self.filled -= sum(self.held.pop(one, 0) for one in gone)
             self.work.notify()
 
     def asked(self, address: str, ask: Callable[[], tuple[Known, bytes]]) -> tuple[Known, bytes]:
-        """What `ask` gets from a bucket, as `store.asking.asked` does, with fewer requests at once meanwhile.
+        """The answer of `ask` from a bucket, as by `store.asking.asked`; while it waits, fewer requests are sent at
+        once.
 
-        A bucket that has not answered for PATIENCE is asked by one now and then, and the others are told so.
+        A bucket that has not answered for PATIENCE is asked by one request now and then; the others fail at once.
 
         Raises:
             FileNotFoundError, PermissionError, Unreached: as there.
@@ -126,19 +127,19 @@ class Fetching:
         return self.requests, self.bytes
 
     def rates(self, before: tuple[int, int], seconds: float) -> dict[str, float] | None:
-        """Requests and bytes a second that were answered since so many were; None where none was."""
+        """Requests and bytes a second that were answered since `before`; None if none was."""
         requests, size = self.requests - before[0], self.bytes - before[1]
         if not requests:
             return None
         return {"requests_per_second": round(requests / seconds, 1), "bytes_per_second": round(size / seconds)}
 
     def answered(self, bucket: str) -> None:
-        """Know that a bucket can be reached."""
+        """Note that a bucket can be reached."""
         with self.turn:
             self.troubled.pop(bucket, None)
 
     def _begin(self, bucket: str) -> bool:
-        """Wait for one's turn; False if there is none, because others have waited for this bucket for too long."""
+        """Wait for a turn; False if there is none, because this bucket has not answered for too long."""
         with self.turn:
             while self.under_way >= int(self.allowed):
                 self.turn.wait()
@@ -150,7 +151,7 @@ class Fetching:
             return True
 
     def _end(self, bucket: str, size: int | None) -> None:
-        """Learn from an answer of so many bytes, or from none."""
+        """Record an answer of `size` bytes, or a failure."""
         now = time.monotonic()
         with self.turn:
             self.under_way -= 1
@@ -173,12 +174,12 @@ class Fetching:
                 self.busy += 1
                 self.work.notify()  # there may be room for another
             fetch.run()
-            del fetch  # whoever wants it has it
+            del fetch  # its user has a reference
             with self.work:
                 self.busy -= 1
 
     def _next(self) -> Fetch[Any] | None:
-        """The first that nobody has taken or dropped, if there is room for it."""
+        """The first request that is neither taken nor dropped, if there is room for it."""
         while self.waiting and not self.landing.is_set():
             fetch = self.waiting[0]()
             if fetch is not None and self.filled and self.filled + fetch.size > self.room:
@@ -191,7 +192,7 @@ class Fetching:
         return None
 
     def _land(self) -> None:
-        """Wait for requests in the air: a thread that came back to an interpreter that has ended would abort it."""
+        """Wait for requests under way: a thread that came back to an interpreter that has ended would abort it."""
         self.landing.set()
         ends = time.monotonic() + PROBE
         while self.under_way and time.monotonic() < ends:
@@ -200,5 +201,5 @@ class Fetching:
 
 @cache
 def fetching() -> Fetching:
-    """The one of this process."""
+    """The `Fetching` of this process."""
     return Fetching()

@@ -25,7 +25,7 @@ from petrieve.store.errors import PetrieveError, first_line
 from petrieve.store.rows import microseconds
 
 Item = TypeVar("Item")
-# Keys that are handled while the next are asked for: S3 sends no more with one page.
+# Keys that are handled while the next are asked for: S3 sends no more in one page.
 PAGE = 1000
 
 
@@ -51,7 +51,7 @@ def objects_below(address: str) -> Iterator[Object]:
 
 
 def object_at(address: str) -> Object | None:
-    """What has just this key; None where nothing has.
+    """The object with exactly this key; None if there is none.
 
     Raises:
         PetrieveError: the bucket is not there, not to be read or not to be reached.
@@ -61,13 +61,13 @@ def object_at(address: str) -> Object | None:
     except (FileNotFoundError, PermissionError) as error:
         if isinstance(error, Ended):
             raise refused(address, error) from None
-        return None  # nothing, or nothing that may be asked for by itself: a listing says more
+        return None  # nothing, or an object that may not be asked for alone: a listing says more
     except OSError as error:
         raise refused(address, error) from None
 
 
 def trouble_at(address: str) -> str | None:
-    """Why a bucket does not tell who asks here what there is of an object; None where it does, or nothing is there."""
+    """Why a bucket refuses to answer for an object; None if it answers, or nothing is there."""
     try:
         _asked_for(address)
     except FileNotFoundError:
@@ -115,7 +115,7 @@ def bytes_of(
         if len(data) != whole:
             raise unreached(parted(address)[0], CUT_OFF)
         now = _object(key, known)
-        if version and now.version != version:  # some servers do not hear the condition
+        if version and now.version != version:  # some servers ignore the condition
             raise OSError(errno.EBUSY, odd_keys.CHANGED)
         return now, data
 
@@ -136,7 +136,7 @@ def _object(key: str, known: Mapping[str, Any]) -> Object:
 
 
 def _pages(address: str) -> Iterator[Sequence[Any]]:
-    """The pages of a listing; one that could not be had is asked for again, behind the last key."""
+    """The pages of a listing; a page that failed is asked for again, after the last key."""
     store: Any
     store, prefix = connected(address, retries=0)
     odd, last, left = bool(prefix) and odd_keys.is_odd(prefix.removesuffix("/")), None, waits()
@@ -151,7 +151,7 @@ def _pages(address: str) -> Iterator[Sequence[Any]]:
                 last, left = (page[-1]["path"] if page else last), waits()
             if odd or not address.startswith("s3") or odd_keys.ends_behind(address, store, last):
                 return
-            odd = True  # what obstore took for the end was a complaint
+            odd = True  # obstore took an error for the end
         except Exception as error:
             if type(error).__name__ == "InvalidPathError" and not odd:
                 odd = True
@@ -160,7 +160,7 @@ def _pages(address: str) -> Iterator[Sequence[Any]]:
 
 
 def _wait(address: str, error: Exception, left: Iterator[float]) -> float:
-    """The seconds that are left to wait first, after what may pass; what does not is raised."""
+    """Wait after an error that may pass, and return the waits that are left; another error is raised."""
     trouble = trouble_of(address, error)
     wait = wait_after(trouble, left)
     if wait is None:

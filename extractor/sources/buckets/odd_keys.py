@@ -12,12 +12,12 @@ CHANGED = "it changed while it was read"
 
 
 def is_odd(key: str) -> bool:
-    """Whether obstore would refuse a key, or take it for another: it has no empty part, `.` or `..` and no controls."""
+    """Whether obstore would refuse a key or take it for another: for an empty part, `.`, `..` or a control."""
     return any(part in ("", ".", "..") for part in key.split("/")) or any(char < " " or char == "\x7f" for char in key)
 
 
 def pages(address: str, store: Any, after: str | None = None) -> Iterator[list[dict[str, Any]]]:
-    """What lies below an address, behind the key `after`, page by page, with the names that obstore has for it all."""
+    """What lies below an address, after the key `after`, page by page, in obstore's form."""
     client, bucket, prefix = _client(address, store)
     more = {"StartAfter": after} if after else {}
     for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix, **more, **_pays(store)):

@@ -10,13 +10,13 @@ from petrieve.extractor.sources.buckets.fetching import Fetch, fetching
 from petrieve.extractor.sources.buckets.objects import bytes_of
 from petrieve.extractor.sources.buckets.odd_keys import CHANGED
 
-# A block takes as long over 100 MB/s as its request does over 20 ms, or half: what is read at one place costs little
-# more than the wait for it. With so many ahead, a link of that kind is full.
+# Over 100 MB/s a block takes half of the 20 ms that its request waits: a read at one place costs little more than the
+# wait. With AHEAD blocks under way, such a link is full.
 BLOCK = 1 << 20
 AHEAD = 8
 KEPT = 24
-# Of the object that was closed last, what came and what is under way: an archive is opened again for each of its parts,
-# and the next one begins where the last was read ahead to.
+# Blocks of the object that was closed last: an archive is opened again for each of its parts, and the next part begins
+# where the last was read ahead to.
 _left: dict[tuple[str, int, str | None], "OrderedDict[int, Fetch[bytes]]"] = {}
 
 
@@ -55,7 +55,7 @@ class Remote(io.RawIOBase):
         return place
 
     def readinto(self, buffer: "memoryview | bytearray") -> int:  # type: ignore[override]
-        """Fill a buffer, but for what lies behind the end; how many bytes that were."""
+        """Fill a buffer, up to the object's end; how many bytes were read."""
         view = memoryview(buffer).cast("B")
         end = min(self.place + len(view), self.size)
         done = 0
@@ -68,14 +68,14 @@ class Remote(io.RawIOBase):
         return done
 
     def close(self) -> None:
-        """Leave what was read, and what was asked for, to who opens it next."""
+        """Leave the blocks and requests to whoever opens the object next."""
         if not self.closed and self.version:
             _left.clear()
             _left[self.address, self.size, self.version] = self.blocks
         super().close()
 
     def _block(self, number: int, upto: int) -> bytes:
-        """A block, while the next ones come: those `upto` one, and more the longer it is read from end to end."""
+        """A block, with the next ones asked for ahead: up to `upto`, and more the longer reading is sequential."""
         if self.changed:
             raise OSError(errno.EBUSY, CHANGED)
         if number != self.last:

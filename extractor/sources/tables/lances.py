@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     import lance
     import pyarrow as pa
 
-ROWS = 4  # of which the photos are held at a time
-STEP = 10_000  # rows of which words are read at a time
+ROWS = 4  # whose photos are in memory at a time
+STEP = 10_000  # rows whose annotations are read at a time
 PEEKED = 8  # rows at a time
 LOOKED = 8000  # rows
 HEAD = 64  # bytes of a blob that tell what it is
@@ -94,7 +94,7 @@ class Dataset:
         return self._column(name, range(len(self)))
 
     def _column(self, name: str, places: range) -> "pa.ChunkedArray":
-        """Values of a column. A stream of them ends the process where what Lance says of damage has a zero in it."""
+        """Values of a column. A stream of them ends the process if Lance's message about damage has a zero."""
         import pyarrow as pa
 
         with _rust():
@@ -120,7 +120,7 @@ class Dataset:
             return list(accumulate((fragment.count_rows() for fragment in self._fragments), initial=0))
 
     def _at(self, places: Sequence[int], name: str, size: int = -1) -> "list[pa.Scalar]":
-        """The values at these places of the table, of a blob so many bytes. What lies elsewhere is not opened."""
+        """The values at these places of the table, of a blob the first bytes. What lies elsewhere is not opened."""
         import pyarrow as pa
 
         with _rust():
@@ -154,7 +154,7 @@ def _ids(field: Any) -> set[int]:
 
 @contextmanager
 def _rust() -> Iterator[None]:
-    """What Lance says of damage, as Undecodable: a panic of its Rust is no Exception, and cannot be imported."""
+    """Lance's errors about damage, as Undecodable: a panic of its Rust is not an Exception, and cannot be imported."""
     try:
         yield
     except BaseException as error:

@@ -1,4 +1,4 @@
-"""What the columns of a table of photos are: photos, what each is called, and what is said of it."""
+"""What the columns of a table of photos are: photos, their names and their annotations."""
 
 import base64
 import binascii
@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from petrieve.extractor.sources.annotations.annotations import Annotations, annotations_in, has_room
+from petrieve.extractor.sources.annotations.labels import COLUMN_NAMES as NAMED
 from petrieve.extractor.sources.formats import is_photo
-from petrieve.extractor.sources.said.labels import WORDS as NAMED
-from petrieve.extractor.sources.said.words import Words, has_room, words_in
 from petrieve.extractor.sources.tables.texts import is_text, is_whole, is_word, texts_of
 from petrieve.store.errors import Undecodable, listed
 from petrieve.store.photo import as_text
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 HEAD = 64  # bytes of a photo, which tell that it is one
 PICTURES = ("image", "img", "photo", "picture")  # columns of texts in which photos are looked for
-IDS = ("image_id", "id", "key", "__key__")  # what photos are called by where nothing says their path
+IDS = ("image_id", "id", "key", "__key__")  # columns that name photos where nothing has their path
 LABELS = (*NAMED["label"], "labels")
-LONG = 4096  # characters, from which on a text is more than words
-SHOWN = 200  # characters of a text in a reason
-MOST = 10  # columns that a line names
+LONG_TEXT = 4096  # characters, from which on a text is more than words
+MAX_QUOTED = 200  # characters of a text in a reason
+MAX_NAMED = 10  # columns that a line names
 Column = Callable[[str], "pa.ChunkedArray"]  # the values of a column, or of a field in it: `image.path`
 Peek = Callable[[str], "Sequence[pa.Scalar]"]  # some of the first values of a column that are not null
 
@@ -40,7 +40,7 @@ class Layout:
     split: str | None = None
     own: Sequence[str] = ()  # the user's own
     classes: Mapping[str, Sequence[str]] = field(default_factory=dict)  # what numbers stand for, by column
-    notes: Sequence[str] = ()  # what is to be said of the table
+    notes: Sequence[str] = ()  # notes about the table
     instead: str = ""  # what its rows are where none has a photo
 
 
@@ -52,7 +52,9 @@ def layout(schema: "pa.Schema", peek: Peek) -> Layout:
     if not photos:
         several = [name for name, kind in types.items() if _holds_several(kind, features.get(name))]
         return Layout(
-            instead=f"rows with several photos each in {several[0]}" if several else f"rows of {listed([*types], MOST)}"
+            instead=f"rows with several photos each in {several[0]}"
+            if several
+            else f"rows of {listed([*types], MAX_NAMED)}"
         )
     words = [
         name for name, kind in types.items() if name != photos[0] and is_word(kind) and _is_short(kind, name, peek)
@@ -70,16 +72,16 @@ def layout(schema: "pa.Schema", peek: Peek) -> Layout:
         own=own,
         classes=classes,
         notes=[
-            *([f"has photos in {listed(photos, MOST)}: those in {photos[0]} are taken"] if photos[1:] else []),
-            *([f"has columns that are passed over: {listed(over, MOST)}"] if over else []),
+            *([f"has photos in {listed(photos, MAX_NAMED)}: those in {photos[0]} are taken"] if photos[1:] else []),
+            *([f"has columns that are passed over: {listed(over, MAX_NAMED)}"] if over else []),
         ],
     )
 
 
-def called(made: Layout, column: Column) -> tuple[str | None, list[str] | None]:
-    """The column by which photos are called, and their names; None where no column tells each from all others.
+def name_column(made: Layout, column: Column) -> tuple[str | None, list[str] | None]:
+    """The column that names photos, and the names; None if no column has a name of its own for each.
 
-    A name becomes a part of a path, and must be none that leads elsewhere.
+    A name becomes a part of a path, and must not lead elsewhere.
     """
     for name in made.names:
         texts = texts_of(column(name))
@@ -88,10 +90,10 @@ def called(made: Layout, column: Column) -> tuple[str | None, list[str] | None]:
     return None, None
 
 
-def said(source: str, made: Layout, by: str | None, paths: Sequence[str], column: Column) -> Words:
-    """What the columns of a table say of its photos, which have these paths, row by row, and are called `by` a column.
+def column_annotations(source: str, made: Layout, by: str | None, paths: Sequence[str], column: Column) -> Annotations:
+    """The annotations in a table of its photos, which have these paths, row by row; column `by` names them.
 
-    Notes say what is passed over.
+    Notes say which columns are passed over.
     """
     chosen = {"label": made.label, "split": made.split}
     chosen |= {name: name for name in made.own if name != by or by.casefold() in IDS}
@@ -110,8 +112,8 @@ def said(source: str, made: Layout, by: str | None, paths: Sequence[str], column
                 else:
                     yield ours, found
 
-    words = words_in(paths, texts())
-    notes = [*made.notes, *([f"has columns with dates that are none: {listed(unread, MOST)}"] if unread else [])]
+    words = annotations_in(paths, texts())
+    notes = [*made.notes, *([f"has columns with invalid dates: {listed(unread, MAX_NAMED)}"] if unread else [])]
     for note in notes:
         warnings.warn(f"{source} {note}", stacklevel=2)
     return words
@@ -131,7 +133,7 @@ def photo_in(value: "pa.Scalar") -> bytes:
     if types.is_struct(value.type):
         inner, path = (value[name] if _has(value.type, name) else None for name in ("bytes", "path"))
         if path is not None and path.is_valid and not (inner is not None and inner.is_valid):
-            raise Undecodable(f"its row holds only a path, and not the photo: {str(path)[:SHOWN]!r}")
+            raise Undecodable(f"its row holds only a path, and not the photo: {str(path)[:MAX_QUOTED]!r}")
         return photo_in(pa.scalar(None) if inner is None else inner)
     if is_text(value.type):
         return _in_text(value.as_py())
@@ -149,18 +151,18 @@ def _is_name(text: str) -> bool:
 
 
 def _in_text(text: str) -> bytes:
-    """The photo that a text is, in base64 with or without what a web page sets before it."""
+    """The photo in a base64 text, with or without a web page's prefix `data:`."""
     try:
         data = base64.b64decode(text.partition(";base64,")[2] or text, validate=True)
     except (binascii.Error, ValueError):
         data = b""
     if not is_photo(data[:HEAD]):
-        raise Undecodable(f"its row holds a text and no photo: {text[:SHOWN]!r}")
+        raise Undecodable(f"its row holds a text and no photo: {text[:MAX_QUOTED]!r}")
     return data
 
 
 def _photos(types: "Mapping[str, pa.DataType]", features: Mapping[str, Any], peek: Peek) -> Iterator[str]:
-    """The columns that hold photos: those that are said to, else those that can only be, else those that do."""
+    """The columns of photos: those declared as such, else those of a photo's type, else those that have photos."""
     told = [name for name in types if _kind(features.get(name)) == "Image"]
     pairs = [name for name, kind in types.items() if _has(kind, "bytes") and _has(kind, "path")]
     if told or pairs:
@@ -176,7 +178,7 @@ def _photos(types: "Mapping[str, pa.DataType]", features: Mapping[str, Any], pee
 
 
 def _is_short(kind: "pa.DataType", name: str, peek: Peek) -> bool:
-    return not is_text(kind) or all(len(value.as_py()) <= LONG for value in peek(name))
+    return not is_text(kind) or all(len(value.as_py()) <= LONG_TEXT for value in peek(name))
 
 
 def _begins_as_photo(value: "pa.Scalar") -> bool:
@@ -198,7 +200,7 @@ def _names(photo: str, types: "Mapping[str, pa.DataType]", words: Sequence[str])
 
 
 def _called(names: Sequence[str], words: Sequence[str]) -> str | None:
-    """The name that is the first of these words, in any case."""
+    """The name that is the first found of these words, in any case."""
     return next((name for word in words for name in names if name.casefold() == word), None)
 
 

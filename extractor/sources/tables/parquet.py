@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pyarrow.parquet as pq
 
 BUFFER = 1 << 20  # bytes that are read at a time
-ROWS = 4  # that are held at a time, beside a page and a dictionary
+ROWS = 4  # in memory at a time, beside a page and a dictionary
 PEEKED = 8  # rows at a time
 LOOKED = 1000  # times these; and row groups
 
@@ -93,7 +93,7 @@ class File:
         """The values of a column, or of a field in one."""
         with _arrow():
             read = self._texts.read(columns=[name])
-            read.validate(full=True)  # of what is damaged, Arrow can give values that lie nowhere
+            read.validate(full=True)  # of a damaged file, Arrow can give values outside its buffers
             return inner(read, name)
 
     def values(self, group: int, rows: Collection[int], name: str) -> "Iterator[tuple[int, pa.Scalar]]":
@@ -115,7 +115,7 @@ class File:
 
     @cached_property
     def _texts(self) -> "pq.ParquetFile":
-        """The file as it is read for words: of texts that are equal, one is in memory, as it is in the file."""
+        """The file as it is read for annotations: equal texts are in memory once, as in the file."""
         import pyarrow.parquet as pq
 
         names = [one.name for one in self.schema if is_text(one.type)]
@@ -124,7 +124,7 @@ class File:
 
 @contextmanager
 def _arrow() -> Iterator[None]:
-    """What Arrow says of damage, as Undecodable; what the file could not give stays an OSError."""
+    """Arrow's errors about damage, as Undecodable; an error of reading stays an OSError."""
     import pyarrow as pa
 
     try:

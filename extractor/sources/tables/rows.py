@@ -8,11 +8,12 @@ from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from petrieve.extractor.sources.annotations.annotations import Annotations
 from petrieve.extractor.sources.blob import Blob, blob_at
 from petrieve.extractor.sources.bounds import max_bytes
-from petrieve.extractor.sources.inside import rest, told_bad
-from petrieve.extractor.sources.said.words import Words
-from petrieve.extractor.sources.tables.layouts import Layout, called, layout, photo_in, said
+from petrieve.extractor.sources.entry_names import rest, told_bad
+from petrieve.extractor.sources.source import Read
+from petrieve.extractor.sources.tables.layouts import Layout, column_annotations, layout, name_column, photo_in
 from petrieve.store.errors import PetrieveError, Undecodable
 from petrieve.store.photo import UNTOLD, Photo, path_of
 from petrieve.store.rows import Unreadable, unreadable
@@ -21,18 +22,17 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 PART = 1000  # rows at least, in whole groups: for each part the table is opened again
-Read = tuple[Photo, bytes] | Unreadable
 
 
 class Group(NamedTuple):
     """Rows that are kept together."""
 
-    key: str  # tells them from all others, and from what others were before
+    key: str  # unique among all groups, past ones too
     modified: int  # microseconds since 1970, UTC
 
 
 class Table(Protocol):
-    """A table that is open. What is damaged is Undecodable, what cannot be reached an OSError."""
+    """An open table. Damage raises Undecodable, a file out of reach OSError."""
 
     @property
     def schema(self) -> "pa.Schema":
@@ -40,7 +40,7 @@ class Table(Protocol):
         ...
 
     def groups(self, photos: str, /) -> Sequence[Group]:
-        """What its rows are kept in, in order; `photos` is the column that holds these."""
+        """Its groups of rows, in order; `photos` is the column that holds these."""
         ...
 
     def rows(self, group: int) -> Sequence[int]:
@@ -68,17 +68,17 @@ Opens = Callable[[Blob], AbstractContextManager[Table]]
 
 
 class Listing(NamedTuple):
-    """What a table is found to hold without a look at its photos."""
+    """What a table holds, without a look at its photos."""
 
     layout: Layout = Layout()
     rows: int = 0
     groups: Sequence[tuple[Group, Sequence[int]]] = ()  # each with its rows
     names: Sequence[str] | None = None  # of all rows; where there is none, they are numbered
-    words: Words | None = None
-    damage: str | None = None  # why nothing can be told of what is in it
+    annotations: Annotations | None = None
+    damage: str | None = None  # why its content is unknown
 
     def uris(self) -> Iterator[str]:
-        """What its photos are called, in order."""
+        """The uris of its photos, in order."""
         return iter(self.names) if self.names is not None else (f"row {one}" for one in range(self.rows))
 
 
@@ -95,7 +95,7 @@ class Tabled:
     def parts(self) -> Iterator["Rows"]:
         """Its photos in the order in which they lie, in whole groups.
 
-        One that is damaged, so that nothing tells what is in it, is as a folder that cannot be listed.
+        A damaged table, whose content is unknown, is like a folder that cannot be listed.
 
         Raises:
             PetrieveError: it cannot be reached.
@@ -130,12 +130,12 @@ class Tabled:
         found = self._listing
         return {photo.uri: photo for part in self._rows(found, "") for photo in part.photos}
 
-    def words(self, _: Sequence[Photo]) -> Words | None:
-        """What its other columns say of its photos."""
-        return self._listing.words
+    def annotations(self, _: Sequence[Photo]) -> Annotations | None:
+        """Annotations from its other columns."""
+        return self._listing.annotations
 
     def part(self, photos: Sequence[Photo]) -> "Rows":
-        """Some of its photos as they are known from before."""
+        """Some of its photos that a store knows."""
         return Rows(self.blob, self.before, self.opens, tuple(photos))
 
     @cached_property
@@ -145,13 +145,13 @@ class Tabled:
                 made = _layout(table)
                 if made.photo is None:
                     return Listing(made, rows=len(table))
-                by, names = called(made, table.column)
+                by, names = name_column(made, table.column)
                 groups = [(group, table.rows(number)) for number, group in enumerate(table.groups(made.photo))]
                 found = Listing(made, len(table), groups, names)
                 if names and len(names) != found.rows:
                     raise Undecodable(f"{by} has {len(names)} of {found.rows} rows")
                 paths = [path_of(self.root, self.before + uri) for uri in found.uris()]
-                return found._replace(words=said(self.blob.path, made, by, paths, table.column))
+                return found._replace(annotations=column_annotations(self.blob.path, made, by, paths, table.column))
         except Undecodable as error:
             return Listing(damage=str(error))
 
@@ -227,7 +227,7 @@ def _place(photo: Photo, numbers: Mapping[str, int]) -> tuple[int, int | None]:
 
 
 def _read(table: Table, group: int, rows: dict[int, Photo], column: str) -> Iterator[Read]:
-    """The photos in some rows of a group. Those behind damage share its fate: nothing tells where a row begins."""
+    """The photos in some rows of a group. Those after damage are lost too: nothing shows where a row begins."""
     trouble: Exception = Undecodable("its row is not there")
     try:
         for row, value in table.values(group, sorted(rows), column):
@@ -253,7 +253,7 @@ def _layout(table: Table) -> Layout:
 
 @contextmanager
 def _reached(path: str) -> Iterator[None]:
-    """What cannot be reached while a table is listed, as ours."""
+    """An OSError while a table is listed, as PetrieveError."""
     try:
         yield
     except OSError as error:

@@ -39,8 +39,8 @@ def texts_of(column: "pa.ChunkedArray", classes: Sequence[str] = ()) -> list[str
     A number that stands for no word says nothing. Equal texts are mostly one object.
 
     Raises:
-        ValueError: some are no UTF-8, or no date that Python has.
-        OverflowError: a date is none.
+        ValueError: some are not UTF-8, or not a date of Python's.
+        OverflowError: a date is out of range.
     """
     import pyarrow as pa
     import pyarrow.types as types
@@ -78,7 +78,7 @@ def _writer(kind: "pa.DataType") -> Callable[[Any], str | None]:
         return lambda value: str(value).lower()
     if types.is_float64(kind):
         return repr
-    if types.is_floating(kind):  # with the digits that it has, not with those of a longer number
+    if types.is_floating(kind):  # with its own digits, not with those of a longer type
         return lambda value: str(np.dtype(kind.to_pandas_dtype()).type(value))
     return _moment if types.is_timestamp(kind) else str
 

@@ -10,13 +10,14 @@ from operator import itemgetter
 from posixpath import dirname, join, normpath
 
 from petrieve.extractor.sources.ahead import batched
+from petrieve.extractor.sources.annotations.annotations import Annotations, together
+from petrieve.extractor.sources.annotations.beside import Beside, is_sheet
+from petrieve.extractor.sources.annotations.webdataset import ENDINGS, Siblings
 from petrieve.extractor.sources.blob import Blob
 from petrieve.extractor.sources.bounds import max_bytes
+from petrieve.extractor.sources.entry_names import EntryNames, bad, clean, ending_of, rest, told_bad
 from petrieve.extractor.sources.formats import SUFFIXES, is_photo
-from petrieve.extractor.sources.inside import Names, bad, clean, ending_of, rest, told_bad
-from petrieve.extractor.sources.said.beside import Beside, is_sheet
-from petrieve.extractor.sources.said.webdataset import ENDINGS, Siblings
-from petrieve.extractor.sources.said.words import Words, together
+from petrieve.extractor.sources.source import Read
 from petrieve.extractor.sources.tars.headers import (
     BLOCK,
     HARD_LINK,
@@ -31,7 +32,7 @@ from petrieve.extractor.sources.tars.headers import (
 from petrieve.extractor.sources.tars.unpacked import Bytes, opened
 from petrieve.store.errors import Undecodable
 from petrieve.store.photo import Photo
-from petrieve.store.rows import PASSING, Unreadable, unreadable
+from petrieve.store.rows import PASSING, unreadable
 
 PART = 256  # photos that are read together
 SPAN = 1 << 22  # bytes that are read at once, where photos lie side by side: a disk or a network answers the sooner
@@ -63,20 +64,20 @@ class Tar:
         some = batched(photos, len(photos) or 1 if self.packing else PART)
         return self.beside.noted(map(self.part, some), self.passed)
 
-    def words(self, listed: Sequence[Photo]) -> Words | None:
-        """What files beside the photos say of them, and before these what sheets do."""
-        said = self._siblings.words(self.blob.path), self.beside.words(self.blob.path, listed, self.passed)
+    def annotations(self, listed: Sequence[Photo]) -> Annotations | None:
+        """Annotations from files beside the photos, and from sheets."""
+        said = self._siblings.annotations(self.blob.path), self.beside.annotations(self.blob.path, listed, self.passed)
         return together(words for words in said if words) if any(said) else None
 
     def part(self, photos: Sequence[Photo]) -> "Entries":
-        """Some of its photos as they are known from before."""
+        """Some of its photos that a store knows."""
         return Entries(self.blob, self.packing, tuple(photos))
 
     def _photos(self) -> list[Photo]:
         if self.packing == UNREAD:
             self.passed[f"{UNREAD} file (pack it by gzip or zstd)"] += 1
             return []
-        names = Names(self.passed)
+        names = EntryNames(self.passed)
         found: list[Placed] = []
         links: list[Entry] = []
         lost = Counter[str]()  # why something cannot be listed
@@ -103,8 +104,8 @@ class Tar:
             return
         yield from entries(file, None if self.packing else self.blob.size)
 
-    def _uri(self, entry: Entry, names: Names, file: Bytes) -> str | None:
-        """What the photo that an entry is is called, without what stands before it; None where it is none."""
+    def _uri(self, entry: Entry, names: EntryNames, file: Bytes) -> str | None:
+        """The name of the photo that an entry is, without the uri's prefix; None if it is not a photo."""
         if (uri := names.visible(entry.name)) is None:
             return None
         if entry.kind in OTHERS:
@@ -146,8 +147,8 @@ class Tar:
     def _by_name(self, found: Iterable[Placed]) -> Iterator[tuple[str, Placed]]:
         return ((placed[1].uri[len(self.before) :], placed) for placed in found)
 
-    def _linked(self, links: Iterable[Entry], names: Names, found: dict[str, Placed]) -> Iterator[Placed]:
-        """Photos that have a further name: links to what was found, which are photos where that is one."""
+    def _linked(self, links: Iterable[Entry], names: EntryNames, found: dict[str, Placed]) -> Iterator[Placed]:
+        """Photos by a further name: links to what was found, where that is a photo."""
         for link in links:
             if (uri := names.visible(link.name)) is None:
                 continue
@@ -160,12 +161,13 @@ class Tar:
             elif soft:
                 self.passed["symbolic link"] += 1
             elif ending_of(uri) in SUFFIXES:
-                yield link.place, self._bad(names.apart(uri), f"a link to {link.link!r}, which is no photo in the tar")
+                reason = f"a link to {link.link!r}, which is not a photo in the tar"
+                yield link.place, self._bad(names.apart(uri), reason)
             else:
                 names.pass_over(uri)
 
     def _stamped(self, photos: list[Photo]) -> list[Photo]:
-        """The photos, with the time of the tar where their own say nothing: as where it was made to be reproducible."""
+        """The photos, with the tar's time where their own is missing, as in reproducible tars."""
         same = len({photo.modified for photo in photos}) < 2
         of = f" of {self.blob.version or self.blob.modified}"
         return [
@@ -198,7 +200,7 @@ class Entries:
     packing: str | None
     photos: tuple[Photo, ...]
 
-    def read(self, wanted: Collection[str]) -> Iterator[tuple[Photo, bytes] | Unreadable]:
+    def read(self, wanted: Collection[str]) -> Iterator[Read]:
         """The bytes of the photos with these uris in the order in which they lie, or why they cannot be read."""
         placed = list[Placed]()
         for photo in self.photos:
@@ -219,7 +221,7 @@ class Entries:
 
 
 def spans(placed: Iterable[Placed], most: int) -> Iterator[list[Placed]]:
-    """Photos in order, those together that are read at once: names of the same bytes, or of so many bytes at most."""
+    """Photos in order, grouped as they are read at once: names of the same bytes, or at most `most` bytes."""
     span: list[Placed] = []
     end = 0
     for place, photo in placed:
@@ -233,7 +235,7 @@ def spans(placed: Iterable[Placed], most: int) -> Iterator[list[Placed]]:
         yield span
 
 
-def _read(file: Bytes, span: Sequence[Placed]) -> Iterator[tuple[Photo, bytes] | Unreadable]:
+def _read(file: Bytes, span: Sequence[Placed]) -> Iterator[Read]:
     """The photos of a span; the header before each tells that it is still the one that was listed."""
     try:
         pieces = _pieces(file, span)

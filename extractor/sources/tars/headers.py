@@ -37,7 +37,7 @@ _OF_ALL = "g"
 
 
 class Entry(NamedTuple):
-    """An entry of a tar; names may hold bytes that are no UTF-8, as `os.fsdecode` has them."""
+    """An entry of a tar; names may hold bytes that are not UTF-8, as `os.fsdecode` has them."""
 
     name: str
     kind: str
@@ -61,7 +61,7 @@ def is_tar(head: bytes) -> bool:
 
 
 def entries(file: Bytes, size: int | None) -> Iterator[Entry | Damage]:
-    """What a tar of so many bytes (None where that is not known) holds, in order, and where it is damaged.
+    """The entries of a tar of `size` bytes (None if unknown), in order, and where it is damaged.
 
     Folders are passed over.
     """
@@ -78,12 +78,12 @@ def entries(file: Bytes, size: int | None) -> Iterator[Entry | Damage]:
             try:
                 (said if found.kind in _OF_NEXT else always).update(_told(file, found))
             except ValueError:
-                yield Damage(found.place, "what is said of an entry is damaged")
+                yield Damage(found.place, "an extended header is damaged")
             continue
         try:
             entry = _with(found, always | said)
         except ValueError:
-            yield Damage(found.place, "what is said of an entry is damaged")
+            yield Damage(found.place, "an extended header is damaged")
             entry = found
         said = {}
         place = _behind(entry)
@@ -91,7 +91,7 @@ def entries(file: Bytes, size: int | None) -> Iterator[Entry | Damage]:
             yield entry
         if size is not None and entry.place + entry.size > size:
             yield Damage(entry.place, "it ends too early")
-            place = _next(file, entry.place)  # an entry may only say that it is so large
+            place = _next(file, entry.place)  # the entry's size may be wrong
 
 
 def _header(file: Bytes, place: int, size: int | None) -> Entry | Damage | None:
@@ -180,10 +180,10 @@ def _behind(entry: Entry) -> int:
 
 
 def _told(file: Bytes, entry: Entry) -> dict[bytes, bytes]:
-    """What an entry says of the next one, by pax's keywords.
+    """What an entry records of the next one, by pax's keywords.
 
     Raises:
-        ValueError: it is too long, cut off, or none of pax's records.
+        ValueError: it is too long, cut off, or not in pax's records.
     """
     if entry.size > _LONGEST:
         raise ValueError("too long")
@@ -204,7 +204,7 @@ def _told(file: Bytes, entry: Entry) -> dict[bytes, bytes]:
 
 
 def _with(entry: Entry, said: dict[bytes, bytes]) -> Entry:
-    """An entry with what is said of it.
+    """An entry with what the one before it records.
 
     Raises:
         ValueError: a number is none.

@@ -1,4 +1,4 @@
-"""What a file holds that is packed as a whole, read from its start on."""
+"""The content of a file that is packed as a whole, read from its start on."""
 
 import errno
 from collections.abc import Generator, Iterator
@@ -11,11 +11,11 @@ from petrieve.store.errors import Undecodable, first_line
 # By the first bytes of a file. What Arrow does not unpack, xz, is named and not read.
 PACKED = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bz2", b"\xfd7zXZ\0": "xz"}
 CHUNK = 1 << 18  # bytes that are unpacked at a time
-FINE = 512  # and where the packing is damaged: so all that is whole before it comes out
+FINE = 512  # and near damage, so that all whole bytes before it come out
 
 
 class Bytes(Protocol):
-    """What is read at places."""
+    """Bytes that are read at places."""
 
     def seek(self, place: int, /) -> object:
         """Go to a place."""
@@ -43,16 +43,16 @@ def opened(blob: Blob, packing: str | None) -> Iterator[Bytes]:
 
 
 class _Forward:
-    """Chunks as a file has them; those that are passed are let go."""
+    """Chunks as a file; those that are passed are dropped."""
 
     def __init__(self, chunks: Iterator[bytes]) -> None:
         self._chunks = chunks
         self._held = b""
-        self._first = 0  # where what is held begins
+        self._first = 0  # where the chunks in memory begin
         self._place = 0
 
     def seek(self, place: int) -> None:
-        if place < self._first:  # of a file that has changed, places that were known before may lie in each other
+        if place < self._first:  # in a file that has changed, known places may overlap
             raise OSError(errno.EBUSY, "what is packed has changed since it was listed")
         self._place = place
 
@@ -69,7 +69,7 @@ class _Forward:
         return self._held[start : start + size]
 
     def _hold(self, end: int) -> None:
-        """Hold what lies from here to an end, or to where all ends."""
+        """Read chunks up to an end, or to the end of the file."""
         pieces = [self._held[self._place - self._first :]]
         there = self._first + len(self._held)
         try:

@@ -108,7 +108,7 @@ def _end64(window: Window, place: int) -> tuple[int, int, int, int] | None:
 
 
 def _read(window: Window, start: int, length: int, shift: int) -> Directory | None:
-    """The directory that starts at a place, of a zip before which so many bytes stand; None where none does."""
+    """The directory that starts at a place, of a zip with `shift` bytes before it; None if there is none."""
     if start < 0 or shift < 0 or start + length > window.size or (length and window.at(start, 4) != b"PK\1\2"):
         return None
     data = window.at(start, length)
@@ -154,11 +154,11 @@ def _field(extra: bytes, kind: int) -> bytes:
     return b""
 
 
-_encoding: str | None = None  # what a person says of this process's zips
+_encoding: str | None = None  # that the user named for names in zips
 
 
 def names_are_in(encoding: str | None) -> None:
-    """Take names in zips that say nothing of it to be written in this encoding; of None, in UTF-8.
+    """Set the encoding of names in zips that do not state it; None is UTF-8.
 
     Raises:
         LookupError: there is no such encoding.
@@ -170,12 +170,12 @@ def names_are_in(encoding: str | None) -> None:
 
 
 def named_in() -> str | None:
-    """The encoding that names in zips are taken to be written in, where somebody has said it."""
+    """The encoding that the user named for names in zips, if any."""
     return _encoding
 
 
 def text_of(raw: bytes, flags: int, extra: bytes) -> str:
-    """The name of an entry; bytes that are in no encoding that is known of it stand as they do in paths."""
+    """The name of an entry; bytes that its encoding does not have stand as they do in paths."""
     name, _, _ = raw.partition(b"\0")
     if name.isascii() and not extra and not _encoding:
         return name.decode()

@@ -10,13 +10,14 @@ from functools import lru_cache
 from stat import S_IFMT, S_ISLNK, S_ISREG
 
 from petrieve.extractor.sources.ahead import batched
+from petrieve.extractor.sources.annotations.annotations import Annotations, together
+from petrieve.extractor.sources.annotations.beside import Beside, entry_of, is_sheet
+from petrieve.extractor.sources.annotations.webdataset import ENDINGS, Siblings, names_beside
 from petrieve.extractor.sources.blob import Blob, blob_at
 from petrieve.extractor.sources.bounds import max_ratio
+from petrieve.extractor.sources.entry_names import ARCHIVES, EntryNames, bad, clean, ending_of, rest, told_bad
 from petrieve.extractor.sources.formats import SUFFIXES, is_photo
-from petrieve.extractor.sources.inside import ARCHIVES, Names, bad, clean, ending_of, rest, told_bad
-from petrieve.extractor.sources.said.beside import Beside, entry_of, is_sheet
-from petrieve.extractor.sources.said.webdataset import ENDINGS, Siblings, names_beside
-from petrieve.extractor.sources.said.words import Words, together
+from petrieve.extractor.sources.source import Read
 from petrieve.extractor.sources.zips import torn
 from petrieve.extractor.sources.zips.directory import Entry, directory, text_of
 from petrieve.extractor.sources.zips.unpack import DEFLATED, STORED, Header, Window, content, first_bytes, header
@@ -27,13 +28,13 @@ from petrieve.store.rows import PASSING, Unreadable, unreadable
 # What zips begin with: an entry, the end of an empty directory, and the marks of those that were made to be split.
 ZIPS = (b"PK\3\4", b"PK\5\6", b"PK00", b"PK\7\10")
 PART = 256  # photos that are read together
-# Bytes between two photos that are read rather than passed by; and what at most stands before a photo's own.
+# Bytes between two photos that are read rather than skipped; and the longest header before a photo's own bytes.
 _GAP, _BEFORE = 1 << 18, 1 << 12
 HEAD = 64  # bytes that tell a photo
-# A photo that unpacks to more than the first is refused where that is more than so many times what it takes. What
-# deflate reaches at most is 1,032; a photo all in one colour reaches it, of a few megabytes.
+# A photo that unpacks to more than this is refused if that is over `max_ratio` times its packed size. Deflate's highest
+# ratio is 1,032; a photo of one colour reaches it at a few megabytes.
 _LARGE = 1 << 26
-# Entries with these endings are no photos, and are not opened to see: a data set may have one of them beside each.
+# Entries with these endings are not photos, and are not opened to see: a data set may have one of them beside each.
 _TEXTS = frozenset(
     ".txt .json .jsonl .ndjson .csv .tsv .xml .yaml .yml .toml .md .rst .html .htm .log .cls .caption .py .ipynb .sh "
     ".css .js .npy .npz .mat .pkl .pt .pth .h5 .hdf5 .safetensors .onnx .mp4 .mov .avi .mkv .webm .mp3 .wav .pdf "
@@ -66,20 +67,20 @@ class Zip:
         if self._texts:
             self._settle(listed)
 
-    def words(self, listed: Sequence[Photo]) -> Words | None:
-        """What files beside the photos say of them, and before these what sheets do."""
-        said = self._siblings.words(self.blob.path), self.beside.words(self.blob.path, listed, self.passed)
+    def annotations(self, listed: Sequence[Photo]) -> Annotations | None:
+        """Annotations from files beside the photos, and from sheets."""
+        said = self._siblings.annotations(self.blob.path), self.beside.annotations(self.blob.path, listed, self.passed)
         return together(words for words in said if words) if any(said) else None
 
     def part(self, photos: Sequence[Photo]) -> "Entries":
-        """Some of its photos as they are known from before."""
+        """Some of its photos that a store knows."""
         return replace(self._part(photos), known=True)
 
     def _part(self, photos: Sequence[Photo]) -> "Entries":
         return Entries(self.blob, self.before, tuple(photos))
 
     def _photos(self) -> Iterator[Photo]:
-        names = Names(self.passed)
+        names = EntryNames(self.passed)
         try:
             with self.blob.open() as file:
                 window = Window(file, self.blob.size)
@@ -97,7 +98,7 @@ class Zip:
     def _rest(self, reason: str) -> Photo:
         return rest(self.root, self.before, self.blob, reason)
 
-    def _photo(self, entry: Entry, names: Names, window: Window) -> Photo | None:
+    def _photo(self, entry: Entry, names: EntryNames, window: Window) -> Photo | None:
         uri = None if entry.name[-1:] == "/" else names.visible(entry.name)
         if not uri:
             return None
@@ -116,7 +117,7 @@ class Zip:
         return self._listed(entry, uri)
 
     def _settle(self, photos: Sequence[Photo]) -> None:
-        """Give photos their siblings: these alone are read, in one go; what is of none is passed over."""
+        """Give photos their siblings, which alone are read, in one go; files of no photo are passed over."""
         start = len(self.before)
         names = {name for photo in photos for name in names_beside(photo.uri[start:])}
         wanted = {
@@ -162,7 +163,7 @@ def _refused(entry: Entry) -> str | None:
     if ".." in entry.name and ".." in entry.name.split("/"):
         return "its name leads out of the archive"
     if entry.mode and S_IFMT(entry.mode) and not S_ISREG(entry.mode):
-        return "it is a link" if S_ISLNK(entry.mode) else "it is no regular file"
+        return "it is a link" if S_ISLNK(entry.mode) else "it is not a regular file"
     if entry.flags & _ENCRYPTED:
         return "it is encrypted"
     if entry.method not in (STORED, DEFLATED):
@@ -202,7 +203,7 @@ class Entries:
     photos: tuple[Photo, ...]
     known: bool = False  # from before: the zip may have changed since
 
-    def read(self, wanted: Collection[str]) -> Iterator[tuple[Photo, bytes] | Unreadable]:
+    def read(self, wanted: Collection[str]) -> Iterator[Read]:
         """The bytes of the photos with these uris, in order, or why they cannot be read."""
         chosen = [photo for photo in self.photos if photo.uri in wanted]
         try:
@@ -215,7 +216,7 @@ class Entries:
             for photo, window.until in zip(chosen, _ahead(chosen), strict=True):
                 yield told_bad(photo) or self._read(window, photo)
 
-    def _read(self, window: Window, photo: Photo) -> tuple[Photo, bytes] | Unreadable:
+    def _read(self, window: Window, photo: Photo) -> Read:
         try:
             return photo, self._content(window, photo)
         except Undecodable as error:
@@ -227,15 +228,15 @@ class Entries:
         crc, place = _stamped(photo) or (0, -1)
         found = header(window, place) if place >= 0 else None
         if found is None:
-            raise Undecodable("it does not lie in the archive where that says")
+            raise Undecodable("it is not where the archive says")
         if not _is_called(found, photo.uri.removeprefix(self.before)):
-            raise Undecodable("the archive has another name of it than its own header")
+            raise Undecodable("its header has another name than the archive's directory")
         if found.method not in (STORED, DEFLATED):
             raise Undecodable(_packed_as(found.method))
         return content(window, place + found.length, found.method, photo.size, crc)
 
     def _misread(self, photo: Photo, error: Exception) -> Unreadable:
-        """Why a photo is not what it should be: its zip may be another by now, as may be what lies there."""
+        """Why a photo is not as it was listed: its zip, or the entry, may have changed."""
         blob = self.blob
         try:
             if blob_at(blob.path) != blob:
@@ -259,7 +260,7 @@ def _stamped(photo: Photo) -> tuple[int, int] | None:
 
 
 def _ahead(photos: Sequence[Photo]) -> list[int]:
-    """For each photo, up to where is read at once: to the end of those that lie close behind it."""
+    """For each photo, the end of what is read at once: the photos close behind it too."""
     places, until, next_place = list[int](), 0, -1
     for photo in reversed(photos):
         if found := _stamped(photo):

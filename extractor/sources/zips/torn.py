@@ -1,4 +1,4 @@
-"""The entries of a zip that has no directory, as their own headers have them: what is whole of one that is cut off."""
+"""The entries of a zip without a directory, by their own headers: the whole ones of a zip that is cut off."""
 
 from collections.abc import Iterator
 
@@ -48,7 +48,7 @@ def _measures(window: Window, place: int, found: Header) -> tuple[int, int, int]
     """CRC, packed size and size of the entry whose packed bytes begin at a place."""
     if found.flags & _BEHIND and not found.packed:
         if found.method != DEFLATED or found.flags & 1:
-            raise Undecodable("where it ends stands nowhere")
+            raise Undecodable("its length is not recorded")
         packed, size = measured(window, place)
         behind = window.at(place + packed, 8)
         crc = behind[4:] if behind[:4] == _DESCRIPTOR else behind[:4]
@@ -60,7 +60,7 @@ def _measures(window: Window, place: int, found: Header) -> tuple[int, int, int]
 
 
 def _behind(window: Window, place: int, found: Header) -> int:
-    """Where what lies behind an entry begins, whose packed bytes end at a place."""
+    """Where the next header begins, after packed bytes that end at a place."""
     if not found.flags & _BEHIND:
         return place
     data = window.at(place, 28)

@@ -34,7 +34,7 @@ class Header(NamedTuple):
 
 @dataclass
 class Window:
-    """A file that is read ahead, up to a place that those who know what they want can set."""
+    """A file that is read ahead, up to a place that callers can set."""
 
     file: BinaryIO
     size: int
@@ -43,7 +43,7 @@ class Window:
     _data: bytes = field(default=b"", repr=False)
 
     def at(self, place: int, count: int) -> bytes:
-        """So many bytes from a place on; fewer at the file's end.
+        """`count` bytes from a place on; fewer at the file's end.
 
         Raises:
             OSError: they cannot be read.
@@ -72,7 +72,7 @@ def header(window: Window, place: int) -> Header | None:
 
 
 def content(window: Window, place: int, method: int, size: int, crc: int) -> bytes:
-    """The bytes of an entry whose packed ones begin at a place, as many as it has and with its CRC.
+    """The bytes of an entry whose packed bytes begin at a place; their number and CRC are checked.
 
     Raises:
         OSError: they cannot be read.
@@ -84,7 +84,7 @@ def content(window: Window, place: int, method: int, size: int, crc: int) -> byt
     if len(data) < size:
         raise Undecodable(CUT_OFF if method == STORED else f"it unpacks to {len(data)} bytes instead of {size}")
     if zlib.crc32(data) != crc:
-        raise Undecodable("its bytes are no longer those that were packed: their CRC is another")
+        raise Undecodable("its bytes have changed since they were packed: the CRC differs")
     return data
 
 

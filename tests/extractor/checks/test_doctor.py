@@ -1,4 +1,4 @@
-"""What `cli.py doctor` measures and says."""
+"""What `doctor` measures and prints."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Exports that are damaged, or a stranger's: each is refused in one line, and nothing is written."""
+"""Damaged or untrusted exports: each is refused in one line, and nothing is written."""
 
 import json
 from collections.abc import Callable
@@ -45,13 +45,13 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "no file": (lambda f: (f / FILE).unlink(), "cannot be read"),
     "no end of photos": (lambda f: card(f, photos=float("inf")), "cannot be read"),
     "a card without end": (lambda f: (f / "petrieve.json").write_text("[" * 99999), "cannot be read"),
-    "a photo without a name": (lambda f: change(f, "photo", ["", *map(str, range(39))]), "no path inside"),
+    "a photo without a name": (lambda f: change(f, "photo", ["", *map(str, range(39))]), "not a path inside"),
     "cut short": (lambda f: halve(f / FILE), "cannot be read"),
-    "a path that leads outside": (lambda f: change(f, "photo", ["../../etc/passwd"] * 40), "no path inside"),
-    "an absolute path": (lambda f: change(f, "photo", ["/etc/passwd"] * 40), "no path inside"),
-    "a path of two ways": (lambda f: change(f, "photo", ["a/./b.jpg", *map(str, range(39))]), "no path inside"),
-    "a root that is none": (lambda f: change(f, "root", ["data"] * 40), "no path inside"),
-    "a root with a way back": (lambda f: change(f, "root", ["/data/../etc"] * 40), "no path inside"),
+    "a path that leads outside": (lambda f: change(f, "photo", ["../../etc/passwd"] * 40), "not a path inside"),
+    "an absolute path": (lambda f: change(f, "photo", ["/etc/passwd"] * 40), "not a path inside"),
+    "a path of two ways": (lambda f: change(f, "photo", ["a/./b.jpg", *map(str, range(39))]), "not a path inside"),
+    "a root that is none": (lambda f: change(f, "root", ["data"] * 40), "not a path inside"),
+    "a root with a way back": (lambda f: change(f, "root", ["/data/../etc"] * 40), "not a path inside"),
     "a photo twice": (lambda f: change(f, "photo", ["a.jpg"] * 40), "names a photo twice"),
     "a digest that is none": (lambda f: change(f, "digest", ["x" * 32] * 40), "cannot be used"),
     "a short digest": (lambda f: change(f, "digest", ["00"] * 40), "cannot be used"),

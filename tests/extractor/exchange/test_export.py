@@ -1,4 +1,4 @@
-"""What is exported gives what `predict` gives, elsewhere."""
+"""Exported heads give elsewhere what `predict` gives here."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Embeddings out and in again, as others read them; nothing of a stranger's file is run or trusted."""
+"""Embeddings out and in again, as others read them; nothing of an untrusted file is run or believed."""
 
 import json
 import re

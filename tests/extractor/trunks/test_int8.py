@@ -16,8 +16,8 @@ from safetensors.torch import load_file
 from petrieve.extractor.pixels.decode import decode
 from petrieve.extractor.pixels.view import canonical_view
 from petrieve.extractor.sources.sample import draw_sample
+from petrieve.extractor.trunks.choice import Compute, asking_trunk
 from petrieve.extractor.trunks.densenet import DenseNet
-from petrieve.extractor.trunks.fitting import Compute, asking_trunk
 from petrieve.extractor.trunks.int8 import Int8DenseNet, measure
 from petrieve.extractor.trunks.kinds import FIRST
 from petrieve.extractor.trunks.ranges import INSTRUCTIONS, SAMPLE

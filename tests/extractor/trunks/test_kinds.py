@@ -1,4 +1,4 @@
-"""Every kind of trunk, held against torchvision's network with random weights."""
+"""Every kind of trunk, compared with torchvision's network with random weights."""
 
 import copy
 from collections.abc import Callable

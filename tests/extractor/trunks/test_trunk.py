@@ -289,7 +289,7 @@ def test_a_device_without_room_for_one_photo_is_an_error() -> None:
         raise torch.OutOfMemoryError("no room")
 
     cramped = replace(load_trunk("bundled", "cpu", "float32"), network=network)
-    with pytest.warns(UserWarning, match="batches of"), pytest.raises(PetrieveError, match="--device cpu"):
+    with pytest.warns(UserWarning, match="batches of"), pytest.raises(PetrieveError, match='device="cpu"'):
         cramped(torch.zeros(4, 3, 224, 224, dtype=torch.uint8))
 
 

@@ -116,7 +116,7 @@ def named(content: bytes) -> Kind:
 
 
 def within(seconds: float, kind: Kind) -> str:
-    """What is at hand, and found out in no more than so many seconds."""
+    """The weights at hand, found within these seconds."""
     started = time.monotonic()
     found = at_hand(kind, **SHORT)
     assert time.monotonic() - started <= seconds + SLACK
@@ -246,8 +246,8 @@ def test_a_kind_that_is_not_bundled_has_imagenets_weights_or_none(name: str, hub
     assert within(0, KINDS[name]) == "imagenet"
     with pytest.raises(PetrieveError, match="cannot download the ImageNet weights from http://127") as refused:
         read_weights("imagenet", KINDS[name])
-    assert refused.value.remedy.endswith(f"{KINDS[name].imagenet}, or give `--weights FILE.pth`")
-    with pytest.raises(PetrieveError, match=f"no {KINDS[name].title} is bundled; give `--weights imagenet`"):
+    assert refused.value.remedy.endswith(f'{KINDS[name].imagenet}, or give `weights="FILE.pth"`')
+    with pytest.raises(PetrieveError, match=f'no {KINDS[name].title} is bundled; give `weights="imagenet"`'):
         read_weights("bundled", KINDS[name])
     assert left(hub) == []
 
@@ -258,7 +258,7 @@ def test_weights_that_are_asked_for_by_name_never_become_others(
 ) -> None:
     with serving(TROUBLE[trouble]) as address:
         monkeypatch.setattr(kinds, "WEIGHTS", address)
-        with pytest.raises(PetrieveError, match=r"cannot download the ImageNet weights .* give `--weights bundled`"):
+        with pytest.raises(PetrieveError, match=r"cannot download the ImageNet weights .* give `weights=.bundled.`"):
             read_weights("imagenet", named(SMALL))
     assert left(hub) == [], "torch's own half file is gone too"
 

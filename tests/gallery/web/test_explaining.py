@@ -1,4 +1,4 @@
-"""Why two photos are alike, as a page shows it; and what else the first page does with what was dropped."""
+"""Why two photos are alike, as a page shows it; and what else the first page does with a dropped photo."""
 
 import base64
 import io

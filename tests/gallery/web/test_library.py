@@ -1,4 +1,4 @@
-"""What is in the store, as a page; and what can be begun from it."""
+"""The page about the store, and the jobs that it can start."""
 
 import csv
 import io

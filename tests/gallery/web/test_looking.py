@@ -117,7 +117,7 @@ def test_clicks_keys_and_drops_at_random_break_nothing(
 
 
 def act(page: Any, gallery: Gallery, draw: random.Random, some: list[Path]) -> None:
-    """Do one thing at random, as it may come to somebody's mind."""
+    """Do one thing at random, as a user may."""
     from playwright.sync_api import Error
 
     kind = draw.choices(("click", "key", "type", "drop", "back", "reload", "go"), (10, 6, 2, 2, 2, 1, 1))[0]

@@ -1,4 +1,4 @@
-"""What others see who know the password: all pages, and no folder of this machine on any of them."""
+"""What others with the password see: all pages, and no folder of this machine on any of them."""
 
 import html
 import io

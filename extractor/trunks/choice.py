@@ -1,4 +1,4 @@
-"""The trunk that made what a store holds, and the one that a new store begins with."""
+"""Which trunk a run uses: the one that made a store's embeddings, or the first of a new store."""
 
 import warnings
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ BUNDLED = "bundled"
 
 @dataclass(frozen=True)
 class Compute:
-    """What embeddings are to be computed with: what is asked for, or else what fits the store and the machine."""
+    """How to compute embeddings: as asked for, or else as fits the store and the machine."""
 
     weights: str | None = None  # `imagenet`, `bundled` or a file
     device: str = "auto"
@@ -28,7 +28,7 @@ class Compute:
 
 
 def fitting_trunk(cache: Cache, compute: Compute) -> Trunk:
-    """The trunk that made what `cache` holds; for int8 the float32 one, to be quantised.
+    """The trunk that made a cache's embeddings; for int8 the float32 one, to be quantised.
 
     Raises:
         PetrieveError: it cannot be had, or is another than the cache's.
@@ -39,7 +39,7 @@ def fitting_trunk(cache: Cache, compute: Compute) -> Trunk:
 
 
 def asking_trunk(cache: Cache, compute: Compute) -> Trunk:
-    """The trunk that made what `cache` holds, for photos that stay outside it; int8's ranges are those of the store.
+    """The trunk that made a cache's embeddings, for photos that stay outside it; int8's ranges are the store's.
 
     Raises:
         PetrieveError: it cannot be had, is another than the cache's, or the store has no ranges.
@@ -66,11 +66,11 @@ def new_trunk(name: str | None, compute: Compute) -> Trunk:
 
 
 def made_by(trunk: Trunk) -> Made:
-    """What a store says of a trunk's embeddings."""
+    """A store's record of a trunk."""
     return Made(trunk.kind, trunk.fingerprint, trunk.weights)
 
 
 def asks(cache: Cache, compute: Compute) -> bool:
-    """Whether somebody asks for what must be checked even when there is nothing to embed."""
+    """Whether weights, device or precision are given, which are checked even if there is nothing to embed."""
     other = compute.weights is not None and resolve(compute.weights) != cache.weights
     return other or (compute.device, compute.precision) != ("auto", "auto")

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from petrieve.extractor.sources.said.names import SPLITS
-from petrieve.extractor.sources.said.sheets import cell_text, check_text, read_sheet, table_of
-from petrieve.extractor.sources.said.spellings import Photos, photos_meant
+from petrieve.extractor.sources.annotations.names import SPLITS
+from petrieve.extractor.sources.annotations.sheets import cell_text, check_text, read_sheet, table_of
+from petrieve.extractor.sources.annotations.spellings import Photos, photos_meant
 from petrieve.store.columns import carried, typed
 from petrieve.store.errors import PetrieveError, listed
 from petrieve.store.known import Known
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
-# What a column is called, in any case; what stands behind our own word is taken where that is not there.
-WORDS = {
+# The names of columns, in any case; those after our own word count where that is missing.
+COLUMN_NAMES = {
     "photo": ("photo", "path", "file", "filepath", "file_name", "filename", "image", "image_path"),
     "label": ("label", "class", "ground_truth", "choice"),
     "split": ("split",),
 }
-# What stands beside photo and label where `predict --csv` and `audit --csv` have written them, and p(cat) and the like.
-RESULTS = {"probability", "error", "unsure", "unfamiliar"}, {"suggested", "reason", "score"}
+# Columns that `predict --csv` and `audit --csv` write beside photo and label; p(cat) and the like too.
+HEAD_COLUMNS = {"probability", "error", "unsure", "unfamiliar"}, {"suggested", "reason", "score"}
 ROOT = "root"  # of `predict --csv`
 SHARE = re.compile(r"p\(.*\)")
 TASKS = {"annotation_id", "annotator"}  # of Label Studio's exports
@@ -43,17 +43,17 @@ class Labels:
     columns: "pa.Schema"  # the user's own, beyond label and split
 
     def into(self, columns: "pa.Schema") -> "Labels":
-        """The same as wider columns hold it."""
+        """The same, in wider columns."""
         rows = carried(self.rows.values(), self.columns, columns)
         return replace(self, rows=dict(zip(self.rows, rows, strict=True)), columns=columns)
 
-    def said(self, photos: Photos, known: Known, seen: "np.ndarray") -> dict[str, dict[str, Any]]:
-        """What the CSV says, by path, of photos that are found and that the store knows; a note names the rest.
+    def by_path(self, photos: Photos, known: Known, seen: "np.ndarray") -> dict[str, dict[str, Any]]:
+        """The CSV's rows by path, for photos that are found and that the store knows; a note names the rest.
 
-        `seen` (bool, of all that the store knows) are those of them that are found.
+        `seen` (bool, of all photos that the store knows) marks those that are found.
 
         Raises:
-            PetrieveError: a name stands for two photos, two names for one, or none for any.
+            PetrieveError: a name stands for two photos, two names for one, or no name for any.
         """
         meant = photos_meant(self.file, self.rows, photos, known)
         places = dict(zip(meant, known.places_of(list(meant.values())).tolist(), strict=True))
@@ -71,17 +71,19 @@ class Labels:
 def read_labels(file: str | os.PathLike[str], *, photo: str | None = None, label: str | None = None) -> Labels:
     """The labels in a CSV: `label`, `split` and any other columns, each a number, a date … where all its values are.
 
-    `photo` and `label` name the columns of the photo's path and of its label; by default they are found by WORDS.
+    `photo` and `label` name the columns of path and label; by default COLUMN_NAMES finds them.
 
     Raises:
-        PetrieveError: no such file, no CSV, no column of the photo or several, a photo twice, a column that cannot be
-            stored, a split that is none.
+        PetrieveError: no such file, not a CSV, no column of the photo or several, a photo twice, a column that cannot
+            be stored, an unknown split.
     """
     source = str(file)
-    header, table = table_of(source, read_sheet(source), WORDS["photo"] if photo is None else [photo.casefold()])
-    if all(_place(source, header, word, label if word == "label" else None) is None for word in ("label", "split")):
+    header, table = table_of(source, read_sheet(source), COLUMN_NAMES["photo"] if photo is None else [photo.casefold()])
+    is_the_pages = os.path.exists(os.path.join(os.path.dirname(source), "store.json"))  # it has what was noted, no more
+    places = (_place(source, header, word, label if word == "label" else None) for word in ("label", "split"))
+    if not is_the_pages and all(place is None for place in places):
         what = f"{source} has no column `label`, so photos are labelled as without it"
-        warnings.warn(f"{what}; `--label-column` says which column it is", stacklevel=2)
+        warnings.warn(f"{what}; `label_column=…` says which column it is", stacklevel=2)
     return labels_of(source, header, table, photo=photo, label=label)
 
 
@@ -103,14 +105,14 @@ def labels_of(
     names = _names(source, header, {"photo": photo, "label": label})
     cells = {name: [row[place] for row in table] for place, name in enumerate(names) if name}
     photos = cells.pop("photo")
-    if ROOT in results(header):  # below which `predict` has named the photos
+    if ROOT in head_columns(header):  # `predict` names the photos below it
         roots = [row[header.index(ROOT)] for row in table]
         photos = [_below(*place) for place in zip(roots, photos, strict=True)]
     columns, values = list[pa.Field](), dict[str, list[Any]]()
     for name, column in cells.items():
         check_text(source, column)
         words = [cell_text(cell) or None for cell in column]
-        if name in WORDS:
+        if name in COLUMN_NAMES:
             values[name] = words if name == "label" else [_split(source, word) for word in words]
             continue
         field, held = typed(name, words)
@@ -126,7 +128,7 @@ def check_columns(file: str, names: Sequence[str]) -> None:
     """Refuse columns that cannot be stored.
 
     Raises:
-        PetrieveError: a name is the cache's own, no word, or there twice.
+        PetrieveError: a name is the cache's own, not a word, or there twice.
     """
     for position, name in enumerate(names):
         if name in RESERVED or not COLUMN.fullmatch(name) or name in names[:position]:
@@ -135,15 +137,15 @@ def check_columns(file: str, names: Sequence[str]) -> None:
 
 def _names(file: str, header: Sequence[str], chosen: Mapping[str, str | None]) -> list[str | None]:
     """What each column is kept as: `photo`, `label`, `split`, its own name, or nothing."""
-    places = {word: _place(file, header, word, chosen.get(word)) for word in WORDS}
+    places = {word: _place(file, header, word, chosen.get(word)) for word in COLUMN_NAMES}
     if places["photo"] is None:
         raise PetrieveError(
             f"{file} has no column `photo`, only {listed(header, 10)}",
-            "name the column that holds each photo's path `photo`, or say which it is with `--photo-column`",
+            "name the column that holds each photo's path `photo`, or say which it is with `photo_column=…`",
         )
     if places["photo"] == places["label"]:
         raise PetrieveError(f"{file} cannot have photo and label in one column", "name two")
-    over = results(header) | {name for name in header if name.casefold() in WORDS}
+    over = head_columns(header) | {name for name in header if name.casefold() in COLUMN_NAMES}
     of_place = {place: word for word, place in places.items()}
     names = [of_place.get(place, None if name in over else name) for place, name in enumerate(header)]
     if left := [name for name, kept in zip(header, names, strict=True) if kept is None]:
@@ -153,12 +155,12 @@ def _names(file: str, header: Sequence[str], chosen: Mapping[str, str | None]) -
 
 
 def _place(file: str, header: Sequence[str], word: str, chosen: str | None) -> int | None:
-    """Where the column is that one of our words means."""
-    own, *others = WORDS[word]
+    """The place of the column that one of our words means."""
+    own, *others = COLUMN_NAMES[word]
     for names in ([chosen],) if chosen else ([own], others):
         found = [place for place, name in enumerate(header) if (name if chosen else name.casefold()) in names]
         if len(found) > 1:
-            ask = f", or say which it is with `--{word}-column`" if others else ""
+            ask = f", or say which it is with `{word}_column=…`" if others else ""
             raise PetrieveError(
                 f"{file} has the columns {' and '.join(header[place] for place in found)}: each may be the {word}",
                 f"rename the others{ask}",
@@ -170,17 +172,17 @@ def _place(file: str, header: Sequence[str], word: str, chosen: str | None) -> i
     return None
 
 
-def results(header: Sequence[str]) -> set[str]:
-    """The columns that say what a head holds of a photo, where one of our commands has written them."""
+def head_columns(header: Sequence[str]) -> set[str]:
+    """The columns of a head's results, if one of our commands has written this header."""
     shares = {name for name in header if SHARE.fullmatch(name)}
-    told, audited = RESULTS
+    told, audited = HEAD_COLUMNS
     found = {name for some in (told, audited) if some <= set(header) for name in some}
     found |= {ROOT} & set(header) if told <= set(header) else set()
     return found | shares | (told if shares else set())
 
 
 def _below(root: str, photo: str) -> str:
-    """A photo's path below a root; one that somebody has written into a file of ours, and no root, as it is."""
+    """A photo's path below a root; as it is, if a user has added the row without a root."""
     if not root or not photo.strip() or os.path.isabs(photo):
         return photo
     return path_of(root, photo.removeprefix("./"))
@@ -195,8 +197,8 @@ def _split(file: str, word: str | None) -> str | None:
 def _by_photo(
     file: str, photos: Sequence[str], rows: Sequence[dict[str, Any]], header: Sequence[str]
 ) -> dict[str, dict[str, Any]]:
-    """The rows by the photos that they are of; one without a label says nothing where a tool has written it."""
-    by_tool = bool(results(header)) or set(header) >= TASKS
+    """The rows by photo; a row without a label says nothing if a tool has written it."""
+    by_tool = bool(head_columns(header)) or set(header) >= TASKS
     found: dict[str, dict[str, Any]] = {}
     for photo, row in zip(photos, rows, strict=True):
         if not photo.strip():

@@ -1,4 +1,4 @@
-"""What several heads are right about, and what each of them alone."""
+"""How many photos several heads are all measured on, and how many each alone is right about."""
 
 from collections.abc import Mapping
 

@@ -1,24 +1,23 @@
-"""Photos of archives that are read from their start on, or in large pieces: in one go, and held for a while."""
+"""Photos of archives that are read from their start on, or in large pieces: read in one go, and kept for a while."""
 
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from threading import Lock
 
-from petrieve.extractor.sources.source import Part
+from petrieve.extractor.sources.source import Part, Read
+from petrieve.extractor.sources.subfolder import Within
 from petrieve.extractor.sources.tables.rows import Rows
 from petrieve.extractor.sources.tars.entries import Entries
-from petrieve.extractor.sources.within import Within
 from petrieve.store.photo import Photo
 from petrieve.store.rows import Unreadable
 
-MOST = 256 << 20  # bytes that are held
-OPEN = 8  # archives that are open at a time
-Read = tuple[Photo, bytes] | Unreadable
+MAX_BYTES = 256 << 20  # bytes of photos in memory
+MAX_OPEN = 8  # archives that are open at a time
 
 
 def is_costly(part: Part) -> bool:
-    """Whether one photo of a part costs reading what lies before it, or with it."""
+    """Whether reading one photo of a part means reading others before it, or with it."""
     if isinstance(part, Within):
         return is_costly(part.part)
     return isinstance(part, Rows) or (isinstance(part, Entries) and part.packing is not None)
@@ -31,10 +30,10 @@ class _Wanted:
 
 
 @dataclass(eq=False)
-class Held:
-    """Photos that are wanted of such parts: whoever asks for one is given those before it in their order for nothing.
+class ReadOnce:
+    """The wanted photos of such parts: reading one keeps those before it in memory.
 
-    Asked for in the order in which they lie, each part is read once, however many threads ask.
+    If they are asked for in the order in which they lie, each part is read once, however many threads ask.
     """
 
     _wanted: dict[str, _Wanted] = field(default_factory=dict)  # by path of a photo
@@ -53,7 +52,7 @@ class Held:
         return path in self._wanted
 
     def read(self, path: str) -> Read | None:
-        """A photo that is wanted, by its path; None where its part gives nothing of it."""
+        """A wanted photo, by its path; None if its part does not give it."""
         with self._lock:
             if path in self._held:
                 self._held.move_to_end(path)
@@ -63,17 +62,17 @@ class Held:
                 for read in left:
                     if self._hold(read) == path:
                         self._under_way[wanted] = left
-                        if len(self._under_way) > OPEN:
+                        if len(self._under_way) > MAX_OPEN:
                             self._under_way.popitem(last=False)
                         return read
         return None
 
     def _hold(self, read: Read) -> str:
-        """Hold a photo in place of those that were asked for the longest ago; its path."""
+        """Keep a photo in place of those that were asked for the longest ago; its path."""
         path = _photo(read).path
         self._bytes += _size(read) - (_size(self._held.pop(path)) if path in self._held else 0)
         self._held[path] = read
-        while self._bytes > MOST and len(self._held) > 1:
+        while self._bytes > MAX_BYTES and len(self._held) > 1:
             self._bytes -= _size(self._held.popitem(last=False)[1])
         return path
 

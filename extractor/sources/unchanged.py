@@ -1,4 +1,4 @@
-"""Archives that are not opened, because they are what they were when they were listed: a store knows their photos."""
+"""Archives that are not opened, because they have not changed since they were listed: a store knows their photos."""
 
 import time
 from collections import Counter
@@ -8,24 +8,24 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 from petrieve.extractor.sources.ahead import batched
+from petrieve.extractor.sources.annotations.annotations import Annotations
 from petrieve.extractor.sources.archives import Archive, archive
 from petrieve.extractor.sources.blob import Blob
-from petrieve.extractor.sources.inside import told_bad
-from petrieve.extractor.sources.said.words import Words
-from petrieve.extractor.sources.source import Part
+from petrieve.extractor.sources.entry_names import told_bad
+from petrieve.extractor.sources.source import Part, Read
 from petrieve.extractor.sources.zips.directory import named_in
 from petrieve.store.errors import Undecodable
 from petrieve.store.known import Known
 from petrieve.store.listings import Listing, Tally, tally
 from petrieve.store.photo import Photo, Stamp, as_text
-from petrieve.store.rows import Unreadable, unreadable
+from petrieve.store.rows import unreadable
 
 if TYPE_CHECKING:
     import numpy as np
 
-# What has changed within so many seconds may change again without its time showing it: FAT keeps every other second.
+# Seconds within which a changed file may change again and keep its time: FAT keeps every other second.
 FRESH = 2.0
-SOME = 10_000  # photos that are in memory at a time
+PHOTOS_AT_ONCE = 10_000  # photos that are in memory at a time
 
 
 @dataclass(eq=False)
@@ -46,12 +46,12 @@ class Listings:
         if listing and listing.stamp == _stamp(blob):
             photos = partial(self._photos, blob, root, before)
             if listing.photos.is_of(tally(photos(), len(before))):
-                return AsBefore(blob, root, before, photos, Counter(listing.passed))
+                return UnchangedArchive(blob, root, before, photos, Counter(listing.passed))
         found = archive(blob, root, before)
-        return found and Noted(found, blob, len(before), self.now)
+        return found and OpenedArchive(found, blob, len(before), self.now)
 
     def _photos(self, blob: Blob, root: str, before: str) -> Iterator[Photo]:
-        """What the store knows to lie in a file, as a source with this root names it."""
+        """The photos in a file that the store knows, with uris relative to this root."""
         container = as_text(blob.path)
         for name, size, modified, version in self.there.inside(container, self._places[container]):
             yield Photo(root, before + name, size, modified, version=version)
@@ -71,18 +71,18 @@ def opened(blob: Blob, root: str, before: str, listings: Listings | None) -> Arc
 
 
 def _stamp(blob: Blob) -> Stamp:
-    """What tells that a file, and how the names in it are read, is what it was."""
+    """A stamp that changes with the file, and with how the names in it are read."""
     names = f"{blob.version or ''} names in {encoding}" if (encoding := named_in()) else blob.version
     return blob.size, blob.modified, names
 
 
 @dataclass(frozen=True)
-class Noted:
-    """An archive of which it is noted what it holds, once it is listed."""
+class OpenedArchive:
+    """An archive whose content is noted once it is listed."""
 
     whole: Archive
     blob: Blob
-    start: int  # of the names in it, in the uris of its photos
+    start: int  # where the names in it begin in the uris of its photos
     now: dict[str, Listing]
 
     @property
@@ -106,9 +106,9 @@ class Noted:
         if whole:
             self.now[self.blob.path] = Listing(_stamp(self.blob), found, dict(self.passed))
 
-    def words(self, listed: Sequence[Photo]) -> Words | None:
+    def annotations(self, listed: Sequence[Photo]) -> Annotations | None:
         """As the archive has it."""
-        return self.whole.words(listed)
+        return self.whole.annotations(listed)
 
     def part(self, photos: Sequence[Photo]) -> Part:
         """As the archive has it."""
@@ -116,7 +116,7 @@ class Noted:
 
 
 @dataclass(frozen=True)
-class AsBefore:
+class UnchangedArchive:
     """An archive that has not changed."""
 
     blob: Blob
@@ -127,19 +127,19 @@ class AsBefore:
 
     def parts(self) -> Iterator[Part]:
         """All its photos, some at a time."""
-        return map(self.part, batched(self.photos(), SOME))
+        return map(self.part, batched(self.photos(), PHOTOS_AT_ONCE))
 
-    def words(self, _: Sequence[Photo]) -> Words | None:
-        """Nothing: none of its photos is new."""
+    def annotations(self, _: Sequence[Photo]) -> Annotations | None:
+        """None: none of its photos is new."""
         return None
 
-    def part(self, photos: Sequence[Photo]) -> "Unopened":
+    def part(self, photos: Sequence[Photo]) -> "UnopenedPart":
         """Some of its photos."""
-        return Unopened(self.blob, self.root, self.before, tuple(photos))
+        return UnopenedPart(self.blob, self.root, self.before, tuple(photos))
 
 
 @dataclass(frozen=True, slots=True)
-class Unopened:
+class UnopenedPart:
     """Photos of an archive that is opened when they are read."""
 
     blob: Blob
@@ -147,11 +147,11 @@ class Unopened:
     before: str
     photos: tuple[Photo, ...]
 
-    def read(self, wanted: Collection[str]) -> Iterator[tuple[Photo, bytes] | Unreadable]:
+    def read(self, wanted: Collection[str]) -> Iterator[Read]:
         """The bytes of the photos with these uris, in order, or why they cannot be read."""
         try:
             found = archive(self.blob, self.root, self.before)
-            why: Exception = Undecodable(f"{self.blob.path} is no longer a file that photos are in")
+            why: Exception = Undecodable(f"{self.blob.path} is no longer an archive of photos")
         except OSError as error:
             found, why = None, error
         if found:

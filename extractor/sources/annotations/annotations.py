@@ -1,12 +1,12 @@
-"""What a source says of its photos beside their names: labels, splits and columns that lie with them."""
+"""A source's annotations of its photos: labels, splits and columns that lie with them."""
 
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from petrieve.extractor.sources.said.labels import COLUMN
-from petrieve.extractor.sources.said.names import SPLITS
+from petrieve.extractor.sources.annotations.labels import COLUMN
+from petrieve.extractor.sources.annotations.names import SPLITS
 from petrieve.store.columns import carried, joined, typed
 from petrieve.store.errors import listed
 from petrieve.store.rows import RESERVED
@@ -18,18 +18,18 @@ Texts = Mapping[str, str | None]  # by column
 
 
 @dataclass(frozen=True)
-class Words:
-    """What is said of photos, by path: label, split and the columns of a schema."""
+class Annotations:
+    """Annotations by path: label, split and the columns of a schema."""
 
     rows: dict[str, dict[str, Any]]
     columns: "pa.Schema"  # beyond label and split
 
-    def into(self, columns: "pa.Schema") -> "Words":
-        """The same as wider columns hold it."""
+    def into(self, columns: "pa.Schema") -> "Annotations":
+        """The same, in wider columns."""
         rows = carried(self.rows.values(), self.columns, columns)
         return replace(self, rows=dict(zip(self.rows, rows, strict=True)), columns=columns)
 
-    def beside(self, names: Iterable[str]) -> "Words":
+    def beside(self, names: Iterable[str]) -> "Annotations":
         """The same without columns whose names differ by case alone from one of these or another; a note says so."""
         import pyarrow as pa
 
@@ -40,11 +40,11 @@ class Words:
         others = [f"{name!r} beside {called[name.casefold()]!r}" for name in odd]
         warnings.warn(f"columns beside photos are passed over: {listed(others, 10)}", stacklevel=2)
         rows = {path: {name: row[name] for name in row if name not in odd} for path, row in self.rows.items()}
-        return Words(rows, pa.schema([field for field in self.columns if field.name not in odd]))
+        return Annotations(rows, pa.schema([field for field in self.columns if field.name not in odd]))
 
 
-def words_of(source: str, texts: Mapping[str, Texts]) -> Words:
-    """What a source says of photos in texts, by path; a column has another type where all its values do.
+def annotations_of(source: str, texts: Mapping[str, Texts]) -> Annotations:
+    """Annotations from texts, by path; a column has another type if all its values do.
 
     `label` and `split` are ours, others the user's own; those that a store has no room for are passed over, and a note
     says so.
@@ -53,11 +53,11 @@ def words_of(source: str, texts: Mapping[str, Texts]) -> Words:
     if odd := [name for name in names if not has_room(name)]:
         warnings.warn(f"{source} has columns that are passed over: {listed(odd, 10)}", stacklevel=2)
     columns = ((name, [row.get(name) for row in texts.values()]) for name in names if name not in odd)
-    return words_in(list(texts), columns)
+    return annotations_in(list(texts), columns)
 
 
-def words_in(paths: Sequence[str], columns: Iterable[tuple[str, Sequence[str | None]]]) -> Words:
-    """What the columns of a table say in texts of the photos with these paths, row by row; as by `words_of`."""
+def annotations_in(paths: Sequence[str], columns: Iterable[tuple[str, Sequence[str | None]]]) -> Annotations:
+    """Annotations from columns of texts, row by row of the photos with these paths; as by `annotations_of`."""
     import pyarrow as pa
 
     rows: dict[str, dict[str, Any]] = {path: {} for path in paths}
@@ -76,16 +76,16 @@ def words_in(paths: Sequence[str], columns: Iterable[tuple[str, Sequence[str | N
         for row, value in zip(rows.values(), held, strict=True):
             if value is not None:
                 row[name] = value
-    return Words(rows, pa.schema(fields))
+    return Annotations(rows, pa.schema(fields))
 
 
 def has_room(column: str) -> bool:
-    """Whether a store can keep what a column with this name says: others are its own, or no word."""
+    """Whether a store can keep a column of this name: a word that is not one of its own."""
     return column not in RESERVED and COLUMN.fullmatch(column) is not None
 
 
-def together(some: Iterable[Words]) -> Words:
-    """What several sources say, in columns that hold all of it; of one photo, the later adds to the earlier."""
+def together(some: Iterable[Annotations]) -> Annotations:
+    """Annotations from several sources, in columns that hold all; of one photo, the later adds to the earlier."""
     import pyarrow as pa
 
     every = list(some)
@@ -98,4 +98,4 @@ def together(some: Iterable[Words]) -> Words:
         into = pa.schema([fields[name] for name in words.columns.names])
         for path, row in words.into(into).rows.items():
             rows.setdefault(path, {}).update(row)
-    return Words(rows, pa.schema(list(fields.values())))
+    return Annotations(rows, pa.schema(list(fields.values())))

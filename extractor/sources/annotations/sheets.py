@@ -1,4 +1,4 @@
-"""A table of text, in whichever way a spreadsheet has written it."""
+"""Tables of text, in whatever form a spreadsheet has written them."""
 
 import csv
 import io
@@ -28,11 +28,11 @@ def read_sheet(file: str) -> bytes:
 def table_of(file: str, data: bytes, named: Collection[str]) -> tuple[list[str], list[list[str]]]:
     """The header, and the rows that hold something, each as long as the header.
 
-    In UTF-8 or UTF-16, with or without a mark of it, and separated by what shows one of the columns that are `named`,
-    in any case. Cells are as they were written; in UTF-8, bytes that are no text stand as they do in paths.
+    In UTF-8 or UTF-16, with or without a byte order mark; the separator is the one that shows a column of `named`, in
+    any case. Cells are as they were written; in UTF-8, bytes that are not text stand as they do in paths.
 
     Raises:
-        PetrieveError: no such table.
+        PetrieveError: it is not such a table.
     """
     try:
         text = _text(data)
@@ -63,7 +63,7 @@ def cell_text(cell: str) -> str:
 
 
 def check_text(file: str, cells: Iterable[str]) -> None:
-    """Refuse bytes that are no UTF-8.
+    """Refuse bytes that are not UTF-8.
 
     Raises:
         PetrieveError: there are some in these cells.

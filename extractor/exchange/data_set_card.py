@@ -5,7 +5,7 @@ from petrieve.extractor.trunks.kinds import kind
 from petrieve.store.cache import Cache
 from petrieve.store.rows import own
 
-CARD = """\
+TEMPLATE = """\
 ---
 configs:
 - config_name: default
@@ -36,10 +36,10 @@ what is in `data/`. `petrieve import` reads the folder back into a store, bit by
 
 
 def data_set_card(cache: Cache, photos: int) -> str:
-    """The text of a README.md that says what a folder with so many photos holds."""
+    """The text of a README.md that says what a folder with N photos holds."""
     columns = own(cache.photo_schema)
     rest = [name for name in REST if name not in ("digest", "gone") and name in cache.photo_schema.names]
-    return CARD.format(
+    return TEMPLATE.format(
         photos=photos,
         dimension=cache.dimension,
         trunk=kind(cache.made.kind).title,

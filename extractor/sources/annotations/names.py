@@ -21,7 +21,7 @@ SPLITS = {
     "testing": "test",
     "test1": "test",  # Kaggle's name for it
 }
-PETS_TOO = ("val", "dev")  # of these, what pets are called as well
+PETS_TOO = ("val", "dev")  # of these, names of pets too
 PARENT = -1  # the level of the folder that a photo lies in
 ARCHIVE = re.compile(r"\.(zip|tar|tgz|tbz2?|tzst|tar\.(gz|zst|bz2)|parquet|lance)$", re.IGNORECASE)
 _SHARD = re.compile(r"(^|[-_.])\d+(-of-\d+(-[0-9a-f]{16})?)?$")
@@ -29,7 +29,7 @@ _KAGGLE = re.compile(r"(cat|dog)\.\d+\.\w+", re.IGNORECASE)
 Folder = tuple[str, str]  # a root, and a folder below it
 
 
-class Said(NamedTuple):
+class FromPath(NamedTuple):
     """What a name or a folder says of a photo, and which of the two gave the label."""
 
     label: str | None
@@ -43,7 +43,7 @@ class Way:
 
     source: str | None  # the name of the source, unless that is a split
     below: tuple[str, ...]  # the folders below it, without those that are splits
-    split: str | None  # what the nearest folder that is one says
+    split: str | None  # of the nearest folder that is a split
 
     def label(self, level: int) -> str | None:
         """The folder at this level: 1 is the first below the source, 0 the source itself, PARENT the last."""
@@ -59,19 +59,19 @@ class Naming:
     ways: Mapping[Folder, Way]
     level: int | None
 
-    def of(self, photo: Photo) -> Said:
+    def of(self, photo: Photo) -> FromPath:
         """What name and folders say of a photo whose folder is among the ways."""
         folder, _, name = photo.uri.rpartition("/")
         way = self.ways[photo.root, folder]
         label = way.label(self.level) if self.level is not None else None
         if label is not None:
-            return Said(label, way.split, "folders")
+            return FromPath(label, way.split, "folders")
         label = kaggle(name)
-        return Said(label, way.split, label and "names")
+        return FromPath(label, way.split, label and "names")
 
 
-def called(name: str) -> str:
-    """What a folder is called, or would be that an archive is unpacked to: shards of one set are called the same.
+def folder_name(name: str) -> str:
+    """The name of a folder, or of the folder that an archive is unpacked to: shards of one set have the same.
 
     `train` for `train.zip` and `train-00000-of-00004.parquet`, nothing for `00012.tar`.
     """
@@ -88,7 +88,7 @@ def kaggle(name: str) -> str | None:
 
 
 def tree_of(folders: Iterable[Folder]) -> dict[Folder, set[str]]:
-    """The names of the folders in each folder, of these folders of photos and those that they lie in."""
+    """The names of the folders in each folder, for these folders of photos and those that they lie in."""
     tree: dict[Folder, set[str]] = {}
     for root, folder in folders:
         inner = tree.setdefault((root, folder), set())
@@ -105,13 +105,13 @@ def tree_of(folders: Iterable[Folder]) -> dict[Folder, set[str]]:
 
 def ways_of(tree: Mapping[Folder, set[str]], beside: Collection[str] = ()) -> dict[Folder, Way]:
     """The way to each folder of a tree; the roots that are `beside` each other are siblings, as folders in one are."""
-    sources = {called(os.path.basename(root)) for root in beside}
+    sources = {folder_name(os.path.basename(root)) for root in beside}
     ways: dict[Folder, Way] = {}
     for root, folder in sorted(tree):
         above, _, name = folder.rpartition("/")
-        name = called(name if folder else os.path.basename(root))
+        name = folder_name(name if folder else os.path.basename(root))
         if folder:
-            way, siblings = ways[root, above], set(map(called, tree[root, above]))
+            way, siblings = ways[root, above], set(map(folder_name, tree[root, above]))
         else:
             way, siblings = Way(None, (), None), sources if root in beside else {name}
         if is_split(name, siblings, tree[root, folder]):
@@ -126,10 +126,10 @@ def ways_of(tree: Mapping[Folder, set[str]], beside: Collection[str] = ()) -> di
 
 
 def is_split(name: str, siblings: Collection[str], inner: Iterable[str]) -> bool:
-    """Whether a folder with this name, that lies among these and has these in it, is a split.
+    """Whether a folder of this name, with these siblings and these folders in it, is a split.
 
-    One with a word that pets are called by too is none among folders that are not, unless there is another split or
-    what lies beside it is in it too.
+    One whose name pets have too is not a split among folders that are not, unless there is another split, or its
+    siblings' names are in it too.
     """
     if name.lower() not in SPLITS:
         return False
@@ -143,9 +143,10 @@ def mixed(
 ) -> Iterator[tuple[list[str], Collection[str], bool]]:
     """Where folders with names of splits lie among others: their names, the others', and whether they are splits."""
     groups = (
-        {called(name): tree[root, f"{above}/{name}".lstrip("/")] for name in tree[root, above]} for root, above in tree
+        {folder_name(name): tree[root, f"{above}/{name}".lstrip("/")] for name in tree[root, above]}
+        for root, above in tree
     )
-    for group in chain([{called(os.path.basename(root)): tree[root, ""] for root in beside}], groups):
+    for group in chain([{folder_name(os.path.basename(root)): tree[root, ""] for root in beside}], groups):
         splits = sorted(name for name in group if name.lower() in SPLITS)
         if 0 < len(splits) < len(group):
             yield splits, group.keys() - splits, is_split(splits[0], group, group[splits[0]])

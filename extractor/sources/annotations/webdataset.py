@@ -13,16 +13,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from petrieve.extractor.sources.inside import ending_of
-from petrieve.extractor.sources.said.labels import WORDS
-from petrieve.extractor.sources.said.words import Texts, Words, words_of
+from petrieve.extractor.sources.annotations.annotations import Annotations, Texts, annotations_of
+from petrieve.extractor.sources.annotations.labels import COLUMN_NAMES
+from petrieve.extractor.sources.entry_names import ending_of
 from petrieve.store.photo import Photo
 
 ENDINGS = frozenset({".cls", ".txt", ".json"})
-MOST = 1 << 20  # bytes of one file: captions and metadata have some hundred
-ROOM = 1 << 30  # bytes of all of one archive: they are held until all photos are listed
-LABEL = 60  # characters that the name of a class may have: ImageNet's longest common one has 31
-COLUMNS = 256  # of an archive: an object whose keys are ids would make one for each
+MAX_FILE_BYTES = 1 << 20  # bytes of one file: captions and metadata have some hundred
+MAX_ARCHIVE_BYTES = 1 << 30  # bytes of all of one archive: they are held until all photos are listed
+MAX_LABEL_LENGTH = 60  # characters that the name of a class may have: ImageNet's longest common one has 31
+MAX_COLUMNS = 256  # of an archive: an object whose keys are ids would make one for each
 
 
 @dataclass
@@ -36,7 +36,7 @@ class Siblings:
 
     def room_for(self, uri: str, size: int) -> bool:
         """Whether a file of this name and size is to be added; if so, its room is taken."""
-        if size > MOST or self._size + size > ROOM:
+        if size > MAX_FILE_BYTES or self._size + size > MAX_ARCHIVE_BYTES:
             self.pass_over(uri, "it is too large")
             return False
         self._size += size
@@ -52,7 +52,7 @@ class Siblings:
         self._held.setdefault(uri[: -len(ending)], {})[ending] = data
 
     def settle(self, photos: Iterable[Photo], before: str, passed: Counter[str]) -> None:
-        """Give the files to these photos, whose uris begin with `before`; those that are of none are passed over."""
+        """Give the files to these photos, whose uris begin with `before`; files of no photo are passed over."""
         used = set[str]()
         for photo in photos:
             names = [name for name in names_beside(photo.uri[len(before) :]) if name in self._held]
@@ -64,12 +64,12 @@ class Siblings:
         self._held.clear()
         _settle_texts(self._texts.values())
 
-    def words(self, source: str) -> Words | None:
-        """What they say of the photos that they were given to; None where there are none. Notes name what is bad."""
+    def annotations(self, source: str) -> Annotations | None:
+        """The annotations of the photos that they were given to; None if there are none. Notes name bad files."""
         if self._bad:
             more = f", and {len(self._bad) - 1} more" if len(self._bad) > 1 else ""
-            warnings.warn(f"{source} says nothing of photos by {self._bad[0]}{more}", stacklevel=2)
-        return words_of(source, _within(source, self._texts)) if self._texts else None
+            warnings.warn(f"{source} has annotations that are passed over: {self._bad[0]}{more}", stacklevel=2)
+        return annotations_of(source, _within(source, self._texts)) if self._texts else None
 
     def _told(self, files: Mapping[str, tuple[str, bytes]]) -> dict[str, str | None]:
         """What the files beside a photo say of it, by column; `.txt` is a column still."""
@@ -78,7 +78,7 @@ class Siblings:
             try:
                 text = data.decode("utf-8-sig").strip()
                 told = _object(text) if ending == ".json" else {"label" if ending == ".cls" else "txt": text}
-                if len(told.get("label") or "") > LABEL:
+                if len(told.get("label") or "") > MAX_LABEL_LENGTH:
                     raise ValueError("no name of a class is so long")
                 row = {**told, **row}
             except (ValueError, RecursionError) as error:
@@ -99,14 +99,14 @@ def _object(text: str) -> dict[str, str | None]:
     """The columns of a JSON object.
 
     Raises:
-        ValueError: it is none, or holds what is no text.
+        ValueError: it is not a JSON object, or holds what is not text.
     """
     read = json.loads(text)
     if not isinstance(read, dict):
-        raise ValueError("no JSON object")
+        raise ValueError("it is not a JSON object")
     told = {key: _cell(value) for key, value in read.items()}
-    "".join([*told, *(value for value in told.values() if value)]).encode()  # half of a character is none
-    keys = [key for name in WORDS["label"] for key in told if key.casefold() == name]
+    "".join([*told, *(value for value in told.values() if value)]).encode()  # half of a character is not text
+    keys = [key for name in COLUMN_NAMES["label"] for key in told if key.casefold() == name]
     labels = [told.pop(key) for key in keys if not isinstance(read[key], list | dict)]
     return {**told, "label": labels[0]} if labels else told
 
@@ -119,25 +119,27 @@ def _cell(value: Any) -> str | None:
 
 def _reason(error: Exception) -> str:
     if isinstance(error, UnicodeError):
-        return "it is no UTF-8"
-    return f"it is no JSON object ({error})" if isinstance(error, json.JSONDecodeError) else str(error)
+        return "it is not UTF-8"
+    return f"it is not a JSON object ({error})" if isinstance(error, json.JSONDecodeError) else str(error)
 
 
 def _settle_texts(rows: Iterable[dict[str, str | None]]) -> None:
     """Make the texts labels, where nothing else is one and they are names of classes."""
     every = list(rows)
     texts = [text for row in every if (text := row.get("txt"))]
-    short = all(len(text) <= LABEL and "\n" not in text for text in texts)
+    short = all(len(text) <= MAX_LABEL_LENGTH and "\n" not in text for text in texts)
     if short and 2 * len(set(texts)) <= len(texts) and not any(row.get("label") for row in every):
         for row in every:
             row["label"] = row.pop("txt", None)
 
 
 def _within(source: str, texts: Mapping[str, Texts]) -> Mapping[str, Texts]:
-    """The texts in COLUMNS at most."""
+    """The texts in MAX_COLUMNS at most."""
     names = list(dict.fromkeys(name for row in texts.values() for name in row))
-    if len(names) <= COLUMNS:
+    if len(names) <= MAX_COLUMNS:
         return texts
-    warnings.warn(f"{source} has {len(names)} columns: those after the first {COLUMNS} are passed over", stacklevel=3)
-    kept = {"label", *names[:COLUMNS]}
+    warnings.warn(
+        f"{source} has {len(names)} columns: those after the first {MAX_COLUMNS} are passed over", stacklevel=3
+    )
+    kept = {"label", *names[:MAX_COLUMNS]}
     return {path: {name: text for name, text in row.items() if name in kept} for path, row in texts.items()}

@@ -5,17 +5,17 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
+from petrieve.extractor.sources.annotations.annotations import Annotations
 from petrieve.extractor.sources.archives import Archive
 from petrieve.extractor.sources.folder import is_folder
-from petrieve.extractor.sources.said.words import Words
-from petrieve.extractor.sources.source import Part
+from petrieve.extractor.sources.source import Part, Read
 from petrieve.store.photo import Photo
 from petrieve.store.rows import Unreadable
 
 
 @dataclass(frozen=True)
 class Below:
-    """The photos of an archive whose names begin with the one of a folder in it; or the photo that is called so."""
+    """The photos of an archive whose names begin with the one of a folder in it; or the photo of this name."""
 
     whole: Archive
     name: str
@@ -32,7 +32,7 @@ class Below:
 
     def parts(self) -> Iterator[Part]:
         """Its photos in a stable order."""
-        above = self.name.rpartition("/")[0]  # the folder of the one photo that is called so
+        above = self.name.rpartition("/")[0]  # the folder of the one photo of this name
         for part in self.whole.parts():
             if some := [photo for photo in part.photos if photo.uri.startswith(f"{self.name}/")]:
                 yield within(self.whole, some, self.name)
@@ -41,20 +41,20 @@ class Below:
             if some := [photo for photo in part.photos if is_folder(photo.path)]:  # what is not listed may lie here
                 yield self.whole.part(some)
 
-    def words(self, listed: Sequence[Photo]) -> Words | None:
-        """What the whole archive says."""
-        return self.whole.words(listed)
+    def annotations(self, listed: Sequence[Photo]) -> Annotations | None:
+        """The annotations of the whole archive."""
+        return self.whole.annotations(listed)
 
 
 @dataclass(frozen=True, slots=True)
 class Within:
-    """Photos of an archive as they are called from a folder in it."""
+    """Photos of an archive, with uris relative to a folder in it."""
 
     photos: tuple[Photo, ...]
-    part: Part  # the same photos in the same order, as they are called from the archive
+    part: Part  # the same photos in the same order, with uris relative to the archive
     start: int  # of their uris here in those of the archive
 
-    def read(self, wanted: Collection[str]) -> Iterator[tuple[Photo, bytes] | Unreadable]:
+    def read(self, wanted: Collection[str]) -> Iterator[Read]:
         """The bytes of the photos with these uris, in order, or why they cannot be read."""
         for read in self.part.read({photo.uri for photo in self.part.photos if photo.uri[self.start :] in wanted}):
             if isinstance(read, Unreadable):
@@ -74,7 +74,7 @@ def within(archive: Archive, photos: Sequence[Photo], name: str) -> Within:
 
 
 def narrowed(part: Part, photos: Sequence[Photo]) -> Part:
-    """The same part with some of its photos alone, of which more may be said: what is read of it says so, too."""
+    """The part with only these photos, which may be annotated: what is read of it keeps that."""
     changed: dict[str, Any] = {"photos": tuple(photos)}
     if isinstance(part, Within):
         inner = []
@@ -86,5 +86,5 @@ def narrowed(part: Part, photos: Sequence[Photo]) -> Part:
 
 
 def known_within(archive: Archive, photos: Sequence[Photo], name: str) -> Within:
-    """The same, where the photos are known from before as they are called from that folder."""
+    """The same for known photos, whose uris are relative to that folder."""
     return within(archive, [replace(one, root=archive.root, uri=f"{name}/{one.uri}") for one in photos], name)

@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     import numpy as np
 
 # The slowest photo of 200 megapixels that we could make, an interlaced PNG with alpha, takes 9 s on one core.
-SECONDS = 60
+MAX_SECONDS = 60
 # Of 200 megapixels, Pillow holds two copies of 800 MB each, and their bytes.
-MEMORY = 4 << 30
+MAX_MEMORY = 4 << 30
 REQUEST = struct.Struct(">?Q")  # whether damaged photos are wanted too; length of the file
-# Width and height, 0 where there are no pixels; length of the words (what is lost, or the reason), which come first.
+# Width and height, 0 if there are no pixels; length of the text (what is lost, or the reason), which comes first.
 ANSWER = struct.Struct(">III")
-LONGEST = 1000  # bytes of words
+MAX_MESSAGE_BYTES = 1000  # bytes of this text
 # What a photo does to its decoder. SIGKILL comes from outside, from a system without memory, say.
 CRASHES = {-signal.SIGSEGV, -signal.SIGABRT, -signal.SIGBUS, -signal.SIGILL, -signal.SIGFPE}
 
@@ -41,12 +41,12 @@ _idle: list[Child] = []
 os.register_at_fork(after_in_child=_idle.clear)  # two processes must not speak through the same pipes
 
 
-def decode_apart(data: bytes, *, keep_damaged: bool = False) -> Pixels:
+def decode_in_own_process(data: bytes, *, keep_damaged: bool = False) -> Pixels:
     """Width, height and RGB pixels, row by row, of the photo in `data`, upright; and what of them is lost.
 
     Raises:
         Undecodable: no photo in one of ALL formats, damaged unless such are kept, over `max_megapixels`, or of an
-            unknown range; or the photo crashes its decoder, or takes longer than SECONDS.
+            unknown range; or the photo crashes its decoder, or takes longer than MAX_SECONDS.
         OSError: no process can be started, or the system kills it.
     """
     # A process may have died of something else: a photo is blamed when a second one, started for it, dies too.
@@ -55,10 +55,10 @@ def decode_apart(data: bytes, *, keep_damaged: bool = False) -> Pixels:
         try:
             answer = _ask(child, data, keep_damaged)
         except (EOFError, BrokenPipeError) as error:
-            child.kill()  # or closed its pipes, and lives
+            child.kill()  # it may have closed its pipes, and still run
             child.communicate()  # closes the pipes and waits
             if child.returncode == -signal.SIGALRM:
-                raise Undecodable(f"takes longer than {_scaled(SECONDS)} s to decode") from error
+                raise Undecodable(f"takes longer than {_scaled(MAX_SECONDS)} s to decode") from error
             continue
         _idle.append(child)
         if isinstance(answer, str):
@@ -80,7 +80,7 @@ def _start() -> Child:
     """A decoding process. It ends when its input does, so when this process ends, however it ends."""
     return subprocess.Popen(
         # Nothing is imported from the folder that the photos may be in.
-        [sys.executable, "-P", "-m", "petrieve.extractor.pixels.apart", str(_scaled(SECONDS))],
+        [sys.executable, "-P", "-m", "petrieve.extractor.pixels.own_process", str(_scaled(MAX_SECONDS))],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,  # libtiff and others print there
@@ -96,7 +96,7 @@ def _ask(child: Child, data: bytes, keep_damaged: bool) -> Pixels | str:
     child.stdin.write(data)
     child.stdin.flush()
     width, height, length = ANSWER.unpack(_read(child, ANSWER.size))
-    words = _read(child, min(length, LONGEST)).decode()
+    words = _read(child, min(length, MAX_MESSAGE_BYTES)).decode()
     if not width:
         return words
     if width * height > max_megapixels() * 1_000_000:
@@ -105,7 +105,7 @@ def _ask(child: Child, data: bytes, keep_damaged: bool) -> Pixels | str:
 
 
 def _scaled(bound: int) -> int:
-    """A bound that holds for photos of MEGAPIXELS, for those that may be larger."""
+    """A bound for photos of MEGAPIXELS, scaled to the largest that are allowed."""
     return bound * max(max_megapixels(), MEGAPIXELS) // MEGAPIXELS
 
 
@@ -118,15 +118,15 @@ def _read(child: Child, size: int) -> bytearray:
 
 
 def _serve(seconds: int) -> None:
-    """Decode what comes in until nothing comes."""
+    """Decode requests until the input ends."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     # Not RLIMIT_AS: that counts what threads only reserve, which grows with the number of cores.
     _, most = resource.getrlimit(resource.RLIMIT_DATA)
-    wanted = _scaled(MEMORY)
+    wanted = _scaled(MAX_MEMORY)
     least = wanted if most == resource.RLIM_INFINITY else min(wanted, most)
     resource.setrlimit(resource.RLIMIT_DATA, (least, least))
     source, sink = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what a library prints must not come between
+    os.dup2(2, 1)  # what a library prints must not mix with answers
     for head in iter(partial(source.read, REQUEST.size), b""):
         keep_damaged, length = REQUEST.unpack(head)
         data = source.read(length)
@@ -145,7 +145,7 @@ def _answer(data: bytes, keep_damaged: bool) -> tuple[bytes, ...]:
         words = (lost or "").encode()
         return ANSWER.pack(width, height, len(words)), words, pixels.tobytes()
     except (Undecodable, MemoryError) as error:
-        reason = (str(error) if isinstance(error, Undecodable) else NO_MEMORY).encode()[:LONGEST]
+        reason = (str(error) if isinstance(error, Undecodable) else NO_MEMORY).encode()[:MAX_MESSAGE_BYTES]
         return ANSWER.pack(0, 0, len(reason)), reason
 
 

@@ -1,16 +1,16 @@
-"""What lies among the photos of a folder or bucket and is none: archives, sheets that say what photos are, and more."""
+"""Files among the photos of a folder or bucket that are not photos: archives, sheets of annotations, and others."""
 
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from petrieve.extractor.sources.annotations.annotations import Annotations, together
+from petrieve.extractor.sources.annotations.beside import Beside, Sheet
 from petrieve.extractor.sources.archives import Archive
-from petrieve.extractor.sources.as_before import Listings, opened
 from petrieve.extractor.sources.blob import Blob, blob_at
-from petrieve.extractor.sources.said.beside import Beside, Sheet
-from petrieve.extractor.sources.said.words import Words, together
 from petrieve.extractor.sources.source import Part
+from petrieve.extractor.sources.unchanged import Listings, opened
 from petrieve.store.photo import Photo, as_text
 
 PART = 256  # photos that lie together
@@ -18,7 +18,7 @@ PART = 256  # photos that lie together
 
 @dataclass
 class Others:
-    """What lies among photos and is none; and, where archives lie alone, what these hold."""
+    """The files among photos that are not photos; and the photos of archives, where these lie alone."""
 
     counts: Counter[str] = field(default_factory=Counter)  # by the ending of a file, or the name of a folder
     archives: dict[str, Blob | None] = field(default_factory=dict)  # by path, files that photos are in; None: unknown
@@ -29,7 +29,7 @@ class Others:
     def parts(
         self, root: str, photos: Iterable[Part], passed: Counter[str], listings: Listings | None
     ) -> Iterator[Part]:
-        """The photos of a source; where it has none, those of its archives. The rest is `passed`."""
+        """The photos of a source; if it has none, those of its archives. The rest is counted in `passed`."""
         return self.beside.noted(self._parts(root, photos, passed, listings), passed)
 
     def _parts(
@@ -52,10 +52,10 @@ class Others:
             else:
                 passed[os.path.basename(path)] += 1
 
-    def words(self, root: str, listed: Sequence[Photo], passed: Counter[str]) -> Words | None:
-        """What the archives say of their photos, and then what sheets beside these do; others are `passed`."""
-        inner = (one.words(listed[first:end]) for one, first, end in self.inner)
-        said = [*inner, self.beside.words(root, listed, passed)]
+    def annotations(self, root: str, listed: Sequence[Photo], passed: Counter[str]) -> Annotations | None:
+        """Annotations from the archives, and then from sheets beside these; other files are counted in `passed`."""
+        inner = (one.annotations(listed[first:end]) for one, first, end in self.inner)
+        said = [*inner, self.beside.annotations(root, listed, passed)]
         return together(words for words in said if words) if any(said) else None
 
 

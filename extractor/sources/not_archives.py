@@ -1,13 +1,13 @@
-"""What a file is that is called an archive and is none that can be read."""
+"""What a file is that is named like an archive and cannot be read as one."""
 
 import os
 
+from petrieve.extractor.sources.annotations.names import folder_name
 from petrieve.extractor.sources.blob import HEAD, Blob
 from petrieve.extractor.sources.formats import is_photo
-from petrieve.extractor.sources.said.names import called
 from petrieve.store.errors import PetrieveError
 
-# By first bytes, of archives that are not read, and of what is found in the place of one.
+# By first bytes: archives that are not read, and what is found in the place of one.
 _PACKED = {
     b"Rar!": "RAR",
     b"7z\xbc\xaf\x27\x1c": "7z",
@@ -20,25 +20,25 @@ _OTHERS = {
     b"%PDF": "a PDF",
     b"PAR1": "Parquet",
     b"ARROW1": "Arrow",
-    b"<": "HTML or XML, a page of whoever served it, say",
+    b"<": "HTML or XML, such as a server's page",
     b"{": "JSON",
     bytes(HEAD): "zeros, as of a download that has not come to its end",
 }
 
 
 def check_name(blob: Blob) -> None:
-    """Refuse a file that is called an archive, or is one of a kind that is not read.
+    """Refuse a file that is named like an archive, or is one of a kind that is not read.
 
     Raises:
         OSError: it cannot be opened.
-        PetrieveError: it is such a file; what it is instead is said.
+        PetrieveError: it is such a file; the message says what it is instead.
     """
     head, name = blob.head(), os.path.basename(blob.path)
     packed = next((kind for start, kind in _PACKED.items() if head.startswith(start)), None)
-    if is_photo(head) or (called(name) == name and not packed):
+    if is_photo(head) or (folder_name(name) == name and not packed):
         return
     if packed:
         raise PetrieveError(f"{blob.path} is packed as {packed}, which is not read", "unpack it, and name its folder")
     what = next((kind for start, kind in _OTHERS.items() if head.lstrip(b"\xef\xbb\xbf \r\n").startswith(start)), None)
     what = what or ("empty" if not head else f"something that begins with {head[:8]!r}")
-    raise PetrieveError(f"{blob.path} is no archive that can be read, but {what}", "fetch it again")
+    raise PetrieveError(f"{blob.path} is not an archive that can be read, but {what}", "fetch it again")

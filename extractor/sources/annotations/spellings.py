@@ -1,4 +1,4 @@
-"""Which photos the names in somebody's CSV stand for."""
+"""Which photos the names in a CSV stand for."""
 
 import os
 import re
@@ -9,8 +9,8 @@ from urllib.parse import unquote
 from petrieve.store.errors import PetrieveError
 from petrieve.store.photo import Photo, as_text, path_of
 
-# What a photo is called that somebody serves: by its path, and by Label Studio by that, or by its name behind 8 digits
-# (django's `get_valid_name` of it).
+# Names of photos that a server gives: a path; in Label Studio also the file's name after 8 digits (django's
+# `get_valid_name` of it).
 LOCAL = re.compile(r"(?:\w+://[^/]+)?(?:/\S*)?/data/local-files/\?d=(.+)")
 UPLOADED = re.compile(r"(?:\w+://[^/]+)?(?:/\S*)?/data/upload/(?:\d+/)?[0-9a-f]{8}-([^/]+)")
 Photos = Callable[[], Iterable[Photo]]  # those of a run, as often as they are asked for
@@ -18,10 +18,10 @@ SERVED = re.compile(r"\w+://[^/]+/(.+)")
 
 
 def photos_meant(file: str, names: Collection[str], photos: Photos, known: Container[str]) -> dict[str, str]:
-    """The paths that the names in a CSV stand for: of `photos`, else of what a store knows; not all do.
+    """The paths that the names in a CSV stand for: of `photos`, else of the store's photos; some names stand for none.
 
-    A name is a path from the source or from where one stands. Where no photo has it, it is that of the one whose path
-    differs by its normal form, its ending's case or backslashes, or that was served under it.
+    A name is a path from the source or from the working folder. If no photo has it, it stands for the one whose path
+    differs by normal form, case of the ending or backslashes, or that was served under it.
 
     Raises:
         PetrieveError: a name stands for two photos, or two names for one.
@@ -111,7 +111,7 @@ def _if_one(names: Iterable[str], places: Callable[[str], set[str]]) -> dict[str
 
 
 def loose(name: str) -> str:
-    """What names have in common that look the same."""
+    """A key that is the same for names that look the same."""
     text = name if name.isascii() else unicodedata.normalize("NFC", as_text(name))
     stem, ending = os.path.splitext(text.strip().replace("\\", "/"))
     return os.path.normpath(stem + ending.lower())

@@ -1,8 +1,8 @@
-"""The weights of trunks that were used on this machine, where they are read without torch: a look-up needs no more.
+"""Copies of used trunks' weights on this machine, which are read without torch: a look-up needs no more.
 
-Torch alone reads what torchvision publishes. So whoever has loaded a trunk leaves a copy of its tensors beside the
-copies of what lies in buckets, under its fingerprint, which tells of each use whether these are the trunk's: a copy of
-other weights, or a damaged one, is not used, and goes. The bundled weights need none.
+Only torch reads the files that torchvision publishes. So loading a trunk leaves a copy of its tensors, named by its
+fingerprint, beside the copies of files in buckets. Each use computes the fingerprint again: a copy of other weights, or
+a damaged one, is removed and not used. The bundled weights need no copy.
 """
 
 from contextlib import suppress
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def keep_weights(tensors: "dict[str, Tensor]", made: Made) -> None:
-    """Leave a copy of a trunk's tensors, unless there is one; where that cannot be, torch goes on to be asked."""
+    """Leave a copy of a trunk's tensors, unless there is one; if it cannot be written, look-ups go on to use torch."""
     from safetensors.torch import save
 
     if KINDS[made.kind].family in NUMPY and not (file := _file(made)).exists():
@@ -31,7 +31,7 @@ def keep_weights(tensors: "dict[str, Tensor]", made: Made) -> None:
 
 @lru_cache(maxsize=2)
 def array_net(made: Made) -> ArrayNet | None:
-    """The trunk that made what a store holds, on NumPy alone; None where no sound copy of its weights is at hand."""
+    """The trunk that made a store's embeddings, on NumPy alone; None if no sound copy of its weights is at hand."""
     import numpy as np
     from safetensors import SafetensorError
     from safetensors.numpy import load

@@ -14,16 +14,16 @@ LITTER = frozenset(
     """@eadir #recycle #snapshot @tmp @recycle @recently-snapshot @transcode ~snapshot $recycle.bin recycler found.000
     lost+found __macosx""".split()
 ) | {"system volume information", "network trash folder", "temporary items"}
-LONGEST = 4096  # characters of a name: Linux takes no longer paths
+MAX_NAME_LENGTH = 4096  # characters of a name: the longest path that Linux takes
 # Endings of archives, which are passed over by their names.
 ARCHIVES = frozenset(".zip .tar .tgz .gz .bz2 .xz .zst .7z .rar .parquet .arrow .lance".split())
 
-_BAD = "unreadable: "  # how the version begins of what cannot be read for a reason that its listing knows
+_BAD = "unreadable: "  # how the version of a photo begins that its listing found unreadable
 
 
 @dataclass
-class Names:
-    """The names of the entries of one archive, as they are listed: the same are passed over as in a folder."""
+class EntryNames:
+    """The names of the entries of one archive, as they are listed: the same names are passed over as in a folder."""
 
     passed: Counter[str]
     _taken: dict[str, int] = field(default_factory=dict)  # how often each name was asked for
@@ -37,7 +37,7 @@ class Names:
         Litter is counted once for each such folder, as it is where folders are walked.
         """
         uri = clean(name)
-        if len(uri) > LONGEST:
+        if len(uri) > MAX_NAME_LENGTH:
             self.passed["name that is too long"] += 1
             return None
         folder, _, base = uri.rpartition("/")
@@ -46,7 +46,7 @@ class Names:
         return uri
 
     def apart(self, uri: str) -> str:
-        """The uri of a photo, which no other has: a second `1.jpg` is `1 (2).jpg`."""
+        """The uri of a photo, unlike all others: a second `1.jpg` is `1 (2).jpg`."""
         one = uri
         while one in self._taken:
             self._taken[uri] += 1
@@ -65,7 +65,7 @@ class Names:
             warnings.warn(f"{source} has {name!r} twice: the second is called {other!r}{ones}", stacklevel=2)
 
     def pass_over(self, uri: str) -> None:
-        """Count what is no photo, by its ending; an archive by its name, as where folders are walked."""
+        """Count a file that is not a photo, by its ending; an archive by its name, as in folders."""
         ending = ending_of(uri)
         self.passed[uri[uri.rfind("/") + 1 :] if ending in ARCHIVES else ending or "without ending"] += 1
 
@@ -88,7 +88,7 @@ class Names:
 
 
 def clean(name: str) -> str:
-    """An entry's name as uris have it: it leads neither out of the archive nor nowhere, and ends before a NUL."""
+    """An entry's name as uris have it: it does not lead out of the archive, and ends before a NUL."""
     uri = as_text(name)
     if uri[:1] not in ("/", ".", "") and "/." not in uri and "//" not in uri and "\0" not in uri:
         return uri
@@ -106,17 +106,17 @@ def _split(uri: str) -> tuple[str, str]:
 
 
 def bad(root: str, uri: str, blob: Blob, reason: str) -> Photo:
-    """An entry that cannot be read, for a reason that the listing knows; tried again when the archive has changed."""
+    """An entry that the listing found unreadable; it is tried again when the archive has changed."""
     return Photo(root, uri, blob.size, blob.modified, version=_BAD + reason)
 
 
 def rest(root: str, before: str, blob: Blob, reason: str) -> Photo:
-    """What of an archive cannot be listed: as a folder that cannot be, so that what is known below it is not gone."""
+    """The part of an archive that cannot be listed, as an unreadable folder: known photos below it are not gone."""
     return bad(root, before, blob, reason)
 
 
 def told_bad(photo: Photo) -> Unreadable | None:
-    """Why a photo cannot be read, where its listing knew."""
+    """Why its listing found a photo unreadable; None if it did not."""
     if photo.version and photo.version.startswith(_BAD):
         return Unreadable(photo, photo.version.removeprefix(_BAD))
     return None

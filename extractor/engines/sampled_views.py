@@ -19,13 +19,16 @@ Row = tuple[int, Photo]
 Work = Iterable[tuple[Part, Sequence[Photo]]]
 
 
-def drawn(listed: Callable[[], Iterable[Row]], in_parts: Callable[[Iterable[Row]], Work], at_once: int) -> "Views":
+def sampled_views(
+    listed: Callable[[], Iterable[Row]], in_parts: Callable[[Iterable[Row]], Work], at_once: int
+) -> "Views":
     """The canonical views (3, 224, 224) of photos in an order that their names alone decide.
 
-    `listed` gives all photos as often as it is asked, each behind the number of its part, and `in_parts` some of them
-    in parts. So many are read at a time: of a packed archive each reading begins at its first byte.
+    `listed()` yields all photos, each with the number of its part, as often as it is called; `in_parts` groups some of
+    them into parts. `at_once` photos are read at a time, since each reading of a packed archive begins at its first
+    byte.
     """
-    taken, most = 0, 8 * at_once  # so many are held of very many; more are drawn only where those cannot be read
+    taken, most = 0, 8 * at_once  # a bound on memory; more are drawn only where these cannot be read
     while some := nsmallest(most, enumerate(listed()), key=_digest)[taken:]:
         for batch in batched(some, at_once):
             views = _views(in_parts(row for _, row in sorted(batch, key=itemgetter(0))))
@@ -39,7 +42,7 @@ def _digest(row: tuple[int, Row]) -> tuple[bytes, str]:
 
 
 def _views(parts: Work) -> "dict[str, Tensor]":
-    """The canonical views of these photos by path, but for those that cannot be decoded."""
+    """The canonical views of these photos by path; undecodable photos are left out."""
     read = (one for part, photos in parts for one in part.read({photo.uri for photo in photos}))
     seen = (load(one, there=lambda _: None) for one in read)
     return {

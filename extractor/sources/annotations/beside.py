@@ -1,4 +1,4 @@
-"""Sheets that lie beside photos, in a folder or an archive, and say what these are: they are read without being asked.
+"""Sheets of annotations beside photos, in a folder or an archive: they are read unasked.
 
 A name in one is a path from the folder that the sheet lies in, as Hugging Face's ImageFolder has it ("Create an image
 dataset", datasets 4), or from the source.
@@ -15,34 +15,34 @@ from functools import cache as once
 from functools import partial
 from typing import Any, TypeVar
 
-from petrieve.extractor.sources.said.labels import WORDS, Labels, labels_of, results
-from petrieve.extractor.sources.said.sheets import table_of
-from petrieve.extractor.sources.said.spellings import loose
-from petrieve.extractor.sources.said.words import Words, together
+from petrieve.extractor.sources.annotations.annotations import Annotations, together
+from petrieve.extractor.sources.annotations.labels import COLUMN_NAMES, Labels, head_columns, labels_of
+from petrieve.extractor.sources.annotations.sheets import table_of
+from petrieve.extractor.sources.annotations.spellings import loose
 from petrieve.extractor.sources.source import Part
 from petrieve.store.errors import PetrieveError, Undecodable, listed
 from petrieve.store.photo import Photo, as_text
 from petrieve.store.rows import Unreadable
 
 One = TypeVar("One", bound=Part)
-Made = TypeVar("Made")
-Photos = Callable[[], Iterable[tuple[str, str]]]  # by name in a source and path, as often as they are asked for
+Out = TypeVar("Out")
+NamedPaths = Callable[[], Iterable[tuple[str, str]]]  # by name in a source and path, as often as they are asked for
 SHEETS = frozenset({"metadata.csv", "metadata.jsonl", "labels.csv"})
 MAX_BYTES = 128 << 20  # 1,000,000 lines with a sentence each
-TOO_LARGE = f"it is over {MAX_BYTES >> 20} MB, which `--labels` reads"
-LINES = 3  # sheets that have a line of their own
+TOO_LARGE = f"it is over {MAX_BYTES >> 20} MB, which `labels=…` reads"
+MAX_NAMED = 3  # sheets that have a line of their own
 
 
 @dataclass(frozen=True)
 class Sheet:
-    """A table of what is said of photos, by its name in the source."""
+    """A sheet of annotations, by its name in the source."""
 
     name: str
-    read: Callable[[int], bytes]  # no more of it than so many bytes, or OSError or Undecodable
+    read: Callable[[int], bytes]  # its first N bytes at most, or OSError or Undecodable
 
 
 def is_sheet(name: str) -> bool:
-    """Whether a file with this name says what photos beside it are."""
+    """Whether a file with this name is a sheet of the photos beside it."""
     return os.path.basename(name).casefold() in SHEETS
 
 
@@ -55,7 +55,7 @@ class Beside:
     held_bytes: int = 0
 
     def hold(self, name: str, size_bytes: int, read: Callable[[int], bytes]) -> None:
-        """Add a sheet that is read now or never: so many bytes, unless those of all are too many."""
+        """Add a sheet that is read now or never: its bytes, unless those of all sheets are too many."""
         self.held_bytes += size_bytes
         data = read(size_bytes) if self.held_bytes <= MAX_BYTES else None
 
@@ -67,19 +67,19 @@ class Beside:
         self.sheets.append(Sheet(name, again))
 
     def noted(self, parts: Iterable[One], passed: Counter[str]) -> Iterator[One]:
-        """These parts; where there are none, sheets are what was found and is no photo."""
+        """These parts; if there are none, sheets are counted as passed over."""
         for part in parts:
             self.any_listed = True
             yield part
         if not self.any_listed:
             passed.update(os.path.basename(sheet.name) for sheet in self.sheets)
 
-    def words(self, source: str, listed: Iterable[Photo], passed: Counter[str]) -> Words | None:
-        """What the sheets say of the photos that are listed in a source (its path or address)."""
+    def annotations(self, source: str, listed: Iterable[Photo], passed: Counter[str]) -> Annotations | None:
+        """The sheets' annotations of the photos that are listed in a source (its path or address)."""
         if not self.sheets:
             return None
         start = len(as_text(source).rstrip("/")) + 1
-        words, over = words_beside(
+        words, over = annotations_beside(
             source, self.sheets, lambda: ((as_text(photo.path)[start:], photo.path) for photo in listed)
         )
         passed.update(os.path.basename(name) for name in over)
@@ -100,13 +100,15 @@ def entry_of(part: Part, photo: Photo, start: int) -> Sheet:
     return Sheet(photo.uri[start:], read)
 
 
-def words_beside(source: str, sheets: Iterable[Sheet], photos: Photos) -> tuple[Words | None, list[str]]:
-    """What sheets say of the photos of a source; and which sheets say nothing.
+def annotations_beside(
+    source: str, sheets: Iterable[Sheet], photos: NamedPaths
+) -> tuple[Annotations | None, list[str]]:
+    """The sheets' annotations of the photos of a source; and which sheets have none.
 
-    Of one photo the sheet that is nearest to it says most. Notes tell how many of their lines are of these photos, and
-    which sheets are passed over, and why.
+    The sheet nearest to a photo comes first. Notes say how many of their lines are of these photos, and which sheets
+    are passed over, and why.
     """
-    said, over = list[Words](), list[str]()
+    said, over = list[Annotations](), list[str]()
     counts = dict[str, tuple[int, int]]()
     tables = [
         (sheet, file := os.path.join(source, sheet.name), _tried(file, partial(_labels, file, sheet)))
@@ -121,7 +123,7 @@ def words_beside(source: str, sheets: Iterable[Sheet], photos: Photos) -> tuple[
         if labels and meant is not None:
             counts[file] = len(meant), len(labels.rows)
         if labels and meant:
-            said.append(Words({path: _told(labels.rows[name]) for path, name in meant.items()}, labels.columns))
+            said.append(Annotations({path: _told(labels.rows[name]) for path, name in meant.items()}, labels.columns))
         else:
             over.append(sheet.name)
     for note in _notes(counts):
@@ -129,8 +131,8 @@ def words_beside(source: str, sheets: Iterable[Sheet], photos: Photos) -> tuple[
     return (together(said) if said else None), over
 
 
-def _tried(file: str, work: Callable[[], Made]) -> Made | None:
-    """What is made of a sheet; None, with a note, where that fails."""
+def _tried(file: str, work: Callable[[], Out]) -> Out | None:
+    """The result of `work` on a sheet; None, with a note, if it fails."""
     try:
         return work()
     except (PetrieveError, Undecodable, OSError, MemoryError) as error:
@@ -140,13 +142,13 @@ def _tried(file: str, work: Callable[[], Made]) -> Made | None:
 
 
 def _places(sheet: Sheet, name: str) -> list[str]:
-    """The names that a photo can have in the source which is called so in a sheet."""
+    """The names in the source that a name in a sheet can mean."""
     folder = posixpath.dirname(as_text(sheet.name))
     return [posixpath.normpath(posixpath.join(above, as_text(name))) for above in (folder, "")]
 
 
-def _loosely(wanted: Iterable[str], photos: Photos) -> dict[str, str]:
-    """The paths of photos by what their names have in common with wanted ones that look the same."""
+def _loosely(wanted: Iterable[str], photos: NamedPaths) -> dict[str, str]:
+    """The paths of photos whose names look like wanted ones, by the key of their look."""
     keys = set(map(loose, wanted))
     return {key: path for name, path in photos() if (key := loose(name)) in keys}
 
@@ -164,10 +166,10 @@ def _notes(counts: Mapping[str, tuple[int, int]]) -> list[str]:
     some = {file: of for file, of in counts.items() if of[0]}
     none = [f"{file} ({lines:,} lines)" for file, (matched, lines) in counts.items() if not matched]
     notes = [f"{file}: {matched:,} of {lines:,} lines are of photos here" for file, (matched, lines) in some.items()]
-    if len(notes) > LINES:
+    if len(notes) > MAX_NAMED:
         matched, lines = (sum(of[place] for of in some.values()) for place in (0, 1))
         notes = [f"{len(notes):,} sheets, first {next(iter(some))}: {matched:,} of {lines:,} lines are of photos here"]
-    return [*notes, *([f"no line is of a photo here in {listed(none, LINES)}"] if none else [])]
+    return [*notes, *([f"no line is of a photo here in {listed(none, MAX_NAMED)}"] if none else [])]
 
 
 def _meant(
@@ -194,26 +196,26 @@ def _meant(
 
 
 def _labels(file: str, sheet: Sheet) -> Labels:
-    """What a sheet says, by the names of photos in it.
+    """The annotations in a sheet, by the names of photos in it.
 
     Raises:
-        PetrieveError: it is too large, or no such table.
+        PetrieveError: it is too large, or not such a table.
         OSError, Undecodable: it cannot be read.
     """
     data = sheet.read(MAX_BYTES + 1)
     if len(data) > MAX_BYTES:
         raise Undecodable(TOO_LARGE)
-    header, rows = _table(file, data) if file.casefold().endswith("l") else table_of(file, data, WORDS["photo"])
-    if results(header):  # a guess must not become what somebody has said
-        raise Undecodable("it holds what a head has told of photos, which `--labels` reads")
+    header, rows = _table(file, data) if file.casefold().endswith("l") else table_of(file, data, COLUMN_NAMES["photo"])
+    if head_columns(header):  # a prediction must not become an annotation
+        raise Undecodable("it holds a head's results, which `labels=…` reads")
     return labels_of(file, header, rows)
 
 
 def _table(file: str, data: bytes) -> tuple[list[str], list[list[str]]]:
-    """Lines of JSON as a table; what is in lists and objects is passed over.
+    """Lines of JSON as a table; lists and objects are passed over.
 
     Raises:
-        PetrieveError: a line is no JSON object.
+        PetrieveError: a line is not a JSON object.
     """
     rows: list[dict[str, str]] = []
     header: dict[str, None] = {}
@@ -222,7 +224,7 @@ def _table(file: str, data: bytes) -> tuple[list[str], list[list[str]]]:
             try:
                 cells = {name: _cell(value) for name, value in dict(json.loads(line)).items()}
             except (ValueError, TypeError, RecursionError) as error:
-                raise PetrieveError(f"line {number} of {file} is no JSON object", "mend it") from error
+                raise PetrieveError(f"line {number} of {file} is not a JSON object", "mend it") from error
             rows.append({name: cell for name, cell in cells.items() if cell is not None})
             header.update(dict.fromkeys(rows[-1]))
     return list(header), [[row.get(name, "") for name in header] for row in rows]

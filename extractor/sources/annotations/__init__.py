@@ -1,0 +1,1 @@
+"""Annotations of photos: from names and folders, from sheets, from files beside them."""

@@ -1,1 +1,0 @@
-"""What is said of photos: by names and folders, by sheets, by what lies beside them."""
