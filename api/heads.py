@@ -25,9 +25,7 @@ if TYPE_CHECKING:
 class Heads(Opened):
     """A store's head and what it predicts."""
 
-    def fit_head(
-        self, *, method: str | None = None, l2: float | None = None, balanced: bool = False, device: str = "auto"
-    ) -> "Report":
+    def fit_head(self, *, method: str | None = None, l2: float | None = None, balanced: bool = False) -> "Report":
         """The report of a head that is fitted on the labelled photos and kept: how well it does on others.
 
         `method` is `logistic`, or `linear`, read from disk, by default that where photos are very many. `l2` is its
@@ -40,7 +38,7 @@ class Heads(Opened):
         from petrieve.classifier.fitting import fit
 
         cache = self.cache()
-        fitted, report = fit.fit(cache, method=method, l2=l2, balanced=balanced, device=device)
+        fitted, report = fit.fit(cache, method=method, l2=l2, balanced=balanced)
         head.save(fitted, cache)
         return Report(**vars(report))
 

@@ -38,13 +38,12 @@ def fit_head(
         float | None, typer.Option(metavar="X", help="Strength of L2 (scikit-learn's 1/C), instead of the grid.")
     ] = None,
     balanced: Annotated[bool, typer.Option("--balanced", help="Give every class the same weight.")] = False,
-    device: Device = "auto",
     as_json: Json = False,
 ) -> None:
     """Fit a head on the labelled photos, and say how good it is."""
     from petrieve.api.store import open as opened
 
-    show(opened(store, trunk=trunk).fit_head(method=method, l2=l2, balanced=balanced, device=device), as_json)
+    show(opened(store, trunk=trunk).fit_head(method=method, l2=l2, balanced=balanced), as_json)
     if not as_json:
         say(None, [Aside("next: `petrieve predict PHOTO`; `petrieve audit` finds labels that are probably wrong")])
 

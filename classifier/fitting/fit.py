@@ -28,7 +28,6 @@ def fit(
     method: str | None = None,
     l2: float | None = None,
     balanced: bool = False,
-    device: str = "auto",
     photos: Labelled | None = None,
 ) -> tuple[Head, Report]:
     """A head for the labels in the cache, and its measured figures.
@@ -42,7 +41,7 @@ def fit(
     photo is left out.
 
     Raises:
-        PetrieveError: an unknown method or device, fewer than two classes with two photos, or more photos than fit into
+        PetrieveError: an unknown method, fewer than two classes with two photos, or more photos than fit into
             memory.
     """
     import numpy as np
@@ -52,8 +51,6 @@ def fit(
     if method not in METHODS:
         raise PetrieveError(f"there is no method {method!r}", f"use one of {', '.join(METHODS)}")
     logistic.check_strength(l2)
-    if device not in ("auto", "cpu"):
-        raise PetrieveError(f"a head is fitted on the CPU, not on {device!r}", "leave out `--device`")
     if method == "linear":
         from petrieve.classifier.fitting.linear import fit_linear
 

@@ -112,7 +112,7 @@ def told(summary: petrieve.Summary) -> None:
 
 
 ran: petrieve.Summary = store.embed(["photos", Path("more")], labels="a.csv", views=1, stop=halted, then=told)
-report: petrieve.Report = store.fit_head(method="linear", l2=1.0, balanced=True, device="cpu")
+report: petrieve.Report = store.fit_head(method="linear", l2=1.0, balanced=True)
 said: petrieve.Predictions = store.predict([Image.new("RGB", (9, 9)), b"", "a.jpg", Path("b.jpg")], max_error=0.01)
 first: Prediction = said[0]
 some: tuple[Prediction, ...] = said[1:]

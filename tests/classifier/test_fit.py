@@ -175,8 +175,6 @@ def test_a_damaged_embedding_is_named(run: Run, tmp_path: Path) -> None:
         (("--l2", "0"), "a number from 1e-05 to 1e+06"),
         (("--l2", "1e300"), "a number from 1e-05 to 1e+06"),
         (("--l2", "1e-12"), "a number from 1e-05 to 1e+06"),
-        (("--method", "linear", "--device", "warp"), "leave out `--device`"),
-        (("--device", "cuda"), "leave out `--device`"),
     ],
 )
 def test_options_that_mean_nothing_say_so(run: Run, store: Path, words: tuple[str, ...], remedy: str) -> None:
