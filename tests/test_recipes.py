@@ -36,7 +36,7 @@ def called(copy: Path, *words: str) -> str:
     return done.stdout
 
 
-def tests_of(*recipes: str) -> list[str]:
+def added_tests(*recipes: str) -> list[str]:
     """The tests that their diffs add; a page names each in the line that runs it."""
     found = []
     for page in (RECIPES[recipe].read_text() for recipe in recipes):
@@ -51,8 +51,8 @@ def test_each_recipe_applies_alone(recipe: str, tmp_path: Path) -> None:
     copy = copy_with(tmp_path, recipe)
     called(copy, "-m", "ruff", "check", ".")
     called(copy, "-m", "ruff", "format", "--check", ".")
-    assert tests_of(recipe)
-    assert all((copy / test).is_file() for test in tests_of(recipe))
+    assert added_tests(recipe)
+    assert all((copy / test).is_file() for test in added_tests(recipe))
 
 
 def test_a_recipe_that_no_longer_fits_changes_nothing(tmp_path: Path) -> None:
@@ -67,7 +67,7 @@ def test_a_recipe_that_no_longer_fits_changes_nothing(tmp_path: Path) -> None:
 
 def test_what_the_recipes_show_passes_its_tests(tmp_path: Path) -> None:
     copy = copy_with(tmp_path, *RECIPES)
-    tests = tests_of("command", "source")
+    tests = added_tests("command", "source")
     out = called(copy, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests, "tests/test_structure.py")
     assert out.startswith("." * len(tests))
 
@@ -76,4 +76,4 @@ def test_what_the_recipes_show_passes_its_tests(tmp_path: Path) -> None:
 def test_what_the_recipes_show_breaks_nothing_elsewhere(tmp_path: Path) -> None:
     copy = copy_with(tmp_path, *RECIPES)
     called(copy, "-m", "mypy")
-    called(copy, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests_of(*RECIPES), *BESIDE)
+    called(copy, "-m", "pytest", "-q", "-p", "no:cacheprovider", *added_tests(*RECIPES), *BESIDE)
