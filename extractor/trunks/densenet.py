@@ -22,8 +22,8 @@ from torch.nn.functional import avg_pool2d, conv2d, max_pool2d
 from petrieve.extractor.trunks.kinds import Kind
 from petrieve.extractor.trunks.weights import plain
 
-EPSILON = 1e-5  # torch's own of batch norms
 BOTTLENECK = 4  # channels between a layer's two convolutions, for each that it adds
+EPSILON = 1e-5  # torch's own of batch norms
 # A channel so many standard deviations from its edge never crosses it; activations reach 30 or so.
 FAR = 256
 

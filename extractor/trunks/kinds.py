@@ -30,7 +30,7 @@ class Kind:
     stem: int  # channels before the first block
     growth: int = 0  # of a DenseNet alone: channels that each layer adds
     imagenet: str  # the file of torchvision's IMAGENET1K_V1; its name ends in how the SHA-256 begins
-    starts: tuple[str, ...] = ("features.",)  # how the trunk's tensors are called in that file; the others are a head's
+    starts: tuple[str, ...] = ("features.",)  # prefixes of the trunk's tensors in that file; the others are a head's
     head: str = "classifier"  # what torchvision calls the head
     recipe: str = RECIPE  # of view 0
     mean: tuple[float, float, float] = MEAN

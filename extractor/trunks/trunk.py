@@ -271,7 +271,7 @@ def _check_shapes(tensors: dict[str, "Tensor"], weights: str, own: Kind) -> None
 
 
 def _misfit(tensors: dict[str, "Tensor"], own: Kind) -> str | None:
-    """The first tensor that is missing, has another shape or is none of a network of this kind."""
+    """The first tensor that is missing, has another shape or does not belong to a network of this kind."""
     wanted = family(own).shapes(own)
     for name in (*wanted, *tensors):
         found = tuple(tensors[name].shape) if name in tensors else "missing"

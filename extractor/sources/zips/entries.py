@@ -33,7 +33,7 @@ HEAD = 64  # bytes that tell a photo
 # A photo that unpacks to more than the first is refused where that is more than so many times what it takes. What
 # deflate reaches at most is 1,032; a photo all in one colour reaches it, of a few megabytes.
 _LARGE = 1 << 26
-# Entries with these endings are no photos, and are not opened to see: a data set may have one of them beside each.
+# Entries with these endings are not photos, and are not opened to see: a data set may have one of them beside each.
 _NEVER_PHOTOS = frozenset(
     ".txt .json .jsonl .ndjson .csv .tsv .xml .yaml .yml .toml .md .rst .html .htm .log .cls .caption .py .ipynb .sh "
     ".css .js .npy .npz .mat .pkl .pt .pth .h5 .hdf5 .safetensors .onnx .mp4 .mov .avi .mkv .webm .mp3 .wav .pdf "
