@@ -7,6 +7,7 @@ from typing import Any
 from petrieve.classifier import export, head
 from petrieve.extractor.exchange import faiss, onnx
 from petrieve.extractor.exchange.embeddings import export_clip_retrieval, export_data_set, export_table
+from petrieve.extractor.trunks.kinds import kind as trunk
 from petrieve.gallery.advice import EXPORTED
 from petrieve.store.cache import Cache
 from petrieve.store.errors import PetrieveError
@@ -33,7 +34,7 @@ def _onnx(file: Path, cache: Cache) -> dict[str, Any]:
 
 
 def _safetensors(file: Path, cache: Cache) -> dict[str, Any]:
-    return {"size_bytes": export.export(file, head.load(cache), cache)}
+    return {"size_bytes": export.export(file, head.load(cache), cache, trunk(cache.made.kind).head)}
 
 
 def _data_set(folder: Path, cache: Cache) -> dict[str, Any]:

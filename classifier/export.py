@@ -1,4 +1,4 @@
-"""A head → a file that torchvision's own DenseNet-121 loads."""
+"""A head → a file that torchvision's own network loads."""
 
 import json
 from pathlib import Path
@@ -9,8 +9,10 @@ from petrieve.store.errors import PetrieveError
 from petrieve.store.files import write_named
 
 
-def export(file: Path, head: Head, cache: Cache) -> int:
-    """How many bytes were written: the head as `classifier.weight` (C, D) and `classifier.bias` (C,), safetensors.
+def export(file: Path, head: Head, cache: Cache, name: str = "classifier") -> int:
+    """How many bytes were written: the head as `NAME.weight` (C, D) and `NAME.bias` (C,), safetensors.
+
+    The name is what torchvision's network of the trunk calls its head.
 
     The metadata has `classes` as a JSON list, `weights` and `fingerprint` of the trunk that belongs to it.
 
@@ -22,6 +24,6 @@ def export(file: Path, head: Head, cache: Cache) -> int:
     if file.resolve() == cache.folder.head.resolve():
         raise PetrieveError(f"{file} is the store's own head", "name another file")
     facts = {"classes": json.dumps(head.classes), "weights": cache.weights, "fingerprint": head.fingerprint}
-    data = save({"classifier.weight": head.weight, "classifier.bias": head.bias}, facts)
+    data = save({f"{name}.weight": head.weight, f"{name}.bias": head.bias}, facts)
     write_named(file, data)
     return len(data)

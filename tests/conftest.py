@@ -179,6 +179,25 @@ def store(made_store: Path, tmp_path: Path) -> Iterator[Path]:
     return Path(shutil.copytree(made_store, tmp_path / "store"))
 
 
+@pytest.fixture(scope="session")
+def made_none_left(drawn: Path, run: Callable[..., Done], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("none-left")
+    for photo in sorted((drawn / "cat").iterdir())[:6]:
+        shutil.copy(photo, folder)
+    assert run("embed", folder, "--store", folder / ".s", "--weights", "bundled").status == 0
+    for photo in folder.glob("*.*"):
+        if photo.is_file():
+            photo.write_bytes(b"no photo")
+    assert "none of 6 photos can be read" in run("embed", folder, "--store", folder / ".s").err
+    return folder / ".s"
+
+
+@pytest.fixture
+def none_left(made_none_left: Path, tmp_path: Path) -> Path:
+    """A store of six photos of which none can be read any more, the test's own."""
+    return Path(shutil.copytree(made_none_left, tmp_path / "none-left"))
+
+
 def need(folder: Path) -> Path:
     """A folder of real photos, where they are at hand."""
     if not folder.exists():

@@ -10,6 +10,7 @@ from petrieve.extractor.pixels.own_process import decode_in_own_process
 from petrieve.extractor.pixels.pillow import JPEG, PLAIN, Damaged, is_lost, opened, rgb
 from petrieve.extractor.pixels.raw import is_raw, preview
 from petrieve.extractor.pixels.view import ENOUGH
+from petrieve.store.errors import PetrieveError, Undecodable, first_line
 
 if TYPE_CHECKING:
     import numpy as np
@@ -58,7 +59,7 @@ def decode(data: bytes) -> "Tensor":
 
     Raises:
         Undecodable: not one of these formats, damaged, cut short, over `max_megapixels`, of an unknown range, or more
-            than its decoder can take.
+            than its decoder can take; or its decoder raises what nobody expected.
         OSError: no process can be started for it.
     """
     return _as_tensor(_picture(data, ALL, keep_damaged=False).pixels)
@@ -100,6 +101,15 @@ def upright_image(data: bytes, *, within: int = 0) -> "Image.Image":
 
 
 def _picture(data: bytes, wanted: Wanted, *, keep_damaged: bool) -> Picture:
+    try:
+        return _by_content(data, wanted, keep_damaged)
+    except (Undecodable, OSError, MemoryError, ImportError, PetrieveError):
+        raise
+    except Exception as error:  # a mistake in a decoder costs the photo that shows it, and not the run
+        raise Undecodable(f"its decoder fails: {type(error).__name__}: {first_line(error)}") from error
+
+
+def _by_content(data: bytes, wanted: Wanted, keep_damaged: bool) -> Picture:
     if is_raw(data):
         found = preview(data)
         made = _plain(found.data, wanted, keep_damaged, found.orientation)

@@ -20,7 +20,9 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, conv2d, max_pool2d
 
 from petrieve.extractor.trunks.kinds import Kind
+from petrieve.extractor.trunks.weights import plain
 
+BOTTLENECK = 4  # channels between a layer's two convolutions, for each that it adds
 EPSILON = 1e-5  # torch's own of batch norms
 # A channel 256 standard deviations from its edge never crosses it; activations reach 30 or so.
 FAR = 256
@@ -29,15 +31,26 @@ Step = Callable[[Tensor], Tensor]  # maps → maps
 
 
 def shapes(kind: Kind) -> dict[str, tuple[int, ...]]:
-    """Every tensor of the `features` of torchvision's network by name, without `num_batches_tracked`."""
+    """Every tensor of torchvision's network by name, without `num_batches_tracked` and the head."""
+    return {f"features.{name}": shape for name, shape in _shapes(kind).items()}
+
+
+def network(kind: Kind, tensors: Mapping[str, Tensor], device: torch.device, dtype: torch.dtype) -> "DenseNet":
+    """The trunk of this kind, which has these tensors: as in `shapes`, on the CPU."""
+    return DenseNet(kind, plain(tensors), device=device, dtype=dtype)
+
+
+def _shapes(kind: Kind) -> dict[str, tuple[int, ...]]:
+    """Every tensor of its `features`."""
+    narrow = BOTTLENECK * kind.growth
     found = _convolution("conv0", kind.stem, 3, 7) | _norm("norm0", kind.stem)
     channels = kind.stem
     for block, layers in enumerate(kind.layers, start=1):
         for layer in range(1, layers + 1):
             name = f"denseblock{block}.denselayer{layer}"
-            found |= _norm(f"{name}.norm1", channels) | _convolution(f"{name}.conv1", kind.bottleneck, channels, 1)
-            found |= _norm(f"{name}.norm2", kind.bottleneck)
-            found |= _convolution(f"{name}.conv2", kind.growth, kind.bottleneck, 3)
+            found |= _norm(f"{name}.norm1", channels) | _convolution(f"{name}.conv1", narrow, channels, 1)
+            found |= _norm(f"{name}.norm2", narrow)
+            found |= _convolution(f"{name}.conv2", kind.growth, narrow, 3)
             channels += kind.growth
         if block < len(kind.layers):
             name = f"transition{block}"
@@ -84,7 +97,7 @@ class Rectified:
 class DenseNet:
     """Views (N, 3, 224, 224), uint8 RGB, on the device → embeddings (N, D), float32.
 
-    `tensors` are as in `shapes`, on the CPU.
+    `tensors` are as in `shapes`, by their names within `features`, on the CPU.
     """
 
     def __init__(self, kind: Kind, tensors: Mapping[str, Tensor], *, device: torch.device, dtype: torch.dtype) -> None:

@@ -25,7 +25,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from petrieve.extractor.trunks.densenet import DenseNet, Step, affine, levels
+from petrieve.extractor.trunks.densenet import BOTTLENECK, DenseNet, Step, affine, levels
 from petrieve.extractor.trunks.kinds import Kind
 
 TOP, WEIGHT_TOP = 255, 127  # of uint8 and int8
@@ -44,7 +44,7 @@ def shapes(kind: Kind) -> dict[str, tuple[int, ...]]:
     for block, layers in enumerate(kind.layers, start=1):
         channels += kind.growth * layers
         found[f"denseblock{block}"] = (2, channels)
-        found |= {f"denseblock{block}.denselayer{layer}": (kind.bottleneck,) for layer in range(1, layers + 1)}
+        found |= {f"denseblock{block}.denselayer{layer}": (BOTTLENECK * kind.growth,) for layer in range(1, layers + 1)}
         channels //= 2
     return found
 

@@ -14,37 +14,27 @@ MEAN = (0.485, 0.456, 0.406)  # of ImageNet's training photos, as torchvision gi
 STD = (0.229, 0.224, 0.225)
 
 
-FAMILIES = {"densenet": "DenseNet"}  # as people write them; `networks` has what computes with each
+# Families as people write them; `networks` has what computes with each.
+FAMILIES = {"densenet": "DenseNet"}
 NUMPY = INT8 = ONNX = frozenset({"densenet"})  # families that have these ways beside torch's own
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Kind:
-    """A trunk, by its family and the numbers in which its members differ."""
+    """A trunk: its family, and the numbers in which the members of a family differ."""
 
     name: str
-    layers: tuple[int, ...]  # of each dense block
-    growth: int  # channels that each layer adds
-    stem: int  # channels before the first block
-    imagenet: str  # the file of torchvision's IMAGENET1K_V1; its name ends in how the SHA-256 begins
     family: str = "densenet"
+    dimension: int  # numbers of an embedding
+    layers: tuple[int, ...]  # in each block, or stage
+    stem: int  # channels before the first block
+    growth: int = 0  # of a DenseNet alone: channels that each layer adds
+    imagenet: str  # the file of torchvision's IMAGENET1K_V1; its name ends in how the SHA-256 begins
     starts: tuple[str, ...] = ("features.",)  # prefixes of the trunk's tensors in that file; the others are a head's
+    head: str = "classifier"  # what torchvision calls the head
     recipe: str = RECIPE  # of view 0
     mean: tuple[float, float, float] = MEAN
     std: tuple[float, float, float] = STD
-
-    @property
-    def bottleneck(self) -> int:
-        """Channels between a layer's two convolutions."""
-        return 4 * self.growth
-
-    @property
-    def dimension(self) -> int:
-        """Numbers of an embedding: the channels behind the last block; a transition halves them."""
-        channels = 2 * self.stem
-        for layers in self.layers:
-            channels = channels // 2 + self.growth * layers
-        return channels
 
     @property
     def title(self) -> str:
@@ -60,10 +50,38 @@ class Kind:
 KINDS = {
     one.name: one
     for one in (
-        Kind("densenet121", (6, 12, 24, 16), 32, 64, "densenet121-a639ec97.pth"),
-        Kind("densenet161", (6, 12, 36, 24), 48, 96, "densenet161-8d451a50.pth"),
-        Kind("densenet169", (6, 12, 32, 32), 32, 64, "densenet169-b2777c0a.pth"),
-        Kind("densenet201", (6, 12, 48, 32), 32, 64, "densenet201-c1103571.pth"),
+        Kind(
+            name="densenet121",
+            dimension=1024,
+            layers=(6, 12, 24, 16),
+            stem=64,
+            growth=32,
+            imagenet="densenet121-a639ec97.pth",
+        ),
+        Kind(
+            name="densenet161",
+            dimension=2208,
+            layers=(6, 12, 36, 24),
+            stem=96,
+            growth=48,
+            imagenet="densenet161-8d451a50.pth",
+        ),
+        Kind(
+            name="densenet169",
+            dimension=1664,
+            layers=(6, 12, 32, 32),
+            stem=64,
+            growth=32,
+            imagenet="densenet169-b2777c0a.pth",
+        ),
+        Kind(
+            name="densenet201",
+            dimension=1920,
+            layers=(6, 12, 48, 32),
+            stem=64,
+            growth=32,
+            imagenet="densenet201-c1103571.pth",
+        ),
     )
 }
 FIRST = next(iter(KINDS.values()))  # of a new store, unless another is asked for

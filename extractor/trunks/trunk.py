@@ -12,7 +12,7 @@ from petrieve.extractor.trunks.arrays import check_fits
 from petrieve.extractor.trunks.device import named
 from petrieve.extractor.trunks.kinds import FIRST, KINDS, Kind
 from petrieve.extractor.trunks.kinds import kind as named_kind
-from petrieve.extractor.trunks.networks import network, shapes
+from petrieve.extractor.trunks.networks import family
 from petrieve.extractor.trunks.saved_weights import keep_weights
 from petrieve.extractor.trunks.weights import fingerprint, read_weights, resolve
 from petrieve.store.errors import PetrieveError
@@ -179,7 +179,7 @@ def made_of(tensors: "dict[str, Tensor]", weights: str, device: str, precision: 
     if place.type == "cpu":
         _keep_freed_memory()
     return Trunk(
-        network=network(own, tensors, place, dtype),
+        network=family(own).network(own, tensors, place, dtype),
         device=place,
         precision=dtype,
         kind=own.name,
@@ -272,7 +272,7 @@ def _check_shapes(tensors: dict[str, "Tensor"], weights: str, own: Kind) -> None
 
 def _misfit(tensors: dict[str, "Tensor"], own: Kind) -> str | None:
     """The first tensor that is missing, has another shape or does not belong to a network of this kind."""
-    wanted = shapes(own)
+    wanted = family(own).shapes(own)
     for name in (*wanted, *tensors):
         found = tuple(tensors[name].shape) if name in tensors else "missing"
         expected = wanted.get(name, "no such tensor")

@@ -11,12 +11,12 @@ from queue import Empty, Queue
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
-from petrieve.extractor.trunks.kinds import FIRST, Kind
+from petrieve.extractor.trunks.kinds import FIRST, KINDS, Kind
 from petrieve.store.errors import PetrieveError
 from petrieve.store.files import write_file
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from http.client import HTTPResponse
 
     import numpy as np
@@ -34,7 +34,9 @@ _OLD_NAME = re.compile(r"(.*denselayer\d+\.(?:norm|relu|conv))\.([12]\..*)")
 
 
 def read_weights(weights: str, kind: Kind = FIRST) -> dict[str, "Tensor"]:
-    """The trunk's tensors by torchvision's names (`features.…`), float32: `imagenet`, `bundled` or a file.
+    """A trunk's tensors by torchvision's names (`features.…`), float32: `imagenet`, `bundled` or a file.
+
+    A file of another family gives that one's: whoever compares shapes can say whose they are.
 
     Raises:
         PetrieveError: they cannot be had or read, or their digest is wrong.
@@ -200,24 +202,27 @@ def _unreadable(file: Path, why: str) -> PetrieveError:
 
 
 def _plain_names(state: dict[str, Any], weights: str, kind: Kind) -> dict[str, "Tensor"]:
-    """The trunk's own tensors, whatever the file wraps them in."""
-    import torch
-
+    """The trunk's own tensors, whatever the file wraps them in; where there are none, another family's."""
     for wrapper in ("state_dict", "model"):
         if isinstance(state.get(wrapper), dict):
             state = state[wrapper]
-    named = {}
+    tensors = dict(_as_today(state))
+    # Where the file holds another family's trunk, that: its shapes tell which.
+    for starts in (kind.starts, *(other.starts for other in KINDS.values())):
+        if named := {name: tensor for name, tensor in tensors.items() if name.startswith(starts)}:
+            return named
+    raise PetrieveError(
+        f"weights file {weights} holds no tensor named `{kind.starts[0]}…`",
+        f"save them with torchvision's names, as `torchvision.models.{kind.name}().state_dict()` does",
+    )
+
+
+def _as_today(state: dict[str, Any]) -> "Iterator[tuple[str, Tensor]]":
+    """The tensors of a state dict that a trunk has, by the names that torchvision gives them today."""
+    import torch
+
     for name, tensor in state.items():
-        if not isinstance(tensor, torch.Tensor):
-            continue
-        name = str(name).removeprefix("module.")
-        old = _OLD_NAME.fullmatch(name)
-        name = old[1] + old[2] if old else name
-        if name.startswith(kind.starts) and not name.endswith("num_batches_tracked"):
-            named[name] = tensor
-    if not named:
-        raise PetrieveError(
-            f"weights file {weights} holds no tensor named `{kind.starts[0]}…`",
-            f"save them with torchvision's names, as `torchvision.models.{kind.name}().state_dict()` does",
-        )
-    return named
+        if isinstance(tensor, torch.Tensor) and not str(name).endswith("num_batches_tracked"):
+            name = str(name).removeprefix("module.")
+            old = _OLD_NAME.fullmatch(name)
+            yield (old[1] + old[2] if old else name), tensor

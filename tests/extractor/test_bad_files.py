@@ -14,8 +14,10 @@ from pathlib import Path
 import corpus
 import numpy as np
 import pytest
+import simplejpeg
 from conftest import ODD, Done, need
 from damaging import check, check_the_scene
+from embedding import listed
 from PIL import Image
 from planting import seen
 
@@ -34,6 +36,24 @@ def test_in_a_folder_of_bad_files_every_good_photo_is_embedded(run: Run, tmp_pat
     expected = corpus.make_corpus(tmp_path / "corpus", damaged=60)
     check(run, tmp_path / "corpus", tmp_path / "s", expected)
     check_the_scene(tmp_path / "corpus", tmp_path / "s", expected)
+
+
+def test_what_a_decoder_raises_unexpectedly_costs_its_photo(
+    run: Run, few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad = sorted(few.rglob("*.jpg"))[0]
+    decode = simplejpeg.decode_jpeg
+
+    def mistaken(data: bytes, *words: object, **others: object) -> object:
+        if data == bad.read_bytes():
+            raise TypeError("a mistake\nin two lines")
+        return decode(data, *words, **others)
+
+    monkeypatch.setattr(simplejpeg, "decode_jpeg", mistaken)
+    done = run("embed", few, "--store", tmp_path / "s", "--weights", "bundled", "--json")
+    assert (done.status, done.json["embedded"], done.json["unreadable"]) == (0, 5, 1)
+    assert listed(tmp_path / "s") == {str(bad): "its decoder fails: TypeError: a mistake"}
+    assert run("predict", bad, "--store", tmp_path / "s").status == 1
 
 
 @pytest.mark.real

@@ -50,8 +50,9 @@ def test_it_is_so_for_each_kind_of_trunk(drawn: Path, kind: str) -> None:
 
     torch.manual_seed(0)
     state = getattr(torchvision.models, kind)(weights=None).state_dict()
-    tensors = {name: one for name, one in state.items() if name.startswith("features.") and "num_batches" not in name}
-    check(made_of(tensors, "random", "cpu", "float32", KINDS[kind]), two(drawn))
+    own = KINDS[kind]
+    tensors = {name: one for name, one in state.items() if name.startswith(own.starts) and "num_batches" not in name}
+    check(made_of(tensors, "random", "cpu", "float32", own), two(drawn))
 
 
 @pytest.mark.skipif(NO_INTEGERS, reason="this CPU has no instructions for it")

@@ -35,7 +35,7 @@ HEAD = 64  # bytes that tell a photo
 # ratio is 1,032; a photo of one colour reaches it at a few megabytes.
 _LARGE = 1 << 26
 # Entries with these endings are not photos, and are not opened to see: a data set may have one of them beside each.
-_TEXTS = frozenset(
+_NEVER_PHOTOS = frozenset(
     ".txt .json .jsonl .ndjson .csv .tsv .xml .yaml .yml .toml .md .rst .html .htm .log .cls .caption .py .ipynb .sh "
     ".css .js .npy .npz .mat .pkl .pt .pth .h5 .hdf5 .safetensors .onnx .mp4 .mov .avi .mkv .webm .mp3 .wav .pdf "
     ".xmp .thm .svg .exe .dll".split()
@@ -152,7 +152,7 @@ def _is_photo(entry: Entry, ending: str, window: Window) -> bool:
     """Whether an entry counts as a photo: by its ending, or with one that tells nothing, by its first bytes."""
     if ending in SUFFIXES:
         return True
-    if ending in _TEXTS or ending in ARCHIVES or (entry.mode and not S_ISREG(entry.mode)):
+    if ending in _NEVER_PHOTOS or ending in ARCHIVES or (entry.mode and not S_ISREG(entry.mode)):
         return False
     window.until = entry.offset + _BEFORE
     return is_photo(first_bytes(window, entry.offset, HEAD))

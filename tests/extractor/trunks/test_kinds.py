@@ -70,7 +70,7 @@ def test_a_kind_computes_what_torchvisions_network_does(kind: Kind) -> None:
     assert (found - wanted).norm() <= 1e-5 * wanted.norm()
     arrays = ArrayNet(kind, {name: tensor.numpy() for name, tensor in tensors_of(theirs).items()})
     assert np.linalg.norm(arrays(views[0].numpy()) - wanted[0].numpy()) <= 1e-5 * wanted[0].norm()
-    assert shapes(kind) == {name: tuple(tensor.shape) for name, tensor in tensors_of(theirs).items()}
+    assert shapes(kind) == {f"features.{name}": tuple(tensor.shape) for name, tensor in tensors_of(theirs).items()}
 
 
 @pytest.mark.skipif(NO_INTEGERS, reason="no VNNI, no AMX")
