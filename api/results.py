@@ -3,10 +3,12 @@
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
+from importlib import import_module
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from petrieve.gallery import cards, terminal, words
+from petrieve.store.errors import not_installed
 from petrieve.store.photo import path_of
 
 if TYPE_CHECKING:
@@ -20,6 +22,18 @@ MOST = 60  # lines that a notebook shows unasked
 Row = dict[str, Any]
 Picture = Callable[[str], "Image.Image | None"]
 One = TypeVar("One", covariant=True)
+
+
+def pandas() -> Any:
+    """The module pandas, which is not among what Petrieve brings.
+
+    Raises:
+        PetrieveError: it is not installed.
+    """
+    try:
+        return import_module("pandas")
+    except ImportError:
+        raise not_installed("a table", "pandas") from None
 
 
 class Shown:
@@ -52,11 +66,9 @@ class Shown:
         """A table: a row for each thing that was found, or one row; where rows are photos, `path` is where each is.
 
         Raises:
-            ImportError: pandas is not installed.
+            PetrieveError: pandas is not installed.
         """
-        import pandas as pd
-
-        return pd.DataFrame(self._table(), columns=self._columns())
+        return pandas().DataFrame(self._table(), columns=self._columns())
 
     def _table(self) -> list[Row]:
         return [self.document()]

@@ -16,6 +16,12 @@ class PetrieveError(Exception):
         return type(self), (self.what, self.remedy)  # it may arise in another process
 
 
+def not_installed(what: str, package: str | None, extra: str | None = None) -> PetrieveError:
+    """The error that something needs a package; the remedy installs it, or the extra that brings it."""
+    install = f'"petrieve[{extra}]"' if extra else package
+    return PetrieveError(f"{what} needs {package}, which is not installed", f"run `pip install {install}`")
+
+
 def first_line(error: BaseException) -> str:
     """What another library's error says, in one line and without where in its source it arose.
 

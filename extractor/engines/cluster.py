@@ -17,9 +17,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from petrieve.store.buckets import ENDPOINTS
-from petrieve.store.errors import PetrieveError, first_line
+from petrieve.store.errors import PetrieveError, first_line, not_installed
 
-INSTALL = 'pip install "petrieve[ray]"'
 LOCAL, RAY, ADDRESS = "local", "ray", "ray://"
 # Our packages that run on workers, which get them from where they are installed here; never the folder that one
 # works in. Weights go by another way.
@@ -85,7 +84,7 @@ def joined(on: str) -> Iterator[None]:
         try:
             import ray
         except ImportError as error:
-            raise PetrieveError("a run on a cluster needs Ray, which is not installed", f"`{INSTALL}`") from error
+            raise not_installed("a run on a cluster", "Ray", "ray") from error
         _join(where, folder, alone=alone)
         try:
             yield

@@ -1,5 +1,6 @@
 """A store's embeddings in memory, for torch, NumPy, Arrow and Polars: where they share memory, and what they take."""
 
+import sys
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -119,3 +120,12 @@ def test_a_matrix_is_in_memory_once(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert matrix.nbytes == data.embeddings.nbytes == 3000 * DIMENSION * 4
     assert most < 1.5 * matrix.nbytes
     assert most_of_data - matrix.nbytes < 1.5 * matrix.nbytes
+
+
+def test_a_table_without_pandas_names_the_command_that_brings_it(
+    split: petrieve.Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    for one in (split, split.info()):
+        with pytest.raises(petrieve.PetrieveError, match=r"a table needs pandas.*; run `pip install pandas`$"):
+            one.to_pandas()
