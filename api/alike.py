@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from petrieve.api.opened import Opened, compute_of
 from petrieve.api.photos import Photo, Place, home, path, several
 from petrieve.api.results import IndexCard, MapCard, Neighbours
+from petrieve.gallery import progress, spreadsheet, words
 from petrieve.gallery import sheet as sheets
-from petrieve.gallery import spreadsheet, words
 from petrieve.index import build, question
 from petrieve.store.errors import PetrieveError
 
@@ -160,7 +160,7 @@ class Alike(Opened):
 
         cache = self.cache()
         read = Reader(cache)
-        made = copies.make_copies(cache, compute_of(None, device, precision))
+        made = copies.make_copies(cache, compute_of(None, device, precision), tell=progress.watched)
         shown = partial(picture, read=read)
         found = find_duplicates(
             cache,
