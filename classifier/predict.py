@@ -1,14 +1,13 @@
 """What a head says of new photos: their class, whether that is sure enough, and whether they are like any other."""
 
 import re
-import warnings
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from petrieve.classifier.figures import familiar
 from petrieve.classifier.head import Head, check_classes, fewest, threshold
 from petrieve.store.cache import Cache
-from petrieve.store.errors import PetrieveError
+from petrieve.store.errors import PetrieveError, warn
 from petrieve.store.rows import Embedded, digests
 
 if TYPE_CHECKING:
@@ -59,6 +58,8 @@ def share(value: str | float) -> float:
     number = float(found[1]) / (100 if found[2] else 1) if found else -1.0
     if not 0 <= number <= 1:
         raise PetrieveError(f"{value!r} is no rate of errors", "give `--max-error` one such as 1%")
+    if number >= 1:
+        raise PetrieveError(f"with {value!r} all predictions may be wrong", "for one of a hundred write 1% or 0.01")
     return number
 
 
@@ -73,7 +74,7 @@ def _undamaged(cache: Cache) -> "Iterator[tuple[np.ndarray, np.ndarray]]":
         yield (digests(rows), block) if sound.all() else (digests(rows)[sound], block[sound])
     if damaged:
         what = f"embeddings in {cache.store.path} that hold what is no number, and are passed over: {damaged}"
-        warnings.warn(f"{what}; `petrieve verify` names them and what mends them", stacklevel=2)
+        warn(f"{what}; `petrieve verify` names them and what mends them")
 
 
 def _warn_of_other_classes(cache: Cache, head: Head) -> None:
@@ -82,16 +83,15 @@ def _warn_of_other_classes(cache: Cache, head: Head) -> None:
     try:
         check_classes(head, labels or head.classes)
     except PetrieveError as error:
-        warnings.warn(str(error), stacklevel=3)
+        warn(str(error))
 
 
 def _least(head: Head, max_error: float, views: int) -> float:
     """The least probability that is sure enough, averaged over so many augmented views too; above 1 where none is."""
     if views > len(head.report.risk_coverage_views):
-        warnings.warn(
+        warn(
             f"how often predictions over {views} augmented views are wrong was not measured; all is marked unsure; "
-            f"`petrieve embed --views {views}` and `petrieve fit-head` measure it",
-            stacklevel=3,
+            f"`petrieve embed --views {views}` and `petrieve fit-head` measure it"
         )
         return 2.0
     least = threshold(head.report, max_error, views)
@@ -102,8 +102,6 @@ def _least(head: Head, max_error: float, views: int) -> float:
             why = "no number of held-out photos can show it"
         elif head.report.measured < needed:
             why = f"{head.report.measured} held-out photos are too few to show it, {needed} are needed"
-        warnings.warn(
-            f"no threshold reaches an error rate of {max_error:.2%}: {why}; all is marked unsure", stacklevel=3
-        )
+        warn(f"no threshold reaches an error rate of {max_error:.2%}: {why}; all is marked unsure")
         return 2.0
     return least

@@ -65,7 +65,7 @@ def predict(
         int, typer.Option(metavar="N", show_default=False, help="Average over N augmented views too.")
     ] = 0,
     max_error: Annotated[
-        str | None, typer.Option(metavar="X", help="Be wrong at most this often, else `unsure`.")
+        str | None, typer.Option(metavar="X", help="`1%` or `0.01`: how often it may be wrong; else `unsure`.")
     ] = None,
     csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the predictions to this file too.")] = None,
     kaggle: Annotated[

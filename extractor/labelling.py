@@ -1,7 +1,6 @@
 """What a run's photos are labelled by, folders or names and which folders; and what is doubtful about that."""
 
 import os
-import warnings
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -26,7 +25,7 @@ from petrieve.extractor.sources.said.names import (
 from petrieve.extractor.sources.said.words import Words, together
 from petrieve.store.cache import Cache
 from petrieve.store.columns import plain
-from petrieve.store.errors import PetrieveError
+from petrieve.store.errors import PetrieveError, warn
 from petrieve.store.known import Known
 from petrieve.store.photo import Photo, as_text
 from petrieve.store.rows import BY_HAND, by_hand, told
@@ -119,7 +118,7 @@ def named(made: Plan, sources: Sequence[str], known: Known, cache: Cache | None,
         if new and naming.level == fitting.level:
             doubts += _doubts(naming, folders, tree, beside, made)
         for words in doubts if new else ():
-            warnings.warn(words, stacklevel=2)
+            warn(words)
     elif not labels_at(level, naming.ways.values()):
         raise PetrieveError(f"no photo has a folder at level {level}", "give a smaller `--label-level`, or none")
     return naming

@@ -129,3 +129,10 @@ def test_a_table_without_pandas_names_the_command_that_brings_it(
     for one in (split, split.info()):
         with pytest.raises(petrieve.PetrieveError, match=r"a table needs pandas.*; run `pip install pandas`$"):
             one.to_pandas()
+
+
+def test_a_warning_names_the_line_of_the_user(tmp_path: Path) -> None:
+    planted(tmp_path / "s", {("cat", ""): 3, ("dog", ""): 20})
+    with pytest.warns(UserWarning, match="3 folds instead of 5") as warned:
+        petrieve.open(tmp_path / "s").fit_head()
+    assert {one.filename for one in warned} == {__file__}

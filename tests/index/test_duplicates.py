@@ -83,7 +83,7 @@ def test_what_the_thresholds_are_worth_is_said(copied: tuple[Path, dict[str, Any
     assert min(picture["found"].values()) > 0.8
     assert 0 <= picture["taken"] <= 0.01 * picture["others"]
     done = run("duplicates", "--store", folder.parent / "store")
-    assert "for copies" in done.out
+    assert "tested on copies made of your own photos:\n  same picture: found 100% of re-encoded" in done.out
     assert run("duplicates", "--store", folder.parent / "store", "--json").json == found
 
 
@@ -242,7 +242,9 @@ def test_the_second_run_makes_no_copies_and_finds_the_same(drawn: Path, tmp_path
 
     def ask() -> tuple[Any, str]:
         with contextlib.redirect_stderr(Terminal()) as said:
-            return store.duplicates().document(), said.getvalue()
+            found = store.duplicates()
+        assert [*found] == found.groups
+        return found.document(), said.getvalue()
 
     first, said = ask()
     assert said == "measuring on copies made of 5 of your photos\n"

@@ -3,7 +3,6 @@
 import base64
 import binascii
 import json
-import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +12,7 @@ from petrieve.extractor.sources.formats import is_photo
 from petrieve.extractor.sources.said.labels import WORDS as NAMED
 from petrieve.extractor.sources.said.words import Words, has_room, words_in
 from petrieve.extractor.sources.tables.texts import is_text, is_whole, is_word, texts_of
-from petrieve.store.errors import Undecodable, listed
+from petrieve.store.errors import Undecodable, listed, warn
 from petrieve.store.photo import as_text
 
 if TYPE_CHECKING:
@@ -113,7 +112,7 @@ def said(source: str, made: Layout, by: str | None, paths: Sequence[str], column
     words = words_in(paths, texts())
     notes = [*made.notes, *([f"has columns with dates that are none: {listed(unread, MOST)}"] if unread else [])]
     for note in notes:
-        warnings.warn(f"{source} {note}", stacklevel=2)
+        warn(f"{source} {note}")
     return words
 
 
