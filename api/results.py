@@ -138,7 +138,7 @@ class Info(Shown):
     say = staticmethod(terminal.contents)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Prediction:
     """What is in a photo; where it cannot be read, `error` says why and the rest is empty."""
 
@@ -155,6 +155,10 @@ class Prediction:
     def path(self) -> str:
         """Where the photo is, as `path` of every answer has it: its root and `photo` together."""
         return path_of(self.root, self.photo)
+
+    def __repr__(self) -> str:
+        values = {"path": self.path, **vars(self)}
+        return f"Prediction({', '.join(f'{name}={value!r}' for name, value in values.items())})"
 
 
 @dataclass(frozen=True, repr=False)
