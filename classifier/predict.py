@@ -52,14 +52,14 @@ def share(value: str | float) -> float:
     """The share that a number such as 0.01, or a text such as "1%", says.
 
     Raises:
-        PetrieveError: it says none from 0 to 1.
+        PetrieveError: it says none from 0 to below 1.
     """
     found = re.fullmatch(r"(\d*\.?\d+(?:e-?\d+)?)(\s*%)?", str(value).strip())
     number = float(found[1]) / (100 if found[2] else 1) if found else -1.0
-    if not 0 <= number <= 1:
-        raise PetrieveError(f"{value!r} is no rate of errors", "give `--max-error` one such as 1%")
-    if number >= 1:
-        raise PetrieveError(f"with {value!r} all predictions may be wrong", "for one of a hundred write 1% or 0.01")
+    if not 0 <= number < 1:
+        raise PetrieveError(
+            f"{value!r} is not a rate of errors from 0 to below 100%", "give `--max-error` one such as 1%, or 0.01"
+        )
     return number
 
 
