@@ -38,7 +38,7 @@ def places(sources: Place | Iterable[Place]) -> list[str]:
         PetrieveError: there is none.
     """
     is_one = isinstance(sources, str | os.PathLike) or not isinstance(sources, Iterable)
-    named = list(map(home, [sources] if is_one else sources))  # type: ignore[list-item, arg-type]
+    named = list(map(home, [sources] if is_one else sources))  # type: ignore[arg-type]
     if not named:
         raise PetrieveError("there is no source to take photos from", "name a folder, an archive or an address")
     return named
