@@ -6,6 +6,7 @@ import os
 import re
 import sys
 import warnings
+from importlib.util import find_spec
 from io import TextIOWrapper
 from pathlib import Path
 from shutil import get_terminal_size
@@ -99,8 +100,10 @@ def demo(
     ):
         print(f"$ {words.command(*step)}", flush=True)
         app(step, standalone_mode=False)
-    print(f"The contact sheet is {words.name(str(folder / 'similar.jpg'))}.")
     print(f"Look at all of it in a browser: {words.command('gallery', *store)}")
+    if find_spec("uvicorn") is None:
+        print('That needs `pip install "petrieve[gallery]"`.')
+    print(f"The folder {words.name(str(folder))} is only for this; delete it when you like.")
 
 
 def main() -> None:

@@ -1,18 +1,18 @@
 """Which photos are alike."""
 
 import os
-import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
+from numbers import Integral, Real
 from typing import TYPE_CHECKING
 
 from petrieve.api.opened import Opened, compute_of
 from petrieve.api.photos import Photo, Place, home, path, several
 from petrieve.api.results import IndexCard, MapCard, Neighbours
+from petrieve.gallery import progress, spreadsheet, words
 from petrieve.gallery import sheet as sheets
-from petrieve.gallery import spreadsheet, words
 from petrieve.index import build, question
-from petrieve.store.errors import PetrieveError
+from petrieve.store.errors import PetrieveError, warn
 
 if TYPE_CHECKING:
     from petrieve.api.copies import Duplicates
@@ -52,6 +52,7 @@ class Alike(Opened):
         from petrieve.extractor.picture import pictures
         from petrieve.extractor.query import query_one, same_photo
 
+        terms = _terms(k, where, group_by, min_similarity)
         index = self.index()
         cache = index.cache  # what it has read of it is not read again
         asked = several(photos)
@@ -63,8 +64,7 @@ class Alike(Opened):
         pairs = list(zip(asked, queries, strict=True))
         same = {one for query in queries for one in same_photo(query, cache)}
         if index.held is None:
-            warnings.warn(READ, stacklevel=2)
-        terms = question.Terms(k, where, group_by, min_similarity)
+            warn(READ)
         named = tuple(str(one) if isinstance(one, str | os.PathLike) else query.photo.path for one, query in pairs)
         found = Neighbours(
             rows=(rows := finding.neighbours_of(index, queries, same, terms)),
@@ -80,6 +80,8 @@ class Alike(Opened):
                 picture=pictures(cache, [*(query.photo.path for query in queries), *(one.photo for one in rows)]),
             ),
         )
+        if where and not rows and (none := finding.nothing_for(cache, where)):
+            warn(none)
         if sheet:
             finding.draw(path(sheet), found)
         return found
@@ -111,7 +113,7 @@ class Alike(Opened):
         from petrieve.extractor.watch import watch
         from petrieve.store.rows import Unreadable
 
-        terms = question.Terms(k, where, group_by, min_similarity)
+        terms = _terms(k, where, group_by, min_similarity)
         index = self.index()
         # A slip in what is asked is told before the first photo comes.
         question.ask(index, [np.ones(index.cache.dimension, np.float32)], terms)
@@ -160,7 +162,7 @@ class Alike(Opened):
 
         cache = self.cache()
         read = Reader(cache)
-        made = copies.make_copies(cache, compute_of(None, device, precision))
+        made = copies.make_copies(cache, compute_of(None, device, precision), tell=progress.watched)
         shown = partial(picture, read=read)
         found = find_duplicates(
             cache,
@@ -208,3 +210,16 @@ class Alike(Opened):
 
         made = plane.make(self.cache())
         return MapCard(made.method, len(made.contents), made.seconds)
+
+
+def _terms(k: int, where: str | None, group_by: str | None, min_similarity: float) -> question.Terms:
+    """What a person asks for.
+
+    Raises:
+        TypeError: a number is not one.
+    """
+    if not isinstance(k, Integral):
+        raise TypeError(f"k is a whole number from 1, not {k!r}")
+    if not isinstance(min_similarity, Real):
+        raise TypeError(f"min_similarity is a number from -1 to 1, not {min_similarity!r}")
+    return question.Terms(k, where, group_by, min_similarity)

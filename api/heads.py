@@ -1,6 +1,5 @@
 """What is in a photo: a head, its predictions, and what is known of both."""
 
-import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from functools import partial
@@ -15,7 +14,7 @@ from petrieve.extractor.trunks.kinds import kind
 from petrieve.gallery import sheet as sheets
 from petrieve.gallery import spreadsheet, submission, words
 from petrieve.store.cache import Cache
-from petrieve.store.errors import PetrieveError
+from petrieve.store.errors import PetrieveError, warn
 from petrieve.store.trunks import trunks_of
 
 if TYPE_CHECKING:
@@ -112,7 +111,7 @@ class Heads(Opened):
             assert found.picture
             sheets.findings_sheet(path(sheet), [asdict(one) for one in worst], picture=found.picture)
         elif sheet:
-            warnings.warn(f"nothing was found that {sheet} could show: it is not written", stacklevel=2)
+            warn(f"nothing was found that {sheet} could show: it is not written")
         return found
 
     def report(self, out: Place = "report.html") -> Page:

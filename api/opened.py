@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable
 from functools import lru_cache, partial
+from inspect import isfunction
 from threading import RLock
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,11 @@ class Opened:
         self._lock = RLock()
         self._index: Index | None = None
         self._trunks: dict[tuple[str, Compute], Trunk] = {}
+
+    def __init_subclass__(cls) -> None:
+        for name, one in vars(cls).items():
+            if isfunction(one):
+                one.__qualname__ = f"Store.{name}"  # the one class that a person holds: Python's errors name it
 
     def __len__(self) -> int:
         return len(self.cache())

@@ -37,7 +37,8 @@ def places(sources: Place | Iterable[Place]) -> list[str]:
     Raises:
         PetrieveError: there is none.
     """
-    named = list(map(home, [sources] if isinstance(sources, str | os.PathLike) else sources))
+    is_one = isinstance(sources, str | os.PathLike) or not isinstance(sources, Iterable)
+    named = list(map(home, [sources] if is_one else sources))  # type: ignore[arg-type]
     if not named:
         raise PetrieveError("there is no source to take photos from", "name a folder, an archive or an address")
     return named
@@ -45,7 +46,10 @@ def places(sources: Place | Iterable[Place]) -> list[str]:
 
 def home(named: Place) -> str:
     """An address as it is, or a path in which `~` is the home folder."""
-    place = os.fsdecode(named)
+    try:
+        place = os.fsdecode(named)
+    except TypeError:
+        raise TypeError(f"a place is a path or an address, and not {type(named).__name__}") from None
     return place if is_address(place) else os.path.expanduser(place)
 
 
@@ -55,6 +59,7 @@ def path(named: Place) -> Path:
     Raises:
         PetrieveError: it is an address, of which a path would make folders here: `s3:` and `bucket`.
     """
-    if re.match(r"[A-Za-z][\w+.-]+://", os.fspath(named)):
-        raise PetrieveError(f"{os.fspath(named)} is an address, and no path on this machine", "name a path")
-    return Path(os.path.expanduser(named))
+    place = home(named)
+    if re.match(r"[A-Za-z][\w+.-]+://", place):
+        raise PetrieveError(f"{place} is an address, and no path on this machine", "name a path")
+    return Path(place)

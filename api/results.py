@@ -3,11 +3,13 @@
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
+from importlib import import_module
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from petrieve.gallery import answers, cards, terminal, words
 from petrieve.gallery.tables import Aside
+from petrieve.store.errors import not_installed
 from petrieve.store.photo import path_of
 
 if TYPE_CHECKING:
@@ -21,6 +23,18 @@ MAX_LINES = 60  # lines that a notebook shows unasked
 Row = dict[str, Any]
 Picture = Callable[[str], "Image.Image | None"]
 One = TypeVar("One", covariant=True)
+
+
+def pandas() -> Any:
+    """The module pandas, which is not among what Petrieve brings.
+
+    Raises:
+        PetrieveError: it is not installed.
+    """
+    try:
+        return import_module("pandas")
+    except ImportError:
+        raise not_installed("a table", "pandas") from None
 
 
 class Shown:
@@ -53,11 +67,9 @@ class Shown:
         """A table: a row for each thing that was found, or one row; where rows are photos, `path` is where each is.
 
         Raises:
-            ImportError: pandas is not installed.
+            PetrieveError: pandas is not installed.
         """
-        import pandas as pd
-
-        return pd.DataFrame(self._table(), columns=self._columns())
+        return pandas().DataFrame(self._table(), columns=self._columns())
 
     def _table(self) -> list[Row]:
         return [self.document()]
@@ -127,7 +139,7 @@ class Info(Shown):
     say = staticmethod(terminal.contents)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Prediction:
     """What is in a photo; where it cannot be read, `error` says why and the rest is empty."""
 
@@ -144,6 +156,10 @@ class Prediction:
     def path(self) -> str:
         """Where the photo is, as `path` of every answer has it: its root and `photo` together."""
         return path_of(self.root, self.photo)
+
+    def __repr__(self) -> str:
+        values = {"path": self.path, **vars(self)}
+        return f"Prediction({', '.join(f'{name}={value!r}' for name, value in values.items())})"
 
 
 @dataclass(frozen=True, repr=False)

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from petrieve.api.opened import Opened
 from petrieve.api.photos import Place, path
-from petrieve.api.results import Exported, Imported
+from petrieve.api.results import Exported, Imported, pandas
 from petrieve.gallery import words
 from petrieve.store.photo import path_of
 
@@ -71,9 +71,9 @@ class Tables(Opened):
         A column `path` of your own stays yours.
 
         Raises:
-            PetrieveError: there is no store, or it cannot be read.
-            ImportError: pandas is not installed.
+            PetrieveError: there is no store, or it cannot be read; or pandas is not installed.
         """
+        pandas()
         return self.to_arrow().to_pandas()
 
     def export(self, where: Place) -> Exported:

@@ -1,14 +1,13 @@
 """A head's predictions of new photos: the class, whether it is sure enough, and whether the photo is familiar."""
 
 import re
-import warnings
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from petrieve.classifier.figures import familiar
 from petrieve.classifier.head import Head, check_classes, fewest, threshold
 from petrieve.store.cache import Cache
-from petrieve.store.errors import PetrieveError
+from petrieve.store.errors import PetrieveError, warn
 from petrieve.store.rows import Embedded, digests
 
 if TYPE_CHECKING:
@@ -53,12 +52,14 @@ def share(value: str | float) -> float:
     """The share that a number such as 0.01, or a text such as "1%", says.
 
     Raises:
-        PetrieveError: it is not from 0 to 1.
+        PetrieveError: it is not from 0 to below 1.
     """
     found = re.fullmatch(r"(\d*\.?\d+(?:e-?\d+)?)(\s*%)?", str(value).strip())
     number = float(found[1]) / (100 if found[2] else 1) if found else -1.0
-    if not 0 <= number <= 1:
-        raise PetrieveError(f"{value!r} is not a rate of errors", "give `max_error=…` one such as 1%")
+    if not 0 <= number < 1:
+        raise PetrieveError(
+            f"{value!r} is not a rate of errors from 0 to below 100%", "give `max_error=…` one such as 1%, or 0.01"
+        )
     return number
 
 
@@ -73,7 +74,7 @@ def _undamaged(cache: Cache) -> "Iterator[tuple[np.ndarray, np.ndarray]]":
         yield (digests(rows), block) if sound.all() else (digests(rows)[sound], block[sound])
     if damaged:
         what = f"embeddings in {cache.store.path} with values that are not numbers, passed over: {damaged}"
-        warnings.warn(f"{what}; `petrieve verify` names them and what mends them", stacklevel=2)
+        warn(f"{what}; `petrieve verify` names them and what mends them")
 
 
 def _warn_of_other_classes(cache: Cache, head: Head) -> None:
@@ -82,16 +83,15 @@ def _warn_of_other_classes(cache: Cache, head: Head) -> None:
     try:
         check_classes(head, labels or head.classes)
     except PetrieveError as error:
-        warnings.warn(str(error), stacklevel=3)
+        warn(str(error))
 
 
 def _least(head: Head, max_error: float, views: int) -> float:
     """The least probability that is sure enough, averaged over N augmented views too; above 1 if none is."""
     if views > len(head.report.risk_coverage_views):
-        warnings.warn(
+        warn(
             f"how often predictions over {views} augmented views are wrong was not measured; all is marked unsure; "
-            f"`petrieve embed --views {views}` and `petrieve fit-head` measure it",
-            stacklevel=3,
+            f"`petrieve embed --views {views}` and `petrieve fit-head` measure it"
         )
         return 2.0
     least = threshold(head.report, max_error, views)
@@ -102,8 +102,6 @@ def _least(head: Head, max_error: float, views: int) -> float:
             why = "no number of held-out photos can show it"
         elif head.report.measured < needed:
             why = f"{head.report.measured} held-out photos are too few to show it, {needed} are needed"
-        warnings.warn(
-            f"no threshold reaches an error rate of {max_error:.2%}: {why}; all is marked unsure", stacklevel=3
-        )
+        warn(f"no threshold reaches an error rate of {max_error:.2%}: {why}; all is marked unsure")
         return 2.0
     return least

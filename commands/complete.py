@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from petrieve.store.cache import Cache
 
 OFFERED = 100  # photos
+SPECIAL = set('"$`\\!')  # what bash reads as more than a letter in double quotes
 
 
 def trunks(context: Context, incomplete: str) -> list[str]:
@@ -33,11 +34,11 @@ def columns(context: Context, incomplete: str) -> list[str]:
 
 
 def conditions(context: Context, incomplete: str) -> list[str]:
-    """A condition for each label and split of the store."""
+    """A condition for each label and split of the store, as far as the shell can take it."""
     cache = _opened(context)
     counts = cache.counts() if cache else {"labels": {}, "splits": {}}
     values = [(name, value.replace("'", "''")) for name in ("label", "split") for value in counts[f"{name}s"]]
-    return _begun(incomplete, (f"{name} = '{value}'" for name, value in values))
+    return _quoted(incomplete, _begun(incomplete, (f"{name} = '{value}'" for name, value in values)))
 
 
 def photos(context: Context, incomplete: str) -> list[str]:
@@ -66,6 +67,22 @@ def _opened(context: Context) -> "Cache | None":
 
 def _store(context: Context) -> str:
     return context.params.get("store") or os.environ.get("PETRIEVE_STORE") or DEFAULT_STORE
+
+
+def _quoted(incomplete: str, texts: list[str]) -> list[str]:
+    """Texts with spaces and single quotes in them, as bash can insert them; other shells quote by themselves.
+
+    Bash inserts them as they are: behind a double quote they may stand, and where nothing is typed in two. Behind a
+    single quote, or a word begun without one, nothing that can be inserted would be one word.
+    """
+    line = os.environ.get("COMP_WORDS")
+    if line is None:
+        return texts
+    before = line.removesuffix(incomplete)[-1:]
+    able = [text for text in texts if not SPECIAL.intersection(text)]
+    if before == '"':
+        return able
+    return [] if incomplete or before == "'" else [f'"{text}"' for text in able]
 
 
 def _begun(incomplete: str, values: Iterable[str]) -> list[str]:

@@ -62,9 +62,7 @@ def predict(
     views: Annotated[
         int, typer.Option(metavar="N", show_default=False, help="Average over N augmented views too.")
     ] = 0,
-    max_error: Annotated[
-        str | None, typer.Option(metavar="X", help="Be wrong at most this often, else `unsure`.")
-    ] = None,
+    max_error: Annotated[str | None, typer.Option(metavar="X", help="`1%` or `0.01`: wrong at most so often.")] = None,
     csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the predictions to this file too.")] = None,
     kaggle: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write `id,label` for dogs-vs-cats to this file too.")

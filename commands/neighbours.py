@@ -18,10 +18,12 @@ from petrieve.commands.options import (
     Store,
     Trunk,
     Weights,
+    say,
     show,
 )
 from petrieve.commands.zips import ZipEncoding
 from petrieve.gallery import words
+from petrieve.gallery.tables import Aside
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,13 +34,24 @@ if TYPE_CHECKING:
 app = typer.Typer()
 
 
+def _whole(text: str) -> int:
+    """A number from 1 on."""
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise typer.BadParameter(f"{text!r} is not a whole number from 1 on")
+    return number
+
+
 @app.command(epilog="Example: cli.py similar photo.jpg -k 5 --where \"label = 'dog'\" --sheet alike.jpg")
 def similar(
     photos: Annotated[
         list[str] | None,
         typer.Argument(metavar="PHOTO...", autocompletion=complete.photos, help="One, or several of one pet."),
     ] = None,
-    k: Annotated[int, typer.Option("-k", min=1, metavar="N", help="How many.")] = 10,
+    k: Annotated[int, typer.Option("-k", parser=_whole, metavar="N", help="How many.")] = 10,
     where: Annotated[
         str | None,
         typer.Option(
@@ -79,6 +92,8 @@ def similar(
         return
     found = pets.similar(photos or [], sheet=sheet, **settings)
     show(found, as_json)
+    if sheet and not as_json:
+        say(None, [Aside(f"the contact sheet is {words.name(str(sheet))}")])
 
 
 def _watch(folder: Path, answers: "Iterator[Neighbours | Unreadable]") -> None:

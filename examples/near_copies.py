@@ -7,7 +7,7 @@ import numpy as np
 import petrieve
 
 store, least = petrieve.open(sys.argv[1]), float(sys.argv[2])
-listed = [{one.photo for one in group.photos} for group in store.duplicates().groups]
+listed = [{one.photo for one in group.photos} for group in store.duplicates()]
 paths, embeddings = store.to_numpy()
 standard = (embeddings - embeddings.mean(axis=0)) / (embeddings.std(axis=0) + 1e-6)
 unit = standard / np.linalg.norm(standard, axis=1, keepdims=True)

@@ -22,6 +22,7 @@ from petrieve.extractor.settle import settle
 from petrieve.extractor.sources.ahead import more_each_time
 from petrieve.extractor.sources.annotations.labels import read_labels
 from petrieve.extractor.sources.buckets.fetching import fetching
+from petrieve.extractor.sources.folder import is_other_file
 from petrieve.extractor.sources.formats import FORMATS
 from petrieve.extractor.sources.places import Place, container_of, paths_of
 from petrieve.extractor.sources.unchanged import Listings
@@ -113,6 +114,8 @@ def embed(
     check_views(views)
     asked, compute = Compute(weights, device, precision), Compute(weights, *here(on, device, precision))
     wanted = paths_of(sources)
+    if all(map(is_other_file, wanted)):
+        raise PetrieveError(f"{wanted[0]} is not a photo", f"name {FORMATS} files, or what holds them")
     place = Store.at(store)
     csv = read_labels(labels, photo=photo_column, label=label_column) if labels is not None else None
     with writing(place) as held, closing(Manifest()) as manifest:

@@ -1,7 +1,6 @@
 """How a run's photos are labelled: by names, or by the folders at one level; and warnings where that is doubtful."""
 
 import os
-import warnings
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -26,7 +25,7 @@ from petrieve.extractor.sources.annotations.names import (
 )
 from petrieve.store.cache import Cache
 from petrieve.store.columns import plain
-from petrieve.store.errors import PetrieveError
+from petrieve.store.errors import PetrieveError, warn
 from petrieve.store.known import Known
 from petrieve.store.photo import Photo, as_text
 from petrieve.store.rows import BY_HAND, annotated, by_hand
@@ -121,7 +120,7 @@ def naming_of(
         if new and naming.level == fitting.level:
             doubts += _doubts(naming, folders, tree, beside, made)
         for doubt in doubts if new else ():
-            warnings.warn(doubt, stacklevel=2)
+            warn(doubt)
     elif not labels_at(level, naming.ways.values()):
         raise PetrieveError(f"no photo has a folder at level {level}", "give a smaller `label_level=…`, or none")
     return naming

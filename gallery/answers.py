@@ -46,7 +46,8 @@ def fitted(report: dict[str, Any]) -> Iterator[str]:
     yield f"nearest neighbours {report['accuracy_knn']:.1%}, calibration error {report['ece_after']:.1%}"
     if report["near_copies"]:
         inflated = f"{100 * (report['accuracy_ungrouped'] - report['accuracy']):+.1f} points"
-        yield f"{report['near_copies']} near-copies; with them on both sides accuracy would have shown {inflated}"
+        copies = f"{report['near_copies']} photos have near-copies, by their embeddings"
+        yield f"{copies}; with them on both sides accuracy would have shown {inflated}"
     if report["left_out"]:
         yield f"held-out photos not measured on, being near-copies of training photos: {report['left_out']}"
 
@@ -135,18 +136,20 @@ def duplicates(found: dict[str, Any]) -> Iterator[str]:
         yield Aside(f"left out: {found['links']} further names of the same files, which are not copies")
     if found["changed"]:
         yield Aside(f"left out: {found['changed']} photos that are gone or have changed; `petrieve embed` follows them")
+    yield "tested on copies made of your own photos:"
     for fit in found["fitted"]:
-        shares = ", ".join(f"{share:.0%} {kind}" for kind, share in fit["found"].items())
-        yield f"{fit['kind']}: finds of copies made of your photos {shares}; {_false(fit, found['others'])}"
+        shares = ", ".join(f"{share:.0%} of {kind}" for kind, share in fit["found"].items())
+        yield f"  {fit['kind']}: found {shares}; false alarms: {_false(fit, found['others'])}"
+    if found["others"] == "random pairs":
+        yield "look-alikes are harder to tell from copies than random pairs, so look at the groups"
 
 
 def _false(fit: dict[str, Any], others: str) -> str:
     """The false-positive rate, with its upper bound where nothing was taken: the rule of three."""
     if not fit["others"]:
-        return "no other pairs to tell how often it is wrong"
-    rate = f"at most {3 / fit['others']:.1%}" if not fit["taken"] else f"{fit['taken'] / fit['others']:.2%}"
-    harder = "; look-alikes are harder, so look at the groups" if others == "random pairs" else ""
-    return f"takes {fit['taken']} of {fit['others']} {others} for copies ({rate}){harder}"
+        return "not known, there are no other pairs"
+    rate = f"{3 / fit['others']:.1%} at most" if not fit["taken"] else f"{fit['taken'] / fit['others']:.2%}"
+    return f"{fit['taken']} of {fit['others']} {others} ({rate})"
 
 
 AUDITED = {  # what each kind of finding is called, of one photo and of several

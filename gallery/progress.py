@@ -11,6 +11,12 @@ Progress = Callable[[int, int, int], None]  # photos done, photos in all, bytes 
 Draw = tuple[Listing | None, Progress | None]
 
 
+def watched(words: str) -> None:
+    """Say on stderr what a command is at, where it is a terminal that somebody watches."""
+    if sys.stderr.isatty():
+        print(words, file=sys.stderr, flush=True)
+
+
 @contextmanager
 def progress(quiet: bool) -> Iterator[Draw]:
     """Two callbacks: while photos are listed, and then while they are embedded.

@@ -8,6 +8,7 @@ from petrieve.gallery.words import printable
 
 def installed(found: dict[str, Any]) -> Iterator[str]:
     """What is installed, what is wrong with it, and what is to be known of it."""
+    yield f"petrieve is imported from {printable(found['versions']['folder'])}"
     yield "petrieve {petrieve}, Python {python}, torch {torch} on {device}, {system}".format(**found["versions"])
     for one in found["troubles"]:
         yield f"{'wrong' if one['wrong'] else 'note'}: {printable(one['what'])}"

@@ -4,7 +4,6 @@ Few photos are held in memory and compared one by one: nothing is kept of that. 
 shortlist by these is compared with the cache's own embeddings. What the file lacks is compared one by one beside it.
 """
 
-import warnings
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
@@ -17,7 +16,7 @@ from petrieve.index.codes.arrays import Damaged, differences
 from petrieve.index.codes.exact import Exact, held
 from petrieve.index.codes.kept import Kept
 from petrieve.store.cache import Cache
-from petrieve.store.errors import PetrieveError
+from petrieve.store.errors import PetrieveError, warn
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,7 +50,7 @@ def build(cache: Cache) -> Index:
     try:
         kept = files.load(cache)
     except Damaged as error:
-        warnings.warn(f"{error.what}: each photo is compared instead; {error.remedy} mends it", stacklevel=2)
+        warn(f"{error.what}: each photo is compared instead; {error.remedy} mends it")
         kept = None
     return _assembled(cache, kept)
 

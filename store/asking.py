@@ -5,12 +5,11 @@ import os
 import random
 import re
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from petrieve.store.buckets import ENDED, parted
-from petrieve.store.errors import PetrieveError
+from petrieve.store.errors import PetrieveError, warn
 
 Answer = TypeVar("Answer")
 # The most seconds before a second try, and twice as many before each further one; all tries begin within PATIENCE.
@@ -77,7 +76,7 @@ def wait_after(trouble: Exception, left: Iterator[float]) -> float | None:
         return None
     wait = next(left, None)
     if wait and wait > UNTOLD_WAIT:
-        warnings.warn(f"{trouble.strerror}; it is tried again for up to {PATIENCE:g} s", stacklevel=2)
+        warn(f"{trouble.strerror}; it is tried again for up to {PATIENCE:g} s")
     return wait
 
 

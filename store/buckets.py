@@ -9,7 +9,7 @@ from functools import lru_cache
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from petrieve.store.errors import PetrieveError
+from petrieve.store.errors import PetrieveError, not_installed
 from petrieve.store.photo import ADDRESS
 from petrieve.store.photo import is_address as is_address
 
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 SCHEMES = ("s3", "s3a", "gs", "az", "abfs", "abfss")
 NAME = re.compile(r"[\w.$-]+", re.ASCII)  # what the names of buckets are made of, at all that have them
-INSTALL = 'pip install "petrieve[bucket]"'
 # Variables that say how a bucket is reached: where one has changed, it is reached anew.
 SETTINGS = ("AWS_", "AZURE_", "AZURITE_", "GOOGLE_", "STORAGE_EMULATOR_HOST")
 ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
@@ -63,17 +62,12 @@ def connected(address: str, *, retries: int = 10) -> "tuple[ObjectStore, str]":
         return _connected(bucket, retries, settings), key
 
 
-def no_extra(error: ImportError) -> PetrieveError:
-    """What a person reads who has not installed what buckets need."""
-    return PetrieveError(f"buckets need {error.name}, which is not installed", f"`{INSTALL}`")
-
-
 @lru_cache(maxsize=64)
 def _connected(bucket: str, retries: int, settings: tuple[tuple[str, str], ...]) -> "ObjectStore":
     try:
         from obstore.store import from_url
     except ImportError as error:
-        raise no_extra(error) from error
+        raise not_installed("a bucket", error.name, "bucket") from error
     config, lender = _s3(bucket, dict(settings)) if bucket.startswith("s3") else _emulated(dict(settings))
     options = {"connect_timeout": timedelta(seconds=5), "read_timeout": timedelta(seconds=20), "timeout": 2 * PATIENCE}
     plain = {"allow_http": True} if any(str(one).startswith("http:") for one in config.values()) else {}
@@ -148,7 +142,7 @@ def _profile() -> "tuple[dict[str, Any], str | None, Callable[[], S3Credential] 
         import boto3
         from botocore.exceptions import BotoCoreError
     except ImportError as error:
-        raise no_extra(error) from error
+        raise not_installed("a bucket", error.name, "bucket") from error
     try:
         session = boto3.Session()
         found = session.get_credentials()

@@ -1,6 +1,8 @@
 """The one type of expected failure, and how it is worded."""
 
 import re
+import sys
+import warnings
 from collections.abc import Sequence
 
 
@@ -14,6 +16,27 @@ class PetrieveError(Exception):
 
     def __reduce__(self) -> "tuple[type[PetrieveError], tuple[str, str]]":
         return type(self), (self.what, self.remedy)  # it may arise in another process
+
+
+def not_installed(what: str, package: str | None, extra: str | None = None) -> PetrieveError:
+    """The error that something needs a package; the remedy installs it, or the extra that brings it."""
+    install = f'"petrieve[{extra}]"' if extra else package
+    return PetrieveError(f"{what} needs {package}, which is not installed", f"run `pip install {install}`")
+
+
+def remedy_of(error: OSError) -> str:
+    """What mends it that a path cannot be opened."""
+    return "check the path" if isinstance(error, FileNotFoundError) else "check the path and its permissions"
+
+
+def warn(words: str) -> None:
+    """Warn of something at the user's own line: the one that called the outermost function of Petrieve."""
+    level, outside, frame = 1, 2, sys._getframe()
+    while frame := frame.f_back:  # type: ignore[assignment]
+        level += 1
+        if str(frame.f_globals.get("__name__")).partition(".")[0] == "petrieve":
+            outside = level + 1
+    warnings.warn(words, stacklevel=outside)
 
 
 def first_line(error: BaseException) -> str:

@@ -66,13 +66,13 @@ def filtered(
     try:
         scanner.explain_plan()  # of a table that is open: what fails here is the condition
     except (ValueError, RuntimeError) as error:
-        raise _explained(str(error).replace("\n", " "), known) from error
+        raise _explained(str(error).replace("\n", " "), known) from None
     try:
         yield from scanner.to_batches()
     except (ValueError, RuntimeError) as error:
         if "filter expression" not in str(error):
             raise
-        raise _explained(str(error).replace("\n", " "), known) from error
+        raise _explained(str(error).replace("\n", " "), known) from None
 
 
 def is_lasting(condition: str) -> bool:

@@ -7,13 +7,12 @@ anywhere, the store is one of the two, and the next run goes on.
 import hashlib
 import os
 import shutil
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING
 
-from petrieve.store.errors import PetrieveError
+from petrieve.store.errors import PetrieveError, warn
 from petrieve.store.folder import OLD_FORMATS, Made, Store, read_card, write_card
 from petrieve.store.key import Key, Where
 from petrieve.store.photo import path_of
@@ -143,9 +142,7 @@ def _columns(names: list[str]) -> dict[str, str]:
     for name in own:
         if name in RESERVED:
             made[name] = next(new for number in count(2) if (new := f"{name}_{number}") not in own)
-            warnings.warn(
-                f"column {name!r} is called {made[name]!r} from now on: {name!r} is the store's own", stacklevel=2
-            )
+            warn(f"column {name!r} is called {made[name]!r} from now on: {name!r} is the store's own")
     return made
 
 

@@ -1,10 +1,10 @@
 """Columns of the table of photos get wider types: numbers that are text from now on."""
 
-import warnings
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from petrieve.store.columns import carried
+from petrieve.store.errors import warn
 from petrieve.store.key import Where
 from petrieve.store.rows import CHECKSUM, one_batch, photo_checksums, photo_table
 from petrieve.store.tables import write_table
@@ -28,7 +28,7 @@ def widen(path: Where, there: "pa.Schema", rows: "Iterable[pa.RecordBatch]", col
     reader = pa.RecordBatchReader.from_batches(schema, (_widened(batch, there, schema) for batch in rows))
     write_table(path, reader, mode="overwrite", enable_stable_row_ids=True)
     for name in (field.name for field in columns if pa.types.is_string(field.type)):
-        warnings.warn(f"column {name!r} holds text from now on: filters have its values in quotes", stacklevel=3)
+        warn(f"column {name!r} holds text from now on: filters have its values in quotes")
 
 
 def _widened(rows: "pa.RecordBatch", there: "pa.Schema", schema: "pa.Schema") -> "pa.RecordBatch":

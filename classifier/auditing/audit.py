@@ -1,6 +1,5 @@
 """Labelled photos → the same, ranked by how probably their label is wrong, each with the reasons against it."""
 
-import warnings
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +10,7 @@ from petrieve.classifier.fitting import logistic
 from petrieve.classifier.fitting.split import grouped, to_fit_on
 from petrieve.classifier.head import softmax
 from petrieve.classifier.labelled import Labelled
-from petrieve.store.errors import PetrieveError, listed
+from petrieve.store.errors import PetrieveError, listed, warn
 
 if TYPE_CHECKING:
     import numpy as np
@@ -133,7 +132,7 @@ def _classes(photos: Labelled) -> "tuple[np.ndarray, np.ndarray]":
     known = np.isin(photos.labels, classes)
     if not known.all():
         others = listed([repr(one) for one in np.unique(photos.labels[~known]).tolist()], LISTED)
-        warnings.warn(f"only held-out photos are labelled {others}: {(~known).sum()} not judged", stacklevel=2)
+        warn(f"only held-out photos are labelled {others}: {(~known).sum()} not judged")
     return classes, np.where(known, np.searchsorted(classes, photos.labels), -1)
 
 
@@ -168,9 +167,7 @@ def _check(classes: "np.ndarray", targets: "np.ndarray", groups: "np.ndarray") -
             "embed more photos of each class",
         )
     for number in np.flatnonzero(pictures == 1):
-        warnings.warn(
-            f"class {str(classes[number])!r} has one photo; whether that is right, the others cannot say", stacklevel=2
-        )
+        warn(f"class {str(classes[number])!r} has one photo; whether that is right, the others cannot say")
     return np.asarray(pictures == 1)
 
 

@@ -2,7 +2,6 @@
 
 import os
 import time
-import warnings
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +12,7 @@ from petrieve.classifier.fitting.split import Fitted, Plan, folds_of, grouped, p
 from petrieve.classifier.head import Head, Report, softmax
 from petrieve.classifier.labelled import Labelled, read
 from petrieve.store.cache import Cache
-from petrieve.store.errors import PetrieveError
+from petrieve.store.errors import PetrieveError, warn
 
 if TYPE_CHECKING:
     import numpy as np
@@ -82,10 +81,9 @@ def _method(cache: Cache) -> str:
     rows = labelled.most(cache)
     if len(cache) <= rows or (count := labelled.count(cache)) <= rows:
         return "logistic"
-    warnings.warn(
+    warn(
         f"{count:,} labelled photos are fitted from a file, as by `--method linear`: "
-        f"logistic regression is for {rows:,} and fewer",
-        stacklevel=3,
+        f"logistic regression is for {rows:,} and fewer"
     )
     return "linear"
 

@@ -1,6 +1,5 @@
 """Which photos are held out together, and which of them are measured on."""
 
-import warnings
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -8,7 +7,7 @@ from heapq import heapreplace
 from typing import TYPE_CHECKING, Any
 
 from petrieve.store.columns import alike
-from petrieve.store.errors import PetrieveError, listed
+from petrieve.store.errors import PetrieveError, listed, warn
 
 if TYPE_CHECKING:
     import numpy as np
@@ -50,7 +49,7 @@ def folds_of(targets: "np.ndarray", groups: "np.ndarray", classes: Sequence[str]
     folds = min(FOLDS, int(pictures.min()))
     if folds < FOLDS and classes:
         rare = classes[int(pictures.argmin())]
-        warnings.warn(f"class {rare!r} has {pictures.min()} photos: {folds} folds instead of {FOLDS}", stacklevel=2)
+        warn(f"class {rare!r} has {pictures.min()} photos: {folds} folds instead of {FOLDS}")
     return folds
 
 
@@ -108,7 +107,7 @@ def plan(labels: "np.ndarray", splits: "np.ndarray", groups: "np.ndarray") -> Pl
     import numpy as np
 
     if said := alike(set(labels.tolist())):
-        warnings.warn(said, stacklevel=2)
+        warn(said)
     to_fit = to_fit_on(splits)
     lone = _lone(labels[to_fit], groups[to_fit])
     shown = np.unique(labels[to_fit])
@@ -117,7 +116,7 @@ def plan(labels: "np.ndarray", splits: "np.ndarray", groups: "np.ndarray") -> Pl
     known, strange = classes[targets] == labels, ~np.isin(labels, shown)
     if strange.any():
         named = ", ".join(sorted(set(labels[strange].tolist())))
-        warnings.warn(f"no training photo shows {named}: {strange.sum()} photos are not measured on", stacklevel=2)
+        warn(f"no training photo shows {named}: {strange.sum()} photos are not measured on")
     return Plan(classes.tolist(), targets, groups, to_fit & known, ~to_fit & known)
 
 
@@ -131,10 +130,7 @@ def warn_of_copies(paths: list[str], labels: "np.ndarray", groups: "np.ndarray")
         own = np.flatnonzero(groups == torn[0])
         other = own[labels[own] != labels[own[0]]][0]
         more = f", and {len(torn) - 1} more such" if len(torn) > 1 else ""
-        warnings.warn(
-            f"one picture, two labels: {paths[own[0]]} ({labels[own[0]]}), {paths[other]} ({labels[other]}){more}",
-            stacklevel=2,
-        )
+        warn(f"one picture, two labels: {paths[own[0]]} ({labels[own[0]]}), {paths[other]} ({labels[other]}){more}")
 
 
 def _lone(labels: "np.ndarray", groups: "np.ndarray") -> list[str]:
@@ -156,5 +152,5 @@ def _lone(labels: "np.ndarray", groups: "np.ndarray") -> list[str]:
     if lone:
         named = listed([repr(label) for label in lone], LISTED)
         which = f"class {named} has one photo and is" if len(lone) == 1 else f"classes {named} have one photo and are"
-        warnings.warn(f"{which} left out of the head", stacklevel=3)
+        warn(f"{which} left out of the head")
     return lone

@@ -1,10 +1,13 @@
 """Copies made of some of the user's photos, and small grey pictures: `duplicates` knows near-copies by these."""
 
+import hashlib
 import io
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from petrieve.extractor.pixels.decode import decode, decode_small, upright_image
@@ -16,6 +19,7 @@ from petrieve.store.cache import Cache
 from petrieve.store.cores import CORES
 from petrieve.store.digests import as_bytes
 from petrieve.store.errors import Undecodable
+from petrieve.store.near import keep, kept
 from petrieve.store.photo import path_of
 
 if TYPE_CHECKING:
@@ -28,6 +32,9 @@ Look = TypeVar("Look")
 GLANCE, LARGER = 24, 96
 SHARPNESS = 512  # pixels of the longer edge, so that sizes do not count
 PALETTE, MAX_PIXELS = 256, 65_536  # colours; pixels that are counted
+# What copies are kept by; its number grows with each change of how they are made or looked at.
+RECIPE = "made copies 1"
+DIGEST_BYTES = 64  # of BLAKE2b
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
 
@@ -43,53 +50,93 @@ class Copies:
     larger: "np.ndarray"  # (n, 96, 96)
 
 
-def make_copies(cache: Cache, compute: Compute, *, photos: int = 48, seed: int = 0) -> list[Copies]:
+def make_copies(
+    cache: Cache,
+    compute: Compute,
+    *,
+    photos: int = 48,
+    seed: int = 0,
+    tell: Callable[[str], None] = lambda _: None,
+) -> list[Copies]:
     """Copies of each kind of some photos of a cache, drawn by a seed; unreadable photos are left out.
+
+    Their embeddings and looks are kept on this machine for the next call; `tell` hears where they are made.
 
     Raises:
         PetrieveError: the weights or the device cannot be used.
     """
     import numpy as np
 
-    trunk = asking_trunk(cache, compute)
     contents, embeddings = cache.sample(photos, seed=seed)
     listed = cache.photos_of(contents, ["root", "uri", "gone", "reason"]).to_pylist()
     rows = {row["digest"]: row for row in listed if row["gone"] is None and row["reason"] is None}
-    read = Reader(cache)
-    read.know(path_of(row["root"], row["uri"]) for row in rows.values())
-    draw = np.random.default_rng(seed)
-    made: dict[str, list[tuple[int, np.ndarray, Tensor]]] = {kind: [] for kind in COPY_KINDS}
-    for content, embedding in zip(as_bytes(contents), embeddings, strict=True):
-        row = rows.get(content)
-        if row is None:
-            continue
-        try:
-            original = upright_image(read(path_of(row["root"], row["uri"])))
-        except (OSError, Undecodable):
-            continue
-        for kind, make in COPY_KINDS.items():
-            made[kind].append((row["_rowid"], embedding, decode(make(original, draw))))
-    return [_copies(kind, copies, trunk, embeddings) for kind, copies in made.items()]
+    known = [(rows[one], place) for place, one in enumerate(as_bytes(contents)) if one in rows]
+    drawn = b"".join(row["digest"] for row, _ in known)
+    file = kept(f"{RECIPE} {cache.fingerprint} {seed} {drawn.hex()}")
+    is_plain = compute == Compute()  # a device that is named is tried, whatever is kept
+    looks = _read(file) if is_plain else None
+    if looks is None:
+        tell(f"measuring on copies made of {len(known)} of your photos")
+        trunk = asking_trunk(cache, compute)
+        pictures = _pictures(cache, [path_of(row["root"], row["uri"]) for row, _ in known], seed)
+        looks = _looks(pictures, trunk, embeddings[:0])
+        if is_plain and pictures and len(pictures) == len(known):
+            _write(file, looks)
+        known = [known[place] for place in pictures]
+    places = np.array([place for _, place in known], np.int64)
+    ids = [row["_rowid"] for row, _ in known]
+    of_kind = {kind: [looks[f"{kind} {what}"] for what in ("embeddings", "glances", "larger")] for kind in COPY_KINDS}
+    return [Copies(kind, ids, embeddings[places], *each) for kind, each in of_kind.items()]
 
 
-def _copies(
-    kind: str, copies: "list[tuple[int, np.ndarray, Tensor]]", trunk: Trunk, embeddings: "np.ndarray"
-) -> Copies:
-    """These copies (row, the photo's embedding, pixels), embedded."""
+def _pictures(cache: Cache, paths: list[str], seed: int) -> "dict[int, list[Tensor]]":
+    """The pixels of a copy of each kind of photos, by their places; without those that cannot be read."""
+    import numpy as np
+
+    read, draw = Reader(cache), np.random.default_rng(seed)
+    read.know(paths)
+    made: dict[int, list[Tensor]] = {}
+    for place, path in enumerate(paths):
+        with suppress(OSError, Undecodable):
+            original = upright_image(read(path))
+            made[place] = [decode(make(original, draw)) for make in COPY_KINDS.values()]
+    return made
+
+
+def _looks(pictures: "dict[int, list[Tensor]]", trunk: Trunk, none: "np.ndarray") -> "dict[str, np.ndarray]":
+    """The embeddings and looks of these pictures, by kind; `none` are embeddings of no photo, (0, D)."""
     import numpy as np
     import torch
 
-    views = [canonical_view(pixels) for _, _, pixels in copies]
-    parts = [views[start : start + trunk.batch] for start in range(0, len(views), trunk.batch)]
-    none = embeddings[:0]
-    return Copies(
-        kind=kind,
-        rows=[row for row, _, _ in copies],
-        originals=np.stack([original for _, original, _ in copies]) if copies else none,
-        embeddings=np.concatenate([none, *(trunk(torch.stack(part)).numpy() for part in parts)]),
-        glances=np.array([_glance(pixels) for _, _, pixels in copies], np.uint8),
-        larger=np.array([_glance(pixels, LARGER) for _, _, pixels in copies], np.uint8),
-    )
+    found: dict[str, np.ndarray] = {}
+    for number, kind in enumerate(COPY_KINDS):
+        copies = [made[number] for made in pictures.values()]
+        views = [canonical_view(pixels) for pixels in copies]
+        parts = [views[start : start + trunk.batch] for start in range(0, len(views), trunk.batch)]
+        found[f"{kind} embeddings"] = np.concatenate([none, *(trunk(torch.stack(part)).numpy() for part in parts)])
+        found[f"{kind} glances"] = np.array([_glance(pixels) for pixels in copies], np.uint8)
+        found[f"{kind} larger"] = np.array([_glance(pixels, LARGER) for pixels in copies], np.uint8)
+    return found
+
+
+def _write(file: Path, looks: "dict[str, np.ndarray]") -> None:
+    """Keep looks for the next call, with a digest of them; where that cannot be, they are made again."""
+    from safetensors.numpy import save
+
+    data = save(looks)
+    keep(file, data + hashlib.blake2b(data).digest())
+
+
+def _read(file: Path) -> "dict[str, np.ndarray] | None":
+    """The looks that were kept; None where there are none, or they are damaged."""
+    from safetensors.numpy import load
+
+    try:
+        kept_bytes = file.read_bytes()
+    except OSError:
+        return None
+    data, digest = kept_bytes[:-DIGEST_BYTES], kept_bytes[-DIGEST_BYTES:]
+    return load(data) if hashlib.blake2b(data).digest() == digest else None
 
 
 def glances(paths: Iterable[str], size: int = GLANCE, read: Reader | None = None) -> "dict[str, np.ndarray]":

@@ -34,13 +34,18 @@ class Trouble:
 
 
 def versions() -> dict[str, str]:
-    """What is installed, and where torch would compute."""
+    """What is installed and where, and where torch would compute."""
     import torch
 
     from petrieve import __version__
     from petrieve.extractor.trunks.device import named
 
-    known = {"petrieve": __version__, "python": platform.python_version(), "torch": torch.__version__}
+    known = {
+        "petrieve": __version__,
+        "folder": str(Path(__file__).parents[2]),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+    }
     return {**known, "device": str(named("auto")), "system": platform.platform()}
 
 

@@ -17,9 +17,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from petrieve.store.buckets import ENDPOINTS
-from petrieve.store.errors import PetrieveError, first_line
+from petrieve.store.errors import PetrieveError, first_line, not_installed
 
-INSTALL = 'pip install "petrieve[ray]"'
 LOCAL, RAY, ADDRESS = "local", "ray", "ray://"
 # Our packages that workers run: a copy of those installed here, never the working directory. Weights go separately.
 PACKAGES, LEFT = ("extractor", "index", "store"), ("__pycache__", "bundled")
@@ -84,7 +83,7 @@ def joined(on: str) -> Iterator[None]:
         try:
             import ray
         except ImportError as error:
-            raise PetrieveError("a run on a cluster needs Ray, which is not installed", f"`{INSTALL}`") from error
+            raise not_installed("a run on a cluster", "Ray", "ray") from error
         _join(where, folder, alone=alone)
         try:
             yield

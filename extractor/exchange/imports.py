@@ -1,7 +1,6 @@
 """An export read into a store, bit by bit: only what the store lacks is added."""
 
 import os
-import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +9,7 @@ from petrieve.extractor.exchange.exported import batches, folder_of_all, opened
 from petrieve.extractor.trunks.kinds import kind
 from petrieve.store.cache import Cache
 from petrieve.store.columns import carried
+from petrieve.store.errors import warn
 from petrieve.store.folder import Made, Store, read_card
 from petrieve.store.forgotten import Lost, said_by_hand
 from petrieve.store.inherited import annotations_of_gone
@@ -58,10 +58,9 @@ def import_embeddings(where: Path, store: str | os.PathLike[str], *, photos: Pat
         cache.tidy()
         cache.sign()
     if otherwise:
-        warnings.warn(
+        warn(
             f"{otherwise} photos have another label, split or column in {where}: the store keeps what it says, "
-            "and `petrieve embed --labels FILE.csv` changes it",
-            stacklevel=2,
+            "and `petrieve embed --labels FILE.csv` changes it"
         )
     return export.photos, Cache.open(place.path, cache.made.name)
 

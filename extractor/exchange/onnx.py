@@ -17,7 +17,7 @@ from petrieve.extractor.trunks.kinds import ONNX, kind
 from petrieve.extractor.trunks.trunk import Trunk, load_trunk
 from petrieve.extractor.trunks.weights import read_weights
 from petrieve.store.cache import Cache
-from petrieve.store.errors import PetrieveError, Undecodable
+from petrieve.store.errors import PetrieveError, Undecodable, not_installed
 from petrieve.store.files import write_named
 from petrieve.store.photo import digest_of, path_of
 
@@ -146,9 +146,7 @@ def _installed() -> tuple[ModuleType, ModuleType]:
         import onnx.helper
         import onnxruntime
     except ImportError as error:
-        raise PetrieveError(
-            f"an ONNX file needs {error.name}, which is not installed", "run `pip install 'petrieve[onnx]'`"
-        ) from error
+        raise not_installed("an ONNX file", error.name, "onnx") from error
     return onnx, onnxruntime
 
 

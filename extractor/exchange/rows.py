@@ -5,12 +5,12 @@ them: torch's format of Hugging Face's datasets takes no others.
 """
 
 import json
-import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from petrieve.extractor.exchange.card import MAKER, card
 from petrieve.store.cache import Cache
+from petrieve.store.errors import warn
 from petrieve.store.rows import BY_HAND, lengths, own
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def parts(cache: Cache) -> "Iterator[tuple[pa.Table, np.ndarray]]":
 
     names = [name for name in cache.photo_schema.names if name != "checksum"]
     if "photo" in names:  # an annotation in an archive may have this name
-        warnings.warn("the column `photo` is left out: so is called what an export knows photos by", stacklevel=3)
+        warn("the column `photo` is left out: so is called what an export knows photos by")
         names.remove("photo")
     some = False
     for batches, vectors in _gathered(cache, names):

@@ -1,10 +1,10 @@
 """Names inside archives: what an entry is called in uris, which entries are passed over, and those known to be bad."""
 
-import warnings
 from collections import Counter
 from dataclasses import dataclass, field
 
 from petrieve.extractor.sources.blob import Blob
+from petrieve.store.errors import warn
 from petrieve.store.photo import Photo, as_text
 from petrieve.store.rows import Unreadable
 
@@ -62,7 +62,7 @@ class EntryNames:
         if self._renamed:
             (name, other), more = self._renamed[0], len(self._renamed) - 1
             ones = f", and {more} more" if more else ""
-            warnings.warn(f"{source} has {name!r} twice: the second is called {other!r}{ones}", stacklevel=2)
+            warn(f"{source} has {name!r} twice: the second is called {other!r}{ones}")
 
     def pass_over(self, uri: str) -> None:
         """Count a file that is not a photo, by its ending; an archive by its name, as in folders."""

@@ -22,7 +22,7 @@ from petrieve.extractor.sources.formats import SUFFIXES, is_photo
 from petrieve.extractor.sources.non_photos import PART, Others
 from petrieve.extractor.sources.source import Part, Read
 from petrieve.extractor.sources.unchanged import Listings
-from petrieve.store.errors import PetrieveError, Undecodable
+from petrieve.store.errors import PetrieveError, Undecodable, remedy_of
 from petrieve.store.photo import Bare, Photo, as_text
 from petrieve.store.rows import unreadable
 
@@ -103,7 +103,7 @@ def _runs(source: str | os.PathLike[str], others: Others) -> Iterator[Bare]:
         if stat.S_ISDIR(status.st_mode):
             inner = _inside(path, as_text(path), "", others)
     except OSError as error:
-        raise PetrieveError(f"cannot open {path}: {error.strerror}", "check the path and its permissions") from error
+        raise PetrieveError(f"cannot open {path}: {error.strerror}", remedy_of(error)) from None
     if stat.S_ISDIR(status.st_mode):
         yield from _walk(path, inner, {_identity(path, status)}, others)
     elif stat.S_ISREG(status.st_mode):
@@ -123,6 +123,18 @@ def _parts(runs: Iterable[Bare]) -> Iterator[Files]:
         left = whole[full:]
     if left:
         yield Files(left)
+
+
+def is_other_file(path: str) -> bool:
+    """Whether a path is that of a file which is neither called nor begins like a photo, nor holds any."""
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode) or os.path.splitext(path)[1].lower() in SUFFIXES:
+            return False
+        with open(path, "rb") as file:
+            head = file.read(HEAD)
+    except OSError:
+        return False
+    return not is_photo(head[:64]) and not holds_photos(head)
 
 
 def is_folder(path: str) -> bool:

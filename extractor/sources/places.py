@@ -18,7 +18,7 @@ from petrieve.extractor.sources.not_archives import check_name
 from petrieve.extractor.sources.source import Part, Read, Source
 from petrieve.extractor.sources.subfolder import Below, known_within
 from petrieve.extractor.sources.unchanged import Listings, opened
-from petrieve.store.errors import PetrieveError, Undecodable
+from petrieve.store.errors import PetrieveError, Undecodable, remedy_of
 from petrieve.store.photo import Photo, as_text, is_address
 
 Place = str | os.PathLike[str]
@@ -84,7 +84,7 @@ def source_at(place: str, listings: Listings | None = None) -> Source:
         if blob and not found:
             check_name(blob)
     except OSError as error:
-        raise PetrieveError(f"cannot open {place}: {error.strerror}", "check the path and its permissions") from error
+        raise PetrieveError(f"cannot open {place}: {error.strerror}", remedy_of(error)) from None
     if found is None and is_address(place):
         return Bucket(place, blob_at(place) if name else blob, listings=listings)
     if found is None:

@@ -1,6 +1,5 @@
 """Which trunk a run uses: the one that made a store's embeddings, or the first of a new store."""
 
-import warnings
 from dataclasses import dataclass
 
 from petrieve.extractor.trunks import kinds
@@ -8,6 +7,7 @@ from petrieve.extractor.trunks.ranges import quantised
 from petrieve.extractor.trunks.trunk import Trunk, load_trunk
 from petrieve.extractor.trunks.weights import at_hand, resolve
 from petrieve.store.cache import Cache
+from petrieve.store.errors import warn
 from petrieve.store.folder import Made
 
 BUNDLED = "bundled"
@@ -57,10 +57,9 @@ def new_trunk(name: str | None, compute: Compute) -> Trunk:
     kind = kinds.kind((name or kinds.FIRST.name).partition("-")[0])
     chosen = compute.weights or at_hand(kind)
     if compute.weights is None and chosen == BUNDLED:
-        warnings.warn(
+        warn(
             "ImageNet's weights are not on this disk and cannot be had within seconds: the bundled trunk is used, "
-            "which knows cats and dogs",
-            stacklevel=2,
+            "which knows cats and dogs"
         )
     return load_trunk(chosen, compute.device, compute.plain, kind.name)
 

@@ -1,7 +1,6 @@
 """The frozen trunk: a batch of views → embeddings."""
 
 import ctypes
-import warnings
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,7 +14,7 @@ from petrieve.extractor.trunks.kinds import kind as named_kind
 from petrieve.extractor.trunks.networks import family
 from petrieve.extractor.trunks.saved_weights import keep_weights
 from petrieve.extractor.trunks.weights import fingerprint, read_weights, resolve
-from petrieve.store.errors import PetrieveError
+from petrieve.store.errors import PetrieveError, warn
 from petrieve.store.folder import Made
 
 if TYPE_CHECKING:
@@ -114,7 +113,7 @@ class Trunk:
         self.batch = tried // 2
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
-        warnings.warn(f"{self.device} ran out of memory: batches of {self.batch} from now on", stacklevel=3)
+        warn(f"{self.device} ran out of memory: batches of {self.batch} from now on")
 
 
 def batch_of(device: str) -> int:

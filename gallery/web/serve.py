@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from petrieve.api.store import Store
-from petrieve.store.errors import PetrieveError
+from petrieve.store.errors import PetrieveError, not_installed
 
 LOOPBACK, EVERYWHERE = ("127.0.0.1", "localhost", "[::1]"), ("0.0.0.0", "::")
 CONNECTIONS = 256  # at once, of all browsers
@@ -42,7 +42,7 @@ def serve(
         from petrieve.gallery.web.desk import Desk
         from petrieve.gallery.web.safe import KEY, Door
     except ImportError as error:
-        raise PetrieveError("the gallery needs its extra", '`pip install "petrieve[gallery]"`') from error
+        raise not_installed("the gallery", error.name, "gallery") from error
     if not is_own(host) and not password:
         raise PetrieveError(
             f"with --host {host} others reach your photos", "set a password in PETRIEVE_PASSWORD, or type one"

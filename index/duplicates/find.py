@@ -135,8 +135,9 @@ def find_duplicates(
     """
     import numpy as np
 
+    none = PetrieveError("not one photo of the store could be read to make copies of", "bring the photos back")
     if not sum(len(one.rows) for one in made):
-        raise PetrieveError("not one photo of the store could be read to make copies of", "bring the photos back")
+        raise none
     nearby = near(cache)
     least = _least_cosine(made)
     candidates = pairs(cache, nearby, k=NEIGHBOURS, at_least=least)
@@ -146,6 +147,8 @@ def find_duplicates(
     there = present(cache, nearby, np.union1d(same, twins), files)
     shown = np.unique(np.concatenate([candidates.ravel(), originals]))
     looks = Looks(_seen(there, glances, shown), partial(_seen, there, larger))
+    if not np.isin(originals, list(looks.glances)).any():  # copies may be of an earlier run, and these have gone since
+        raise none
     candidates = candidates[np.isin(candidates, list(looks.glances)).all(axis=1)]
     scores = _scores(candidates, looks)
     others, which = _others(candidates, scores, there, looks)

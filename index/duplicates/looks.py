@@ -5,6 +5,7 @@ counts how alike they are in the parts where they are least alike.
 """
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -18,6 +19,8 @@ EVEN = 0.05
 # The middle of one picture is looked for in the other, at these sizes of it.
 MIDDLE = 16 / 24
 SCALES = (0.8, 0.85, 0.9, 0.95, 1.0, 1.06, 1.12, 1.18, 1.25)
+# Pictures whose parts are kept for the next pair, 0.9 MB each: a picture is in some ten pairs, one after the other.
+PICTURES = 64
 # Of each pixel the mean around it is taken away first: light and dark areas lie alike in many photos. Of the 300 pairs
 # of look-alikes most alike as a whole the highest correlation was 0.62 so, and 0.93 without; of 120 crops the lowest
 # was 0.83 and 0.88.
@@ -39,6 +42,14 @@ class Place(NamedTuple):
     likeness: float
     mirrored: bool
     box: tuple[float, float, float, float]  # x and y of its middle, width and height: parts of the whole
+
+
+class Searched(NamedTuple):
+    """What is sought of a picture in others, and where others are sought in it."""
+
+    middle: "np.ndarray"  # its middle and that mirrored, standardised (2, w²)
+    parts: "np.ndarray"  # of the picture at each size, standardised (n, w²)
+    boxes: "np.ndarray"  # of these (n, 4), as in a Place
 
 
 def as_whole(one: "np.ndarray", other: "np.ndarray") -> "np.ndarray":
@@ -176,26 +187,36 @@ def _standardised(pictures: "np.ndarray") -> "np.ndarray":
 def _middle_in(one: "np.ndarray", other: "np.ndarray") -> Place:
     """Normalised cross-correlation: Lewis, "Fast Template Matching" (1995)."""
     import numpy as np
+
+    searched = _searched(other.tobytes(), len(other))
+    likeness = searched.parts @ _searched(one.tobytes(), len(one)).middle.T
+    part, mirrored = np.unravel_index(likeness.argmax(), likeness.shape)
+    x, y, width, height = searched.boxes[part].tolist()
+    return Place(float(likeness[part, mirrored]), bool(mirrored), (x, y, width, height))
+
+
+@lru_cache(maxsize=PICTURES)
+def _searched(picture: bytes, side: int) -> Searched:
+    """A grey picture of side² pixels, made ready to be held against several others."""
+    import numpy as np
     from numpy.lib.stride_tricks import sliding_window_view
     from PIL import Image
 
-    side = len(one)
+    whole = np.frombuffer(picture, np.uint8).reshape(side, side)
     width = round(side * MIDDLE)
     start = (side - width) // 2
-    middle = _details(one)[start : start + width, start : start + width]
-    wanted = _standardised(np.stack([middle, middle[:, ::-1]]))  # (2, width²)
-    image, best = Image.fromarray(other), Place(-1.0, False, (0.5, 0.5, MIDDLE, MIDDLE))
+    middle = _details(whole)[start : start + width, start : start + width]
+    parts, boxes = [], []
     for scale in SCALES:
         size = round(side * scale)
-        whole = np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
-        parts = sliding_window_view(_details(whole), (width, width))
-        likeness = _standardised(parts.reshape(-1, width, width)) @ wanted.T
-        part, mirrored = np.unravel_index(likeness.argmax(), likeness.shape)
-        if likeness[part, mirrored] > best.likeness:
-            row, column = divmod(int(part), parts.shape[1])
-            box = ((column + width / 2) / size, (row + width / 2) / size, width / size, width / size)
-            best = Place(float(likeness[part, mirrored]), bool(mirrored), box)
-    return best
+        scaled = np.asarray(Image.fromarray(whole).resize((size, size), Image.Resampling.BILINEAR))
+        parts.append(sliding_window_view(_details(scaled), (width, width)).reshape(-1, width, width))
+        row, column = np.indices((size - width + 1,) * 2).reshape(2, -1)
+        extent = np.full(len(row), width)
+        boxes.append(np.stack([column + width / 2, row + width / 2, extent, extent], axis=1) / size)
+    return Searched(
+        _standardised(np.stack([middle, middle[:, ::-1]])), _standardised(np.concatenate(parts)), np.concatenate(boxes)
+    )
 
 
 def _details(picture: "np.ndarray") -> "np.ndarray":

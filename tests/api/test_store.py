@@ -3,6 +3,7 @@
 import copy
 import os
 import pickle
+import re
 import shutil
 import subprocess
 import sys
@@ -85,6 +86,35 @@ def test_what_is_no_photo_is_a_mistake_in_the_program(store: Path) -> None:
     for one in (3, None, np.zeros((9, 9, 3)), bytearray(9), open(os.devnull, "rb")):  # noqa: SIM115
         with pytest.raises(TypeError, match="a photo is a path, bytes or a picture of Pillow's, and not"):
             petrieve.open(store).similar(one)  # type: ignore[arg-type]
+
+
+def test_what_is_no_number_or_place_is_named_in_plain_words(store: Path, photo: Path) -> None:
+    opened = petrieve.open(store)
+    for call, words in (
+        (lambda: opened.similar(photo, k="five"), "k is a whole number from 1, not 'five'"),  # type: ignore[arg-type]
+        (lambda: opened.similar(photo, top=5), "Store.similar() got an unexpected keyword argument 'top'"),  # type: ignore[call-arg]
+        (lambda: petrieve.open(3), "a place is a path or an address, and not int"),  # type: ignore[arg-type]
+        (lambda: opened.embed(3), "a place is a path or an address, and not int"),  # type: ignore[arg-type]
+    ):
+        with pytest.raises(TypeError, match=f"^{re.escape(words)}$"):
+            call()
+
+
+def test_an_error_in_a_condition_shows_no_other_error(store: Path, photo: Path) -> None:
+    with pytest.raises(petrieve.PetrieveError) as refused:
+        petrieve.open(store).similar(photo, where="lable = 'cat'")
+    assert refused.value.__cause__ is None
+    assert refused.value.__suppress_context__
+
+
+def test_a_condition_that_no_photo_fulfils_says_so(store: Path, photo: Path) -> None:
+    for where, words in (
+        ("label = 'dgo'", "; is 'dog' meant?"),
+        ("label = '?'", "; the labels are cat, dog"),
+        ("width < 0", ""),
+    ):
+        with pytest.warns(UserWarning, match=f"^{re.escape(f'no photo has {where}{words}')}$"):
+            assert not petrieve.open(store).similar(photo, where=where)
 
 
 def test_labels_are_a_file_and_no_frame(store: Path) -> None:

@@ -1,6 +1,7 @@
 """A store's embeddings in memory, for torch, NumPy, Arrow and Polars: where they share memory, and how much they
 need."""
 
+import sys
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -120,3 +121,19 @@ def test_a_matrix_is_in_memory_once(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert matrix.nbytes == data.embeddings.nbytes == 3000 * DIMENSION * 4
     assert most < 1.5 * matrix.nbytes
     assert most_of_data - matrix.nbytes < 1.5 * matrix.nbytes
+
+
+def test_a_table_without_pandas_names_the_command_that_brings_it(
+    split: petrieve.Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    for one in (split, split.info()):
+        with pytest.raises(petrieve.PetrieveError, match=r"a table needs pandas.*; run `pip install pandas`$"):
+            one.to_pandas()
+
+
+def test_a_warning_names_the_line_of_the_user(tmp_path: Path) -> None:
+    planted(tmp_path / "s", {("cat", ""): 3, ("dog", ""): 20})
+    with pytest.warns(UserWarning, match="3 folds instead of 5") as warned:
+        petrieve.open(tmp_path / "s").fit_head()
+    assert {one.filename for one in warned} == {__file__}

@@ -141,7 +141,7 @@ def test_an_error_rate_is_a_share_or_a_percentage(text: str | float, number: flo
     assert share(text) == pytest.approx(number)
 
 
-@pytest.mark.parametrize("text", ["", "none", "120%", "-1", "1.5"])
+@pytest.mark.parametrize("text", ["", "none", "120%", "-1", "1.5", "1", "100%"])
 def test_other_rates_are_refused(run: Run, text: str) -> None:
     with pytest.raises(PetrieveError, match="such as 1%"):
         share(text)

@@ -20,7 +20,10 @@ def offered(*words: str, store: Path) -> list[str]:
 def test_commands_and_what_the_store_holds_are_offered(store: Path, drawn: Path) -> None:
     assert offered("comp", store=store) == ["compare-trunks"]
     assert offered("similar", "--group-by", "sp", store=store) == ["split"]
-    assert "label = 'cat'" in offered("similar", "--where", "label", store=store)
+    assert "label = 'cat'" in offered("similar", "--where", '"label', store=store)
+    assert "\"label = 'cat'\"" in offered("similar", "--where", "", store=store)
+    for begun in ("label", "'label"):  # what bash could insert there would not be one word
+        assert offered("similar", "--where", begun, store=store) == []
     assert [one[:11] for one in offered("similar", "--trunk", "dense", store=store)] == ["densenet121"]
     assert set(offered("similar", f"{drawn}/cat/", store=store)) == {str(path) for path in (drawn / "cat").iterdir()}
 

@@ -227,6 +227,15 @@ def test_a_store_whose_photos_all_went_away_goes_on(run: Run, few: Path, tmp_pat
     assert (done.json["weights"], done.json["embedded"], done.json["unreadable"]) == ("bundled", 1, 6)
 
 
+def test_one_file_that_is_not_a_photo_is_refused_and_not_kept(run: Run, few: Path, tmp_path: Path) -> None:
+    again(run, tmp_path / "s", few)
+    (tmp_path / "README.md").write_text("no photo")
+    done = run("embed", tmp_path / "README.md", "--store", tmp_path / "s")
+    assert (done.status, done.out, done.err.count("\n")) == (1, "", 1)
+    assert "README.md is not a photo; name JPEG, PNG" in done.err
+    assert run("info", "--store", tmp_path / "s", "--json").json["unreadable"] == []
+
+
 def test_nothing_but_no_photos_makes_no_store(run: Run, tmp_path: Path) -> None:
     (tmp_path / "notes.jpg").write_text("no photo")
     done = run("embed", tmp_path / "notes.jpg", "--weights", "bundled")

@@ -1,6 +1,9 @@
 """Near-copies: told by their looks, grouped by how near they are, the best named, look-alikes left alone, all kept."""
 
+import contextlib
 import csv
+import io
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageOps
 from planting import kept
 
+import petrieve
 from petrieve.index.duplicates.groups import Copy, grouped
 from petrieve.index.duplicates.looks import as_picture, as_scene
 from petrieve.index.duplicates.near import near, pairs
@@ -79,7 +83,7 @@ def test_what_the_thresholds_are_worth_is_said(copied: tuple[Path, dict[str, Any
     assert min(picture["found"].values()) > 0.8
     assert 0 <= picture["taken"] <= 0.01 * picture["others"]
     done = run("duplicates", "--store", folder.parent / "store")
-    assert "for copies" in done.out
+    assert "tested on copies made of your own photos:\n  same picture: found 100% of re-encoded" in done.out
     assert run("duplicates", "--store", folder.parent / "store", "--json").json == found
 
 
@@ -229,3 +233,32 @@ def test_groups_are_what_links_connect_and_a_nearer_kind_is_listed_once(
         assert group.best == max(one.photo for one in group.photos)
     for a, b in links:
         assert of_first.get(f"{a:02}", f"{a:02}") == of_first.get(f"{b:02}", f"{b:02}")
+
+
+def test_the_second_run_makes_no_copies_and_finds_the_same(drawn: Path, tmp_path: Path) -> None:
+    shutil.copytree(drawn / "cat", tmp_path / "photos" / "cat", ignore=lambda _, names: sorted(names)[5:])
+    store = petrieve.open("s")
+    store.embed("photos", weights="bundled", quiet=True)
+
+    def ask() -> tuple[Any, str]:
+        with contextlib.redirect_stderr(Terminal()) as said:
+            found = store.duplicates()
+        assert [*found] == found.groups
+        return found.document(), said.getvalue()
+
+    first, said = ask()
+    assert said == "measuring on copies made of 5 of your photos\n"
+    assert ask() == (first, "")
+    for file in (Path(os.environ["XDG_CACHE_HOME"]) / "petrieve" / "kept").iterdir():
+        file.write_bytes(file.read_bytes()[:-1])
+    assert ask() == (first, said), "what was damaged is made anew"
+    next((tmp_path / "photos" / "cat").iterdir()).unlink()
+    store.embed("photos", quiet=True)
+    assert ask()[1] == "measuring on copies made of 4 of your photos\n"
+
+
+class Terminal(io.StringIO):
+    """A stream that somebody watches."""
+
+    def isatty(self) -> bool:
+        return True

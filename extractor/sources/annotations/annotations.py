@@ -1,6 +1,5 @@
 """A source's annotations of its photos: labels, splits and columns that lie with them."""
 
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -8,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from petrieve.extractor.sources.annotations.labels import COLUMN
 from petrieve.extractor.sources.annotations.names import SPLITS
 from petrieve.store.columns import carried, joined, typed
-from petrieve.store.errors import listed
+from petrieve.store.errors import listed, warn
 from petrieve.store.rows import RESERVED
 
 if TYPE_CHECKING:
@@ -38,7 +37,7 @@ class Annotations:
         if not odd:
             return self
         others = [f"{name!r} beside {called[name.casefold()]!r}" for name in odd]
-        warnings.warn(f"columns beside photos are passed over: {listed(others, 10)}", stacklevel=2)
+        warn(f"columns beside photos are passed over: {listed(others, 10)}")
         rows = {path: {name: row[name] for name in row if name not in odd} for path, row in self.rows.items()}
         return Annotations(rows, pa.schema([field for field in self.columns if field.name not in odd]))
 
@@ -51,7 +50,7 @@ def annotations_of(source: str, texts: Mapping[str, Texts]) -> Annotations:
     """
     names = list(dict.fromkeys(name for row in texts.values() for name in row))
     if odd := [name for name in names if not has_room(name)]:
-        warnings.warn(f"{source} has columns that are passed over: {listed(odd, 10)}", stacklevel=2)
+        warn(f"{source} has columns that are passed over: {listed(odd, 10)}")
     columns = ((name, [row.get(name) for row in texts.values()]) for name in names if name not in odd)
     return annotations_in(list(texts), columns)
 

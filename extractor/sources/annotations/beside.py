@@ -7,7 +7,6 @@ dataset", datasets 4), or from the source.
 import json
 import os
 import posixpath
-import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -20,7 +19,7 @@ from petrieve.extractor.sources.annotations.labels import COLUMN_NAMES, Labels, 
 from petrieve.extractor.sources.annotations.sheets import table_of
 from petrieve.extractor.sources.annotations.spellings import loose
 from petrieve.extractor.sources.source import Part
-from petrieve.store.errors import PetrieveError, Undecodable, listed
+from petrieve.store.errors import PetrieveError, Undecodable, listed, warn
 from petrieve.store.photo import Photo, as_text
 from petrieve.store.rows import Unreadable
 
@@ -127,7 +126,7 @@ def annotations_beside(
         else:
             over.append(sheet.name)
     for note in _notes(counts):
-        warnings.warn(note, stacklevel=2)
+        warn(note)
     return (together(said) if said else None), over
 
 
@@ -137,7 +136,7 @@ def _tried(file: str, work: Callable[[], Out]) -> Out | None:
         return work()
     except (PetrieveError, Undecodable, OSError, MemoryError) as error:
         why = error.what if isinstance(error, PetrieveError) else f"{file}: {_reason(error)}"
-        warnings.warn(f"{why}: it is passed over", stacklevel=3)
+        warn(f"{why}: it is passed over")
         return None
 
 

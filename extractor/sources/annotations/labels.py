@@ -2,7 +2,6 @@
 
 import os
 import re
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,7 @@ from petrieve.extractor.sources.annotations.names import SPLITS
 from petrieve.extractor.sources.annotations.sheets import cell_text, check_text, read_sheet, table_of
 from petrieve.extractor.sources.annotations.spellings import Photos, photos_meant
 from petrieve.store.columns import carried, typed
-from petrieve.store.errors import PetrieveError, listed
+from petrieve.store.errors import PetrieveError, listed, warn
 from petrieve.store.known import Known
 from petrieve.store.photo import path_of
 from petrieve.store.rows import RESERVED, by_hand
@@ -64,7 +63,7 @@ class Labels:
                 raise PetrieveError(
                     what, "write each as its path from the source, or from where you stand; or remove the row"
                 )
-            warnings.warn(what, stacklevel=2)
+            warn(what)
         return {path: by_hand(self.rows[name]) for name, path in meant.items()}
 
 
@@ -83,7 +82,7 @@ def read_labels(file: str | os.PathLike[str], *, photo: str | None = None, label
     places = (_place(source, header, word, label if word == "label" else None) for word in ("label", "split"))
     if not is_the_pages and all(place is None for place in places):
         what = f"{source} has no column `label`, so photos are labelled as without it"
-        warnings.warn(f"{what}; `label_column=…` says which column it is", stacklevel=2)
+        warn(f"{what}; `label_column=…` says which column it is")
     return labels_of(source, header, table, photo=photo, label=label)
 
 
@@ -149,7 +148,7 @@ def _names(file: str, header: Sequence[str], chosen: Mapping[str, str | None]) -
     of_place = {place: word for word, place in places.items()}
     names = [of_place.get(place, None if name in over else name) for place, name in enumerate(header)]
     if left := [name for name, kept in zip(header, names, strict=True) if kept is None]:
-        warnings.warn(f"{file} has columns that are passed over: {listed(left, 10)}", stacklevel=3)
+        warn(f"{file} has columns that are passed over: {listed(left, 10)}")
     check_columns(file, [name for name in names if name is not None])
     return names
 

@@ -7,7 +7,6 @@ they show by coming again; else it is the column `txt`.
 """
 
 import json
-import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from typing import Any
 from petrieve.extractor.sources.annotations.annotations import Annotations, Texts, annotations_of
 from petrieve.extractor.sources.annotations.labels import COLUMN_NAMES
 from petrieve.extractor.sources.entry_names import ending_of
+from petrieve.store.errors import warn
 from petrieve.store.photo import Photo
 
 ENDINGS = frozenset({".cls", ".txt", ".json"})
@@ -68,7 +68,7 @@ class Siblings:
         """The annotations of the photos that they were given to; None if there are none. Notes name bad files."""
         if self._bad:
             more = f", and {len(self._bad) - 1} more" if len(self._bad) > 1 else ""
-            warnings.warn(f"{source} has annotations that are passed over: {self._bad[0]}{more}", stacklevel=2)
+            warn(f"{source} has annotations that are passed over: {self._bad[0]}{more}")
         return annotations_of(source, _within(source, self._texts)) if self._texts else None
 
     def _told(self, files: Mapping[str, tuple[str, bytes]]) -> dict[str, str | None]:
@@ -138,8 +138,6 @@ def _within(source: str, texts: Mapping[str, Texts]) -> Mapping[str, Texts]:
     names = list(dict.fromkeys(name for row in texts.values() for name in row))
     if len(names) <= MAX_COLUMNS:
         return texts
-    warnings.warn(
-        f"{source} has {len(names)} columns: those after the first {MAX_COLUMNS} are passed over", stacklevel=3
-    )
+    warn(f"{source} has {len(names)} columns: those after the first {MAX_COLUMNS} are passed over")
     kept = {"label", *names[:MAX_COLUMNS]}
     return {path: {name: text for name, text in row.items() if name in kept} for path, row in texts.items()}

@@ -3,7 +3,6 @@
 import base64
 import binascii
 import json
-import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +12,7 @@ from petrieve.extractor.sources.annotations.annotations import Annotations, anno
 from petrieve.extractor.sources.annotations.labels import COLUMN_NAMES as NAMED
 from petrieve.extractor.sources.formats import is_photo
 from petrieve.extractor.sources.tables.texts import is_text, is_whole, is_word, texts_of
-from petrieve.store.errors import Undecodable, listed
+from petrieve.store.errors import Undecodable, listed, warn
 from petrieve.store.photo import as_text
 
 if TYPE_CHECKING:
@@ -115,7 +114,7 @@ def column_annotations(source: str, made: Layout, by: str | None, paths: Sequenc
     words = annotations_in(paths, texts())
     notes = [*made.notes, *([f"has columns with invalid dates: {listed(unread, MAX_NAMED)}"] if unread else [])]
     for note in notes:
-        warnings.warn(f"{source} {note}", stacklevel=2)
+        warn(f"{source} {note}")
     return words
 
 

@@ -14,7 +14,7 @@ from petrieve.extractor.sources.bounds import max_bytes
 from petrieve.extractor.sources.entry_names import rest, told_bad
 from petrieve.extractor.sources.source import Read
 from petrieve.extractor.sources.tables.layouts import Layout, column_annotations, layout, name_column, photo_in
-from petrieve.store.errors import PetrieveError, Undecodable
+from petrieve.store.errors import PetrieveError, Undecodable, remedy_of
 from petrieve.store.photo import UNTOLD, Photo, path_of
 from petrieve.store.rows import Unreadable, unreadable
 
@@ -257,4 +257,4 @@ def _reached(path: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise PetrieveError(f"cannot read {path}: {error.strerror}", "check the path and its permissions") from error
+        raise PetrieveError(f"cannot read {path}: {error.strerror}", remedy_of(error)) from None

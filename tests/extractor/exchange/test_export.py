@@ -232,7 +232,7 @@ def test_what_cannot_be_exported_is_one_clear_line(
     assert "name a file in a folder that is there" in run("export", "no/x.safetensors", "--store", store).err
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     done = run("export", "pets.onnx", "--store", store)
-    assert (done.status, "run `pip install 'petrieve[onnx]'`" in done.err) == (1, True)
+    assert (done.status, 'run `pip install "petrieve[onnx]"`' in done.err) == (1, True)
     monkeypatch.undo()
     (of_trunk(store).head).unlink()
     assert "run `cli.py fit-head`" in run("export", tmp_path / "pets.onnx", "--store", store).err
