@@ -81,7 +81,7 @@ def evaluate(index: Index, *, column: str = "label", seed: int = 0) -> Evaluated
     if not len(shared):
         raise PetrieveError(
             f"no two photos in {cache.store.path} have the same {column}",
-            "embed labelled photos, or name another column with `--column`",
+            "embed labelled photos, or name another column with `column=…`",
         )
     most = min(QUERIES, max(FEWEST, COMPARED // len(ids)), len(shared))
     chosen = np.sort(np.random.default_rng(seed).choice(shared, most, replace=False))

@@ -72,7 +72,7 @@ def ask(
     check_k(k)
     if not -1 <= terms.min_similarity <= 1:
         raise PetrieveError(
-            f"no photo is {terms.min_similarity:g} similar", "give `--min-similarity` a number from -1 to 1"
+            f"no photo is {terms.min_similarity:g} similar", "give `min_similarity=…` a number from -1 to 1"
         )
     if not len(index.cache):
         raise PetrieveError(f"there are no embeddings in {index.cache.store.path}", "run `petrieve embed FOLDER` first")

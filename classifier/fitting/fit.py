@@ -82,7 +82,7 @@ def _method(cache: Cache) -> str:
     if len(cache) <= rows or (count := labelled.count(cache)) <= rows:
         return "logistic"
     warn(
-        f"{count:,} labelled photos are fitted from a file, as by `--method linear`: "
+        f'{count:,} labelled photos are fitted from a file, as by `method="linear"`: '
         f"logistic regression is for {rows:,} and fewer"
     )
     return "linear"
@@ -99,7 +99,7 @@ def _check_memory(cache: Cache) -> None:
         raise PetrieveError(
             f"logistic regression of {count:,} photos takes about {size / 1e9:,.0f} GB of memory, "
             f"and this machine has {memory / 1e9:,.0f}",
-            "use `--method linear`",
+            'use `method="linear"`',
         )
 
 

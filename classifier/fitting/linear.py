@@ -150,7 +150,7 @@ def _roles(targets: "np.ndarray", groups: "np.ndarray", fitted_on: "np.ndarray",
     roles[(roles == TEST) & np.isin(groups, groups[(roles == TRAIN) | (roles == STOP)])] = UNUSED
     if not (roles == STOP).any() or not (roles == TEST).any():
         raise PetrieveError(
-            f"{len(places)} photos are too few to hold some out for `--method linear`", "use `--method logistic`"
+            f'{len(places)} photos are too few to hold some out for `method="linear"`', 'use `method="logistic"`'
         )
     return roles
 
@@ -199,7 +199,7 @@ def _apart(rows: Shuffled, standard: Standard) -> "tuple[Shuffled, np.ndarray]":
         held_out = f"all {len(test)} held-out photos" if left_out.all() else f"all {len(stop)} photos to stop by"
         raise PetrieveError(
             f"{held_out} are near-copies of training photos: nothing can be measured",
-            "use `--method logistic`, or embed other photos to measure on",
+            'use `method="logistic"`, or embed other photos to measure on',
         )
     order = np.argsort(moved, kind="stable")
     halves = rows.halves(rows.test, rows.stop)

@@ -55,7 +55,7 @@ def check_strength(l2: float | None) -> None:
     most, *_, least = STRENGTHS
     if l2 is not None and not least <= l2 <= most:
         raise PetrieveError(
-            f"an L2 strength of {l2} makes no head", f"give `--l2` a number from {least:g} to {most:g}, such as 10"
+            f"an L2 strength of {l2} makes no head", f"give `l2=…` a number from {least:g} to {most:g}, such as 10"
         )
 
 

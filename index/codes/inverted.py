@@ -99,7 +99,7 @@ def untrained(kind: str, dimension: int) -> Any:
         made = faiss.index_factory(dimension, kind, faiss.METRIC_L2)
     except RuntimeError as error:
         why = first_line(error).rpartition("Error: ")[2]
-        raise PetrieveError(f"an index cannot be of the kind {kind!r}: {why}", f"give `--kind` {KINDS}") from error
+        raise PetrieveError(f"an index cannot be of the kind {kind!r}: {why}", f"give `kind=…` {KINDS}") from error
     return made
 
 
@@ -127,7 +127,7 @@ def train(kind: str, sample: "np.ndarray") -> Any:
     except RuntimeError as error:
         raise PetrieveError(
             f"{len(sample)} photos are too few for an index of the kind {kind!r}",
-            "leave `--kind` away, or ask for less",
+            "leave `kind=…` away, or ask for less",
         ) from error
     return made
 

@@ -63,7 +63,7 @@ def update(
     """
     if recall is not None and not LEAST <= recall <= 1:
         raise PetrieveError(
-            f"a search cannot find {recall:g} of the ten nearest", "give `--recall` a share such as 0.99"
+            f"a search cannot find {recall:g} of the ten nearest", "give `recall=…` a share such as 0.99"
         )
     if kind is not None:
         lists.untrained(kind, cache.dimension)
