@@ -123,7 +123,7 @@ async def _selected(asked: Request) -> Response:
         return page(asked, "problem.html", 413, problem=f"{MAX_CHOSEN:,} photos can be chosen at once")
     async with asked.form(max_files=1, max_fields=SHOWN + 10) as form:
         contents = await _contents(form)
-        do, column, value = (_word(form, name) for name in ("do", "column", "value"))
+        do, column, value, back = (_word(form, name) for name in ("do", "column", "value", "back"))
     if not contents:
         return page(asked, "problem.html", 422, problem="choose some photos first")
     if do == "ask":
@@ -135,8 +135,9 @@ async def _selected(asked: Request) -> Response:
     if do == "zip":
         file = await run_in_threadpool(chosen.zipped, cache, contents)
         return _attached(_pieces(file), "application/zip", "photos.zip")
-    said = await run_in_threadpool(_said, desk_of(asked), contents, column or "label", value)
-    return page(asked, "said.html", count=len(contents), column=column or "label", value=value, **said)
+    column, back = column or "label", back if back.startswith("?") else ""
+    said = await run_in_threadpool(_said, desk_of(asked), contents, column, value)
+    return page(asked, "said.html", count=len(contents), column=column, value=value, back=back, **said)
 
 
 def _said(desk: Desk, contents: list[bytes], column: str, value: str) -> dict[str, Any]:

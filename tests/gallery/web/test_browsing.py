@@ -286,8 +286,9 @@ def test_a_word_about_what_is_chosen_is_taken_over_by_embed(
 def test_a_word_about_some_leaves_what_is_said_of_others(told: Cache, browsed: Gallery) -> None:
     one, two = (boxes(browsed.get(f"browse?where=pet_id = {number}").text)[0] for number in (3, 4))
     for digest, column, value in ((one, "pet_id", "33"), (two, "coat colour", "white")):
-        fields = {"do": "say", "column": column, "value": value, "photo": digest}
-        assert browsed.post("browse/selected", data=fields).status_code == 200
+        fields = {"do": "say", "column": column, "value": value, "photo": digest, "back": "?order=name&label=cat"}
+        answer = browsed.post("browse/selected", data=fields)
+        assert (answer.status_code, 'href="../browse?order=name&amp;label=cat"' in answer.text) == (200, True)
     said = {Path(path).stem: row for path, row in read_labels(Path(told.store.path, "labels.csv")).rows.items()}
     assert said == {
         "3": {"pet_id": 33, "coat colour": "it's red"},  # as the store has it: an empty cell would take it away
