@@ -22,8 +22,8 @@ from petrieve.extractor.settle import settle
 from petrieve.extractor.sources.ahead import more_each_time
 from petrieve.extractor.sources.annotations.labels import read_labels
 from petrieve.extractor.sources.buckets.fetching import fetching
-from petrieve.extractor.sources.folder import is_other_file
 from petrieve.extractor.sources.formats import FORMATS
+from petrieve.extractor.sources.not_archives import is_other_file
 from petrieve.extractor.sources.places import Place, container_of, paths_of
 from petrieve.extractor.sources.unchanged import Listings
 from petrieve.extractor.trunks.choice import Compute, asks, fitting_trunk, made_by, new_trunk

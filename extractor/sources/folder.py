@@ -125,18 +125,6 @@ def _parts(runs: Iterable[Bare]) -> Iterator[Files]:
         yield Files(left)
 
 
-def is_other_file(path: str) -> bool:
-    """Whether a path is that of a file which is neither called nor begins like a photo, nor holds any."""
-    try:
-        if not stat.S_ISREG(os.stat(path).st_mode) or os.path.splitext(path)[1].lower() in SUFFIXES:
-            return False
-        with open(path, "rb") as file:
-            head = file.read(HEAD)
-    except OSError:
-        return False
-    return not is_photo(head[:64]) and not holds_photos(head)
-
-
 def is_folder(path: str) -> bool:
     """Whether the photo with this path or uri is a folder that could not be listed."""
     return path.endswith("/")

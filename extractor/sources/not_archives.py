@@ -3,9 +3,11 @@
 import os
 
 from petrieve.extractor.sources.annotations.names import folder_name
-from petrieve.extractor.sources.blob import HEAD, Blob
-from petrieve.extractor.sources.formats import is_photo
+from petrieve.extractor.sources.archives import archive
+from petrieve.extractor.sources.blob import HEAD, Blob, blob_at
+from petrieve.extractor.sources.formats import SUFFIXES, is_photo
 from petrieve.store.errors import PetrieveError
+from petrieve.store.photo import is_address
 
 # By first bytes: archives that are not read, and what is found in the place of one.
 _PACKED = {
@@ -42,3 +44,15 @@ def check_name(blob: Blob) -> None:
     what = next((kind for start, kind in _OTHERS.items() if head.lstrip(b"\xef\xbb\xbf \r\n").startswith(start)), None)
     what = what or ("empty" if not head else f"something that begins with {head[:8]!r}")
     raise PetrieveError(f"{blob.path} is not an archive that can be read, but {what}", "fetch it again")
+
+
+def is_other_file(path: str) -> bool:
+    """Whether a path is that of a file which is called neither like a photo nor like an archive, and is neither."""
+    name = os.path.basename(path)
+    if is_address(path) or os.path.splitext(name)[1].lower() in SUFFIXES or folder_name(name) != name:
+        return False
+    try:
+        blob = blob_at(path)
+        return blob is not None and not is_photo(blob.head()) and archive(blob, "") is None
+    except OSError:
+        return False

@@ -158,7 +158,7 @@ def test_without_the_extra_its_name_is_said(pets: Path, tmp_path: Path, start: S
     first = "import sys; sys.modules['ray'] = None"
     done = start("embed", pets, "--store", tmp_path / "s", "--weights", "bundled", "--on", "ray", first=first).done()
     assert (done.status, done.out) == (1, "")
-    assert 'Ray, which is not installed; `pip install "petrieve[ray]"`' in done.err
+    assert 'Ray, which is not installed; run `pip install "petrieve[ray]"`' in done.err
 
 
 # What a worker sees, said by one that a run's own way of joining has started.

@@ -81,9 +81,9 @@ def test_a_csv_keeps_the_types_of_its_columns(tmp_path: Path) -> None:
     ("text", "remedy"),
     [
         ("where,label\na.jpg,cat\n", "name the column"),
-        ("file,path,label\na.jpg,a.jpg,cat\n", "--photo-column"),
-        ("photo,class,choice\na.jpg,cat,dog\n", "--label-column"),
-        ("photo,label,Label\na.jpg,cat,dog\n", "--label-column"),
+        ("file,path,label\na.jpg,a.jpg,cat\n", "photo_column=…"),
+        ("photo,class,choice\na.jpg,cat,dog\n", "label_column=…"),
+        ("photo,label,Label\na.jpg,cat,dog\n", "label_column=…"),
         ("photo,label\na.jpg,cat\na.jpg,dog\n", "one row for each photo"),
         ("photo,embedding\na.jpg,1\n", "rename or remove"),
         ("photo,a.b\na.jpg,1\n", "rename or remove"),

@@ -174,7 +174,7 @@ document.addEventListener("keydown", (event) => {
 document.getElementById("flipping")?.addEventListener("click", () => {
   pictures.classList.toggle(pictures.classList.contains("over") ? "flip" : "over");
 });
-const whole = zooming(pictures, document.getElementById("zoom"));
 far(await (await fetch(card.dataset.items)).json());
+const whole = zooming(pictures, document.getElementById("zoom")); // it shows that keys are heard
 if (queue[0]?.key !== choices.elements.key.value) show();
 ahead();

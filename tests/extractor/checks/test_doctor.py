@@ -62,7 +62,9 @@ def doctor(
 def test_a_sound_installation_is_status_0_and_says_what_is_installed(run: Run, store: Path) -> None:
     done = run("doctor", "--store", store)
     assert done.status == 0
-    assert done.out.startswith(f"petrieve {petrieve.__version__}, Python ")
+    folder, version, *_ = done.out.splitlines()
+    assert folder == f"petrieve is imported from {Path(petrieve.__file__).parent}"
+    assert version.startswith(f"petrieve {petrieve.__version__}, Python ")
     assert "nothing is wrong with this installation" in done.out
     assert "photos/s" not in done.out
 

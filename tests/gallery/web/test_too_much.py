@@ -115,7 +115,7 @@ def test_a_condition_may_not_ask_for_all_memory(gallery: Gallery, drawn: Path) -
         assert "may not call" in gallery.get("browse", params={"where": f"length({called}(label, 3)) > 0"}).text
     fine = "lower(label) = 'cat' AND (label LIKE 'c%(' OR label IN ('cat', 'x (')) -- repeat("
     answer = gallery.get(at, params={"where": fine})
-    assert answer.text.count("<b>cat</b>") == 19
+    assert answer.text.count("<i>label</i> cat</b>") == 19
 
 
 def test_wrong_passwords_are_slow_and_hold_up_nobody_else(
