@@ -11,7 +11,7 @@ import pytest
 from conftest import ROOT
 
 RECIPES = {page.stem: page for page in sorted((ROOT / "docs" / "recipes").glob("*.md"))}
-NOT_OURS = shutil.ignore_patterns(".*", "build", "dist", "demo", "data", "results", "*.egg-info", "__pycache__")
+NOT_OURS = shutil.ignore_patterns(".*", "build", "dist", "demo", "data", "*.egg-info", "__pycache__")
 # What a new format, trunk or command may break elsewhere.
 BESIDE = """tests/test_structure.py tests/test_docs.py tests/api/test_parity.py tests/extractor/test_shards.py
     tests/extractor/test_places.py tests/extractor/test_photos.py tests/extractor/trunks""".split()
