@@ -233,18 +233,20 @@ def command_of(desk: Desk, name: str) -> str:
 
 def roots_of(desk: Desk) -> list[str]:
     """The sources whose photos have decided labels."""
-    labelled = [one for one in decisions_of(desk).standing().values() if one.what == "label"]
-    digests = as_array(bytes.fromhex(one.digest) for one in labelled)
-    rows = desk.store.index().cache.photos_of(digests, ["root", "gone"]).to_pylist() if labelled else []
-    return sorted({row["root"] for row in rows if row["gone"] is None})
+    return sorted({row["root"] for row, _ in _labelled(desk)})
 
 
 def unused(desk: Desk) -> int:
     """How many labels that were decided the store has not: it has others of these photos."""
+    return len({row["digest"] for row, label in _labelled(desk) if row["label"] != label})
+
+
+def _labelled(desk: Desk) -> list[tuple[dict[str, Any], str | None]]:
+    """The store's photos whose labels were decided, but for those that are gone, and these labels."""
     decided = {one.digest: one.label for one in decisions_of(desk).standing().values() if one.what == "label"}
     digests = as_array(bytes.fromhex(one) for one in decided)
-    rows = desk.store.index().cache.photos_of(digests, ["label", "gone"]).to_pylist() if decided else []
-    return len({row["digest"] for row in rows if row["gone"] is None and row["label"] != decided[row["digest"].hex()]})
+    rows = desk.store.index().cache.photos_of(digests, ["root", "label", "gone"]).to_pylist() if decided else []
+    return [(row, decided[row["digest"].hex()]) for row in rows if row["gone"] is None]
 
 
 def fit_again(desk: Desk, job: jobs.Job) -> list[str]:
